@@ -1,0 +1,95 @@
+# Everything a contributor runs. It needs Python 3.11 or newer and make; the rest is installed on first use.
+#
+#   make test PYTHON=python3.12       with another Python
+#   make test ARGS="-k ledger -x"     with arguments for pytest
+
+PYTHON ?= python3
+ARGS ?=
+
+VENV := .venv
+VENV_2 := .venv-2.11
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+READY_2 := $(VENV_2)/.ready
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# --- Set-up -----------------------------------------------------------------------------------------------
+
+.PHONY: venv
+venv: $(READY) ## Make .venv with everything in it (Airflow 3.3)
+
+$(READY): pyproject.toml constraints/airflow-3.3.txt
+	$(call install,$(VENV),constraints/airflow-3.3.txt,(3, 11) <= sys.version_info,3.11 or newer)
+
+$(READY_2): pyproject.toml constraints/airflow-2.11.txt
+	$(call install,$(VENV_2),constraints/airflow-2.11.txt,(3, 11) <= sys.version_info < (3, 13),3.11 or 3.12 for Airflow 2.11)
+
+# $(call install,<venv>,<constraint file>,<which Pythons will do>,<the same in words>)
+# The stamp file is what lets the next run start without asking the network anything.
+define install
+	@$(PYTHON) -c 'import sys; sys.exit(not $(3))' || { \
+		echo "This needs Python $(4); $(PYTHON) is $$($(PYTHON) --version 2>&1). Say which: make PYTHON=python3.12" >&2; exit 1; }
+	@echo "Installing into $(1) with $(2) (once; needs the network)"
+	@test -x $(1)/bin/uv || { $(PYTHON) -m venv --clear $(1) && $(1)/bin/python -m pip install --quiet -c $(2) uv; }
+	@$(1)/bin/uv pip install --python $(1)/bin/python -c $(2) -e '.[dev]'
+	@touch $(1)/.ready
+endef
+
+.PHONY: constraints
+constraints: $(READY) ## Pin what pyproject.toml asks for (UPGRADE=1: to the newest versions)
+	$(call compile,3.3)
+	$(call compile,2.11)
+
+# Without UPGRADE the versions that are already in the file stay, and only what is missing is added.
+define compile
+	echo 'apache-airflow==$(1).*' | $(BIN)/uv pip compile pyproject.toml - --extra dev $(if $(UPGRADE),--upgrade) \
+		--universal --python-version 3.11 --no-annotate --no-emit-index-url --no-emit-find-links \
+		--custom-compile-command 'make constraints' --quiet --output-file constraints/airflow-$(1).txt
+endef
+
+# --- Checks -----------------------------------------------------------------------------------------------
+
+.PHONY: lint
+lint: $(READY) ## Check style and formatting
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+.PHONY: format
+format: $(READY) ## Put style and formatting right
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+.PHONY: types
+types: $(READY) ## Check the types
+	$(BIN)/mypy
+
+.PHONY: test
+test: $(READY) ## Run the whole suite on Airflow 3.3
+	$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: test-airflow-2
+test-airflow-2: $(READY_2) ## Run the same suite on Airflow 2.11
+	$(VENV_2)/bin/python -m pytest $(ARGS)
+
+# --- To see it work ---------------------------------------------------------------------------------------
+
+.PHONY: demo
+demo: $(READY) ## Watch an Airflow DAG send a warehouse's refunds to a sandbox, once each
+	@$(BIN)/python -m demo
+
+.PHONY: ui
+ui: $(READY) ## The same in Airflow's own pages, to click through
+	@$(BIN)/python -m demo.ui
+
+# --- Leaving ----------------------------------------------------------------------------------------------
+
+.PHONY: clean
+clean: ## Remove everything that these commands made
+	rm -rf $(VENV) $(VENV_2) .demo .ui dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
