@@ -1,0 +1,161 @@
+"""An Airflow connection of type ``firstpromoter``, read and checked: which account, which key, how fast."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
+
+from airflow_provider_firstpromoter.exceptions import ConnectionSettingsError
+
+PUBLIC_HOST = "api.firstpromoter.com"
+DEFAULT_PATH = "/api/v2"
+DEFAULT_LEDGER_TABLE = "firstpromoter_refunds"
+
+#: A form, a URI and an environment variable all know an empty field only as ''.
+_empty_is_absent = BeforeValidator(lambda value: None if value == "" else value)
+
+
+class Extra(BaseModel):
+    """
+    The connection's extra.
+
+    :param requests_per_minute: the account's limit, shared by every client of it
+    :param timeout: seconds to wait for a connection, and again for an answer
+    :param max_attempts: how often one request is tried
+    :param currency: the account's own, for rows in major units that name none
+    :param ledger_conn_id: where the ledger lives
+    :param ledger_table: its name, with the schema if need be
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    requests_per_minute: Annotated[int, Field(ge=1, le=1_000_000)] = 400
+    timeout: Annotated[float, Field(gt=0, le=600)] = 30.0
+    max_attempts: Annotated[int, Field(ge=1, le=20)] = 6
+    currency: Annotated[str | None, _empty_is_absent, Field(pattern=r"^[A-Za-z]{3}$")] = None
+    ledger_conn_id: Annotated[str | None, _empty_is_absent] = None
+    ledger_table: Annotated[str, Field(min_length=1)] = DEFAULT_LEDGER_TABLE
+
+    @field_validator("currency")
+    @classmethod
+    def _upper_case(cls, value: str | None) -> str | None:
+        return value.upper() if value else None
+
+
+class Account(BaseModel):
+    """
+    A FirstPromoter account as the hook uses it.
+
+    :param conn_id: the Airflow connection it came from
+    :param account_id: goes into the ``Account-ID`` header
+    :param api_key: goes into the ``Authorization`` header
+    :param base_url: without a slash at its end
+    """
+
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+
+    conn_id: str
+    account_id: str
+    api_key: SecretStr
+    base_url: str
+    extra: Extra
+
+    @property
+    def key(self) -> str:
+        """The ledger's name for the account. Another host is another account: staging settles nothing real."""
+        host = urlsplit(self.base_url).hostname
+        return self.account_id if host == PUBLIC_HOST else f"{self.account_id}@{host}"
+
+    @classmethod
+    def from_connection(cls, connection: Any) -> Account:
+        """
+        Read an Airflow connection, whether it came from the form, JSON or a URI.
+
+        :param connection: login is the Account ID, password the API key, host the API's base URL (or empty)
+        :raises ConnectionSettingsError: names the connection and the field
+        """
+        conn_id = connection.conn_id or "(unsaved)"
+        return cls(
+            conn_id=conn_id,
+            account_id=_header_value(conn_id, "login (Account ID)", connection.login),
+            api_key=SecretStr(_header_value(conn_id, "password (API key)", connection.password)),
+            base_url=_base_url(conn_id, connection.host, connection.port, connection.schema),
+            extra=_extra(conn_id, connection.extra_dejson),
+        )
+
+
+def _header_value(conn_id: str, field: str, value: str | None) -> str:
+    """What may stand in a header: anything else could smuggle in another header."""
+    if not value:
+        raise ConnectionSettingsError(
+            f"Connection {conn_id!r}: {field} is empty; FirstPromoter shows it under Settings > Integrations"
+        )
+    if not re.fullmatch(r"[\x21-\x7e]+", value):
+        raise ConnectionSettingsError(
+            f"Connection {conn_id!r}: {field} holds white space or a character that is not ASCII"
+        )
+    return value
+
+
+def _base_url(conn_id: str, host: str | None, port: int | None, path: str | None) -> str:
+    def wrong(what: str) -> ConnectionSettingsError:
+        return ConnectionSettingsError(f"Connection {conn_id!r}: host (API base URL) {what}")
+
+    if (path or "").lower() in ("http", "https"):
+        raise ConnectionSettingsError(
+            f"Connection {conn_id!r}: schema is the URL's path here; write the scheme in front of the host"
+        )
+    host = host or PUBLIC_HOST
+    try:
+        url = urlsplit(host if "://" in host else f"https://{host}")
+        hostname, own_port = (url.hostname or "").rstrip("."), url.port
+    except ValueError:
+        raise wrong("is not a URL") from None
+    if url.scheme not in ("http", "https"):
+        raise wrong("must begin with https:// (or http:// for a host of this machine)")
+    if not re.fullmatch(r"[A-Za-z0-9._:-]+", hostname):
+        raise wrong("has no usable host name")
+    if url.username or url.password or url.query or url.fragment:
+        raise wrong("must be scheme, host, port and path only")
+    if url.scheme == "http" and not _is_loopback(hostname):
+        raise wrong("must use https: over plain http the API key could be read on the way")
+    path = (url.path.strip("/") or (path or "").strip("/")) or DEFAULT_PATH.strip("/")
+    if not re.fullmatch(r"[A-Za-z0-9._~/-]+", path):
+        raise wrong("has an unusable path")
+    shown = f"[{hostname}]" if ":" in hostname else hostname
+    port = own_port or port
+    return f"{url.scheme}://{shown}{f':{port}' if port else ''}/{path}"
+
+
+def _is_loopback(hostname: str) -> bool:
+    if hostname == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(hostname).is_loopback
+    except ValueError:
+        return False
+
+
+def _extra(conn_id: str, extra: Mapping[str, Any]) -> Extra:
+    given = {name: value for name in Extra.model_fields if (value := extra.get(name)) not in (None, "")}
+    try:
+        return Extra.model_validate(given)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+        field = ".".join(map(str, first["loc"]))
+        raise ConnectionSettingsError(
+            f"Connection {conn_id!r}: extra field {field!r} is unusable: {first['msg']}"
+        ) from None

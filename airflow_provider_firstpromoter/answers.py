@@ -1,0 +1,151 @@
+"""What an HTTP answer means for a refund: the one place that decides an outcome, or that a request is tried again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from airflow_provider_firstpromoter.refunds import Outcome, Refund, Result, masked
+
+#: Seconds; a longer Retry-After is not waited for in one go.
+LONGEST_RETRY_AFTER = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """
+    What came back for one request.
+
+    :param status: None where no whole answer came: refused, reset, timed out, broken off
+    :param payload: the JSON body; None where there is none
+    :param problem: why there is no status, or no JSON
+    :param retry_after: seconds that the server asked to wait
+    """
+
+    status: int | None = None
+    payload: Any = None
+    problem: str | None = None
+    retry_after: float | None = None
+
+    @property
+    def transient(self) -> bool:
+        """Whether the same request may well succeed in a moment."""
+        if self.status is None or self.status == 429 or self.status >= 500:
+            return True
+        return self.status == 200 and self.problem == BROKEN_JSON
+
+    @property
+    def message(self) -> str | None:
+        """FirstPromoter's own word on it."""
+        message = self.payload.get("message") if isinstance(self.payload, dict) else None
+        return message if isinstance(message, str) and message.strip() else None
+
+
+#: A 200 whose JSON broke off: the refund was recorded, and a retry will be told so.
+BROKEN_JSON = "the answer is not whole JSON"
+NO_JSON = "the answer is not JSON"
+
+
+def outcome_of(answer: Answer) -> Outcome:
+    """
+    The outcome of a refund, by its answer.
+
+    Anything that FirstPromoter is not known to say settles nothing: a wrong base URL, a proxy's error page and a
+    gateway's ``{"message": "Not Found"}`` must not pass for "nobody referred this customer".
+    """
+    payload = answer.payload if isinstance(answer.payload, dict) else None
+    match answer.status:
+        case 200 if payload and payload.get("id") is not None:
+            return Outcome.RECORDED
+        case 204:
+            return Outcome.NOT_REFERRED
+        case 404 if (
+            payload and answer.message and ("code" in payload or not _says_only_not_found(answer.message))
+        ):
+            return Outcome.NOT_REFERRED
+        case 409 if answer.message:
+            return Outcome.ALREADY_RECORDED
+        case 400 | 422 if payload:
+            return Outcome.REJECTED
+    return Outcome.FAILED
+
+
+def _says_only_not_found(message: str) -> bool:
+    return message.strip(" .!").lower() in ("not found", "404 not found")
+
+
+def result_of(answer: Answer, refund: Refund, attempts: int) -> Result:
+    """
+    The result of a refund, by its last answer; only allow-listed fields of it.
+
+    :param attempts: how often the request was made
+    """
+    outcome = outcome_of(answer)
+    recorded: dict[str, Any] = {}
+    if outcome is Outcome.RECORDED:
+        recorded = {name: _dict_or_none(answer.payload.get(name)) for name in ("reward", "lead", "promoter")}
+        recorded["refund_id"] = _whole_or_none(answer.payload.get("id"))
+        recorded["recorded_amount"] = _whole_or_none(answer.payload.get("amount_cents"))
+    return Result(
+        event_id=refund.event_id,
+        outcome=outcome,
+        sent=True,
+        http_status=answer.status,
+        message=_failure(answer, attempts) if outcome is Outcome.FAILED else _reason(answer, refund),
+        **recorded,
+    )
+
+
+def _reason(answer: Answer, refund: Refund) -> str | None:
+    """The server's message, with the fields that a 422 names."""
+    message = answer.message
+    errors = answer.payload.get("errors") if isinstance(answer.payload, dict) else None
+    if isinstance(errors, dict):
+        fields = ", ".join(
+            f"{field}: {' '.join(map(str, texts if isinstance(texts, list) else [texts]))}"
+            for field, texts in list(errors.items())[:10]
+        )
+        message = f"{message} ({fields})" if message else fields
+    if message is None and answer.status in (400, 422):
+        message = f"answered {answer.status} without a message"
+    return masked(message, refund.email, refund.uid)
+
+
+def _failure(answer: Answer, attempts: int) -> str:
+    tries = "1 try" if attempts == 1 else f"{attempts} tries"
+    if answer.status is None:
+        return f"no answer in {tries}: {answer.problem}"
+    if answer.transient:
+        return f"answered {answer.status} in {tries}" + (
+            f": {answer.problem}" if answer.status == 200 else ""
+        )
+    return f"answered {answer.status}, but not as FirstPromoter does; is the connection's host right?"
+
+
+def retry_after(header: str | None) -> float | None:
+    """
+    Seconds to wait, from a ``Retry-After`` header in seconds or as a date (RFC 9110, 10.2.3); capped.
+
+    :returns: None where there is no readable header
+    """
+    if not header:
+        return None
+    try:
+        seconds = (
+            float(header)
+            if header.isdigit()
+            else (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds()
+        )
+    except (ValueError, TypeError):
+        return None
+    return min(max(seconds, 0.0), LONGEST_RETRY_AFTER)
+
+
+def _dict_or_none(value: Any) -> dict[str, Any] | None:
+    return value if isinstance(value, dict) else None
+
+
+def _whole_or_none(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63 else None

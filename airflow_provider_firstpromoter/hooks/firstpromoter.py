@@ -1,0 +1,277 @@
+"""FirstPromoter's API from Airflow: a connection, its session, and one method per endpoint."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import requests
+from airflow.providers.common.compat.sdk import AirflowException, BaseHook
+from requests.auth import AuthBase
+from tenacity import RetryCallState, Retrying, retry_if_result, stop_after_attempt, stop_after_delay
+from tenacity.wait import wait_base, wait_exponential_jitter
+
+from airflow_provider_firstpromoter import __version__
+from airflow_provider_firstpromoter.account import PUBLIC_HOST, Account
+from airflow_provider_firstpromoter.answers import (
+    BROKEN_JSON,
+    NO_JSON,
+    Answer,
+    result_of,
+    retry_after,
+)
+from airflow_provider_firstpromoter.exceptions import AccessRefusedError
+from airflow_provider_firstpromoter.pacing import Pacer, pacer_for, sleep
+from airflow_provider_firstpromoter.refunds import Identity, Outcome, Refund, Result, masked
+
+#: Bytes; a refund's answer has some two thousand.
+LARGEST_ANSWER = 1024 * 1024
+#: Seconds in which one request is tried again and again, whatever ``max_attempts`` allows.
+LONGEST_RETRYING = 300.0
+
+
+class FirstPromoterHook(BaseHook):
+    """
+    Talks to FirstPromoter's API with the account of an Airflow connection.
+
+    Safe to use from several threads once :attr:`account` has been read on the main thread.
+
+    .. code-block:: python
+
+        hook = FirstPromoterHook("firstpromoter_default")
+        result = hook.track_refund({"event_id": "re_1", "amount": 1999, "uid": "cus_1"})
+        result.reward.amount  # negative, minor units
+
+    :param firstpromoter_conn_id: an Airflow connection of type ``firstpromoter``
+    """
+
+    conn_name_attr = "firstpromoter_conn_id"
+    default_conn_name = "firstpromoter_default"
+    conn_type = "firstpromoter"
+    hook_name = "FirstPromoter"
+
+    def __init__(self, firstpromoter_conn_id: str = default_conn_name, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.firstpromoter_conn_id = firstpromoter_conn_id
+        #: Set to make every wait end at once.
+        self.cancelled = threading.Event()
+        #: HTTP requests made so far, retries included.
+        self.requests = 0
+        self._lock = threading.Lock()
+        self._sessions = threading.local()
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """Airflow 2's connection form; Airflow 3 reads the same from the provider info."""
+        from airflow_provider_firstpromoter.get_provider_info import UI_FIELD_BEHAVIOUR
+
+        return UI_FIELD_BEHAVIOUR
+
+    @cached_property
+    def account(self) -> Account:
+        """
+        The connection, read once; on the main thread, because a task talks to Airflow over one channel.
+
+        :raises ConnectionSettingsError: names the connection and the field
+        """
+        return Account.from_connection(self.get_connection(self.firstpromoter_conn_id))
+
+    @cached_property
+    def pacer(self) -> Pacer:
+        """The account's budget of requests, shared with every other hook of this process."""
+        return pacer_for(self.account)
+
+    def get_conn(self) -> requests.Session:
+        """This thread's session; it sends both of the headers that the API wants."""
+        session: requests.Session | None = getattr(self._sessions, "session", None)
+        if session is None:
+            session = requests.Session()
+            session.auth = _AccountAuth(self.account)
+            session.headers.update(
+                {"Accept": "application/json", "User-Agent": f"airflow-provider-firstpromoter/{__version__}"}
+            )
+            # A proxy meant for the outside must not see the key on its way to this very machine.
+            session.trust_env = self.account.base_url.startswith("https:")
+            self._sessions.session = session
+        return session
+
+    def track_refund(
+        self, refund: Refund | Mapping[str, Any], identify_by: Sequence[Identity] = ("uid", "email")
+    ) -> Result:
+        """
+        Tell FirstPromoter of one refund: ``POST /track/refund``.
+
+        A body carries one id. Where the refund has both, they are asked in the order of ``identify_by``, the second
+        only if the first finds nobody.
+
+        :param refund: a :class:`Refund`, or a mapping with the call's field names and the amount in minor units
+        :param identify_by: which of ``uid`` and ``email`` count, in this order
+        :returns: what became of it; an API that does not answer is an outcome (``failed``), not an exception
+        :raises AccessRefusedError: on 401 and 403
+        :raises InvalidRefund: if a mapping cannot be sent as it is
+        :raises SyncInterruptedError: if :attr:`cancelled` is set meanwhile
+        """
+        if not isinstance(refund, Refund):
+            refund = Refund.from_row(refund)
+        result, used_up = None, False
+        for identity, _ in refund.identities(identify_by):
+            answer, attempts = self._request("POST", "/track/refund", json=refund.body(identity))
+            result = result_of(answer, refund, attempts)
+            if used_up and result.outcome is Outcome.ALREADY_RECORDED:
+                # Whether a 204 uses up the event_id is not documented; this 409 may be the echo of our own 204.
+                return result.model_copy(
+                    update={"outcome": Outcome.NOT_REFERRED, "message": "409 after this refund's own 204"}
+                )
+            if result.outcome is not Outcome.NOT_REFERRED:
+                return result
+            used_up = used_up or answer.status == 204
+        if result is None:
+            raise ValueError(f"Refund {refund.event_id!r} has none of {' or '.join(identify_by)}")
+        return result
+
+    def test_connection(self) -> tuple[bool, str]:
+        """
+        Try the connection by a read that changes nothing: ``GET /company/promoters?per_page=1``.
+
+        :returns: whether it works, and one sentence for the person who pressed the button
+        """
+        try:
+            answer, _ = self._request("GET", "/company/promoters", params={"per_page": 1}, attempts=1)
+        except AirflowException as error:
+            return False, str(error)
+        if answer.status is None:
+            return False, f"FirstPromoter could not be reached at {self.account.base_url}: {answer.problem}"
+        if answer.status == 200 and answer.problem is None and isinstance(answer.payload, list | dict):
+            return True, f"Connected to FirstPromoter account {self.account.account_id}"
+        if answer.transient:
+            return False, f"FirstPromoter answered {answer.status}; try again in a minute"
+        return False, (
+            f"{self.account.base_url} answered {answer.status}, but not as FirstPromoter does; "
+            f"leave the host empty for https://{PUBLIC_HOST}"
+        )
+
+    def _request(
+        self, method: str, path: str, *, attempts: int | None = None, **kwargs: Any
+    ) -> tuple[Answer, int]:
+        """
+        Make a request until its answer is final or the attempts are used up.
+
+        :returns: the last answer and how many requests were made for it
+        """
+        retrying = Retrying(
+            retry=retry_if_result(lambda answer: answer.transient),
+            stop=stop_after_attempt(attempts or self.account.extra.max_attempts)
+            | stop_after_delay(LONGEST_RETRYING),
+            wait=_wait_as_told(),
+            sleep=lambda seconds: sleep(seconds, self.cancelled),
+            before_sleep=self._pause_the_account,
+            retry_error_callback=lambda state: state.outcome and state.outcome.result(),
+        )
+        answer: Answer = retrying(self._attempt, method, path, **kwargs)
+        if answer.status in (401, 403):
+            raise AccessRefusedError(self._refusal(answer))
+        return answer, retrying.statistics.get("attempt_number", 1)
+
+    def _attempt(self, method: str, path: str, **kwargs: Any) -> Answer:
+        self.pacer.acquire(self.cancelled)
+        with self._lock:
+            self.requests += 1
+        timeout = self.account.extra.timeout
+        try:
+            with self.get_conn().request(
+                method,
+                self.account.base_url + path,
+                timeout=(timeout, timeout),
+                allow_redirects=False,
+                stream=True,
+                **kwargs,
+            ) as response:
+                return _read(response, deadline=time.monotonic() + timeout)
+        except requests.RequestException as error:
+            return Answer(problem=_transport_problem(error))
+
+    def _pause_the_account(self, state: RetryCallState) -> None:
+        """After a 429 nobody of the account sends: one thread's patience would be the others' opportunity."""
+        if state.outcome and state.next_action and state.outcome.result().status == 429:
+            self.pacer.pause(state.next_action.sleep)
+
+    def _refusal(self, answer: Answer) -> str:
+        message = masked(answer.message, self.account.api_key.get_secret_value())
+        return (
+            f"FirstPromoter refused access with connection {self.firstpromoter_conn_id!r} ({answer.status}"
+            f"{f': {message}' if message else ''}). Check its password (API key) and login (Account ID) against "
+            "Settings > Integrations in FirstPromoter."
+        )
+
+
+class _AccountAuth(AuthBase):
+    """Both headers; as an ``auth`` object, so that a .netrc of the worker cannot replace the key."""
+
+    def __init__(self, account: Account) -> None:
+        self._headers = {
+            "Authorization": f"Bearer {account.api_key.get_secret_value()}",
+            "Account-ID": account.account_id,
+        }
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers.update(self._headers)
+        return request
+
+
+class _wait_as_told(wait_base):
+    """As long as the server asks; else exponentially, and longer after a 429, whose window is a minute."""
+
+    _usual = wait_exponential_jitter(initial=0.5, max=30, jitter=0.5)
+    _limited = wait_exponential_jitter(initial=2, max=60, jitter=1)
+
+    def __call__(self, retry_state: RetryCallState) -> float:
+        answer: Answer | None = retry_state.outcome.result() if retry_state.outcome else None
+        if answer is not None and answer.retry_after is not None:
+            return answer.retry_after
+        return (self._limited if answer and answer.status == 429 else self._usual)(retry_state)
+
+
+def _read(response: requests.Response, deadline: float) -> Answer:
+    """
+    Read an answer, but not without bounds.
+
+    :param deadline: on the monotonic clock; a server that drips must not hold a refund for ever
+    """
+    told = retry_after(response.headers.get("Retry-After"))
+    body = bytearray()
+    for chunk in response.iter_content(64 * 1024):
+        body += chunk
+        if len(body) > LARGEST_ANSWER:
+            return Answer(response.status_code, problem=NO_JSON, retry_after=told)
+        if time.monotonic() > deadline:
+            return Answer(problem="the answer did not end in time", retry_after=told)
+    try:
+        return Answer(response.status_code, payload=json.loads(body), retry_after=told)
+    except (ValueError, RecursionError):
+        looks_like_json = body.lstrip()[:1] in (bytearray(b"{"), bytearray(b"["))
+        return Answer(
+            response.status_code, problem=BROKEN_JSON if looks_like_json else NO_JSON, retry_after=told
+        )
+
+
+def _transport_problem(error: requests.RequestException) -> str:
+    """In words of our own: requests' messages hold URLs, and a proxy's address may hold a password."""
+    if isinstance(error, requests.ConnectTimeout):
+        return "connecting timed out"
+    if isinstance(error, requests.Timeout):
+        return "timed out"
+    if isinstance(error, requests.exceptions.SSLError):
+        return "TLS failed (certificate or protocol)"
+    if isinstance(error, requests.exceptions.ProxyError):
+        return "the proxy refused"
+    if isinstance(error, requests.exceptions.ContentDecodingError):
+        return "the answer's compression is broken"
+    if isinstance(error, requests.exceptions.ChunkedEncodingError):
+        return "the answer broke off"
+    if isinstance(error, requests.ConnectionError):
+        return "the connection was refused or broke"
+    return type(error).__name__
