@@ -1,0 +1,66 @@
+"""
+### Refunds reach FirstPromoter, once each
+
+1. **find_refunds** looks into the warehouse for refunds that FirstPromoter does not know yet.
+   With nothing new the run is skipped.
+2. **track_refunds** tells FirstPromoter, which takes back the commission that was paid on each sale.
+3. **rewards_per_promoter** adds up what was taken back.
+
+It needs two connections: `firstpromoter_default`, with `{"ledger_conn_id": "warehouse"}` in its extra, and
+`warehouse`, any SQL database with a table `refunds`. What became of each refund is remembered in the table
+`firstpromoter_refunds` beside it: that is why no refund is sent twice, however often the DAG runs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pendulum
+from airflow.providers.common.compat.sdk import dag, task
+
+from airflow_provider_firstpromoter.operators.refund import TrackRefundOperator
+from airflow_provider_firstpromoter.sensors.refund import UnrecordedRefundSensor
+
+
+@dag(
+    schedule="@hourly",
+    start_date=pendulum.datetime(2025, 1, 1, tz="UTC"),
+    catchup=False,  # the query finds whatever is new; there are no missed hours to make up for
+    max_active_runs=1,
+    doc_md=__doc__,
+    tags=["firstpromoter"],
+)
+def refunds_to_firstpromoter() -> None:
+    find_refunds = UnrecordedRefundSensor(
+        task_id="find_refunds",
+        # The columns carry the refund call's own field names. Amounts are in cents.
+        sql="""
+            SELECT event_id, amount, currency, uid, email, quantity, sale_event_id
+            FROM refunds
+            WHERE status = 'succeeded'
+        """,
+        sql_conn_id="warehouse",
+        # Look once: the schedule does the waiting, and a run without news is skipped rather than failed.
+        timeout=0,
+        soft_fail=True,
+    )
+
+    track_refunds = TrackRefundOperator(task_id="track_refunds", refunds=find_refunds.output)
+
+    # track_refunds is red when rows of the warehouse could not be sent as they are, so that somebody looks at
+    # them. The others were sent all the same, and this rule lets their rewards through.
+    @task(trigger_rule="none_skipped")
+    def rewards_per_promoter(results: list[dict[str, Any]] | None) -> dict[str, int]:
+        """Rewards taken back by promoter: negative, in cents."""
+        reversed_rewards: dict[str, int] = {}
+        for result in results or []:
+            reward, promoter = result["reward"], result["promoter"]
+            if reward and promoter and reward["unit"] == "cash":
+                name = promoter["default_ref_id"] or str(promoter["id"])
+                reversed_rewards[name] = reversed_rewards.get(name, 0) + reward["amount"]
+        return reversed_rewards
+
+    rewards_per_promoter(track_refunds.output)
+
+
+refunds_to_firstpromoter()
