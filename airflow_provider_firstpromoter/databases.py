@@ -1,0 +1,39 @@
+"""Any Airflow SQL connection as a SQLAlchemy engine, and its errors in words that leak nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import AirflowException, BaseHook
+from airflow.providers.common.sql.hooks.sql import DbApiHook
+
+from airflow_provider_firstpromoter.refunds import masked
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Engine
+
+
+def engine_for(conn_id: str) -> Engine:
+    """
+    An engine for an Airflow SQL connection.
+
+    :param conn_id: any connection whose hook is a ``DbApiHook``
+    :raises AirflowException: if it is of another kind
+    """
+    hook: Any = BaseHook.get_connection(conn_id).get_hook()  # type: ignore[no-untyped-call]
+    if not isinstance(hook, DbApiHook):
+        raise AirflowException(
+            f"Connection {conn_id!r} is not a SQL database: its hook, {type(hook).__name__}, is no DbApiHook"
+        )
+    # Without "creator" the connection's extras (sslmode, options) would be lost;
+    # without "hide_parameters" database errors would print the values that were bound.
+    engine: Engine = hook.get_sqlalchemy_engine(
+        {"creator": hook.get_conn, "hide_parameters": True, "future": True}
+    )
+    return engine
+
+
+def first_line(error: Exception) -> str:
+    """What a database said, in one bounded line without statement, values or e-mails."""
+    said = str(getattr(error, "orig", None) or error)
+    return masked(said.strip().splitlines()[0] if said.strip() else None) or type(error).__name__
