@@ -1,4 +1,4 @@
-"""What an HTTP answer means for a refund: the one place that decides an outcome, or that a request is tried again."""
+"""What an HTTP answer means for a refund: the one place that decides an outcome, or another try."""
 
 from __future__ import annotations
 
@@ -61,9 +61,7 @@ def outcome_of(answer: Answer) -> Outcome:
             return Outcome.RECORDED
         case 204:
             return Outcome.NOT_REFERRED
-        case 404 if (
-            payload and answer.message and ("code" in payload or not _says_only_not_found(answer.message))
-        ):
+        case 404 if payload and answer.message and ("code" in payload or not _says_only_not_found(answer.message)):
             return Outcome.NOT_REFERRED
         case 409 if answer.message:
             return Outcome.ALREADY_RECORDED
@@ -118,9 +116,7 @@ def _failure(answer: Answer, attempts: int) -> str:
     if answer.status is None:
         return f"no answer in {tries}: {answer.problem}"
     if answer.transient:
-        return f"answered {answer.status} in {tries}" + (
-            f": {answer.problem}" if answer.status == 200 else ""
-        )
+        return f"answered {answer.status} in {tries}" + (f": {answer.problem}" if answer.status == 200 else "")
     return f"answered {answer.status}, but not as FirstPromoter does; is the connection's host right?"
 
 
@@ -134,9 +130,7 @@ def retry_after(header: str | None) -> float | None:
         return None
     try:
         seconds = (
-            float(header)
-            if header.isdigit()
-            else (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds()
+            float(header) if header.isdigit() else (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds()
         )
     except (ValueError, TypeError):
         return None

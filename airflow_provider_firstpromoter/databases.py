@@ -27,9 +27,7 @@ def engine_for(conn_id: str) -> Engine:
         )
     # Without "creator" the connection's extras (sslmode, options) would be lost;
     # without "hide_parameters" database errors would print the values that were bound.
-    engine: Engine = hook.get_sqlalchemy_engine(
-        {"creator": hook.get_conn, "hide_parameters": True, "future": True}
-    )
+    engine: Engine = hook.get_sqlalchemy_engine({"creator": hook.get_conn, "hide_parameters": True, "future": True})
     return engine
 
 

@@ -35,3 +35,7 @@ class SyncInterruptedError(AirflowException):
 
 class LedgerError(AirflowException):
     """The ledger's database refused, or its table is not what it should be; says what to do."""
+
+
+class SourceError(AirflowException):
+    """The warehouse refused the query; in its own words, without values."""

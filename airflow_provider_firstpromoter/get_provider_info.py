@@ -21,7 +21,7 @@ CONN_FIELDS: dict[str, Any] = {
     "requests_per_minute": {
         "label": "Requests per minute",
         "schema": {"type": ["integer", "null"], "default": 400, "minimum": 1},
-        "description": "The account's limit is 400, shared by every client of it; give Airflow less if others send too.",
+        "description": "The account's limit is 400 for all its clients; give Airflow less if others send too.",
     },
     "timeout": {
         "label": "Timeout",

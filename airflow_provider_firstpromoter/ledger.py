@@ -38,9 +38,9 @@ from sqlalchemy.schema import CreateTable
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 from tenacity.wait import wait_random
 
-from airflow_provider_firstpromoter.account import DEFAULT_LEDGER_TABLE
+from airflow_provider_firstpromoter.account import DEFAULT_LEDGER_TABLE, Account
 from airflow_provider_firstpromoter.databases import engine_for, first_line
-from airflow_provider_firstpromoter.exceptions import LedgerError
+from airflow_provider_firstpromoter.exceptions import ConnectionSettingsError, LedgerError
 from airflow_provider_firstpromoter.refunds import MAX_ID_LENGTH, MAX_MESSAGE_LENGTH, Outcome, Refund, Result
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class Entry:
     row_amount: str | None
     fingerprint: str
     refund: Refund | None = None
-    run: RunKey = RunKey()
+    run: RunKey = field(default_factory=RunKey)
     at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
@@ -93,6 +93,8 @@ class Known:
     http_status: int | None
     row_amount: str | None
     sent_amount: int | None
+    sent_currency: str | None
+    sale_event_id: str | None
     fingerprint: str | None
     first_sent_at: datetime | None
     last_sent_at: datetime | None
@@ -151,9 +153,7 @@ def ledger_table(name: str = DEFAULT_LEDGER_TABLE) -> Table:
         MetaData(),
         Column("account", _key_text(), primary_key=True, comment="Account ID; with @host if not the public API"),
         Column("event_id", _key_text(), primary_key=True),
-        Column(
-            "outcome", OutcomeText, nullable=False, comment="recorded, already_recorded, not_referred, rejected"
-        ),
+        Column("outcome", OutcomeText, nullable=False, comment="recorded, already_recorded, not_referred, rejected"),
         Column("http_status", Integer),
         Column("message", String(MAX_MESSAGE_LENGTH)),
         Column("row_amount", String(64), comment="the query's own text"),
@@ -191,9 +191,7 @@ class RefundLedger:
     :param name: how errors call the database: the connection's id
     """
 
-    def __init__(
-        self, engine: Engine, account: str, table: str = DEFAULT_LEDGER_TABLE, name: str = "ledger"
-    ) -> None:
+    def __init__(self, engine: Engine, account: str, table: str = DEFAULT_LEDGER_TABLE, name: str = "ledger") -> None:
         self.engine = engine
         self.account = account
         self.table = ledger_table(table)
@@ -204,6 +202,35 @@ class RefundLedger:
     def from_connection(cls, conn_id: str, account: str, table: str = DEFAULT_LEDGER_TABLE) -> RefundLedger:
         """The ledger behind an Airflow SQL connection."""
         return cls(engine_for(conn_id), account, table, name=conn_id)
+
+    @classmethod
+    def of(cls, account: Account, conn_id: str | None = None, table: str | None = None) -> RefundLedger | None:
+        """
+        The account's ledger.
+
+        :param conn_id: where it lives; else the FirstPromoter connection's extra says
+        :param table: its table; likewise
+        :returns: None if neither says where
+        """
+        conn_id = conn_id or account.extra.ledger_conn_id
+        if conn_id is None:
+            return None
+        return cls.from_connection(conn_id, account.key, table or account.extra.ledger_table)
+
+    @classmethod
+    def required(cls, account: Account, conn_id: str | None = None, table: str | None = None) -> RefundLedger:
+        """
+        The account's ledger, for those who cannot do without.
+
+        :raises ConnectionSettingsError: if nobody says where it lives
+        """
+        ledger = cls.of(account, conn_id, table)
+        if ledger is None:
+            raise ConnectionSettingsError(
+                "No ledger is named, so there is no telling which refunds are pending. Set 'ledger_conn_id' in the "
+                f"extra of connection {account.conn_id!r} (for all tasks of the account), or on this task"
+            )
+        return ledger
 
     # --- the table itself ---
 
@@ -238,9 +265,7 @@ class RefundLedger:
             inspector = inspect(self.engine)
             if not inspector.has_table(self.table.name, schema=self.table.schema):
                 return False
-            present = {
-                column["name"].lower() for column in inspector.get_columns(self.table.name, self.table.schema)
-            }
+            present = {column["name"].lower() for column in inspector.get_columns(self.table.name, self.table.schema)}
         except SQLAlchemyError as error:
             raise self._unreachable(error) from None
         if missing := [column for column in self.table.columns if column.name not in present]:
@@ -300,6 +325,8 @@ class RefundLedger:
             c.http_status,
             c.row_amount,
             c.sent_amount,
+            c.sent_currency,
+            c.sale_event_id,
             c.fingerprint,
             c.first_sent_at,
             c.last_sent_at,

@@ -47,9 +47,7 @@ REFUND_COLUMNS = (
 )
 
 #: Currencies without decimals: ISO 4217, exponent 0. FirstPromoter takes these in whole units.
-ZERO_DECIMAL_CURRENCIES = frozenset(
-    "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF".split()
-)
+ZERO_DECIMAL_CURRENCIES = frozenset("BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF".split())
 #: ISO 4217, exponent 3 or 4. FirstPromoter wants these times 100 too: their "minor unit" is ambiguous.
 MANY_DECIMAL_CURRENCIES = frozenset("BHD IQD JOD KWD LYD OMR TND CLF UYW".split())
 
@@ -93,9 +91,7 @@ class InvalidRefund(ValueError):
     """
 
     def __init__(self, event_id: str | None, reason: str) -> None:
-        super().__init__(
-            f"refund {event_id!r}: {reason}" if event_id else f"refund without event_id: {reason}"
-        )
+        super().__init__(f"refund {event_id!r}: {reason}" if event_id else f"refund without event_id: {reason}")
         self.event_id = event_id
         self.reason = reason
 
@@ -496,6 +492,7 @@ class Summary(BaseModel):
     :param sent: refunds that FirstPromoter was asked about
     :param skipped: refunds that the ledger already knew
     :param rechecked: of those sent, the ones that were ``not_referred`` before
+    :param repeated: rows that name an event_id again, with the same amount
     :param left_pending: refunds that this run did not get to
     :param rewards_unknown: recorded, but the reward is not known (its answer was lost)
     :param reversed: sum of the rewards by unit, negative (``cash``: minor units of the account's currency)
@@ -511,6 +508,7 @@ class Summary(BaseModel):
     sent: int = 0
     skipped: int = 0
     rechecked: int = 0
+    repeated: int = 0
     left_pending: int = 0
     rewards_unknown: int = 0
     reversed: Counter[str] = Field(default_factory=Counter)
@@ -525,11 +523,18 @@ class Summary(BaseModel):
 
     MAX_PROBLEMS: ClassVar[int] = 20
 
-    def add(self, result: Result, refund: Refund | None = None) -> None:
+    def add(
+        self,
+        result: Result,
+        *,
+        amount: int | None = None,
+        currency: str | None = None,
+        sale_event_id: str | None = None,
+    ) -> None:
         """
         Count one refund.
 
-        :param refund: what was sent, where it is known
+        :param amount: what was sent, in minor units of ``currency``; None where it is not known
         """
         self.outcomes[result.outcome] += 1
         self.sent += result.sent
@@ -539,15 +544,12 @@ class Summary(BaseModel):
                 self.rewards_unknown += 1
             else:
                 self.reversed[result.reward.unit or "unknown"] += result.reward.amount
-            if refund is not None:
-                self.refunded[refund.currency or "account"] += refund.amount
-                self.without_sale_event_id += refund.sale_event_id is None
-        if result.outcome in (Outcome.REJECTED, Outcome.CHANGED, Outcome.FAILED) and (
-            len(self.problems) < self.MAX_PROBLEMS
-        ):
-            self.problems.append(
-                Problem(event_id=result.event_id, outcome=result.outcome, reason=result.message)
-            )
+            if amount is not None:
+                self.refunded[currency or "account"] += amount
+                self.without_sale_event_id += sale_event_id is None
+        needs_a_look = result.outcome in (Outcome.REJECTED, Outcome.CHANGED, Outcome.FAILED)
+        if needs_a_look and len(self.problems) < self.MAX_PROBLEMS:
+            self.problems.append(Problem(event_id=result.event_id, outcome=result.outcome, reason=result.message))
 
     @property
     def needing_a_person(self) -> int:

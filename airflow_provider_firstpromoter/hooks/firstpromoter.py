@@ -13,7 +13,7 @@ import requests
 from airflow.providers.common.compat.sdk import AirflowException, BaseHook
 from requests.auth import AuthBase
 from tenacity import RetryCallState, Retrying, retry_if_result, stop_after_attempt, stop_after_delay
-from tenacity.wait import wait_base, wait_exponential_jitter
+from tenacity.wait import wait_base, wait_exponential, wait_random
 
 from airflow_provider_firstpromoter import __version__
 from airflow_provider_firstpromoter.account import PUBLIC_HOST, Account
@@ -105,8 +105,8 @@ class FirstPromoterHook(BaseHook):
         """
         Tell FirstPromoter of one refund: ``POST /track/refund``.
 
-        A body carries one id. Where the refund has both, they are asked in the order of ``identify_by``, the second
-        only if the first finds nobody.
+        A body carries one id. Where the refund has both, they are asked in the order of ``identify_by``, the
+        second only if the first finds nobody.
 
         :param refund: a :class:`Refund`, or a mapping with the call's field names and the amount in minor units
         :param identify_by: which of ``uid`` and ``email`` count, in this order
@@ -154,9 +154,7 @@ class FirstPromoterHook(BaseHook):
             f"leave the host empty for https://{PUBLIC_HOST}"
         )
 
-    def _request(
-        self, method: str, path: str, *, attempts: int | None = None, **kwargs: Any
-    ) -> tuple[Answer, int]:
+    def _request(self, method: str, path: str, *, attempts: int | None = None, **kwargs: Any) -> tuple[Answer, int]:
         """
         Make a request until its answer is final or the attempts are used up.
 
@@ -164,8 +162,7 @@ class FirstPromoterHook(BaseHook):
         """
         retrying = Retrying(
             retry=retry_if_result(lambda answer: answer.transient),
-            stop=stop_after_attempt(attempts or self.account.extra.max_attempts)
-            | stop_after_delay(LONGEST_RETRYING),
+            stop=stop_after_attempt(attempts or self.account.extra.max_attempts) | stop_after_delay(LONGEST_RETRYING),
             wait=_wait_as_told(),
             sleep=lambda seconds: sleep(seconds, self.cancelled),
             before_sleep=self._pause_the_account,
@@ -225,8 +222,8 @@ class _AccountAuth(AuthBase):
 class _wait_as_told(wait_base):
     """As long as the server asks; else exponentially, and longer after a 429, whose window is a minute."""
 
-    _usual = wait_exponential_jitter(initial=0.5, max=30, jitter=0.5)
-    _limited = wait_exponential_jitter(initial=2, max=60, jitter=1)
+    _usual = wait_exponential(multiplier=0.5, max=30) + wait_random(0, 0.5)
+    _limited = wait_exponential(multiplier=2, max=60) + wait_random(0, 1)
 
     def __call__(self, retry_state: RetryCallState) -> float:
         answer: Answer | None = retry_state.outcome.result() if retry_state.outcome else None
@@ -253,9 +250,7 @@ def _read(response: requests.Response, deadline: float) -> Answer:
         return Answer(response.status_code, payload=json.loads(body), retry_after=told)
     except (ValueError, RecursionError):
         looks_like_json = body.lstrip()[:1] in (bytearray(b"{"), bytearray(b"["))
-        return Answer(
-            response.status_code, problem=BROKEN_JSON if looks_like_json else NO_JSON, retry_after=told
-        )
+        return Answer(response.status_code, problem=BROKEN_JSON if looks_like_json else NO_JSON, retry_after=told)
 
 
 def _transport_problem(error: requests.RequestException) -> str:

@@ -1,0 +1,124 @@
+"""What the operators that send refunds have in common: their parameters, and how a run is handed on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, cast
+
+from airflow.providers.common.compat.sdk import BaseOperator
+
+if TYPE_CHECKING:
+    import logging
+
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_firstpromoter.refunds import AmountUnit, Identity
+    from airflow_provider_firstpromoter.sync import RefundSync
+
+
+class RefundOperator(BaseOperator):
+    """
+    Parameters of every operator that sends refunds.
+
+    :param firstpromoter_conn_id: the connection of type ``firstpromoter``
+    :param ledger_conn_id: the SQL connection of the ledger; by default what the FirstPromoter connection's extra says
+    :param ledger_table: its table, ``schema.table`` if need be; by default likewise
+    :param amount_unit: ``minor`` (1999) or ``major`` (19.99, which needs a currency)
+    :param identify_by: which of ``uid`` and ``email`` name the customer, in the order to be asked
+    :param skip_email_notification: for rows that don't say: True keeps FirstPromoter from mailing the promoter
+    :param max_in_flight: requests under way at once; the account's rate is kept whatever it is
+    :param max_rejected: more rejected or changed refunds than this fail the task, when all others have been sent;
+        None never does
+    :param recheck_unreferred: for how long after it was first sent a refund that matched nobody is asked again, once
+        a day, because its sale can be late
+    :param retry_rejected: send rejected refunds again though their rows have not changed
+    :param preview: validate and report what would be sent; nothing is sent or written
+    """
+
+    ui_color = "#d9eaf7"
+
+    def __init__(
+        self,
+        *,
+        firstpromoter_conn_id: str = "firstpromoter_default",
+        ledger_conn_id: str | None = None,
+        ledger_table: str | None = None,
+        amount_unit: AmountUnit = "minor",
+        identify_by: Sequence[Identity] = ("uid", "email"),
+        skip_email_notification: bool | None = None,
+        max_in_flight: int = 8,
+        max_rejected: int | None = 0,
+        recheck_unreferred: timedelta | None = None,
+        retry_rejected: bool = False,
+        preview: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if amount_unit not in ("minor", "major"):
+            raise ValueError(f"amount_unit must be 'minor' or 'major', not {amount_unit!r}")
+        names = (identify_by,) if isinstance(identify_by, str) else identify_by
+        self.identify_by = cast("tuple[Identity, ...]", tuple(names))
+        if not self.identify_by or set(self.identify_by) - {"uid", "email"}:
+            raise ValueError(f"identify_by takes 'uid' and 'email', not {identify_by!r}")
+        if max_in_flight < 1:
+            raise ValueError(f"max_in_flight must be at least 1, not {max_in_flight!r}")
+        self.firstpromoter_conn_id = firstpromoter_conn_id
+        self.ledger_conn_id = ledger_conn_id
+        self.ledger_table = ledger_table
+        self.amount_unit: AmountUnit = amount_unit
+        self.skip_email_notification = skip_email_notification
+        self.max_in_flight = max_in_flight
+        self.max_rejected = max_rejected
+        self.recheck_unreferred = recheck_unreferred
+        self.retry_rejected = retry_rejected
+        self.preview = preview
+        self._sync: RefundSync | None = None
+
+    def on_kill(self) -> None:
+        """End every wait; what is known by then is written to the ledger."""
+        if self._sync is not None:
+            self._sync.cancel()
+
+    def _make_sync(self, context: Context, limit: int | None = None) -> RefundSync:
+        """The run of this task instance; reads the connections, so it belongs on the main thread."""
+        from airflow_provider_firstpromoter.hooks.firstpromoter import FirstPromoterHook
+        from airflow_provider_firstpromoter.ledger import RefundLedger, RunKey
+        from airflow_provider_firstpromoter.sync import RefundSync, SyncOptions
+
+        hook = FirstPromoterHook(self.firstpromoter_conn_id)
+        ti = context["ti"]
+        self._sync = RefundSync(
+            hook,
+            RefundLedger.of(hook.account, self.ledger_conn_id, self.ledger_table),
+            SyncOptions(
+                amount_unit=self.amount_unit,
+                identify_by=self.identify_by,
+                skip_email_notification=self.skip_email_notification,
+                max_in_flight=self.max_in_flight,
+                max_rejected=self.max_rejected,
+                recheck_unreferred=self.recheck_unreferred,
+                retry_rejected=self.retry_rejected,
+                preview=self.preview,
+                limit=limit,
+            ),
+            RunKey(ti.dag_id, ti.run_id, ti.task_id, ti.map_index),
+            log=cast("logging.Logger", self.log),
+        )
+        return self._sync
+
+    def _hand_on(self, context: Context, sync: RefundSync, return_value: Any, **more: Any) -> Any:
+        """
+        Log and push what came of the run, then fail if it calls for that: so a failed task's results can be read.
+
+        :param more: further XComs, by key
+        :returns: ``return_value``
+        """
+        from airflow_provider_firstpromoter import report
+
+        self.log.info("%s", report.table(sync.summary))
+        if self.do_xcom_push:
+            for key, value in {"summary": sync.summary.to_json(), **more, "return_value": return_value}.items():
+                context["ti"].xcom_push(key=key, value=value)
+        sync.raise_for_summary()
+        return return_value

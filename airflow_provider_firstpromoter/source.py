@@ -1,0 +1,75 @@
+"""The warehouse's query, as its author wrote it, as a stream of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
+from typing import Any
+
+from sqlalchemy.engine import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from airflow_provider_firstpromoter.databases import engine_for, first_line
+from airflow_provider_firstpromoter.exceptions import RefundInputError, SourceError
+from airflow_provider_firstpromoter.refunds import Identity, missing_columns
+
+Parameters = Mapping[str, Any] | Sequence[Any] | None
+
+#: Rows that the driver holds at once.
+FETCH = 1000
+
+
+class RefundQuery:
+    """
+    A query whose columns carry the refund call's field names.
+
+    :param engine: of the database to be asked
+    :param sql: goes to the driver as it is: no bind syntax of ours, ``%`` and ``:`` mean what they mean there
+    :param parameters: in the driver's own style: a mapping or a sequence
+    :param name: how errors call the database: the connection's id
+    """
+
+    def __init__(self, engine: Engine, sql: str, parameters: Parameters = None, name: str = "source") -> None:
+        self.engine = engine
+        self.sql = sql
+        self.parameters = parameters
+        self.name = name
+
+    @classmethod
+    def from_connection(cls, conn_id: str, sql: str, parameters: Parameters = None) -> RefundQuery:
+        """The query on an Airflow SQL connection."""
+        return cls(engine_for(conn_id), sql, parameters, name=conn_id)
+
+    def rows(self, identify_by: Sequence[Identity] = ("uid", "email")) -> Generator[Mapping[str, Any], None, None]:
+        """
+        The query's rows, through a server-side cursor where there is one; close the iterator to end early.
+
+        :raises RefundInputError: if a column is missing, before the first row
+        :raises SourceError: if the database refuses
+        """
+        try:
+            with self.engine.connect() as connection:
+                # no_parameters: an empty parameter list would make some drivers read every % as a placeholder.
+                options = {"stream_results": True, "max_row_buffer": FETCH, "no_parameters": True}
+                result = connection.execution_options(**options).exec_driver_sql(
+                    self.sql, _driver_style(self.parameters)
+                )
+                with closing(result):
+                    if not result.returns_rows:
+                        raise RefundInputError(f"The query on connection {self.name!r} returns no rows at all")
+                    if missing := missing_columns(result.keys(), identify_by):
+                        raise RefundInputError(
+                            f"The query on connection {self.name!r} lacks the column {', '.join(missing)}; "
+                            f"it has {', '.join(result.keys())}"
+                        )
+                    for row in result.yield_per(FETCH):
+                        yield dict(row._mapping)
+        except SQLAlchemyError as error:
+            raise SourceError(f"The query on connection {self.name!r} failed: {first_line(error)}") from None
+
+
+def _driver_style(parameters: Parameters) -> Any:
+    """SQLAlchemy would take a list for many sets of parameters."""
+    if not parameters:
+        return None
+    return dict(parameters) if isinstance(parameters, Mapping) else tuple(parameters)

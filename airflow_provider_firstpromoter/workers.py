@@ -1,0 +1,76 @@
+"""
+A few threads that do the waiting.
+
+Not a ``ThreadPoolExecutor``: that one is joined when the process ends, and a killed task may not wait for an API.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+from typing import Generic, NamedTuple, TypeVar
+
+Job = TypeVar("Job")
+Value = TypeVar("Value")
+
+
+class Done(NamedTuple, Generic[Job, Value]):
+    """A finished job: its value, or the exception that ended it."""
+
+    job: Job
+    value: Value | None
+    error: BaseException | None
+
+
+class Workers(Generic[Job, Value]):
+    """
+    Run jobs side by side in daemon threads.
+
+    :param work: called with each job, in some thread
+    :param most: how many threads at most; they are started when they are needed
+    """
+
+    def __init__(self, work: Callable[[Job], Value], most: int) -> None:
+        self._work = work
+        self._most = most
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[Done[Job, Value]] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        #: Jobs given and not yet taken back.
+        self.outstanding = 0
+
+    def submit(self, job: Job) -> None:
+        """Give a job to the next free thread."""
+        self.outstanding += 1
+        if len(self._threads) < min(self.outstanding, self._most):
+            thread = threading.Thread(target=self._run, name="firstpromoter", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+        self._jobs.put(job)
+
+    def take(self, timeout: float) -> Done[Job, Value] | None:
+        """
+        The next finished job.
+
+        :param timeout: seconds to wait for it
+        :returns: None if none finished in time
+        """
+        try:
+            done = self._done.get(timeout=timeout)
+        except queue.Empty:
+            return None
+        self.outstanding -= 1
+        return done
+
+    def dismiss(self) -> None:
+        """Let idle threads end; those at work end after their job, and nobody waits for them."""
+        for _ in self._threads:
+            self._jobs.put(None)
+
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            try:
+                self._done.put(Done(job, self._work(job), None))
+            except BaseException as error:
+                self._done.put(Done(job, None, error))
