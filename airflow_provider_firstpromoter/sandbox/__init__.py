@@ -1,0 +1,14 @@
+"""
+A FirstPromoter to develop and test against.
+
+It is written from FirstPromoter's published contract and imports nothing of the rest of this package, so that one
+misreading of the contract cannot hide in both.
+"""
+
+from airflow_provider_firstpromoter.sandbox.answers import SECRET
+from airflow_provider_firstpromoter.sandbox.faults import Fault
+from airflow_provider_firstpromoter.sandbox.server import running_sandbox
+from airflow_provider_firstpromoter.sandbox.settings import Account, Settings
+from airflow_provider_firstpromoter.sandbox.world import Recorded, RefundRequest, Sandbox
+
+__all__ = ["SECRET", "Account", "Fault", "Recorded", "RefundRequest", "Sandbox", "Settings", "running_sandbox"]

@@ -1,0 +1,79 @@
+CREATE TABLE IF NOT EXISTS promoters (
+    id INTEGER PRIMARY KEY,
+    account TEXT NOT NULL,
+    ref_id TEXT NOT NULL,
+    unit TEXT NOT NULL,
+    status TEXT NOT NULL DEFAULT 'active',
+    balance INTEGER NOT NULL DEFAULT 0,
+    created_at TEXT NOT NULL,
+    UNIQUE (account, ref_id)
+);
+CREATE TABLE IF NOT EXISTS leads (
+    id INTEGER PRIMARY KEY,
+    account TEXT NOT NULL,
+    email TEXT,
+    uid TEXT,
+    promoter_id INTEGER NOT NULL,
+    created_at TEXT NOT NULL,
+    customer_since TEXT,
+    cancelled_at TEXT,
+    plan_name TEXT
+);
+CREATE UNIQUE INDEX IF NOT EXISTS leads_email ON leads (account, email COLLATE NOCASE);
+CREATE UNIQUE INDEX IF NOT EXISTS leads_uid ON leads (account, uid);
+-- The event_ids that are taken, of sales and refunds apart from each other.
+CREATE TABLE IF NOT EXISTS events (
+    account TEXT NOT NULL,
+    type TEXT NOT NULL,
+    event_id TEXT NOT NULL,
+    PRIMARY KEY (account, type, event_id)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS commissions (
+    id INTEGER PRIMARY KEY,
+    account TEXT NOT NULL,
+    event_id TEXT,
+    lead_id INTEGER,
+    promoter_id INTEGER NOT NULL,
+    status TEXT NOT NULL,
+    commission_type TEXT NOT NULL,
+    sale_amount INTEGER NOT NULL,
+    original_sale_amount INTEGER NOT NULL,
+    original_sale_currency TEXT NOT NULL,
+    amount INTEGER NOT NULL,
+    unit TEXT NOT NULL,
+    is_paid INTEGER NOT NULL DEFAULT 0,
+    tier INTEGER NOT NULL DEFAULT 1,
+    created_at TEXT NOT NULL,
+    status_updated_at TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS commissions_created ON commissions (account, created_at, id);
+CREATE INDEX IF NOT EXISTS commissions_event ON commissions (account, event_id COLLATE NOCASE);
+CREATE INDEX IF NOT EXISTS commissions_lead ON commissions (lead_id);
+-- What the refund call recorded: the other side of the client's ledger.
+CREATE TABLE IF NOT EXISTS refunds (
+    id INTEGER PRIMARY KEY,
+    account TEXT NOT NULL,
+    event_id TEXT NOT NULL,
+    sale_event_id TEXT,
+    amount_cents INTEGER NOT NULL,
+    original_amount INTEGER NOT NULL,
+    currency TEXT NOT NULL,
+    quantity INTEGER NOT NULL,
+    lead_id INTEGER NOT NULL,
+    commission_id INTEGER NOT NULL,
+    recorded_at TEXT NOT NULL
+);
+-- Every request to the API as it came; the body only of refunds, the status NULL while or if there is no answer.
+CREATE TABLE IF NOT EXISTS requests (
+    id INTEGER PRIMARY KEY,
+    account TEXT,
+    method TEXT NOT NULL,
+    path TEXT NOT NULL,
+    query TEXT NOT NULL,
+    status INTEGER,
+    at REAL NOT NULL,
+    received_at TEXT NOT NULL,
+    headers TEXT,
+    body BLOB
+);
+CREATE INDEX IF NOT EXISTS requests_path ON requests (path, status);

@@ -1,0 +1,39 @@
+"""The limit on requests: per account, over a sliding window."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict, deque
+
+
+class RateLimit:
+    """
+    :param requests: how many may pass in one window; 0 is no limit
+    :param seconds: the length of the window
+    """
+
+    def __init__(self, requests: int, seconds: float) -> None:
+        self.requests = requests
+        self.seconds = seconds
+        self._passed: defaultdict[str, deque[float]] = defaultdict(deque)
+
+    def wait(self, account: str) -> float:
+        """
+        Count a request of this account, unless it is over the limit.
+
+        :return: 0 if the request may pass, else the seconds until the next one may
+        """
+        if not self.requests:
+            return 0.0
+        now = time.monotonic()
+        passed = self._passed[account]
+        while passed and passed[0] <= now - self.seconds:
+            passed.popleft()
+        if len(passed) >= self.requests:
+            return passed[0] + self.seconds - now
+        passed.append(now)
+        return 0.0
+
+    def reset(self) -> None:
+        """Forget every request so far."""
+        self._passed.clear()

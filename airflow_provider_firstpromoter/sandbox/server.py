@@ -1,0 +1,77 @@
+"""Serving a sandbox: in a thread of this process, or as a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import uvicorn
+
+from airflow_provider_firstpromoter.sandbox.control import control_routes
+from airflow_provider_firstpromoter.sandbox.front import API
+from airflow_provider_firstpromoter.sandbox.settings import Settings
+from airflow_provider_firstpromoter.sandbox.world import Sandbox
+
+
+def _protocol() -> type[asyncio.Protocol]:
+    """:return: uvicorn's HTTP protocol, the faster one if it is installed, that shows its transport to the faults"""
+    base: Any
+    if importlib.util.find_spec("httptools"):
+        from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol as base
+    else:
+        from uvicorn.protocols.http.h11_impl import H11Protocol as base
+
+    class Reachable(base):  # type: ignore[misc]
+        def connection_made(self, transport: asyncio.Transport) -> None:
+            # uvicorn hands a copy of this to every request, as scope["state"].
+            self.app_state = {**self.app_state, "transport": transport}
+            super().connection_made(transport)
+
+    return Reachable
+
+
+def prepared(settings: Settings) -> tuple[Sandbox, uvicorn.Server, socket.socket]:
+    """
+    :return: a sandbox, its server, and the bound socket to run it on
+    :raises OSError: the address is taken
+    """
+    sandbox = Sandbox(settings)
+    sandbox.api.include_router(control_routes(sandbox))
+    listener = socket.create_server((settings.host, settings.port), backlog=1024)
+    host, port = listener.getsockname()[:2]
+    sandbox.base_url = f"http://{host}:{port}{API}"
+    config = uvicorn.Config(
+        sandbox.app,
+        http=_protocol(),
+        ws="none",
+        lifespan="off",
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=1,
+    )
+    return sandbox, uvicorn.Server(config), listener
+
+
+@contextmanager
+def running_sandbox(settings: Settings | None = None) -> Iterator[Sandbox]:
+    """
+    A sandbox that is served by a thread of this process until the block ends.
+
+    :param settings: how it behaves; by default it takes a free port of the loopback
+    """
+    sandbox, server, listener = prepared(settings or Settings())
+    thread = threading.Thread(target=server.run, args=([listener],), name="firstpromoter-sandbox", daemon=True)
+    thread.start()
+    try:
+        # The socket is bound and listening already, so nobody who connects now is turned away.
+        yield sandbox
+    finally:
+        server.should_exit = True
+        thread.join()
+        listener.close()
+        sandbox.books.close()
