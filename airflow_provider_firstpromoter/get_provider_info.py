@@ -79,5 +79,12 @@ def get_provider_info() -> dict[str, Any]:
         ],
         "hooks": modules("hooks.firstpromoter"),
         "operators": modules("operators.refund"),
+        "transfers": [
+            {
+                "source-integration-name": "SQL",
+                "target-integration-name": INTEGRATION,
+                "python-module": f"{PACKAGE}.transfers.sql_to_firstpromoter",
+            }
+        ],
         "sensors": modules("sensors.refund"),
     }

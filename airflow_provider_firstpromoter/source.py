@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy.engine import Engine
@@ -19,6 +20,7 @@ Parameters = Mapping[str, Any] | Sequence[Any] | None
 FETCH = 1000
 
 
+@dataclass(frozen=True)
 class RefundQuery:
     """
     A query whose columns carry the refund call's field names.
@@ -29,11 +31,10 @@ class RefundQuery:
     :param name: how errors call the database: the connection's id
     """
 
-    def __init__(self, engine: Engine, sql: str, parameters: Parameters = None, name: str = "source") -> None:
-        self.engine = engine
-        self.sql = sql
-        self.parameters = parameters
-        self.name = name
+    engine: Engine
+    sql: str
+    parameters: Parameters = None
+    name: str = "source"
 
     @classmethod
     def from_connection(cls, conn_id: str, sql: str, parameters: Parameters = None) -> RefundQuery:

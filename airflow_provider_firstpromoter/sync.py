@@ -7,7 +7,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from airflow_provider_firstpromoter import report
 from airflow_provider_firstpromoter.exceptions import (
@@ -30,8 +30,8 @@ from airflow_provider_firstpromoter.refunds import (
     Validation,
     same_amount,
 )
-from airflow_provider_firstpromoter.rows import Row, batches
-from airflow_provider_firstpromoter.triage import Verdict, judge
+from airflow_provider_firstpromoter.rows import Row
+from airflow_provider_firstpromoter.triage import Verdict, judged
 from airflow_provider_firstpromoter.workers import Done, Workers
 
 #: Results are written to the ledger this often, whichever comes first.
@@ -106,8 +106,8 @@ class RefundSync:
         self.log = log or logging.getLogger(__name__)
         self.summary = Summary(preview=self.options.preview)
         account = hook.account
-        self._key = account.fingerprint_key
-        self._validation = Validation(
+        self.fingerprint_key = account.fingerprint_key
+        self.validation = Validation(
             amount_unit=self.options.amount_unit,
             currency=account.extra.currency,
             skip_email_notification=self.options.skip_email_notification,
@@ -115,6 +115,7 @@ class RefundSync:
         )
         self._workers: Workers[_Job, Result] = Workers(self._track, self.options.max_in_flight)
         self._queue: deque[_Job] = deque()
+        self._under_way: dict[int, _Job] = {}
         self._unwritten: list[Entry] = []
         self._in_a_row: Counter[Outcome] = Counter()
         self._to_send = 0
@@ -201,24 +202,19 @@ class RefundSync:
         :returns: whether there are any to be asked again
         """
         rechecks = False
-        for batch in batches(rows):
-            self._raise_if_killed()
-            known = self.ledger.find({row.event_id for row in batch if row.event_id}) if self.ledger else {}
-            now = datetime.now(UTC)
-            for row in batch:
-                entry = known.get(row.event_id or "")
-                verdict = judge(
-                    row,
-                    entry,
-                    key=self._key,
-                    now=now,
-                    recheck_unreferred=self.options.recheck_unreferred,
-                    retry_rejected=self.options.retry_rejected,
-                )
+        for batch in judged(
+            rows,
+            self.ledger,
+            key=self.fingerprint_key,
+            recheck_unreferred=self.options.recheck_unreferred,
+            retry_rejected=self.options.retry_rejected,
+        ):
+            self.raise_if_killed()
+            for row, verdict, known in batch:
                 recheck = verdict is Verdict.RECHECK and row.repeats is None
                 rechecks = rechecks or recheck
                 if recheck is rechecking:
-                    self._handle(row, verdict, entry)
+                    self._handle(row, verdict, known)
             self._pump()
         return rechecks
 
@@ -233,7 +229,7 @@ class RefundSync:
             self._emit(row, known.result(), known.sent_amount, known.sent_currency, known.sale_event_id)
             return
         try:
-            refund = Refund.from_row(row.values, self._validation)
+            refund = Refund.from_row(row.values, self.validation)
         except InvalidRefund as error:
             if verdict is Verdict.CHANGED:
                 self._changed(row, f"is settled, and now {error.reason}")
@@ -280,8 +276,8 @@ class RefundSync:
 
     def _pump(self, drain: bool = False) -> None:
         """Keep the workers busy until nothing is queued; with ``drain``, until every answer is back."""
-        while self._queue or (drain and self._workers.outstanding):
-            self._raise_if_killed()
+        while self._queue or (drain and self._under_way):
+            self.raise_if_killed()
             if self._stopped_at is not None:
                 while self._queue:
                     self._leave(self._queue.popleft().row)
@@ -289,8 +285,10 @@ class RefundSync:
                 return
             # One alone until the first answer: a wrong key or host must not be tried eight times over.
             most = self.options.max_in_flight if self._answered else 1
-            while self._queue and self._workers.outstanding < most:
-                self._workers.submit(self._queue.popleft())
+            while self._queue and len(self._under_way) < most:
+                job = self._queue.popleft()
+                self._under_way[job.row.position] = job
+                self._workers.submit(job)
             if done := self._workers.take(TICK):
                 self._take_back(done)
             self._flush_if_due()
@@ -298,18 +296,22 @@ class RefundSync:
 
     def _collect(self, seconds: float) -> None:
         """Take back what is under way, but not for longer than so; the rest is left for the next run."""
-        until = time.monotonic() + seconds
-        while self._workers.outstanding and time.monotonic() < until:
-            if done := self._workers.take(TICK):
-                self._take_back(done)
+        self._take_back_until(time.monotonic() + seconds)
         self.hook.cancelled.set()
-        until = time.monotonic() + GRACE_AFTER_KILL
-        while self._workers.outstanding and time.monotonic() < until:
+        self._take_back_until(time.monotonic() + GRACE_AFTER_KILL)
+        for job in self._under_way.values():
+            self._leave(job.row)
+        self._under_way.clear()
+
+    def _take_back_until(self, deadline: float) -> None:
+        while self._under_way and time.monotonic() < deadline:
             if done := self._workers.take(TICK):
                 self._take_back(done)
 
     def _take_back(self, done: Done[_Job, Result]) -> None:
         job, result = done.job, done.value
+        if self._under_way.pop(job.row.position, None) is None:
+            return  # given up on, and left for the next run
         self._answered = True
         if isinstance(done.error, AccessRefusedError):
             self._fatal = self._fatal or done.error
@@ -343,7 +345,8 @@ class RefundSync:
             self.summary.stopped_because = reason
             self.log.error("Stopping: %s", reason)
 
-    def _raise_if_killed(self) -> None:
+    def raise_if_killed(self) -> None:
+        """:raises SyncInterruptedError: if it was"""
         if self._killed:
             raise SyncInterruptedError(
                 "The task was killed; what was known is in the ledger, and the next run takes up the rest"
@@ -357,7 +360,7 @@ class RefundSync:
 
     def _remember(self, row: Row, result: Result, refund: Refund | None = None) -> None:
         if self._ledger_to_write and row.event_id:
-            entry = Entry(result, row.amount, row.fingerprint(self._key), refund, self.run_key)
+            entry = Entry(result, row.amount, row.fingerprint(self.fingerprint_key), refund, self.run_key)
             self._unwritten.append(entry)
 
     def _emit(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from enum import Enum
+from typing import NamedTuple
 
 from airflow_provider_firstpromoter.ledger import Known, RefundLedger
 from airflow_provider_firstpromoter.refunds import Outcome, same_amount
@@ -26,6 +27,14 @@ class Verdict(Enum):
     CHANGED = "changed"
     #: Rejected before, and the row is still the same.
     STILL_REJECTED = "still_rejected"
+
+
+class Judged(NamedTuple):
+    """A row, what is to be done with it, and what the ledger says of it."""
+
+    row: Row
+    verdict: Verdict
+    known: Known | None
 
 
 def judge(
@@ -64,13 +73,42 @@ def _due(known: Known, now: datetime, recheck_unreferred: timedelta | None) -> b
     return now - known.first_sent_at < recheck_unreferred and now - known.last_sent_at >= RECHECK_EVERY
 
 
-def find_pending(
+def judged(
     rows: Iterable[Row],
-    ledger: RefundLedger,
+    ledger: RefundLedger | None,
     *,
     key: bytes,
-    limit: int,
     recheck_unreferred: timedelta | None = None,
+    retry_rejected: bool = False,
+    details: bool = True,
+) -> Iterator[list[Judged]]:
+    """
+    The rows with their verdicts, batch by batch, each batch checked against the ledger when its turn comes.
+
+    :param details: whether the ledger's stored results will be wanted
+    """
+    for batch in batches(rows):
+        known = ledger.find({row.event_id for row in batch if row.event_id}, details) if ledger else {}
+        now = datetime.now(UTC)
+        yield [
+            Judged(
+                row,
+                judge(
+                    row,
+                    known.get(row.event_id or ""),
+                    key=key,
+                    now=now,
+                    recheck_unreferred=recheck_unreferred,
+                    retry_rejected=retry_rejected,
+                ),
+                known.get(row.event_id or ""),
+            )
+            for row in batch
+        ]
+
+
+def find_pending(
+    rows: Iterable[Row], ledger: RefundLedger, *, key: bytes, limit: int, recheck_unreferred: timedelta | None = None
 ) -> list[Row]:
     """
     The rows that are worth a run: new ones first, then those to be asked again.
@@ -86,15 +124,9 @@ def find_pending(
     again: list[Row] = []
     for_a_person: list[Row] = []
     wanted = {Verdict.SEND: new, Verdict.RECHECK: again, Verdict.CHANGED: for_a_person}
-    for batch in batches(rows):
-        known = ledger.find({row.event_id for row in batch if row.event_id}, details=False)
-        now = datetime.now(UTC)
-        for row in batch:
-            if row.event_id is None:
-                verdict = Verdict.CHANGED
-            else:
-                verdict = judge(row, known.get(row.event_id), key=key, now=now, recheck_unreferred=recheck_unreferred)
-            found = wanted.get(verdict)
+    for batch in judged(rows, ledger, key=key, recheck_unreferred=recheck_unreferred, details=False):
+        for row, verdict, _ in batch:
+            found = wanted.get(verdict if row.event_id else Verdict.CHANGED)
             if found is not None and len(found) < limit:
                 found.append(row)
         if len(new) >= limit:

@@ -28,7 +28,7 @@ class Workers(Generic[Job, Value]):
     Run jobs side by side in daemon threads.
 
     :param work: called with each job, in some thread
-    :param most: how many threads at most; they are started when they are needed
+    :param most: how many threads at most; one is started with each job until there are so many
     """
 
     def __init__(self, work: Callable[[Job], Value], most: int) -> None:
@@ -37,13 +37,10 @@ class Workers(Generic[Job, Value]):
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._done: queue.SimpleQueue[Done[Job, Value]] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
-        #: Jobs given and not yet taken back.
-        self.outstanding = 0
 
     def submit(self, job: Job) -> None:
-        """Give a job to the next free thread."""
-        self.outstanding += 1
-        if len(self._threads) < min(self.outstanding, self._most):
+        """Give a job to the next free thread, or to a new one while there are fewer than ``most``."""
+        if len(self._threads) < self._most:
             thread = threading.Thread(target=self._run, name="firstpromoter", daemon=True)
             self._threads.append(thread)
             thread.start()
@@ -57,11 +54,9 @@ class Workers(Generic[Job, Value]):
         :returns: None if none finished in time
         """
         try:
-            done = self._done.get(timeout=timeout)
+            return self._done.get(timeout=timeout)
         except queue.Empty:
             return None
-        self.outstanding -= 1
-        return done
 
     def dismiss(self) -> None:
         """Let idle threads end; those at work end after their job, and nobody waits for them."""

@@ -80,17 +80,18 @@ class RefundOperator(BaseOperator):
         if self._sync is not None:
             self._sync.cancel()
 
-    def _make_sync(self, context: Context, limit: int | None = None) -> RefundSync:
+    def _make_sync(self, context: Context, *, limit: int | None = None, ledger_required: bool = False) -> RefundSync:
         """The run of this task instance; reads the connections, so it belongs on the main thread."""
         from airflow_provider_firstpromoter.hooks.firstpromoter import FirstPromoterHook
         from airflow_provider_firstpromoter.ledger import RefundLedger, RunKey
         from airflow_provider_firstpromoter.sync import RefundSync, SyncOptions
 
         hook = FirstPromoterHook(self.firstpromoter_conn_id)
+        find_ledger = RefundLedger.required if ledger_required else RefundLedger.of
         ti = context["ti"]
         self._sync = RefundSync(
             hook,
-            RefundLedger.of(hook.account, self.ledger_conn_id, self.ledger_table),
+            find_ledger(hook.account, self.ledger_conn_id, self.ledger_table),
             SyncOptions(
                 amount_unit=self.amount_unit,
                 identify_by=self.identify_by,

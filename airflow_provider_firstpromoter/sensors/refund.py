@@ -95,6 +95,7 @@ class UnrecordedRefundSensor(BaseSensorOperator):
         return PokeReturnValue(is_done=bool(pending), xcom_value=[portable(row.values) for row in pending])
 
     def _pending(self) -> list[Row]:
+        from airflow_provider_firstpromoter.antijoin import unsettled_rows
         from airflow_provider_firstpromoter.hooks.firstpromoter import FirstPromoterHook
         from airflow_provider_firstpromoter.ledger import RefundLedger
         from airflow_provider_firstpromoter.rows import numbered
@@ -104,7 +105,7 @@ class UnrecordedRefundSensor(BaseSensorOperator):
         account = FirstPromoterHook(self.firstpromoter_conn_id).account
         ledger = RefundLedger.required(account, self.ledger_conn_id, self.ledger_table)
         query = RefundQuery.from_connection(self.sql_conn_id, self.sql, self.parameters)
-        with closing(query.rows()) as rows:
+        with closing(unsettled_rows(query, ledger, self.recheck_unreferred)) as rows:
             return find_pending(
                 numbered(rows),
                 ledger,

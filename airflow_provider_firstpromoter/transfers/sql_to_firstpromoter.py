@@ -1,0 +1,89 @@
+"""Refunds from a query of any size to FirstPromoter, without passing through XCom."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_firstpromoter.operators.base import RefundOperator
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+
+class SqlToFirstPromoterOperator(RefundOperator):
+    """
+    Keep FirstPromoter level with a query: send each refund that the ledger does not know as settled, once.
+
+    .. code-block:: python
+
+        SqlToFirstPromoterOperator(
+            task_id="sync_refunds",
+            sql="SELECT id AS event_id, amount, currency, customer_id AS uid FROM refunds WHERE status = 'succeeded'",
+            sql_conn_id="warehouse",
+        )
+
+    The rows are read at once into a private file and the cursor is closed before the first request. With the ledger
+    in the same database, settled refunds never leave it. Killed at any point and run again, it finishes the rest.
+
+    XCom: ``return_value`` and ``summary`` are the summary of the task run, earlier tries included; ``rewards`` are
+    the results that bear a reward, a thousand at most (the rest is in the ledger). All are pushed also when the task
+    then fails.
+
+    :param sql: a query, or the path of a ``.sql`` file; its columns carry the refund call's field names, others are
+        ignored
+    :param sql_conn_id: the SQL connection to run it on
+    :param parameters: bound by the database driver, in its own style
+    :param limit: refunds to send at most; the rest stays pending and is counted
+    :param max_pending: more pending refunds than this fail the task before the first request; None takes any number,
+        for a backfill that is meant
+    """
+
+    template_fields: Sequence[str] = (
+        "sql",
+        "parameters",
+        "sql_conn_id",
+        "firstpromoter_conn_id",
+        "ledger_conn_id",
+        "ledger_table",
+    )
+    template_ext: Sequence[str] = (".sql",)
+    template_fields_renderers = {"sql": "sql", "parameters": "json"}
+
+    def __init__(
+        self,
+        *,
+        sql: str,
+        sql_conn_id: str,
+        parameters: Mapping[str, Any] | Sequence[Any] | None = None,
+        limit: int | None = None,
+        max_pending: int | None = 10_000,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if limit is not None and limit < 1:
+            raise ValueError(f"limit must be at least 1, or None, not {limit!r}")
+        self.sql = sql
+        self.sql_conn_id = sql_conn_id
+        self.parameters = parameters
+        self.limit = limit
+        self.max_pending = max_pending
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """
+        Send what is pending.
+
+        :returns: the summary, as plain JSON
+        :raises ConnectionSettingsError: if no ledger is named anywhere
+        :raises RunRefusedError: if more is pending than ``max_pending``
+        :raises RefundsFailedError: if some could not be sent; a retry takes them up
+        :raises RefundsRejectedError: if more were rejected or changed than ``max_rejected`` allows
+        """
+        from airflow_provider_firstpromoter.bulk import recount, run_query
+        from airflow_provider_firstpromoter.source import RefundQuery
+
+        sync = self._make_sync(context, limit=self.limit, ledger_required=True)
+        run_query(sync, RefundQuery.from_connection(self.sql_conn_id, self.sql, self.parameters), self.max_pending)
+        rewards = [] if self.preview else recount(sync)
+        summary: dict[str, Any] = self._hand_on(context, sync, sync.summary.to_json(), rewards=rewards)
+        return summary
