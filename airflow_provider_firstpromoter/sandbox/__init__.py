@@ -6,9 +6,10 @@ misreading of the contract cannot hide in both.
 """
 
 from airflow_provider_firstpromoter.sandbox.answers import SECRET
+from airflow_provider_firstpromoter.sandbox.audit import Recorded, RefundRequest
 from airflow_provider_firstpromoter.sandbox.faults import Fault
 from airflow_provider_firstpromoter.sandbox.server import running_sandbox
 from airflow_provider_firstpromoter.sandbox.settings import Account, Settings
-from airflow_provider_firstpromoter.sandbox.world import Recorded, RefundRequest, Sandbox
+from airflow_provider_firstpromoter.sandbox.world import Sandbox
 
 __all__ = ["SECRET", "Account", "Fault", "Recorded", "RefundRequest", "Sandbox", "Settings", "running_sandbox"]

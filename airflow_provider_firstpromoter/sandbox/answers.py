@@ -42,7 +42,7 @@ def promoter_body(promoter: Row) -> dict[str, Any]:
         "id": number,
         "status": promoter["status"],
         "cust_id": "",
-        "email": f"promoter-{number}@sandbox.example",
+        "email": _email(number),
         "created_at": promoter["created_at"],
         "temp_password": f"{SECRET}-temp-password-{number}",
         "default_promotion_id": number,
@@ -85,3 +85,30 @@ def event_body(kind: str, number: int, commission: Row, lead: Row, promoter: Row
         "lead": who,
         "promoter": promoter_body(promoter),
     }
+
+
+def commission_body(commission: Row, campaign: dict[str, Any]) -> dict[str, Any]:
+    """
+    :param commission: with the ``email`` and ``uid`` of its lead and the ``ref_id`` of its promoter
+    :return: a commission as the read side lists it
+    """
+    own = (
+        "id status commission_type event_id sale_amount original_sale_amount original_sale_currency amount unit "
+        "is_paid tier created_at status_updated_at"
+    )
+    number = commission["promoter_id"]
+    return {
+        **{name: commission[name] for name in own.split()},
+        "is_paid": bool(commission["is_paid"]),
+        "referral": {"id": commission["lead_id"], "email": commission["email"], "uid": commission["uid"]},
+        "reward": {"id": 1, "name": "Sandbox reward"},
+        "promoter_campaign": {
+            "promoter_id": number,
+            "promoter": {"id": number, "email": _email(number), "name": commission["ref_id"]},
+            "campaign": campaign,
+        },
+    }
+
+
+def _email(promoter_id: int) -> str:
+    return f"promoter-{promoter_id}@sandbox.example"

@@ -1,23 +1,44 @@
 """The API over HTTP: who may call, how often, and where each call goes."""
 
-from __future__ import annotations
-
 import json
 import math
 import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
 
+from airflow_provider_firstpromoter.sandbox import reading
+from airflow_provider_firstpromoter.sandbox.books import Books
 from airflow_provider_firstpromoter.sandbox.front import API
 from airflow_provider_firstpromoter.sandbox.limits import RateLimit
+from airflow_provider_firstpromoter.sandbox.schema import DOCUMENT
 from airflow_provider_firstpromoter.sandbox.settings import Account, Settings
 from airflow_provider_firstpromoter.sandbox.tracking import Refused, Tracking
 
 Call = Callable[[Account, bytes], dict[str, Any] | None]
+
+
+class TooMany(Refused):
+    """
+    The account is over its limit.
+
+    :param wait: seconds until the next request may pass
+    :param form: of the ``Retry-After`` header: ``none``, ``seconds`` or ``date``
+    """
+
+    def __init__(self, wait: float, form: str) -> None:
+        super().__init__(429, "Too many requests")
+        seconds = math.ceil(wait)
+        if form == "seconds":
+            self.headers = {"Retry-After": str(seconds)}
+        elif form == "date":
+            # A date has no fractions of a second: one second more, lest it be over too early.
+            date = datetime.now(UTC) + timedelta(seconds=seconds + 1)
+            self.headers = {"Retry-After": format_datetime(date, usegmt=True)}
 
 
 class Door:
@@ -33,13 +54,14 @@ class Door:
         self._retry_after = settings.retry_after
         self._limit = limit
 
-    def account(self, request: Request) -> Account:
+    async def account(self, request: Request) -> Account:
         """
-        :raises Refused: 401 without a good key, 403 for an account that the key is not of
-        :raises TooMany: the account is over its limit
+        :return: whose request it is
+        :raises Refused: 401 without a good key, 403 for an account that the key is not of, 429 over the limit
         """
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not any(_same(key, account.api_key) for account in self._accounts.values()):
+        known = any(_same(key, account.api_key) for account in self._accounts.values())
+        if scheme.lower() != "bearer" or not known:
             raise Refused(401, "Unauthorized", code="unauthorized")
         account = self._accounts.get(request.headers.get("account-id", ""))
         if account is None or not _same(key, account.api_key):
@@ -49,38 +71,32 @@ class Door:
         return account
 
 
-class TooMany(Refused):
-    """
-    :param wait: seconds until the next request may pass
-    :param form: of the ``Retry-After`` header: ``none``, ``seconds`` or ``date``
-    """
-
-    def __init__(self, wait: float, form: str) -> None:
-        super().__init__(429, "Too many requests")
-        seconds = math.ceil(wait)
-        self.headers = {
-            "none": {},
-            "seconds": {"Retry-After": str(seconds)},
-            "date": {"Retry-After": format_datetime(datetime.now(UTC) + timedelta(seconds=seconds + 1), usegmt=True)},
-        }[form]
-
-
-def make_api(door: Door, tracking: Tracking) -> FastAPI:
+def make_api(door: Door, tracking: Tracking, books: Books) -> FastAPI:
     """
     :param door: checks every call
-    :param tracking: does the work
+    :param tracking: does the work of the tracking calls
+    :param books: what the read side reads
     :return: the application, without its control endpoints
     """
-    app = FastAPI(title="FirstPromoter sandbox", version="2")
+    app = FastAPI(title="FirstPromoter sandbox")
+    # Written out by hand, so that it can be held against the contract, and nothing is generated from our own code.
+    app.openapi = lambda: DOCUMENT  # type: ignore[method-assign]
 
     @app.exception_handler(Refused)
-    async def refused(request: Request, refusal: Refused) -> Response:
-        return _json(refusal.status, refusal.body, getattr(refusal, "headers", None))
+    async def refused(_request: Request, refusal: Refused) -> Response:
+        return _json(refusal.status, refusal.body, refusal.headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_request: Request, error: RequestValidationError) -> Response:
+        errors: dict[str, list[str]] = {}
+        for problem in error.errors():
+            errors.setdefault(str(problem["loc"][-1]), []).append(problem["msg"])
+        return _json(422, {"message": "Validation failed", "code": "unprocessable_entity", "errors": errors})
 
     def track(path: str, call: Call) -> None:
         # The body is parsed once, by the call itself: nothing between the socket and the books looks at it again.
         async def endpoint(request: Request) -> Response:
-            account = door.account(request)
+            account = await door.account(request)
             body = call(account, await request.body())
             return Response(status_code=204) if body is None else _json(200, body)
 
@@ -90,6 +106,17 @@ def make_api(door: Door, tracking: Tracking) -> FastAPI:
     track("sale", tracking.sale)
     track("signup", tracking.signup)
     track("cancellation", tracking.cancellation)
+
+    Caller = Annotated[Account, Depends(door.account)]
+
+    @app.get(f"{API}/company/commissions")
+    def commissions(account: Caller, query: Annotated[reading.CommissionQuery, Query()]) -> Response:
+        return _json(200, reading.commissions(books, account.id, query))
+
+    @app.get(f"{API}/company/promoters")
+    def promoters(account: Caller, page: Annotated[reading.Page, Query()]) -> Response:
+        return _json(200, reading.promoters(books, account.id, page))
+
     return app
 
 

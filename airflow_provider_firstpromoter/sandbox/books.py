@@ -13,9 +13,11 @@ from typing import Any
 Row = dict[str, Any]
 
 
-def now() -> str:
-    """:return: this moment as FirstPromoter writes it, in UTC with milliseconds"""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def stamp(moment: datetime | None = None) -> str:
+    """:return: the moment, by default this one, as FirstPromoter writes it: in UTC, with milliseconds"""
+    moment = moment or datetime.now(UTC)
+    moment = moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class Books:
@@ -84,7 +86,7 @@ class Books:
             sql = "SELECT * FROM promoters WHERE account = ? AND ref_id = ?"
             found = self.one(sql, (account, ref_id))
             if found is None:
-                self.insert("promoters", account=account, ref_id=ref_id, unit=unit, created_at=now())
+                self.insert("promoters", account=account, ref_id=ref_id, unit=unit, created_at=stamp())
                 found = self.one(sql, (account, ref_id))
         assert found
         return found
@@ -113,35 +115,6 @@ class Books:
         """:return: whether an event of this kind (``sale`` or ``refund``) has that event_id already"""
         sql = "SELECT 1 FROM events WHERE account = ? AND type = ? AND event_id = ?"
         return self.one(sql, (account, kind, event_id)) is not None
-
-    def commission(self, lead: Row, *, unit: str, amount: int, **values: Any) -> int:
-        """
-        Book a commission and move its promoter's balance by it.
-
-        :return: its id
-        """
-        moment = values.pop("created_at", None) or now()
-        defaults = {
-            "status": "approved",
-            "commission_type": "sale",
-            "original_sale_amount": values["sale_amount"],
-            "original_sale_currency": "USD",
-            "status_updated_at": moment,
-        }
-        with self.transaction():
-            number = self.insert(
-                "commissions",
-                account=lead["account"],
-                lead_id=lead["id"],
-                promoter_id=lead["promoter_id"],
-                unit=unit,
-                amount=amount,
-                created_at=moment,
-                **(defaults | values),
-            )
-            if unit == "cash":
-                self.all("UPDATE promoters SET balance = balance + ? WHERE id = ?", (amount, lead["promoter_id"]))
-        return number
 
     def reset(self) -> None:
         """Forget everything."""

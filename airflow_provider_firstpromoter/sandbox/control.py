@@ -5,32 +5,23 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from fastapi import APIRouter, HTTPException
-from pydantic import BaseModel
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
 
 from airflow_provider_firstpromoter.sandbox.faults import Fault
+from airflow_provider_firstpromoter.sandbox.seeds import Change, CommissionSeed, LeadSeed
 from airflow_provider_firstpromoter.sandbox.world import Sandbox
 
 
-class NewLead(BaseModel):
-    """One lead of ``POST /sandbox/leads``."""
+def make_control(sandbox: Sandbox) -> FastAPI:
+    """:return: the control endpoints, an application of their own: they ask for no key, and publish no schema"""
+    app = FastAPI(openapi_url=None)
 
-    email: str | None = None
-    uid: str | None = None
-    promoter: str = "ref1"
-    bought: bool = True
-    unit: str = "cash"
-
-
-def control_routes(sandbox: Sandbox) -> APIRouter:
-    """:return: the control endpoints, which ask for no key and are no part of the published schema"""
-    router = APIRouter(prefix="/sandbox", include_in_schema=False)
-
-    @router.get("/health")
-    def health() -> dict[str, str]:
+    @app.get("/health")
+    async def health() -> dict[str, str]:
         return {"status": "ok"}
 
-    @router.get("/audit")
+    @app.get("/audit")
     def audit() -> dict[str, Any]:
         return {
             "requests": sandbox.request_counts(),
@@ -38,44 +29,53 @@ def control_routes(sandbox: Sandbox) -> APIRouter:
             "refund_requests": [asdict(request) for request in sandbox.refund_requests()],
         }
 
-    @router.get("/requests")
+    @app.get("/requests")
     def requests() -> dict[str, dict[str, int]]:
         return sandbox.request_counts()
 
-    @router.get("/recorded")
+    @app.get("/recorded")
     def recorded(account: str | None = None, after: int = 0, limit: int = -1) -> list[dict[str, Any]]:
         return [asdict(refund) for refund in sandbox.recorded(account=account, after=after, limit=limit)]
 
-    @router.get("/refund-requests")
+    @app.get("/refund-requests")
     def refund_requests(after: int = 0, limit: int = -1) -> list[dict[str, Any]]:
         return [asdict(request) for request in sandbox.refund_requests(after=after, limit=limit)]
 
-    @router.post("/leads")
-    def leads(leads: list[NewLead], account: str | None = None) -> dict[str, int]:
-        try:
-            return {"added": sandbox.add_leads((lead.model_dump() for lead in leads), account=account)}
-        except ValueError as error:
-            raise HTTPException(400, str(error)) from None
+    @app.post("/leads")
+    def leads(leads: list[LeadSeed], account: str | None = None) -> dict[str, int]:
+        return {"added": sandbox.add_leads(leads, account=account)}
 
-    @router.post("/ban/{promoter}")
+    @app.post("/commissions")
+    def commissions(commissions: list[CommissionSeed], account: str | None = None) -> dict[str, list[int]]:
+        return {"ids": list(sandbox.add_commissions(commissions, account=account))}
+
+    @app.patch("/commissions/{commission_id}")
+    def change_commission(commission_id: int, change: Change) -> None:
+        sandbox.change_commission(commission_id, **change)
+
+    @app.post("/ban/{promoter}")
     def ban(promoter: str, account: str | None = None) -> None:
         sandbox.ban(promoter, account=account)
 
-    @router.get("/faults")
+    @app.get("/faults")
     def faults() -> list[dict[str, Any]]:
         return sandbox.faults.listed()
 
-    @router.post("/faults")
+    @app.post("/faults")
     def add_fault(fault: Fault) -> list[dict[str, Any]]:
         sandbox.faults.add(fault)
         return sandbox.faults.listed()
 
-    @router.delete("/faults")
+    @app.delete("/faults")
     def clear_faults() -> None:
         sandbox.clear_faults()
 
-    @router.post("/reset")
+    @app.post("/reset")
     def reset() -> None:
         sandbox.reset()
 
-    return router
+    @app.exception_handler(ValueError)
+    async def refused(_request: Request, error: ValueError) -> Response:
+        return JSONResponse({"message": str(error)}, 400)
+
+    return app

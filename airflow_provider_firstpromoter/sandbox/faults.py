@@ -21,12 +21,13 @@ Kind = Literal[
     "redirect",
     "bare_404",
     "huge",
+    "bomb",
     "gzip",
     "drip",
 ]
 
 #: Faults in which the API does its work first, and only its answer suffers.
-AFTER = frozenset({"reset_after", "truncated", "malformed", "huge", "gzip", "drip"})
+AFTER = frozenset({"reset_after", "truncated", "malformed", "huge", "bomb", "gzip", "drip"})
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,8 @@ class Fault:
     :param seconds: how long ``latency`` waits and ``drip`` takes for each byte
     :param max_seconds: if above ``seconds``, each wait of ``latency`` is drawn between the two
     :param location: where ``redirect`` points
-    :param size: the size of the body of ``huge``, in bytes
-    :raises ValueError: there is no such kind
+    :param size: the size of the body of ``huge`` in bytes, and of ``bomb`` once it is unzipped
+    :raises ValueError: there is no such kind, or a redirect leads nowhere
     """
 
     kind: Kind
@@ -67,6 +68,8 @@ class Fault:
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
             raise ValueError(f"there is no fault {self.kind!r}, only {', '.join(get_args(Kind))}")
+        if self.kind == "redirect" and not self.location:
+            raise ValueError("a redirect needs a location")
 
     @property
     def after(self) -> bool:
@@ -126,13 +129,14 @@ class Faults:
                         self._faults[place : place + 1] = (
                             [replace(fault, times=fault.times - 1)] if fault.times > 1 else []
                         )
-                    return fault
+                    return replace(fault, seconds=chance.uniform(fault.seconds, max(fault.seconds, fault.max_seconds)))
         return None
 
 
 def _event_id(body: bytes) -> str | None:
     try:
         data = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    return data.get("event_id") if isinstance(data, Mapping) else None
+    event_id = data.get("event_id") if isinstance(data, Mapping) else None
+    return event_id if isinstance(event_id, str) else None

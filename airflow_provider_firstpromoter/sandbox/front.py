@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
-import random
 import socket
 import struct
 import time
@@ -13,7 +12,7 @@ from dataclasses import dataclass, field
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from airflow_provider_firstpromoter.sandbox.books import Books, now
+from airflow_provider_firstpromoter.sandbox.books import Books, stamp
 from airflow_provider_firstpromoter.sandbox.faults import Fault, Faults
 
 API = "/api/v2"
@@ -33,14 +32,13 @@ class Answer:
     @classmethod
     def of(cls, status: int, body: bytes, kind: str, **headers: str) -> Answer:
         """:param headers: further ones, with ``_`` for ``-`` in their names"""
-        pairs = {"content-type": kind, "content-length": str(len(body))} | {
-            name.replace("_", "-"): value for name, value in headers.items()
-        }
+        pairs = {"content-type": kind, "content-length": str(len(body))} if body else {"content-length": "0"}
+        pairs |= {name.replace("_", "-"): value for name, value in headers.items()}
         return cls(status, [(name.encode(), value.encode()) for name, value in pairs.items()], body)
 
     def with_body(self, body: bytes, **headers: str) -> Answer:
-        """:return: the same status with other contents"""
-        return Answer.of(self.status, body, "application/json; charset=utf-8", **headers)
+        """:return: the same status with other contents; what had none becomes a 200"""
+        return Answer.of(200 if self.status == 204 else self.status, body, "application/json; charset=utf-8", **headers)
 
 
 class Front:
@@ -78,7 +76,7 @@ class Front:
             await _gone(receive)
             return
         if fault.kind == "latency":
-            await asyncio.sleep(random.uniform(fault.seconds, max(fault.seconds, fault.max_seconds)))
+            await asyncio.sleep(fault.seconds)
             answer = answer if fault.after else await self._ask(scope, body)
         elif fault.kind not in ("truncated", "drip"):
             answer = _spoilt(fault, answer)
@@ -124,7 +122,7 @@ class Front:
             path=scope["path"],
             query=scope["query_string"].decode("latin-1"),
             at=time.monotonic(),
-            received_at=now(),
+            received_at=stamp(),
             headers=json.dumps(kept) if refund else None,
             body=body if refund else None,
         )
@@ -138,7 +136,7 @@ def _spoilt(fault: Fault, answer: Answer) -> Answer:
     match fault.kind:
         case "status":
             extra = {} if fault.retry_after is None else {"retry_after": fault.retry_after}
-            text = json.dumps({"message": fault.message}).encode()
+            text = b"" if fault.status in (204, 304) else json.dumps({"message": fault.message}).encode()
             return Answer.of(fault.status or 500, text, "application/json", **extra)
         case "html":
             page = b"<!DOCTYPE html><html><head><title>Gateway</title></head><body><h1>Gateway</h1></body></html>"
@@ -151,6 +149,8 @@ def _spoilt(fault: Fault, answer: Answer) -> Answer:
             return answer.with_body(b'{"id": 1, "type": refund, ')
         case "huge":
             return answer.with_body(b'{"message": "' + b"x" * max(0, fault.size - 15) + b'"}')
+        case "bomb":
+            return answer.with_body(gzip.compress(bytes(fault.size)), content_encoding="gzip")
         case "gzip":
             return answer.with_body(gzip.compress(answer.body), content_encoding="gzip")
         case _:

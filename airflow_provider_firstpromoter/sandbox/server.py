@@ -12,7 +12,7 @@ from typing import Any
 
 import uvicorn
 
-from airflow_provider_firstpromoter.sandbox.control import control_routes
+from airflow_provider_firstpromoter.sandbox.control import make_control
 from airflow_provider_firstpromoter.sandbox.front import API
 from airflow_provider_firstpromoter.sandbox.settings import Settings
 from airflow_provider_firstpromoter.sandbox.world import Sandbox
@@ -29,7 +29,7 @@ def _protocol() -> type[asyncio.Protocol]:
     class Reachable(base):  # type: ignore[misc]
         def connection_made(self, transport: asyncio.Transport) -> None:
             # uvicorn hands a copy of this to every request, as scope["state"].
-            self.app_state = {**self.app_state, "transport": transport}
+            self.app_state: dict[str, Any] = {**self.app_state, "transport": transport}
             super().connection_made(transport)
 
     return Reachable
@@ -41,7 +41,7 @@ def prepared(settings: Settings) -> tuple[Sandbox, uvicorn.Server, socket.socket
     :raises OSError: the address is taken
     """
     sandbox = Sandbox(settings)
-    sandbox.api.include_router(control_routes(sandbox))
+    sandbox.api.mount("/sandbox", make_control(sandbox))
     listener = socket.create_server((settings.host, settings.port), backlog=1024)
     host, port = listener.getsockname()[:2]
     sandbox.base_url = f"http://{host}:{port}{API}"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Any
 
 from airflow_provider_firstpromoter.sandbox.answers import event_body, lead_body
-from airflow_provider_firstpromoter.sandbox.books import Books, Row, now
+from airflow_provider_firstpromoter.sandbox.books import Books, Row, stamp
 from airflow_provider_firstpromoter.sandbox.money import IN_DOLLARS, converted
 from airflow_provider_firstpromoter.sandbox.settings import Account
 
@@ -27,6 +29,7 @@ class Refused(Exception):
     def __init__(self, status: int, message: str, **more: Any) -> None:
         super().__init__(message)
         self.status = status
+        self.headers: dict[str, str] = {}
         self.body = {"message": message} | more
 
 
@@ -90,14 +93,16 @@ class Tracking:
         if type(amount) is not int or not 0 < amount < 10**MOST_DIGITS:
             raise Refused(400, "Error. Amount blank or invalid.")
         currency = _currency(data, account)
+        plan = _text(data, "plan") if data.get("plan") is not None else None
         with self.books.transaction():
             self._new("sale", account, event_id)
             if _referral(data) and not self.books.lead(account.id, email=data.get("email"), uid=data.get("uid")):
                 self._sign_up(account, data)
             lead = self._known(account, data)
             self.books.all(
-                "UPDATE leads SET customer_since = coalesce(customer_since, ?), plan_name = ? WHERE id = ?",
-                (now(), data.get("plan") or lead["plan_name"], lead["id"]),
+                "UPDATE leads SET customer_since = coalesce(customer_since, ?), plan_name = coalesce(?, plan_name) "
+                "WHERE id = ?",
+                (stamp(), plan, lead["id"]),
             )
             return self._book("sale", account, self._known(account, data), event_id, amount, currency)
 
@@ -129,7 +134,7 @@ class Tracking:
         _somebody(data)
         with self.books.transaction():
             lead = self._known(account, data)
-            self.books.all("UPDATE leads SET cancelled_at = ? WHERE id = ?", (now(), lead["id"]))
+            self.books.all("UPDATE leads SET cancelled_at = ? WHERE id = ?", (stamp(), lead["id"]))
             return lead_body(self._known(account, data))
 
     def _new(self, kind: str, account: Account, event_id: str) -> None:
@@ -146,14 +151,18 @@ class Tracking:
         promoter = self.books.promoter(account.id, _referral(data))
         if promoter["status"] == "banned":
             raise Refused(404, "Promoter not found", code="not_found")
-        self.books.insert(
-            "leads",
-            account=account.id,
-            email=data.get("email"),
-            uid=data.get("uid"),
-            promoter_id=promoter["id"],
-            created_at=now(),
-        )
+        try:
+            self.books.insert(
+                "leads",
+                account=account.id,
+                email=data.get("email"),
+                uid=data.get("uid"),
+                promoter_id=promoter["id"],
+                created_at=stamp(),
+            )
+        except sqlite3.IntegrityError:
+            # The customer is there, but unknown: referred by somebody who was banned.
+            raise Refused(404, "Referral not found", code="not_found") from None
 
     def _book(
         self, kind: str, account: Account, lead: Row, event_id: str, amount: int, currency: str, **more: Any
@@ -162,18 +171,27 @@ class Tracking:
         self.books.take(account.id, kind, event_id)
         promoter = self.books.one("SELECT * FROM promoters WHERE id = ?", (lead["promoter_id"],))
         assert promoter
-        commission_id = self.books.commission(
-            lead,
-            unit=promoter["unit"],
-            amount=round(sale_amount * self.commission_percent / 100),
-            event_id=event_id,
-            sale_amount=sale_amount,
-            original_sale_amount=amount,
-            original_sale_currency=currency,
-        )
-        commission = self.books.one("SELECT * FROM commissions WHERE id = ?", (commission_id,))
-        assert commission
-        number = commission_id
+        moment = stamp()
+        commission: Row = {
+            "account": account.id,
+            "event_id": event_id,
+            "lead_id": lead["id"],
+            "promoter_id": promoter["id"],
+            "status": "approved",
+            "commission_type": "sale",
+            "sale_amount": sale_amount,
+            "original_sale_amount": amount,
+            "original_sale_currency": currency,
+            "amount": round(Fraction(sale_amount * self.commission_percent, 100)),
+            "unit": promoter["unit"],
+            "tier": 1,
+            "created_at": moment,
+            "status_updated_at": moment,
+        }
+        number = commission["id"] = self.books.insert("commissions", **commission)
+        if promoter["unit"] == "cash":
+            promoter["balance"] += commission["amount"]
+            self.books.all("UPDATE promoters SET balance = ? WHERE id = ?", (promoter["balance"], promoter["id"]))
         if kind == "refund":
             number = self.books.insert(
                 "refunds",
@@ -183,18 +201,17 @@ class Tracking:
                 original_amount=amount,
                 currency=currency,
                 lead_id=lead["id"],
-                commission_id=commission_id,
-                recorded_at=commission["created_at"],
+                commission_id=commission["id"],
+                recorded_at=moment,
                 **more,
             )
-        balance = commission["amount"] if promoter["unit"] == "cash" else 0
-        return event_body(kind, number, commission, lead, promoter | {"balance": promoter["balance"] + balance})
+        return event_body(kind, number, commission, lead, promoter)
 
 
 def _parsed(raw: bytes) -> dict[str, Any]:
     try:
         data = json.loads(raw)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise Refused(400, "Error. The body is not JSON.") from None
     if not isinstance(data, dict):
         raise Refused(400, "Error. The body is not an object.")
