@@ -15,7 +15,7 @@ from sqlparse import tokens
 
 from airflow_provider_firstpromoter.exceptions import SourceError
 from airflow_provider_firstpromoter.ledger import RefundLedger, Utc
-from airflow_provider_firstpromoter.refunds import MAX_ID_LENGTH, Identity, Outcome
+from airflow_provider_firstpromoter.refunds import MAX_AMOUNT_LENGTH, MAX_ID_LENGTH, Identity, Outcome
 from airflow_provider_firstpromoter.source import RefundQuery
 from airflow_provider_firstpromoter.triage import RECHECK_EVERY
 
@@ -43,7 +43,7 @@ def without_settled(
         f"l.outcome = '{Outcome.REJECTED.value}'",
         "l.row_amount IS NULL",
         "q.amount IS NULL",
-        f"l.row_amount <> {_as_text('q.amount', dialect, 64)}",
+        f"l.row_amount <> {_as_text('q.amount', dialect, MAX_AMOUNT_LENGTH)}",
     ]
     account = bind(ledger.account)
     if recheck_unreferred is not None:

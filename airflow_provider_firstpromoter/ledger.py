@@ -41,7 +41,14 @@ from tenacity.wait import wait_random
 from airflow_provider_firstpromoter.account import DEFAULT_LEDGER_TABLE, Account
 from airflow_provider_firstpromoter.databases import engine_for, first_line
 from airflow_provider_firstpromoter.exceptions import ConnectionSettingsError, LedgerError
-from airflow_provider_firstpromoter.refunds import MAX_ID_LENGTH, MAX_MESSAGE_LENGTH, Outcome, Refund, Result
+from airflow_provider_firstpromoter.refunds import (
+    MAX_AMOUNT_LENGTH,
+    MAX_ID_LENGTH,
+    MAX_MESSAGE_LENGTH,
+    Outcome,
+    Refund,
+    Result,
+)
 
 if TYPE_CHECKING:
     from sqlalchemy.sql.elements import ColumnElement
@@ -156,7 +163,7 @@ def ledger_table(name: str = DEFAULT_LEDGER_TABLE) -> Table:
         Column("outcome", OutcomeText, nullable=False, comment="recorded, already_recorded, not_referred, rejected"),
         Column("http_status", Integer),
         Column("message", String(MAX_MESSAGE_LENGTH)),
-        Column("row_amount", String(64), comment="the query's own text"),
+        Column("row_amount", String(MAX_AMOUNT_LENGTH), comment="the query's own text"),
         Column("sent_amount", BigInteger, comment="minor units of sent_currency"),
         Column("sent_currency", String(3), comment="empty: the account's own"),
         Column("sale_event_id", String(MAX_ID_LENGTH)),
@@ -422,7 +429,7 @@ class RefundLedger:
             "outcome": result.outcome,
             "http_status": result.http_status,
             "message": result.message,
-            "row_amount": entry.row_amount[:64] if entry.row_amount else None,
+            "row_amount": entry.row_amount,
             "sent_amount": refund.amount if refund else None,
             "sent_currency": refund.currency if refund else None,
             "sale_event_id": refund.sale_event_id if refund else None,

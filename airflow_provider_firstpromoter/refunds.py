@@ -13,7 +13,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from decimal import Decimal
+from decimal import Context, Decimal
 from enum import StrEnum
 from numbers import Integral, Real
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeAlias
@@ -54,8 +54,11 @@ MANY_DECIMAL_CURRENCIES = frozenset("BHD IQD JOD KWD LYD OMR TND CLF UYW".split(
 #: In minor units; the largest whole number that every JSON reader keeps exact.
 MAX_AMOUNT = 2**53 - 1
 MAX_ID_LENGTH = 255
+MAX_AMOUNT_LENGTH = 64
 MAX_MESSAGE_LENGTH = 500
 
+#: The default context would round a long fraction away instead of refusing it.
+_EXACTLY = Context(prec=2 * MAX_AMOUNT_LENGTH)
 _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d{1,3})?", re.ASCII)
 _UNSENDABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _EMAIL = re.compile(r"[^\s@'\"<>(),;:]+@[^\s@'\"<>(),;:]+")
@@ -116,16 +119,19 @@ def canonical_text(value: object) -> str | None:
 
     :param value: what a database driver or XCom gave: a text, number, bool, UUID, bytes
     """
-    if value is None or (isinstance(value, Real | Decimal) and math.isnan(value)):
+    if value is None:
         return None
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, Decimal):
-        return format(value, "f")
+        if value.is_nan():
+            return None
+        return format(value, "f") if abs(value.adjusted()) <= MAX_AMOUNT_LENGTH else str(value)
     if isinstance(value, Integral):
-        return str(int(value))
+        # Python refuses to write very long ones in decimal; nobody accepts them anyway.
+        return str(int(value)) if int(value).bit_length() < 2**12 else hex(int(value))
     if isinstance(value, Real):
-        return repr(float(value))
+        return None if math.isnan(value) else repr(float(value))
     if isinstance(value, bytes | bytearray | memoryview):
         return bytes(value).decode("utf-8", "backslashreplace")
     return str(value) or None
@@ -157,6 +163,8 @@ def _number(value: object) -> Decimal | None:
         return None
     if not _NUMBER.fullmatch(text):
         raise ValueError("is not a number")
+    if len(text) > MAX_AMOUNT_LENGTH:
+        raise ValueError("has too many digits")
     return Decimal(text)
 
 
@@ -224,7 +232,7 @@ def _minor_units(value: object, info: ValidationInfo) -> int:
         return int(number)
     if currency is None:
         raise ValueError("in major units needs a currency, in the row or in the connection's extra")
-    minor = number if currency in ZERO_DECIMAL_CURRENCIES else number * 100
+    minor = number if currency in ZERO_DECIMAL_CURRENCIES else _EXACTLY.multiply(number, Decimal(100))
     if minor != int(minor):
         raise ValueError(f"has more decimals than FirstPromoter takes for {currency}")
     if minor > MAX_AMOUNT:
@@ -365,6 +373,12 @@ def fingerprint(row: Mapping[str, Any], key: bytes) -> str:
     return digest.hexdigest()[:32]
 
 
+def amount_text(value: object) -> str | None:
+    """The amount's canonical text, fit to be kept; None for what is no number (it could be anything, an e-mail too)."""
+    text = canonical_text(value)
+    return text if text and len(text) <= MAX_AMOUNT_LENGTH and _NUMBER.fullmatch(text) else None
+
+
 def same_amount(one: str | None, other: str | None) -> bool:
     """Whether two texts are the same number: ``10.5`` and ``10.50`` are."""
     if one == other:
@@ -382,7 +396,7 @@ def masked(message: object, *private: str | None) -> str | None:
     """
     if not isinstance(message, str) or not message.strip():
         return None
-    text = " ".join(message[: 4 * MAX_MESSAGE_LENGTH].split())
+    text = " ".join(_UNSENDABLE.sub(" ", message[: 4 * MAX_MESSAGE_LENGTH]).split())
     for secret in sorted(filter(None, private), key=len, reverse=True):
         text = text.replace(secret, "***")
     text = _EMAIL.sub("***", text)
@@ -395,9 +409,10 @@ def masked(message: object, *private: str | None) -> str | None:
 def _none_if_unreadable(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
     """An answer with a field of an unexpected type is still an answer: the refund is recorded."""
     try:
-        return handler(value)
+        read = handler(value)
     except ValidationError:
         return None
+    return None if isinstance(read, str) and _UNSENDABLE.search(read) else read
 
 
 Number = Annotated[int | None, Field(ge=-(2**63), lt=2**63), WrapValidator(_none_if_unreadable)]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
-from airflow_provider_firstpromoter.refunds import canonical_text, event_id_of, fingerprint, known_columns
+from airflow_provider_firstpromoter.refunds import amount_text, event_id_of, fingerprint, known_columns
 
 #: Rows that are checked against the ledger at once.
 BATCH = 500
@@ -21,7 +21,7 @@ class Row:
     :param position: its place in the input, from 0
     :param values: the refund call's columns, as the source gave them
     :param event_id: None where the row has none that could be sent
-    :param amount: its canonical text, in the unit of the query
+    :param amount: its canonical text, in the unit of the query; None where it is no number
     :param repeats: the amount of the earlier row with the same event_id, or None if there is none
     """
 
@@ -40,7 +40,7 @@ def numbered(mappings: Iterable[Mapping[str, Any]]) -> Iterator[Row]:
     """The rows of a source, in its order; remembers nothing."""
     for position, mapping in enumerate(mappings):
         values = known_columns(mapping)
-        yield Row(position, values, event_id_of(values), canonical_text(values.get("amount")))
+        yield Row(position, values, event_id_of(values), amount_text(values.get("amount")))
 
 
 def marking_repeats(rows: Iterable[Row]) -> Iterator[Row]:

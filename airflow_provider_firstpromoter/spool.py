@@ -10,7 +10,7 @@ import json
 import sqlite3
 from collections.abc import Iterable, Iterator
 
-from airflow_provider_firstpromoter.refunds import canonical_text, portable
+from airflow_provider_firstpromoter.refunds import amount_text, portable
 from airflow_provider_firstpromoter.rows import Row, batches
 
 
@@ -52,8 +52,8 @@ class Spool:
             f"SELECT position, event_id, row, ({earlier}) FROM spool AS s ORDER BY position"
         ):
             values = json.loads(row)
-            repeats = (canonical_text(json.loads(before).get("amount")) or "") if before else None
-            yield Row(position, values, event_id, canonical_text(values.get("amount")), repeats)
+            repeats = (amount_text(json.loads(before).get("amount")) or "") if before else None
+            yield Row(position, values, event_id, amount_text(values.get("amount")), repeats)
 
     def __enter__(self) -> Spool:
         return self

@@ -216,6 +216,7 @@ class RefundSync:
                 if recheck is rechecking:
                     self._handle(row, verdict, known)
             self._pump()
+            self._flush_if_due()
         return rechecks
 
     def _handle(self, row: Row, verdict: Verdict, known: Known | None) -> None:
