@@ -1,0 +1,64 @@
+"""
+### The first run, and any backfill
+
+Started by hand, and in two steps, because nothing that is sent can be taken back by the API:
+
+1. **preview** says what would be sent, and sends nothing. Read its log: is it the right account, the right column of
+   ids, a plausible number, a plausible sum?
+2. **send** sends `limit` refunds a run (a parameter of the DAG), with no mail to any affiliate. Set the parameter
+   `send` to true for it, and run the DAG until nothing is left pending; then the hourly sync can take over.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pendulum
+from airflow.providers.common.compat.sdk import Param, dag, task
+
+from airflow_provider_firstpromoter.transfers.sql_to_firstpromoter import SqlToFirstPromoterOperator
+
+REFUNDS = """
+    SELECT event_id, amount, currency, uid, email, sale_event_id
+    FROM refunds
+    WHERE status = 'succeeded' AND refunded_at >= '{{ params.since }}'
+"""
+
+
+@dag(
+    schedule=None,
+    start_date=pendulum.datetime(2025, 1, 1, tz="UTC"),
+    catchup=False,
+    max_active_runs=1,
+    params={
+        "since": Param("2025-01-01", type="string", format="date", description="Leave out what was refunded before"),
+        "send": Param(False, type="boolean", description="Really send them"),
+    },
+    doc_md=__doc__,
+    tags=["firstpromoter"],
+)
+def refund_first_run() -> None:
+    preview = SqlToFirstPromoterOperator(
+        task_id="preview",
+        sql=REFUNDS,
+        sql_conn_id="warehouse",
+        preview=True,
+    )
+
+    @task.short_circuit
+    def really(params: dict[str, Any]) -> bool:
+        return bool(params["send"])
+
+    send = SqlToFirstPromoterOperator(
+        task_id="send",
+        sql=REFUNDS,
+        sql_conn_id="warehouse",
+        limit=5_000,  # about a quarter of an hour at 400 a minute
+        max_pending=None,  # the brake is for the hourly sync; here the preview has told the number
+        skip_email_notification=True,
+    )
+
+    preview >> really() >> send  # type: ignore[call-arg]  # Airflow passes params
+
+
+refund_first_run()
