@@ -87,4 +87,5 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
         "sensors": modules("sensors.refund"),
+        "triggers": modules("triggers.refund"),
     }

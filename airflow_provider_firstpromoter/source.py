@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy.engine import Engine
+from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from airflow_provider_firstpromoter.databases import engine_for, first_line
@@ -19,6 +19,13 @@ Parameters = Mapping[str, Any] | Sequence[Any] | None
 #: Rows that the driver holds at once.
 FETCH = 1000
 
+#: How a database is told what a statement may take.
+STATEMENT_TIMEOUTS = {
+    "postgresql": "SET LOCAL statement_timeout = {milliseconds}",
+    "mysql": "SET SESSION max_execution_time = {milliseconds}",
+    "mariadb": "SET SESSION max_statement_time = {seconds}",
+}
+
 
 @dataclass(frozen=True)
 class RefundQuery:
@@ -29,17 +36,21 @@ class RefundQuery:
     :param sql: goes to the driver as it is: no bind syntax of ours, ``%`` and ``:`` mean what they mean there
     :param parameters: in the driver's own style: a mapping or a sequence
     :param name: how errors call the database: the connection's id
+    :param statement_timeout: seconds that it may take, in databases that know such a limit
     """
 
     engine: Engine
     sql: str
     parameters: Parameters = None
     name: str = "source"
+    statement_timeout: float | None = None
 
     @classmethod
-    def from_connection(cls, conn_id: str, sql: str, parameters: Parameters = None) -> RefundQuery:
+    def from_connection(
+        cls, conn_id: str, sql: str, parameters: Parameters = None, statement_timeout: float | None = None
+    ) -> RefundQuery:
         """The query on an Airflow SQL connection."""
-        return cls(engine_for(conn_id), sql, parameters, name=conn_id)
+        return cls(engine_for(conn_id), sql, parameters, conn_id, statement_timeout)
 
     def rows(self, identify_by: Sequence[Identity] = ("uid", "email")) -> Generator[Mapping[str, Any], None, None]:
         """
@@ -50,6 +61,7 @@ class RefundQuery:
         """
         try:
             with self.engine.connect() as connection:
+                self._limit_statements(connection)
                 # no_parameters: an empty parameter list would make some drivers read every % as a placeholder.
                 options = {"stream_results": True, "max_row_buffer": FETCH, "no_parameters": True}
                 result = connection.execution_options(**options).exec_driver_sql(
@@ -67,6 +79,13 @@ class RefundQuery:
                         yield dict(row._mapping)
         except SQLAlchemyError as error:
             raise SourceError(f"The query on connection {self.name!r} failed: {first_line(error)}") from None
+
+    def _limit_statements(self, connection: Connection) -> None:
+        dialect = connection.dialect
+        limit = STATEMENT_TIMEOUTS.get("mariadb" if getattr(dialect, "is_mariadb", False) else dialect.name)
+        if limit and self.statement_timeout:
+            seconds = self.statement_timeout
+            connection.exec_driver_sql(limit.format(seconds=seconds, milliseconds=int(seconds * 1000)))
 
 
 def _driver_style(parameters: Parameters) -> Any:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow.providers.common.compat.sdk import BaseSensorOperator, PokeReturnValue
+from airflow.providers.common.compat.sdk import (
+    AirflowException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    BaseSensorOperator,
+    PokeReturnValue,
+    conf,
+)
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
-
-    from airflow_provider_firstpromoter.rows import Row
 
 
 class UnrecordedRefundSensor(BaseSensorOperator):
@@ -42,6 +47,8 @@ class UnrecordedRefundSensor(BaseSensorOperator):
     :param ledger_table: its table; by default likewise
     :param recheck_unreferred: for how long after it was first sent a refund that matched nobody is pending again, a
         day after it was last asked
+    :param deferrable: wait in the triggerer, without a worker slot; by default what ``[operators]
+        default_deferrable`` says
     """
 
     template_fields: Sequence[str] = (
@@ -67,6 +74,7 @@ class UnrecordedRefundSensor(BaseSensorOperator):
         ledger_conn_id: str | None = None,
         ledger_table: str | None = None,
         recheck_unreferred: timedelta | None = None,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -80,6 +88,13 @@ class UnrecordedRefundSensor(BaseSensorOperator):
         self.ledger_conn_id = ledger_conn_id
         self.ledger_table = ledger_table
         self.recheck_unreferred = recheck_unreferred
+        self.deferrable = deferrable
+
+    def execute(self, context: Context) -> Any:
+        """Wait here, poke by poke, or in the triggerer."""
+        if self.deferrable:
+            return self._hand_on_or_defer(context, end_time=time.time() + self.timeout)
+        return super().execute(context)
 
     def poke(self, context: Context) -> PokeReturnValue:
         """
@@ -88,28 +103,59 @@ class UnrecordedRefundSensor(BaseSensorOperator):
         :raises RefundInputError: if the query lacks a column
         :raises ConnectionSettingsError: if no ledger is named anywhere
         """
+        from airflow_provider_firstpromoter.pending import PendingRefunds
         from airflow_provider_firstpromoter.refunds import portable
 
-        pending = self._pending()
+        pending = PendingRefunds(**self._where()).find(self.limit)
         self.log.info("%s refunds are pending%s", len(pending), " (limit)" if len(pending) == self.limit else "")
         return PokeReturnValue(is_done=bool(pending), xcom_value=[portable(row.values) for row in pending])
 
-    def _pending(self) -> list[Row]:
-        from airflow_provider_firstpromoter.antijoin import unsettled_rows
-        from airflow_provider_firstpromoter.hooks.firstpromoter import FirstPromoterHook
-        from airflow_provider_firstpromoter.ledger import RefundLedger
-        from airflow_provider_firstpromoter.rows import numbered
-        from airflow_provider_firstpromoter.source import RefundQuery
-        from airflow_provider_firstpromoter.triage import find_pending
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
+        """
+        Go on when the trigger fires: it says that something is pending, and the rows are read here.
 
-        account = FirstPromoterHook(self.firstpromoter_conn_id).account
-        ledger = RefundLedger.required(account, self.ledger_conn_id, self.ledger_table)
-        query = RefundQuery.from_connection(self.sql_conn_id, self.sql, self.parameters)
-        with closing(unsettled_rows(query, ledger, self.recheck_unreferred)) as rows:
-            return find_pending(
-                numbered(rows),
-                ledger,
-                key=account.fingerprint_key,
-                limit=self.limit,
-                recheck_unreferred=self.recheck_unreferred,
-            )
+        :raises AirflowSensorTimeout: if the trigger's time ran out
+        :raises AirflowException: if the trigger failed, or its event is not what it should be
+        """
+        match event:
+            case {"status": "pending", "end_time": float(end_time)}:
+                return self._hand_on_or_defer(context, end_time)
+            case {"status": "timeout"}:
+                self._time_out()
+            case {"status": "error", "message": str(message)}:
+                raise AirflowException(f"The trigger failed: {message}")
+        raise AirflowException(f"The trigger sent something unexpected: {type(event).__name__}")
+
+    def _hand_on_or_defer(self, context: Context, end_time: float) -> Any:
+        """
+        Hand on what is pending, or wait on in the triggerer: another run may have been faster.
+
+        :param end_time: seconds since the epoch
+        """
+        found = self.poke(context)
+        if found.is_done:
+            return found.xcom_value
+        if time.time() >= end_time:
+            self._time_out()
+        from airflow_provider_firstpromoter.triggers.refund import UnrecordedRefundTrigger
+
+        trigger = UnrecordedRefundTrigger(**self._where(), poke_interval=self.poke_interval, end_time=end_time)
+        return self.defer(trigger=trigger, method_name="execute_complete")
+
+    def _time_out(self) -> NoReturn:
+        message = f"No refund was pending for {self.timeout:.0f} seconds"
+        if self.soft_fail:
+            raise AirflowSkipException(message)
+        raise AirflowSensorTimeout(message)
+
+    def _where(self) -> dict[str, Any]:
+        """The parameters that sensor, trigger and look have in common."""
+        return {
+            "sql": self.sql,
+            "sql_conn_id": self.sql_conn_id,
+            "parameters": self.parameters,
+            "firstpromoter_conn_id": self.firstpromoter_conn_id,
+            "ledger_conn_id": self.ledger_conn_id,
+            "ledger_table": self.ledger_table,
+            "recheck_unreferred": self.recheck_unreferred,
+        }

@@ -1,0 +1,90 @@
+"""The sensor's wait, in the triggerer."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+#: Seconds that the warehouse may take for one look, where it knows such a limit.
+STATEMENT_TIMEOUT = 300.0
+
+
+class UnrecordedRefundTrigger(BaseTrigger):
+    """
+    Fires when the query has refunds that are not settled in the ledger.
+
+    Its event only says that there are some, and never which: events are kept in Airflow's metadata database. Begun
+    again after a restart of the triggerer, it goes on waiting until the same end.
+
+    :param poke_interval: seconds between two looks
+    :param end_time: when to give up, in seconds since the epoch
+
+    The other parameters are the sensor's.
+    """
+
+    def __init__(
+        self,
+        *,
+        sql: str,
+        sql_conn_id: str,
+        end_time: float,
+        poke_interval: float = 60.0,
+        parameters: Mapping[str, Any] | Sequence[Any] | None = None,
+        firstpromoter_conn_id: str = "firstpromoter_default",
+        ledger_conn_id: str | None = None,
+        ledger_table: str | None = None,
+        recheck_unreferred: timedelta | None = None,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._where: dict[str, Any] = {
+            "sql": sql,
+            "sql_conn_id": sql_conn_id,
+            "parameters": parameters,
+            "firstpromoter_conn_id": firstpromoter_conn_id,
+            "ledger_conn_id": ledger_conn_id,
+            "ledger_table": ledger_table,
+            "recheck_unreferred": recheck_unreferred,
+        }
+        self.end_time = end_time
+        self.poke_interval = poke_interval
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """What the triggerer needs to make it again."""
+        return (
+            f"{type(self).__module__}.{type(self).__qualname__}",
+            {**self._where, "end_time": self.end_time, "poke_interval": self.poke_interval},
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Look until something is pending, or until the end."""
+        while True:
+            try:
+                # A thread of its own: Airflow's sync_to_async would put all triggers' queries on a single one.
+                pending = await asyncio.to_thread(self._is_anything_pending)
+            except Exception as error:
+                from airflow_provider_firstpromoter.databases import first_line
+
+                yield _event("error", message=first_line(error))
+                return
+            if pending:
+                yield _event("pending", end_time=self.end_time)
+                return
+            left = self.end_time - time.time()
+            if left <= 0:
+                yield _event("timeout")
+                return
+            await asyncio.sleep(min(self.poke_interval, left))
+
+    def _is_anything_pending(self) -> bool:
+        from airflow_provider_firstpromoter.pending import PendingRefunds
+
+        return bool(PendingRefunds(**self._where, statement_timeout=STATEMENT_TIMEOUT).find(limit=1))
+
+
+def _event(status: str, **more: Any) -> TriggerEvent:
+    return TriggerEvent({"status": status, **more})  # type: ignore[no-untyped-call]
