@@ -19,6 +19,7 @@ from airflow_provider_firstpromoter.exceptions import (
 )
 from airflow_provider_firstpromoter.hooks.firstpromoter import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import Entry, Known, RefundLedger, RunKey
+from airflow_provider_firstpromoter.metrics import Meter
 from airflow_provider_firstpromoter.refunds import (
     AmountUnit,
     Identity,
@@ -125,6 +126,7 @@ class RefundSync:
         self._stopped_at: float | None = None
         self._fatal: Exception | None = None
         self._on_result: OnResult = _ignore
+        self._meter = Meter(hook.firstpromoter_conn_id)
 
     def cancel(self) -> None:
         """End every wait, and the run: for ``on_kill``, so it does nothing but set flags."""
@@ -148,7 +150,7 @@ class RefundSync:
         self._on_result = on_result or _ignore
         self._flushed_at = self._progress = self._started = time.monotonic()
         self._total = total
-        requests_before = self.hook.requests
+        self._requests_before, waited_before = self.hook.requests, self.hook.pacer.waited
         try:
             if self._ledger_to_write:
                 self._ledger_to_write.ensure()
@@ -163,7 +165,8 @@ class RefundSync:
         finally:
             self._workers.dismiss()
             self.summary.seconds = round(time.monotonic() - self._started, 3)
-            self.summary.requests = self.hook.requests - requests_before
+            self._tell()
+            self._meter.finish(self.summary.seconds, self.hook.pacer.waited - waited_before)
         if self.summary.sent >= SENT_WITHOUT_A_MATCH and not self._matched:
             self.summary.warnings.append(
                 f"{self.summary.sent} refunds sent and not one belongs to a referral: "
@@ -403,8 +406,13 @@ class RefundSync:
     def _report_progress(self) -> None:
         if time.monotonic() - self._progress >= PROGRESS_EVERY_SECONDS:
             self._progress = time.monotonic()
+            self._tell()
             rate = self.summary.sent / (self._progress - self._started)
             self.log.info("%s", report.progress(self.summary, self._total, rate))
+
+    def _tell(self) -> None:
+        self.summary.requests = self.hook.requests - self._requests_before
+        self._meter.tell(self.summary, self.summary.requests)
 
 
 def _ignore(row: Row, result: Result) -> None:

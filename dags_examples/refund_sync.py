@@ -14,7 +14,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pendulum
-from airflow.providers.common.compat.sdk import dag
+from airflow.providers.common.compat.sdk import AssetAlias, dag
 
 from airflow_provider_firstpromoter.transfers.sql_to_firstpromoter import SqlToFirstPromoterOperator
 
@@ -49,6 +49,8 @@ def refund_sync() -> None:
         sql_conn_id="warehouse",
         # A sale can reach FirstPromoter after its refund did: ask again, once a day, for a month.
         recheck_unreferred=timedelta(days=30),
+        # Lets other DAGs run when a commission was taken back: see refund_report.
+        outlets=[AssetAlias("refunds-recorded")],
         # pool="firstpromoter",  # one slot: all tasks of an account in turn, because they share its 400 a minute
     )
 

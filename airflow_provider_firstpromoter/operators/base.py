@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 
-from airflow.providers.common.compat.sdk import BaseOperator
+from airflow.providers.common.compat.sdk import Asset, AssetAlias, BaseOperator
 
 if TYPE_CHECKING:
     import logging
@@ -34,6 +34,9 @@ class RefundOperator(BaseOperator):
         a day, because its sale can be late
     :param retry_rejected: send rejected refunds again though their rows have not changed
     :param preview: validate and report what would be sent; nothing is sent or written
+
+    ``outlets`` may name assets (Airflow 2: datasets): their events carry the summary. An ``AssetAlias`` gets an event
+    only when a commission was taken back.
     """
 
     ui_color = "#d9eaf7"
@@ -122,4 +125,25 @@ class RefundOperator(BaseOperator):
             for key, value in {"summary": sync.summary.to_json(), **more, "return_value": return_value}.items():
                 context["ti"].xcom_push(key=key, value=value)
         sync.raise_for_summary()
+        self._tell_assets(context, sync)
         return return_value
+
+    def _tell_assets(self, context: Context, sync: RefundSync) -> None:
+        """
+        Attach the summary to the events of the ``outlets``.
+
+        An asset gets an event with every run that succeeds, and Airflow makes it. An alias gets one only if a
+        commission was taken back: a DAG scheduled by it runs when there is something to read.
+        """
+        from airflow_provider_firstpromoter.refunds import Outcome
+
+        summary = sync.summary
+        # A second try may send nothing more, and is the first to succeed.
+        news = summary.outcomes[Outcome.RECORDED] and (summary.sent or context["ti"].try_number > 1)
+        for outlet in self.outlets or ():
+            if isinstance(outlet, AssetAlias):
+                if news and not summary.preview:
+                    account = Asset(f"firstpromoter://{sync.hook.account.key}/refunds")
+                    context["outlet_events"][outlet].add(account, extra=summary.to_json())
+            elif isinstance(outlet, Asset):
+                context["outlet_events"][outlet].extra = summary.to_json()

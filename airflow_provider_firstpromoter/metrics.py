@@ -1,0 +1,44 @@
+"""A run's numbers in Airflow's metrics (StatsD, OpenTelemetry)."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from airflow.providers.common.compat.sdk import Stats
+
+from airflow_provider_firstpromoter.refunds import Summary
+
+
+class Meter:
+    """
+    Tells Airflow's Stats what has come since it last did, so that a run of hours is seen while it runs.
+
+    - ``firstpromoter.refunds.<outcome>``: counters, of refunds that this run sent or judged
+    - ``firstpromoter.requests``: counter, retries included
+    - ``firstpromoter.rate_limit_wait``: timer, milliseconds that requests were held back, all threads together
+    - ``firstpromoter.run``: timer, milliseconds
+
+    :param conn_id: the FirstPromoter connection, a tag of each
+    """
+
+    def __init__(self, conn_id: str) -> None:
+        self._tags = {"conn_id": conn_id}
+        self._told: Counter[str] = Counter()
+
+    def tell(self, summary: Summary, requests: int) -> None:
+        """
+        :param requests: made by this run so far
+        """
+        counts = Counter({f"refunds.{outcome.value}": count for outcome, count in summary.outcomes.items()})
+        counts["requests"] = requests
+        for name, count in (counts - self._told).items():
+            Stats.incr(f"firstpromoter.{name}", count, tags=self._tags)
+        self._told = counts
+
+    def finish(self, seconds: float, waited: float) -> None:
+        """
+        :param seconds: that the run took
+        :param waited: seconds that its requests were held back
+        """
+        Stats.timing("firstpromoter.run", seconds * 1000, tags=self._tags)
+        Stats.timing("firstpromoter.rate_limit_wait", waited * 1000, tags=self._tags)
