@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ipaddress
+import signal
 import sys
 from pathlib import Path
 
@@ -14,9 +15,12 @@ from airflow_provider_firstpromoter.sandbox.settings import Account, Settings
 
 
 def _account(text: str) -> Account:
+    number, *rest = text.split(":", 2)
+    if not rest:
+        raise argparse.ArgumentTypeError(f"{text!r} has no key")
     try:
-        return Account(*text.split(":", 2))
-    except (TypeError, ValueError) as error:
+        return Account(number, *rest)
+    except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
@@ -56,21 +60,20 @@ def _settings(arguments: list[str]) -> Settings:
     if not _loopback(given.host) and not given.allow_remote:
         parser.error(f"{given.host} can be reached from other machines: add --allow-remote if you mean it")
     try:
-        first = Account(given.account_id, given.api_key, given.currency)
+        return Settings(
+            accounts=(Account(given.account_id, given.api_key, given.currency), *given.account),
+            requests_per_minute=given.requests_per_minute,
+            window_seconds=given.window_seconds,
+            retry_after=given.retry_after,
+            unbought_uses_event_id=given.unbought_uses_event_id,
+            commission_percent=given.commission_percent,
+            state=given.state,
+            seed=given.seed,
+            host=given.host,
+            port=given.port,
+        )
     except ValueError as error:
         parser.error(str(error))
-    return Settings(
-        accounts=(first, *given.account),
-        requests_per_minute=given.requests_per_minute,
-        window_seconds=given.window_seconds,
-        retry_after=given.retry_after,
-        unbought_uses_event_id=given.unbought_uses_event_id,
-        commission_percent=given.commission_percent,
-        state=given.state,
-        seed=given.seed,
-        host=given.host,
-        port=given.port,
-    )
 
 
 def _loopback(host: str) -> bool:
@@ -94,12 +97,11 @@ def main() -> None:
         f"FirstPromoter sandbox at [bold]{sandbox.base_url}[/]"
         f" (Account-ID {sandbox.account_id}, key {sandbox.api_key}); Ctrl-C ends it"
     )
-    try:
-        server.run([listener])
-    except KeyboardInterrupt:
-        pass
-    finally:
-        sandbox.books.close()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # uvicorn handles both while it serves, and raises them again afterwards, where they would be a failure.
+        signal.signal(number, signal.SIG_IGN)
+    server.run([listener])
+    sandbox.books.close()
 
 
 if __name__ == "__main__":

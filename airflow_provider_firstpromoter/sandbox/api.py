@@ -90,7 +90,7 @@ def make_api(door: Door, tracking: Tracking, books: Books) -> FastAPI:
     async def invalid(_request: Request, error: RequestValidationError) -> Response:
         errors: dict[str, list[str]] = {}
         for problem in error.errors():
-            errors.setdefault(str(problem["loc"][-1]), []).append(problem["msg"])
+            errors.setdefault(str(problem["loc"][1]), []).append(problem["msg"])
         return _json(422, {"message": "Validation failed", "code": "unprocessable_entity", "errors": errors})
 
     def track(path: str, call: Call) -> None:
@@ -100,7 +100,7 @@ def make_api(door: Door, tracking: Tracking, books: Books) -> FastAPI:
             body = call(account, await request.body())
             return Response(status_code=204) if body is None else _json(200, body)
 
-        app.add_api_route(f"{API}/track/{path}", endpoint, methods=["POST"], name=path)
+        app.add_route(f"{API}/track/{path}", endpoint, methods=["POST"])
 
     track("refund", tracking.refund)
     track("sale", tracking.sale)

@@ -93,13 +93,14 @@ class Books:
 
     def lead(self, account: str, *, email: str | None = None, uid: str | None = None) -> Row | None:
         """
-        :return: the lead with that uid, or else with that e-mail address, unless its promoter is banned
+        :return: the lead with that uid, or else with that e-mail address, and the ``ref_id`` of its promoter; nobody
+            if that one is banned
         """
         for column, value in (("uid", uid), ("email", email)):
             if value is not None:
                 collation = " COLLATE NOCASE" if column == "email" else ""
                 found = self.one(
-                    "SELECT leads.* FROM leads JOIN promoters ON promoters.id = promoter_id "
+                    "SELECT leads.*, ref_id FROM leads JOIN promoters ON promoters.id = promoter_id "
                     f"WHERE leads.account = ? AND {column} = ?{collation} AND promoters.status <> 'banned'",
                     (account, value),
                 )

@@ -81,8 +81,8 @@ class Front:
         elif fault.kind not in ("truncated", "drip"):
             answer = _spoilt(fault, answer)
         self._answered(number, answer.status)
-        if fault.kind == "truncated":
-            await _send(send, answer, upto=max(1, len(answer.body) // 2))
+        if fault.kind == "truncated" and answer.body:
+            await _send(send, answer, upto=len(answer.body) // 2)
             scope["state"]["transport"].close()
             await _gone(receive)
         elif fault.kind == "drip":

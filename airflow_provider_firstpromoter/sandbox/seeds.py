@@ -12,7 +12,7 @@ from typing import Any, Literal, Unpack
 from pydantic import ConfigDict, with_config
 from typing_extensions import TypedDict  # pydantic asks for this one below Python 3.12
 
-from airflow_provider_firstpromoter.sandbox.books import Books, stamp
+from airflow_provider_firstpromoter.sandbox.books import Books, Row, stamp
 
 #: A misspelt field is an error, also over HTTP.
 STRICT = ConfigDict(extra="forbid")
@@ -101,6 +101,7 @@ def add_commissions(
     """
     first = 1 + (books.all("SELECT coalesce(max(id), 0) AS id FROM commissions")[0]["id"])
     number = first - 1
+    promoters: dict[str, Row] = {}
     balances: Counter[int] = Counter()
     events: list[tuple[str, str, str]] = []
 
@@ -111,11 +112,10 @@ def add_commissions(
             lead = books.lead(account, email=email, uid=uid)
             if lead is None:
                 raise ValueError(f"there is no lead with e-mail {email!r} or uid {uid!r}")
-            promoter = (
-                books.promoter(account, seed["promoter"])
-                if "promoter" in seed
-                else books.all("SELECT * FROM promoters WHERE id = ?", (lead["promoter_id"],))[0]
-            )
+            ref_id = seed.get("promoter", lead["ref_id"])
+            if ref_id not in promoters:
+                promoters[ref_id] = books.promoter(account, ref_id)
+            promoter = promoters[ref_id]
             sale_amount, unit = seed["sale_amount"], seed.get("unit", promoter["unit"])
             amount = seed.get("amount", round(sale_amount * percent / 100))
             moment = stamp(seed.get("created_at"))

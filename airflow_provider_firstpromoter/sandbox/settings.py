@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from airflow_provider_firstpromoter.sandbox.money import IN_DOLLARS
+
 
 @dataclass(frozen=True)
 class Account:
@@ -15,7 +17,7 @@ class Account:
     :param id: what the ``Account-ID`` header has to say
     :param api_key: the bearer token; Airflow masks no secret of 5 characters or fewer, so it has to be longer
     :param currency: the currency of the account's books, an ISO 4217 code
-    :raises ValueError: the id is empty or the key is too short
+    :raises ValueError: the id is empty, the key too short, or there is no rate for the currency
     """
 
     id: str = "sandbox-account"
@@ -27,6 +29,8 @@ class Account:
             raise ValueError("an account needs an id")
         if len(self.api_key) <= 5:
             raise ValueError(f"the key of account {self.id!r} must have more than 5 characters")
+        if self.currency not in IN_DOLLARS:
+            raise ValueError(f"there is no rate for the currency {self.currency!r} of account {self.id!r}")
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,7 @@ class Settings:
     :param seed: makes random faults the same again
     :param host: the address to listen on
     :param port: the port to listen on; 0 takes a free one
+    :raises ValueError: there is no account, or one twice
     """
 
     accounts: tuple[Account, ...] = (Account(),)
@@ -57,3 +62,10 @@ class Settings:
     seed: int = 0
     host: str = "127.0.0.1"
     port: int = 0
+
+    def __post_init__(self) -> None:
+        ids = [account.id for account in self.accounts]
+        if not ids:
+            raise ValueError("a sandbox needs an account")
+        if len(set(ids)) < len(ids):
+            raise ValueError("an account is given twice")

@@ -1,0 +1,200 @@
+"""Each kind of fault as a client meets it, and whether the refund is in the books afterwards."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import requests
+
+
+def test_a_fault_meets_the_next_requests_and_no_more(sandbox, client):
+    sandbox.fault("status", status=503, times=2)
+    assert [client.refund("r1").status_code for _ in range(3)] == [503, 503, 200]
+
+
+def test_a_fault_can_be_meant_for_one_refund_or_one_path(sandbox, client):
+    sandbox.fault("status", status=500, event_id="r2", times=None)
+    sandbox.fault("status", status=502, path="/company/promoters", times=None)
+    assert [client.refund(event_id).status_code for event_id in ("r1", "r2", "r2", "r3")] == [200, 500, 500, 200]
+    assert client("GET", "/company/promoters").status_code == 502
+    sandbox.clear_faults()
+    assert client.refund("r2").status_code == 200
+
+
+@pytest.mark.parametrize("status", [204, 304, 400, 401, 403, 404, 409, 418, 422, 429, 500, 502, 503, 504])
+def test_any_status(sandbox, client, status):
+    sandbox.fault("status", status=status, message="No.")
+    answer = client.refund()
+    assert answer.status_code == status
+    assert answer.content == b"" if status in (204, 304) else answer.json() == {"message": "No."}
+    assert sandbox.recorded() == []
+
+
+def test_a_status_after_the_refund_is_recorded(sandbox, client):
+    sandbox.fault("status", status=503, recorded=True)
+    assert client.refund().status_code == 503
+    assert len(sandbox.recorded()) == 1
+    assert client.refund().status_code == 409
+
+
+@pytest.mark.parametrize("retry_after", ["3", "Wed, 21 Oct 2015 07:28:00 GMT", None])
+def test_a_429_with_and_without_retry_after(sandbox, client, retry_after):
+    sandbox.fault("status", status=429, retry_after=retry_after)
+    assert client.refund().headers.get("Retry-After") == retry_after
+
+
+@pytest.mark.parametrize(("kind", "recorded"), [("reset_before", 0), ("reset_after", 1)])
+def test_a_connection_is_reset(sandbox, client, kind, recorded):
+    sandbox.fault(kind)
+    with pytest.raises(requests.ConnectionError, match="reset by peer"):
+        client.refund()
+    assert len(sandbox.recorded()) == recorded
+    assert sandbox.refund_requests()[0].status is None
+    assert client.refund().status_code == (409 if recorded else 200)
+
+
+def test_a_body_breaks_off(sandbox, client):
+    sandbox.fault("truncated")
+    with pytest.raises(requests.exceptions.ChunkedEncodingError, match="IncompleteRead"):
+        client.refund()
+    assert len(sandbox.recorded()) == 1
+
+
+def test_a_body_is_no_json_though_it_says_so(sandbox, client):
+    sandbox.fault("malformed")
+    answer = client.refund()
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json; charset=utf-8")
+    with pytest.raises(requests.exceptions.JSONDecodeError):
+        answer.json()
+    assert len(sandbox.recorded()) == 1
+
+
+@pytest.mark.parametrize("status", [0, 200, 404, 502])
+def test_a_proxy_answers_with_a_page(sandbox, client, status):
+    sandbox.fault("html", status=status)
+    answer = client.refund()
+    assert answer.status_code == (status or 502)
+    assert answer.headers["content-type"].startswith("text/html")
+    assert answer.text.startswith("<!DOCTYPE html>")
+    assert sandbox.recorded() == []
+
+
+@pytest.mark.parametrize("status", [0, 301, 302, 303, 307, 308])
+def test_a_redirect(sandbox, client, status):
+    sandbox.fault("redirect", status=status, location="http://elsewhere.example/")
+    answer = client.refund()
+    assert (answer.status_code, answer.headers["location"]) == (status or 307, "http://elsewhere.example/")
+    assert sandbox.recorded() == []
+
+
+def test_a_404_of_something_that_is_not_firstpromoter(sandbox, client):
+    sandbox.fault("bare_404")
+    answer = client.refund()
+    assert (answer.status_code, answer.text) == (404, "Not Found")
+
+
+def test_a_huge_body(sandbox, client):
+    sandbox.fault("huge", size=3_000_000)
+    assert len(client.refund().content) == 3_000_000
+    assert len(sandbox.recorded()) == 1
+
+
+def test_a_small_body_that_unpacks_to_a_huge_one(sandbox, client):
+    sandbox.fault("bomb", size=3_000_000)
+    answer = client.refund()
+    assert int(answer.headers["content-length"]) < 10_000
+    assert len(answer.content) == 3_000_000
+
+
+def test_a_zipped_answer_is_the_same_answer(sandbox, client):
+    sandbox.fault("gzip")
+    answer = client.refund()
+    assert answer.headers["content-encoding"] == "gzip"
+    assert answer.json()["type"] == "refund"
+
+
+@pytest.mark.parametrize("kind", ["malformed", "huge", "bomb", "gzip", "truncated", "drip"])
+def test_a_spoilt_answer_to_a_lead_that_never_bought(sandbox, client, kind):
+    sandbox.add_lead(uid="u2", bought=False)
+    sandbox.fault(kind, size=100)
+    assert client.refund(uid="u2").status_code in (200, 204)
+    assert client.refund(uid="u1").status_code == 200
+
+
+def test_a_slow_answer(sandbox, client):
+    sandbox.fault("latency", seconds=0.3)
+    start = time.monotonic()
+    assert client.refund().status_code == 200
+    assert time.monotonic() - start >= 0.3
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+def test_an_answer_too_slow_to_wait_for(sandbox, client, recorded):
+    sandbox.fault("latency", seconds=0.4, recorded=recorded)
+    with pytest.raises(requests.ReadTimeout):
+        client("POST", "/track/refund", json={"event_id": "r1", "amount": "1", "uid": "u1"}, timeout=0.1)
+    assert len(sandbox.recorded()) == int(recorded)
+    time.sleep(0.5)
+    assert len(sandbox.recorded()) == 1
+
+
+def test_a_slow_answer_holds_up_nobody_else(sandbox, client, client_of):
+    sandbox.fault("latency", event_id="slow", seconds=0.5)
+    with pytest.raises(requests.ReadTimeout):
+        client("POST", "/track/refund", json={"event_id": "slow", "amount": "1", "uid": "u1"}, timeout=0.05)
+    start = time.monotonic()
+    client_of(sandbox).refund("quick")
+    assert time.monotonic() - start < 0.3
+
+
+def test_an_answer_that_drips(sandbox, client):
+    sandbox.fault("drip", seconds=0.005)
+    start = time.monotonic()
+    body = client.refund(uid="nobody")
+    assert body.json()["code"] == "not_found"
+    assert time.monotonic() - start >= 0.005 * len(body.content)
+
+
+def test_a_dripping_answer_outlives_the_read_timeout_between_bytes(sandbox, client):
+    sandbox.fault("drip", seconds=0.05, path="/company/promoters")
+    with pytest.raises(requests.ConnectionError):
+        next(client("GET", "/company/promoters", timeout=0.02, stream=True).iter_content(1 << 20))
+
+
+def test_chance_is_the_same_again_by_its_seed(sandbox, client):
+    def run() -> list[int]:
+        sandbox.reset()
+        sandbox.add_lead(uid="u1")
+        sandbox.fault("status", status=503, probability=0.3, times=None)
+        sandbox.fault("status", status=500, probability=0.2, times=None)
+        return [client.refund(f"r{i}").status_code for i in range(60) for _ in range(2)]
+
+    first = run()
+    assert first == run()
+    assert {500, 503, 200, 409} == set(first)
+    sandbox.faults.seed = 1
+    try:
+        assert run() != first
+    finally:
+        sandbox.faults.seed = 0
+
+
+def test_faults_can_be_set_from_another_process(client):
+    added = client.control("POST", "/faults", json={"kind": "status", "status": 503, "times": 2})
+    assert [fault["times"] for fault in added.json()] == [2]
+    assert client.refund().status_code == 503
+    assert [fault["times"] for fault in client.control("GET", "/faults").json()] == [1]
+    client.control("DELETE", "/faults")
+    assert client.refund().status_code == 200
+
+
+@pytest.mark.parametrize("fault", [{"kind": "earthquake"}, {"kind": "redirect"}, {"kind": "status", "times": "x"}])
+def test_a_fault_that_makes_no_sense_is_refused(client, fault):
+    assert client.control("POST", "/faults", json=fault).status_code in (400, 422)
+    assert client.control("GET", "/faults").json() == []
+
+
+def test_an_unknown_kind_is_named(sandbox):
+    with pytest.raises(ValueError, match="earthquake"):
+        sandbox.fault("earthquake")

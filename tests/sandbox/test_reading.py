@@ -1,0 +1,162 @@
+"""The read side: filters, order, pages, search."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+FIELDS = set(
+    "id status commission_type event_id sale_amount original_sale_amount original_sale_currency amount unit is_paid "
+    "tier created_at status_updated_at referral reward promoter_campaign".split()
+)
+DAY = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def ask(sandbox, client):
+    """Asks for commissions; answers with their event_ids. There are ten, r0 to r9, one a day from noon of DAY."""
+    sandbox.add_lead(uid="u2", email="two@example.com", promoter="ref2")
+    sandbox.add_commissions(
+        {
+            "uid": f"u{1 + i % 2}",
+            "event_id": f"r{i}",
+            "sale_amount": (-100 if i >= 5 else 100) * (i + 1),
+            "status": ("pending", "approved", "denied")[i % 3],
+            "created_at": DAY + timedelta(days=i),
+        }
+        for i in range(10)
+    )
+
+    def ask(**parameters):
+        answer = client("GET", "/company/commissions", params={"per_page": 100} | parameters)
+        assert answer.status_code == 200, answer.text
+        return " ".join(commission["event_id"] for commission in answer.json())
+
+    return ask
+
+
+def test_the_latest_come_first_unless_told_otherwise(ask):
+    assert ask() == ask(**{"sorting[created_at]": "desc"}) == "r9 r8 r7 r6 r5 r4 r3 r2 r1 r0"
+    assert ask(**{"sorting[created_at]": "asc"}) == "r0 r1 r2 r3 r4 r5 r6 r7 r8 r9"
+
+
+@pytest.mark.parametrize(
+    ("parameters", "found"),
+    [
+        ({"filters[status]": "pending"}, "r9 r6 r3 r0"),
+        ({"filters[created_at][from]": "2026-01-08"}, "r9 r8 r7"),
+        ({"filters[created_at][to]": "2026-01-03"}, "r2 r1 r0"),
+        ({"filters[created_at][from]": "2026-01-03", "filters[created_at][to]": "2026-01-03"}, "r2"),
+        ({"filters[created_at][from]": "2026-01-10T12:00:00Z"}, "r9"),
+        ({"filters[created_at][from]": "2026-01-10T12:00:00.001Z"}, ""),
+        ({"filters[created_at][to]": "2026-01-01T13:00:00+01:00"}, "r0"),
+        ({"filters[sale_amount][from]": "400"}, "r4 r3"),
+        ({"filters[sale_amount][to]": "-900"}, "r9 r8"),
+        ({"filters[amount][from]": "-120", "filters[amount][to]": "20"}, "r5 r0"),
+        ({"filters[refunded]": "true"}, "r9 r8 r7 r6 r5"),
+        ({"filters[refunded]": "false"}, "r4 r3 r2 r1 r0"),
+        ({"filters[promoter_id]": "2"}, "r9 r7 r5 r3 r1"),
+        ({"filters[campaign_id]": "1", "filters[status]": "denied"}, "r8 r5 r2"),
+        ({"filters[campaign_id]": "2"}, ""),
+        ({"ids[]": ["1", "10", "99"]}, "r9 r0"),
+        ({"q": "r3"}, "r3"),
+        ({"q": "R3"}, "r3"),
+        ({"q": "two@"}, "r9 r7 r5 r3 r1"),
+        ({"q": "u2", "filters[status]": "pending"}, "r9 r3"),
+        ({"q": "nobody"}, ""),
+        ({"q": "%"}, ""),
+        ({"page": 2, "per_page": 4}, "r5 r4 r3 r2"),
+        ({"page": 3, "per_page": 4}, "r1 r0"),
+        ({"page": 4, "per_page": 4}, ""),
+    ],
+)
+def test_filters_search_and_pages(ask, parameters, found):
+    assert ask(**parameters) == found
+
+
+def test_a_search_hit_may_only_begin_like_what_is_sought(sandbox, client, ask):
+    sandbox.add_commission(uid="u1", event_id="r12", sale_amount=-1)
+    assert ask(q="r1") == "r12 r1"
+
+
+@pytest.mark.parametrize(("asked", "got"), [({}, 20), ({"per_page": 100}, 100), ({"per_page": 500}, 100)])
+def test_a_page_has_20_and_at_most_100(sandbox, client, asked, got):
+    sandbox.add_commissions({"uid": "u1", "event_id": f"r{i}", "sale_amount": -1} for i in range(120))
+    assert len(client("GET", "/company/commissions", params=asked).json()) == got
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"page": 0},
+        {"page": 10**30},
+        {"per_page": 0},
+        {"per_page": "x"},
+        {"filters[status]": "lost"},
+        {"filters[created_at][from]": "yesterday"},
+        {"filters[amount][from]": str(10**30)},
+        {"ids[]": "x"},
+        {"sorting[created_at]": "sideways"},
+    ],
+)
+def test_what_makes_no_sense_is_named(client, parameters):
+    answer = client("GET", "/company/commissions", params=parameters)
+    assert answer.status_code == 422
+    assert list(answer.json()["errors"]) == list(parameters)
+
+
+def test_a_refund_is_listed_as_a_negative_commission(client):
+    reward = client.refund("r1", "1000", currency="EUR").json()["reward"]
+    [commission] = client("GET", "/company/commissions", params={"q": "r1"}).json()
+    assert set(commission) == FIELDS
+    same = ("id", "status", "event_id", "amount", "unit", "created_at")
+    assert {name: commission[name] for name in same} == {name: reward[name] for name in same}
+    assert (commission["sale_amount"], commission["original_sale_amount"]) == (-1250, -1000)
+    assert commission["original_sale_currency"] == "EUR"
+    assert commission["is_paid"] is False
+    assert (commission["referral"]["uid"], commission["referral"]["email"]) == ("u1", "one@example.com")
+    assert commission["promoter_campaign"]["promoter"]["name"] == "ref1"
+
+
+def test_tiers_and_splits_make_several_commissions_of_one_event(sandbox, client):
+    sandbox.add_commission(uid="u1", event_id="r1", sale_amount=-1000, amount=-200)
+    sandbox.add_commission(uid="u1", event_id="r1", sale_amount=-1000, amount=-50, tier=2, promoter="parent")
+    sandbox.add_commission(uid="u1", event_id="r1", sale_amount=1000)
+    listed = client("GET", "/company/commissions", params={"q": "r1"}).json()
+    assert [(each["amount"], each["tier"]) for each in listed] == [(200, 1), (-50, 2), (-200, 1)]
+    assert client.refund("r1").status_code == 409
+
+
+def test_a_commission_can_be_changed_afterwards(sandbox, client):
+    number = client.refund("r1").json()["reward"]["id"]
+    assert client.control("PATCH", f"/commissions/{number}", json={"status": "denied"}).status_code == 200
+    sandbox.change_commission(number, is_paid=True)
+    [commission] = client("GET", "/company/commissions").json()
+    assert (commission["status"], commission["is_paid"]) == ("denied", True)
+    assert commission["status_updated_at"] >= commission["created_at"]
+    with pytest.raises(ValueError, match="no commission 99"):
+        sandbox.change_commission(99, status="denied")
+
+
+def test_promoters_are_listed_a_page_at_a_time(sandbox, client):
+    sandbox.add_lead(uid="u2", promoter="ref2")
+    pages = [client("GET", "/company/promoters", params={"per_page": 1, "page": page}).json() for page in (1, 2, 3)]
+    assert [[promoter["default_ref_id"] for promoter in page] for page in pages] == [["ref1"], ["ref2"], []]
+
+
+def test_an_account_reads_its_own_books_only(sandbox, client, client_of):
+    client.refund("r1")
+    other = client_of(sandbox, sandbox.settings.accounts[1])
+    for path in ("/company/commissions", "/company/promoters"):
+        assert other("GET", path).json() == []
+    for parameters in ({"q": "r1"}, {"ids[]": "1"}):
+        assert other("GET", "/company/commissions", params=parameters).json() == []
+
+
+def test_no_number_of_commissions_makes_a_page_slow(sandbox, client):
+    sandbox.add_commissions({"uid": "u1", "event_id": f"r{i}", "sale_amount": -100} for i in range(30_000))
+    parameters = {"per_page": 100, "page": 300, "sorting[created_at]": "asc"}
+    answer = client("GET", "/company/commissions", params=parameters)
+    assert [commission["event_id"] for commission in answer.json()] == [f"r{i}" for i in range(29_900, 30_000)]
+    assert answer.elapsed < timedelta(seconds=1)

@@ -1,0 +1,204 @@
+"""``POST /track/refund``, row by row of the contract."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from airflow_provider_firstpromoter.sandbox import SECRET
+
+LEAD = set(
+    "id state email uid customer_since plan_name suspicion username website created_at split_promotion_id "
+    "custom_fields split_percentage_value visitor_sub_id".split()
+)
+PROMOTER = set(
+    "id status cust_id email created_at temp_password default_promotion_id pref default_ref_id note w8_form_url "
+    "w9_form_url parent_promoter_id earnings_balance current_balance paid_balance auth_token".split()
+)
+REWARD = set("id status amount unit created_at lead event_id conversion_amount tier_level split_type".split())
+
+
+def test_a_refund_is_answered_in_full(client):
+    answer = client.refund("r1", "1000")
+    assert answer.status_code == 200
+    body = answer.json()
+    assert set(body) == {"id", "type", "amount_cents", "reward", "lead", "promoter"}
+    assert (body["type"], body["amount_cents"]) == ("refund", -1000)
+    assert set(body["reward"]) == REWARD
+    assert {name: body["reward"][name] for name in ("amount", "unit", "event_id", "conversion_amount", "status")} == {
+        "amount": -200,
+        "unit": "cash",
+        "event_id": "r1",
+        "conversion_amount": -1000,
+        "status": "approved",
+    }
+    assert set(body["lead"]) == LEAD
+    assert (body["lead"]["uid"], body["lead"]["email"]) == ("u1", "one@example.com")
+    assert body["reward"]["lead"] == body["lead"]
+    assert set(body["promoter"]) == PROMOTER
+    assert body["promoter"]["earnings_balance"] == {"cash": -200}
+
+
+def test_what_must_not_travel_on_can_be_recognised(client):
+    promoter = client.refund().json()["promoter"]
+    secrets = [promoter[name] for name in ("temp_password", "auth_token", "w8_form_url", "w9_form_url")]
+    assert all(SECRET in secret for secret in secrets)
+    assert len(set(secrets)) == 4
+
+
+def test_the_lead_is_found_by_either_id(sandbox, client):
+    sandbox.add_lead(email="two@example.com")
+    assert client.refund("r1", email="ONE@example.com").json()["lead"]["uid"] == "u1"
+    by_mail_only = client.refund("r2", email="two@example.com").json()["lead"]
+    assert by_mail_only["uid"] is None
+    assert client.refund("r3", uid="two@example.com").status_code == 404
+
+
+@pytest.mark.parametrize(
+    "amount", [1000, 10.0, None, True, "", " ", "0", "-5", "+5", "10.0", "1e3", "abc", "٣", "1" * 16, ["1"], {}]
+)
+def test_an_amount_that_is_no_positive_whole_number_in_a_string_is_refused(client, sandbox, amount):
+    answer = client.refund(amount=amount)
+    assert (answer.status_code, answer.json()) == (400, {"message": "Error. Amount blank or invalid."})
+    assert sandbox.recorded() == []
+
+
+@pytest.mark.parametrize("quantity", [2, None, "0", "", "two"])
+def test_a_quantity_that_is_no_positive_whole_number_in_a_string_is_refused(client, quantity):
+    answer = client.refund(quantity=quantity)
+    assert answer.status_code == 400
+    assert "Quantity" in answer.json()["message"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"event_id": "r1", "amount": "1000"},
+        {"event_id": "r1", "amount": "1000", "email": "one@example.com", "uid": "u1"},
+        {"event_id": "r1", "amount": "1000", "email": None, "uid": "u1"},
+        {"event_id": "r1", "amount": "1000", "email": "", "uid": "u1"},
+        {"event_id": "r1", "amount": "1000", "uid": None},
+        {"event_id": "r1", "amount": "1000", "uid": ""},
+        {"event_id": "r1", "amount": "1000", "uid": 7},
+        {"event_id": "r1", "uid": "u1"},
+        {"amount": "1000", "uid": "u1"},
+        {"event_id": "", "amount": "1000", "uid": "u1"},
+        {"event_id": None, "amount": "1000", "uid": "u1"},
+        {"event_id": 7, "amount": "1000", "uid": "u1"},
+        {"event_id": "\ud800", "amount": "1000", "uid": "u1"},
+        {"event_id": "r1", "amount": "1000", "uid": "u1", "currency": None},
+        {"event_id": "r1", "amount": "1000", "uid": "u1", "currency": "XYZ"},
+        {"event_id": "r1", "amount": "1000", "uid": "u1", "sale_event_id": 3},
+        {"event_id": "r1", "amount": "1000", "uid": "u1", "skip_email_notification": "true"},
+        [],
+        None,
+        "text",
+    ],
+)
+def test_a_body_that_breaks_the_schema_is_refused(sandbox, client, body):
+    answer = client("POST", "/track/refund", json=body)
+    assert answer.status_code == 400
+    assert list(answer.json()) == ["message"]
+    assert sandbox.recorded() == []
+
+
+@pytest.mark.parametrize("raw", [b"", b"{", b"\xff\xfe\x00", b"[" * 100_000, b'{"amount": ' + b"1" * 5000 + b"}"])
+def test_a_body_that_is_no_json_is_refused(client, raw):
+    answer = client("POST", "/track/refund", data=raw)
+    assert answer.status_code == 400
+    assert list(answer.json()) == ["message"]
+
+
+def test_every_optional_field_is_taken_and_unknown_ones_are_tolerated(sandbox, client):
+    answer = client.refund(
+        "r1", "1000", quantity="3", sale_event_id="s1", currency="usd", skip_email_notification=True, extra={"a": 1}
+    )
+    assert answer.status_code == 200
+    [refund] = sandbox.recorded()
+    assert (refund.quantity, refund.sale_event_id, refund.currency) == (3, "s1", "USD")
+    assert sandbox.refund_requests()[0].body["extra"] == {"a": 1}
+
+
+@pytest.mark.parametrize("event_id", ["r1", "x" * 300, " spaced ", "🧾", "R'; DROP TABLE refunds; --", "{{ x }}"])
+def test_an_event_id_is_kept_as_it_is_and_taken_once(sandbox, client, event_id):
+    assert client.refund(event_id).json()["reward"]["event_id"] == event_id
+    again = client.refund(event_id, "1", email="nobody@example.com")
+    assert again.status_code == 409
+    assert again.json() == {"message": f"The 'refund' event with the id '{event_id}' already exists."}
+    assert [refund.event_id for refund in sandbox.recorded()] == [event_id]
+
+
+def test_event_ids_that_differ_in_case_are_two(client):
+    assert [client.refund(event_id).status_code for event_id in ("r1", "R1", "r1 ")] == [200, 200, 200]
+
+
+def test_a_refund_may_bear_the_event_id_of_its_sale(client):
+    sale = client("POST", "/track/sale", json={"event_id": "e1", "amount": 1000, "uid": "u1"})
+    assert (sale.status_code, client.refund("e1").status_code) == (200, 200)
+
+
+def test_an_unknown_lead_is_not_found_and_uses_up_nothing(sandbox, client):
+    answer = client.refund("r1", uid="u2")
+    assert answer.status_code == 404
+    assert set(answer.json()) == {"message", "code"}
+    assert answer.json()["code"] == "not_found"
+    sandbox.add_lead(uid="u2")
+    assert client.refund("r1", uid="u2").status_code == 200
+
+
+def test_the_leads_of_a_banned_promoter_are_unknown(sandbox, client):
+    sandbox.add_lead(uid="u2", promoter="crook")
+    sandbox.ban("crook")
+    assert client.refund(uid="u2").json()["code"] == "not_found"
+    assert client.refund(uid="u1").status_code == 200
+
+
+def test_a_lead_that_never_bought_is_answered_with_nothing(sandbox, client):
+    sandbox.add_lead(uid="u2", bought=False)
+    answer = client.refund("r1", uid="u2")
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert sandbox.recorded() == []
+    assert client.refund("r1", uid="u1").status_code == 200
+
+
+def test_the_reward_is_in_the_unit_of_the_promoter(sandbox, client):
+    sandbox.add_lead(uid="u2", promoter="saver", unit="credits")
+    body = client.refund(uid="u2", amount="505").json()
+    assert (body["reward"]["amount"], body["reward"]["unit"]) == (-101, "credits")
+    assert body["promoter"]["earnings_balance"] == {"cash": 0}
+
+
+@pytest.mark.parametrize(
+    ("amount", "currency", "cents"),
+    [
+        ("1000", "USD", -1000),
+        ("1000", "EUR", -1250),  # 10.00 euros at 1.25 dollars
+        ("1000", "JPY", -1000),  # 1000 yen at a cent each: zero-decimal
+        ("1000", "ISK", -1000),
+        ("1000", "KWD", -3000),  # three decimals by ISO, but hundredths to FirstPromoter: 10 dinars at 3 dollars
+        ("1", "SEK", 0),  # a tenth of a cent
+    ],
+)
+def test_a_foreign_currency_is_converted(sandbox, client, amount, currency, cents):
+    assert client.refund("r1", amount, currency=currency).json()["amount_cents"] == cents
+    [refund] = sandbox.recorded()
+    assert (refund.original_amount, refund.currency) == (-int(amount), currency)
+
+
+def test_accounts_keep_books_of_their_own(sandbox, client, client_of):
+    other = client_of(sandbox, sandbox.settings.accounts[1])
+    assert other.refund("r1", uid="u1").status_code == 404
+    sandbox.add_lead(uid="u1", account="other-account")
+    assert client.refund("r1").json()["amount_cents"] == -1000
+    assert other.refund("r1").json()["amount_cents"] == -1000
+    assert other.refund("r2", currency="USD").json()["amount_cents"] == -800
+    assert [refund.event_id for refund in sandbox.recorded(account="other-account")] == ["r1", "r2"]
+    assert len(sandbox.recorded()) == 3
+
+
+def test_the_answer_is_plain_json(client):
+    answer = client.refund()
+    assert answer.headers["content-type"].startswith("application/json")
+    assert int(answer.headers["content-length"]) == len(answer.content)
+    assert json.loads(answer.content)["type"] == "refund"

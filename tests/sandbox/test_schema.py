@@ -1,0 +1,188 @@
+"""The published schema against the contract's facts, written down here once more."""
+
+from __future__ import annotations
+
+import pytest
+
+TEXT = {"type": "string"}
+TEXT_OR_NULL = {"type": "string", "nullable": True}
+WHOLE = {"type": "integer"}
+MOMENT = {"type": "string", "format": "date-time"}
+CASH = {"type": "object", "properties": {"cash": WHOLE}}
+LEAD_REF = {"$ref": "#/components/schemas/Lead"}
+
+BODY = {
+    "email": TEXT,
+    "uid": TEXT,
+    "event_id": TEXT,
+    "amount": TEXT,
+    "currency": TEXT,
+    "quantity": TEXT,
+    "sale_event_id": TEXT,
+    "skip_email_notification": {"type": "boolean"},
+}
+REWARD = {
+    "id": WHOLE,
+    "status": TEXT,
+    "amount": WHOLE,
+    "unit": TEXT,
+    "created_at": MOMENT,
+    "lead": LEAD_REF,
+    "event_id": TEXT,
+    "conversion_amount": WHOLE,
+    "tier_level": WHOLE,
+    "split_type": TEXT_OR_NULL,
+}
+LEAD = {
+    "id": WHOLE,
+    "state": TEXT,
+    "email": TEXT,
+    "uid": TEXT_OR_NULL,
+    "customer_since": MOMENT,
+    "cancelled_at": MOMENT,
+    "plan_name": TEXT_OR_NULL,
+    "suspicion": TEXT,
+    "username": TEXT_OR_NULL,
+    "website": TEXT_OR_NULL,
+    "created_at": MOMENT,
+    "split_promotion_id": TEXT_OR_NULL,
+    "custom_fields": TEXT_OR_NULL,
+    "split_percentage_value": TEXT_OR_NULL,
+    "visitor_sub_id": TEXT_OR_NULL,
+}
+PROMOTER = {
+    "id": WHOLE,
+    "status": TEXT,
+    "cust_id": TEXT,
+    "email": TEXT,
+    "created_at": MOMENT,
+    "temp_password": TEXT_OR_NULL,
+    "default_promotion_id": WHOLE,
+    "pref": TEXT,
+    "default_ref_id": TEXT,
+    "note": TEXT_OR_NULL,
+    "w8_form_url": TEXT_OR_NULL,
+    "w9_form_url": TEXT_OR_NULL,
+    "parent_promoter_id": WHOLE,
+    "earnings_balance": CASH,
+    "current_balance": CASH,
+    "paid_balance": CASH,
+    "auth_token": TEXT,
+}
+
+
+@pytest.fixture
+def document(client):
+    return client.session.get(f"{client.root}/openapi.json", timeout=5).json()
+
+
+@pytest.fixture
+def refund(document):
+    return document["paths"]["/track/refund"]["post"]
+
+
+def bare(properties):
+    return {
+        name: {key: value for key, value in schema.items() if key != "description"}
+        for name, schema in properties.items()
+    }
+
+
+def test_the_request_body(refund):
+    assert refund["requestBody"]["required"] is True
+    schema = refund["requestBody"]["content"]["application/json"]["schema"]
+    assert schema["type"] == "object"
+    assert schema["required"] == ["event_id", "amount"]
+    assert schema["oneOf"] == [{"required": ["email"]}, {"required": ["uid"]}]
+    assert bare(schema["properties"]) == BODY
+    assert set(schema) == {"type", "properties", "required", "oneOf"}
+
+
+def test_the_answers(document, refund):
+    answers = refund["responses"]
+    assert set(answers) == {"200", "204", "400", "401", "403", "404", "409", "429"}
+    assert answers["204"] == {"description": "No Content"}
+    for status in ("400", "409"):
+        schema = answers[status]["content"]["application/json"]["schema"]
+        assert schema == {"type": "object", "properties": {"message": TEXT}}
+    assert set(answers["404"]["content"]["application/json"]["schema"]["properties"]) == {"message", "code"}
+    event = document["components"]["schemas"]["Event"]["properties"]
+    assert {name: event[name] for name in ("id", "type", "amount_cents")} == {
+        "id": WHOLE,
+        "type": TEXT,
+        "amount_cents": WHOLE,
+    }
+    assert event["reward"]["properties"] == REWARD
+    assert event["lead"] == LEAD_REF
+    assert event["promoter"] == {"$ref": "#/components/schemas/Promoter"}
+    assert len(event) == 6
+
+
+def test_leads_and_promoters(document):
+    assert document["components"]["schemas"]["Lead"]["properties"] == LEAD
+    assert document["components"]["schemas"]["Promoter"]["properties"] == PROMOTER
+
+
+def test_the_way_in(document, refund):
+    assert document["security"] == [{"BearerAuth": []}]
+    assert document["components"]["securitySchemes"]["BearerAuth"] == {"type": "http", "scheme": "bearer"}
+    assert refund["parameters"] == [{"$ref": "#/components/parameters/AccountId"}]
+    assert document["components"]["parameters"]["AccountId"] == {
+        "name": "Account-ID",
+        "in": "header",
+        "required": True,
+        "schema": TEXT,
+    }
+
+
+def test_every_path_of_it_is_served_and_nothing_that_steers_the_sandbox(client, document):
+    assert document["servers"] == [{"url": "/api/v2"}]
+    assert len(document["paths"]) == 6
+    for path, methods in document["paths"].items():
+        for method in methods:
+            answer = client(method.upper(), path, headers={"Authorization": None})
+            assert answer.status_code == 401
+
+
+def test_every_reference_leads_somewhere(document):
+    def references(node):
+        if isinstance(node, dict):
+            yield from ([node["$ref"]] if "$ref" in node else [])
+            node = list(node.values())
+        if isinstance(node, list):
+            for each in node:
+                yield from references(each)
+
+    for reference in references(document):
+        node = document
+        for step in reference.removeprefix("#/").split("/"):
+            node = node[step]
+
+
+def test_an_answer_has_the_fields_and_types_that_are_published(client):
+    """So that the schema cannot be true to the contract, and the answers to neither."""
+    kinds = {"string": str, "integer": int, "object": dict}
+
+    def check(value, properties):
+        for name, each in value.items():
+            schema = properties[name]
+            if "$ref" in schema:
+                check(each, LEAD if schema == LEAD_REF else PROMOTER)
+            elif each is None:
+                assert schema.get("nullable"), name
+            else:
+                assert type(each) is kinds[schema["type"]], name
+                if schema["type"] == "object":
+                    check(each, schema["properties"])
+
+    event = {
+        "id": WHOLE,
+        "type": TEXT,
+        "amount_cents": WHOLE,
+        "reward": {"type": "object", "properties": REWARD},
+        "lead": LEAD_REF,
+        "promoter": {"$ref": "#/components/schemas/Promoter"},
+    }
+    check(client.refund("r1").json(), event)
+    client("POST", "/track/cancellation", json={"uid": "u1"})
+    check(client.refund("r2").json(), event)

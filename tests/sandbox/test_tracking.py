@@ -1,0 +1,86 @@
+"""The calls that make promoters, leads and commissions, as a real account does."""
+
+from __future__ import annotations
+
+import pytest
+
+
+def test_from_signup_to_refund(client):
+    signup = client("POST", "/track/signup", json={"email": "new@example.com", "uid": "n1", "ref_id": "anna"})
+    assert signup.status_code == 200
+    assert (signup.json()["state"], signup.json()["email"]) == ("signup", "new@example.com")
+    assert client.refund("r1", uid="n1").status_code == 204
+
+    sale = client("POST", "/track/sale", json={"event_id": "s1", "amount": 5000, "uid": "n1", "plan": "pro"})
+    assert sale.status_code == 200
+    body = sale.json()
+    assert (body["type"], body["amount_cents"], body["reward"]["amount"]) == ("sale", 5000, 1000)
+    assert (body["lead"]["state"], body["lead"]["plan_name"]) == ("active", "pro")
+    assert body["promoter"]["default_ref_id"] == "anna"
+
+    cancelled = client("POST", "/track/cancellation", json={"email": "new@example.com"})
+    assert cancelled.json()["state"] == "cancelled"
+
+    refund = client.refund("r1", "5000", uid="n1").json()
+    assert refund["reward"]["amount"] == -1000
+    assert refund["lead"]["state"] == "cancelled"
+    assert refund["promoter"]["earnings_balance"] == {"cash": 0}
+
+
+def test_a_sale_can_bring_its_own_referral(client):
+    sale = client("POST", "/track/sale", json={"event_id": "s1", "amount": 100, "email": "x@example.com", "tid": "t1"})
+    assert sale.status_code == 200
+    assert client.refund(email="x@example.com").json()["promoter"]["id"] == sale.json()["promoter"]["id"]
+
+
+def test_a_sale_is_taken_once(client):
+    sale = {"event_id": "s1", "amount": 100, "uid": "u1"}
+    assert client("POST", "/track/sale", json=sale).status_code == 200
+    again = client("POST", "/track/sale", json=sale)
+    assert (again.status_code, again.json()["message"]) == (409, "The 'sale' event with the id 's1' already exists.")
+
+
+def test_a_signup_twice_is_one_lead(client):
+    signup = {"email": "new@example.com", "ref_id": "anna"}
+    first, second = (client("POST", "/track/signup", json=signup) for _ in range(2))
+    assert first.json()["id"] == second.json()["id"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("sale", {"event_id": "s1", "amount": "100", "uid": "u1"}, 400),
+        ("sale", {"event_id": "s1", "amount": 0, "uid": "u1"}, 400),
+        ("sale", {"event_id": "s1", "amount": True, "uid": "u1"}, 400),
+        ("sale", {"event_id": "s1", "amount": 10**30, "uid": "u1"}, 400),
+        ("sale", {"amount": 100, "uid": "u1"}, 400),
+        ("sale", {"event_id": "s1", "amount": 100}, 400),
+        ("sale", {"event_id": "s1", "amount": 100, "uid": "u1", "plan": 7}, 400),
+        ("sale", {"event_id": "s1", "amount": 100, "uid": "nobody"}, 404),
+        ("signup", {"ref_id": "anna"}, 400),
+        ("signup", {"uid": "n1", "ref_id": 7}, 400),
+        ("signup", {"uid": "n1"}, 422),
+        ("cancellation", {}, 400),
+        ("cancellation", {"uid": "nobody"}, 404),
+    ],
+)
+def test_what_is_refused(client, path, body, status):
+    answer = client("POST", f"/track/{path}", json=body)
+    assert answer.status_code == status
+    assert answer.json()["message"]
+
+
+def test_a_signup_that_nobody_referred_names_the_field(client):
+    assert list(client("POST", "/track/signup", json={"uid": "n1"}).json()["errors"]) == ["tid"]
+
+
+def test_a_banned_promoter_refers_nobody(sandbox, client):
+    sandbox.add_lead(uid="u2", promoter="crook")
+    sandbox.ban("crook")
+    for uid, ref_id in (("n1", "crook"), ("u2", "anna")):
+        assert client("POST", "/track/signup", json={"uid": uid, "ref_id": ref_id}).status_code == 404
+
+
+def test_the_path_and_the_method_have_to_be_right(client):
+    assert client("GET", "/track/refund").status_code == 405
+    assert client("POST", "/track/refunds").status_code == 404
