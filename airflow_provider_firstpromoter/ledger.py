@@ -28,6 +28,7 @@ from sqlalchemy import (
     func,
     insert,
     inspect,
+    or_,
     select,
     update,
 )
@@ -403,7 +404,10 @@ class RefundLedger:
         c = self.table.c
         renewable = outcome in (Outcome.REJECTED, Outcome.NOT_REFERRED)
         weaker = [
-            other for other, strength in STRENGTH.items() if strength < STRENGTH[outcome] + (1 if renewable else 0)
+            # Not as a list: SQLAlchemy cannot expand one for many rows.
+            c.outcome == other
+            for other, strength in STRENGTH.items()
+            if strength < STRENGTH[outcome] + (1 if renewable else 0)
         ]
         values = {
             column.name: bindparam(f"new_{column.name}", type_=column.type)
@@ -415,7 +419,7 @@ class RefundLedger:
             .where(
                 c.account == bindparam("new_account"),
                 c.event_id == bindparam("new_event_id"),
-                c.outcome.in_(weaker),
+                or_(*weaker),
             )
             .values({**values, "first_sent_at": func.coalesce(c.first_sent_at, values["first_sent_at"])})
         )
