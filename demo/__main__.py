@@ -25,8 +25,8 @@ def main() -> int:
     except KeyboardInterrupt:
         console.print("\nStopped; nothing is left running.")
         return 130
-    console.print(f"\nThe warehouse, with the ledger in it: {home.warehouse}")
-    console.print(f"Airflow's log: {home.log('airflow')}")
+    console.print(f"\nThe warehouse, with the ledger in it: {home.warehouse}", soft_wrap=True)
+    console.print(f"Airflow's log: {home.log('airflow')}", soft_wrap=True)
     return 0 if true else 1
 
 

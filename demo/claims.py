@@ -62,7 +62,7 @@ def claims(
             ],
         ),
         Claim(
-            "The rewards that reached the last task are those that FirstPromoter took back",
+            "The rewards handed on by XCom are those that FirstPromoter took back",
             _differing(
                 _sums(item for chapter in chapters for item in chapter.rewards.items()),
                 _sums((refund.promoter, refund.reward) for refund in recorded if refund.event_id not in by_hand),

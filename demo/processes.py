@@ -57,6 +57,8 @@ def leave_on_signals() -> None:
 
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, leave)
+    # A shell starts a background job deaf to Ctrl-C, and the job's children would be deaf too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _stop(process: subprocess.Popen[bytes], ask: signal.Signals) -> None:

@@ -10,8 +10,8 @@ import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from urllib.error import URLError
-from urllib.request import urlopen
+
+import requests
 
 from demo import report, warehouse
 from demo.dag_runs import Airflow
@@ -19,6 +19,7 @@ from demo.home import Home, free_port
 from demo.processes import Failed, leave_on_signals, running
 from demo.report import console
 from demo.sandbox import Sandbox
+from demo.stage import DAG
 
 #: Seconds that Airflow's parts may take to come up.
 PATIENCE = 180
@@ -39,7 +40,7 @@ def main() -> int:
                 AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT=str(free_port()),
                 AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS="True",  # no login: it listens on this machine alone
                 AIRFLOW__CORE__TEST_CONNECTION="Enabled",
-                AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION="False",
+                AIRFLOW__CORE__PARALLELISM="4",
             )
             _prepare(home, sandbox, Airflow(home, environment))
             with report.step("Airflow starts"):
@@ -80,32 +81,50 @@ def _prepare(home: Home, sandbox: Sandbox, airflow: Airflow) -> None:
 
 
 def _explain(url: str, sandbox: Sandbox, home: Home) -> None:
-    console.print(f"""
-[bold]{url}/dags/refunds_to_firstpromoter[/]  the DAG: it has run, or is running; trigger it again, and nothing is sent
-[bold]{url}/connections[/]  the connections: open firstpromoter_default and press Test
-[bold]{sandbox.url}[/]  the sandbox that answers in FirstPromoter's place
+    console.print(
+        f"""
+[bold]{url}/dags/{DAG}[/]
+    The DAG, in its first run. Trigger it again: nothing is sent twice.
+[bold]{url}/connections[/]
+    Edit firstpromoter_default and press Test.
+[bold]{sandbox.url}/sandbox/recorded[/]
+    What the sandbox, in FirstPromoter's place, has recorded.
 
-The warehouse, with its refunds and the ledger: {home.warehouse}
+The warehouse, with the ledger in it: {home.warehouse}
 Airflow's log: {home.log("airflow")}
 
 Ctrl-C stops it all.
-""")
+""",
+        soft_wrap=True,
+    )
 
 
 def _until_up(airflow: subprocess.Popen[bytes], url: str, log: Path) -> None:
+    """Wait for Airflow to know the DAG, and let it run."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         if airflow.poll() is not None:
             raise Failed(f"Airflow did not start: exit code {airflow.returncode}", log)
         try:
-            with urlopen(f"{url}/api/v2/monitor/health", timeout=5) as answer:
-                parts = json.load(answer)
-            if all(parts[name]["status"] == "healthy" for name in ("scheduler", "dag_processor")):
+            if _unpaused(url):
                 return
-        except (URLError, OSError):
-            pass
+        except requests.RequestException:
+            pass  # not up yet
         time.sleep(0.5)
     raise Failed(f"Airflow was not up after {PATIENCE} seconds", log)
+
+
+def _unpaused(url: str) -> bool:
+    with requests.Session() as session:
+        session.trust_env = False  # no proxy between two processes of one machine
+        token = session.get(f"{url}/auth/token", timeout=5).json()["access_token"]
+        answer = session.patch(
+            f"{url}/api/v2/dags/{DAG}",
+            json={"is_paused": False},
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=5,
+        )
+        return answer.ok
 
 
 if __name__ == "__main__":
