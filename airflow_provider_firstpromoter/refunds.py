@@ -287,7 +287,7 @@ class Refund(BaseModel):
         row = {"event_id": None, "amount": None, **known_columns(row)}
         for identity in {"uid", "email"}.difference(how.identify_by):
             row.pop(identity, None)
-        if row.get("skip_email_notification") is None and how.skip_email_notification is not None:
+        if canonical_text(row.get("skip_email_notification")) is None and how.skip_email_notification is not None:
             row["skip_email_notification"] = how.skip_email_notification
         try:
             return cls.model_validate(row, context=how)
