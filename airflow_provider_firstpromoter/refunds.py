@@ -397,7 +397,7 @@ def masked(message: object, *private: str | None) -> str | None:
     if not isinstance(message, str) or not message.strip():
         return None
     text = " ".join(_UNSENDABLE.sub(" ", message[: 4 * MAX_MESSAGE_LENGTH]).split())
-    for secret in sorted(filter(None, private), key=len, reverse=True):
+    for secret in sorted(filter(None, (" ".join((part or "").split()) for part in private)), key=len, reverse=True):
         text = text.replace(secret, "***")
     text = _EMAIL.sub("***", text)
     return text if len(text) <= MAX_MESSAGE_LENGTH else text[: MAX_MESSAGE_LENGTH - 1] + "…"
