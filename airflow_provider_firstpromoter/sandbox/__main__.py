@@ -12,6 +12,7 @@ from rich.console import Console
 
 from airflow_provider_firstpromoter.sandbox.server import prepared
 from airflow_provider_firstpromoter.sandbox.settings import Account, Settings
+from airflow_provider_firstpromoter.sandbox.world import Sandbox
 
 
 def _account(text: str) -> Account:
@@ -24,7 +25,11 @@ def _account(text: str) -> Account:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def _settings(arguments: list[str]) -> Settings:
+def settings_from(arguments: list[str]) -> Settings:
+    """
+    :param arguments: of the command line
+    :raises SystemExit: they make no sense, and the user has been told so; or they ask for help
+    """
     parser = argparse.ArgumentParser(
         prog="python -m airflow_provider_firstpromoter.sandbox",
         description="A FirstPromoter to develop and test against.",
@@ -83,20 +88,25 @@ def _loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def main() -> None:
-    """Serve until interrupted."""
+def announce(sandbox: Sandbox) -> None:
+    """Say where the sandbox is, and what it asks of callers."""
     console = Console(highlight=False, soft_wrap=True)
-    settings = _settings(sys.argv[1:])
-    try:
-        sandbox, server, listener = prepared(settings)
-    except OSError as error:
-        sys.exit(f"The sandbox cannot listen on {settings.host}:{settings.port}: {error.strerror}")
-    if not _loopback(settings.host):
-        console.print("[bold red]WARNING: everybody who can reach this machine can reach this sandbox.[/]")
+    if not _loopback(sandbox.settings.host):
+        console.print("[bold red]WARNING: everybody who can reach this machine can reach and steer this sandbox.[/]")
     console.print(
         f"FirstPromoter sandbox at [bold]{sandbox.base_url}[/]"
         f" (Account-ID {sandbox.account_id}, key {sandbox.api_key}); Ctrl-C ends it"
     )
+
+
+def main() -> None:
+    """Serve until interrupted."""
+    settings = settings_from(sys.argv[1:])
+    try:
+        sandbox, server, listener = prepared(settings)
+    except OSError as error:
+        sys.exit(f"The sandbox cannot listen on {settings.host}:{settings.port}: {error.strerror}")
+    announce(sandbox)
     for number in (signal.SIGINT, signal.SIGTERM):
         # uvicorn handles both while it serves, and raises them again afterwards, where they would be a failure.
         signal.signal(number, signal.SIG_IGN)

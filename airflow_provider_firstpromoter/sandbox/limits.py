@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict, deque
+from collections.abc import Callable
 
 
 class RateLimit:
     """
     :param requests: how many may pass in one window; 0 is no limit
     :param seconds: the length of the window
+    :param clock: tells the time in seconds
     """
 
-    def __init__(self, requests: int, seconds: float) -> None:
+    def __init__(self, requests: int, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.requests = requests
         self.seconds = seconds
+        self._clock = clock
         self._passed: defaultdict[str, deque[float]] = defaultdict(deque)
 
     def wait(self, account: str) -> float:
@@ -25,7 +28,7 @@ class RateLimit:
         """
         if not self.requests:
             return 0.0
-        now = time.monotonic()
+        now = self._clock()
         passed = self._passed[account]
         while passed and passed[0] <= now - self.seconds:
             passed.popleft()

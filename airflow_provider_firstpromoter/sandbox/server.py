@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import logging
 import socket
 import threading
 from collections.abc import Iterator
@@ -35,6 +36,12 @@ def _protocol() -> type[asyncio.Protocol]:
     return Reachable
 
 
+def _is_news(record: logging.LogRecord) -> bool:
+    """:return: False for what uvicorn says of answers that were still due when the sandbox was told to end"""
+    cancelled = record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError)
+    return not cancelled and "graceful shutdown" not in str(record.msg)
+
+
 def prepared(settings: Settings) -> tuple[Sandbox, uvicorn.Server, socket.socket]:
     """
     :return: a sandbox, its server, and the bound socket to run it on
@@ -45,6 +52,7 @@ def prepared(settings: Settings) -> tuple[Sandbox, uvicorn.Server, socket.socket
     listener = socket.create_server((settings.host, settings.port), backlog=1024)
     host, port = listener.getsockname()[:2]
     sandbox.base_url = f"http://{host}:{port}{API}"
+    logging.getLogger("uvicorn.error").addFilter(_is_news)
     config = uvicorn.Config(
         sandbox.app,
         http=_protocol(),
@@ -52,7 +60,7 @@ def prepared(settings: Settings) -> tuple[Sandbox, uvicorn.Server, socket.socket
         lifespan="off",
         log_level="warning",
         access_log=False,
-        timeout_graceful_shutdown=1,
+        timeout_graceful_shutdown=0,
     )
     return sandbox, uvicorn.Server(config), listener
 
