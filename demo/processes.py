@@ -14,7 +14,7 @@ from types import FrameType
 import psutil
 
 #: Seconds that a process has to stop by itself before it is killed.
-PATIENCE = 10
+PATIENCE = 15
 
 
 class Failed(Exception):
