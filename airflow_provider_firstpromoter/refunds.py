@@ -369,7 +369,7 @@ def fingerprint(row: Mapping[str, Any], key: bytes) -> str:
     digest = hmac.new(key, digestmod=hashlib.sha256)
     for name, value in known_columns(row).items():
         if (text := canonical_text(value)) is not None:
-            digest.update(f"{name}\0{len(text)}\0{text}\0".encode())
+            digest.update(f"{name}\0{len(text)}\0{text}\0".encode("utf-8", "surrogatepass"))
     return digest.hexdigest()[:32]
 
 
