@@ -61,7 +61,7 @@ MAX_MESSAGE_LENGTH = 500
 _EXACTLY = Context(prec=2 * MAX_AMOUNT_LENGTH)
 _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d{1,3})?", re.ASCII)
 _UNSENDABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-_EMAIL = re.compile(r"[^\s@'\"<>(),;:]+@[^\s@'\"<>(),;:]+")
+_EMAIL = re.compile(r"[^\s@'\"<>(),;:]+(?:'[^\s@'\"<>(),;:]*)*@[^\s@'\"<>(),;:]+")
 
 
 class Outcome(StrEnum):
