@@ -91,7 +91,7 @@ def result_of(answer: Answer, refund: Refund, attempts: int) -> Result:
         outcome=outcome,
         sent=True,
         http_status=answer.status,
-        message=_failure(answer, attempts) if outcome is Outcome.FAILED else _reason(answer, refund),
+        message=failure_of(answer, attempts) if outcome is Outcome.FAILED else _reason(answer, refund),
         **recorded,
     )
 
@@ -111,7 +111,8 @@ def _reason(answer: Answer, refund: Refund) -> str | None:
     return masked(message, refund.email, refund.uid)
 
 
-def _failure(answer: Answer, attempts: int) -> str:
+def failure_of(answer: Answer, attempts: int) -> str:
+    """Why an answer is none, in words for the person on call."""
     tries = "1 try" if attempts == 1 else f"{attempts} tries"
     if answer.status is None:
         return f"no answer in {tries}: {answer.problem}"

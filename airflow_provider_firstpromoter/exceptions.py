@@ -33,6 +33,10 @@ class SyncInterruptedError(AirflowException):
     """The task was killed; what was known by then is in the ledger, a retry takes up the rest."""
 
 
+class ReadError(AirflowException):
+    """FirstPromoter's books could not be read."""
+
+
 class LedgerError(AirflowException):
     """The ledger's database refused, or its table is not what it should be; says what to do."""
 

@@ -69,6 +69,7 @@ class SyncOptions:
     retry_rejected: bool = False
     preview: bool = False
     limit: int | None = None
+    recover_rewards: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,7 +277,7 @@ class RefundSync:
     # --- to FirstPromoter and back ---
 
     def _track(self, job: _Job) -> Result:
-        return self.hook.track_refund(job.refund, self.options.identify_by)
+        return self.hook.track_refund(job.refund, self.options.identify_by, self.options.recover_rewards)
 
     def _pump(self, drain: bool = False) -> None:
         """Keep the workers busy until nothing is queued; with ``drain``, until every answer is back."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -21,15 +22,20 @@ from airflow_provider_firstpromoter.answers import (
     BROKEN_JSON,
     NO_JSON,
     Answer,
+    failure_of,
     result_of,
     retry_after,
 )
-from airflow_provider_firstpromoter.exceptions import AccessRefusedError
+from airflow_provider_firstpromoter.commissions import Commission, taken_back
+from airflow_provider_firstpromoter.commissions import filters as commission_filters
+from airflow_provider_firstpromoter.exceptions import AccessRefusedError, ReadError
 from airflow_provider_firstpromoter.pacing import Pacer, pacer_for, sleep
-from airflow_provider_firstpromoter.refunds import Identity, Outcome, Refund, Result, masked
+from airflow_provider_firstpromoter.refunds import Identity, Outcome, Refund, Result, Reward, masked
 
 #: Bytes; a refund's answer has some two thousand.
 LARGEST_ANSWER = 1024 * 1024
+#: Commissions a page; the API gives no more.
+PAGE = 100
 #: Seconds in which one request is tried again and again, whatever ``max_attempts`` allows.
 LONGEST_RETRYING = 300.0
 
@@ -100,7 +106,10 @@ class FirstPromoterHook(BaseHook):
         return session
 
     def track_refund(
-        self, refund: Refund | Mapping[str, Any], identify_by: Sequence[Identity] = ("uid", "email")
+        self,
+        refund: Refund | Mapping[str, Any],
+        identify_by: Sequence[Identity] = ("uid", "email"),
+        recover_rewards: bool = True,
     ) -> Result:
         """
         Tell FirstPromoter of one refund: ``POST /track/refund``.
@@ -110,6 +119,8 @@ class FirstPromoterHook(BaseHook):
 
         :param refund: a :class:`Refund`, or a mapping with the call's field names and the amount in minor units
         :param identify_by: which of ``uid`` and ``email`` count, in this order
+        :param recover_rewards: whether the reward of a refund that FirstPromoter already had is looked up in its
+            books; that of an answer which was lost on the way always is
         :returns: what became of it; an API that does not answer is an outcome (``failed``), not an exception
         :raises AccessRefusedError: on 401 and 403
         :raises InvalidRefund: if a mapping cannot be sent as it is
@@ -126,12 +137,61 @@ class FirstPromoterHook(BaseHook):
                 return result.model_copy(
                     update={"outcome": Outcome.NOT_REFERRED, "message": "409 after this refund's own 204"}
                 )
+            if result.outcome is Outcome.ALREADY_RECORDED and (recover_rewards or attempts > 1):
+                return self._with_reward(result)
             if result.outcome is not Outcome.NOT_REFERRED:
                 return result
             used_up = used_up or answer.status == 204
         if result is None:
             raise ValueError(f"Refund {refund.event_id!r} has none of {' or '.join(identify_by)}")
         return result
+
+    def iter_commissions(self, **filters: Any) -> Iterator[Commission]:
+        """
+        Read the account's books, oldest first: ``GET /company/commissions``, in pages of a hundred.
+
+        Lazily: a page is asked for when its turn comes. What is added meanwhile comes at the end.
+
+        :param filters: those of :func:`airflow_provider_firstpromoter.commissions.filters`
+        :raises ReadError: if the API does not answer as it should
+        :raises AccessRefusedError: on 401 and 403
+        """
+        params = {**commission_filters(**filters), "sorting[created_at]": "asc", "per_page": str(PAGE)}
+        seen: deque[int] = deque(maxlen=2 * PAGE)  # a page can shift while it is read
+        page = 1
+        while True:
+            answer, attempts = self._request("GET", "/company/commissions", params={**params, "page": str(page)})
+            if answer.status != 200 or not isinstance(answer.payload, list):
+                raise ReadError(f"FirstPromoter's commissions could not be read: {failure_of(answer, attempts)}")
+            for item in answer.payload:
+                commission = Commission.model_validate(item)
+                if commission.id not in seen:
+                    seen.append(commission.id)
+                    yield commission
+            if len(answer.payload) < PAGE:
+                return
+            page += 1
+
+    def find_reward(self, event_id: str) -> Reward | None:
+        """
+        What a refund took back, from FirstPromoter's books: exactly this event_id, negative commissions only, all of
+        them together.
+
+        :returns: None if none was taken back
+        :raises ReadError: if the API does not answer as it should
+        """
+        found = taken_back(event_id, self.iter_commissions(q=event_id))
+        return found["reward"] if found else None
+
+    def _with_reward(self, result: Result) -> Result:
+        """The result of a refund that is on record, with what the books say it took back."""
+        assert result.event_id is not None
+        try:
+            found = taken_back(result.event_id, self.iter_commissions(q=result.event_id))
+        except ReadError as error:
+            self.log.warning("The reward of refund %r is not known. %s", result.event_id, error)
+            return result
+        return result.model_copy(update=found or {})
 
     def test_connection(self) -> tuple[bool, str]:
         """

@@ -34,6 +34,7 @@ class RefundOperator(BaseOperator):
         a day, because its sale can be late
     :param retry_rejected: send rejected refunds again though their rows have not changed
     :param preview: validate and report what would be sent; nothing is sent or written
+    :param recover_rewards: look up what a refund took back that FirstPromoter already had: a request more for each
 
     ``outlets`` may name assets (Airflow 2: datasets): their events carry the summary. An ``AssetAlias`` gets an event
     only when a commission was taken back.
@@ -55,6 +56,7 @@ class RefundOperator(BaseOperator):
         recheck_unreferred: timedelta | None = None,
         retry_rejected: bool = False,
         preview: bool = False,
+        recover_rewards: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -76,6 +78,7 @@ class RefundOperator(BaseOperator):
         self.recheck_unreferred = recheck_unreferred
         self.retry_rejected = retry_rejected
         self.preview = preview
+        self.recover_rewards = recover_rewards
         self._sync: RefundSync | None = None
 
     def on_kill(self) -> None:
@@ -105,6 +108,7 @@ class RefundOperator(BaseOperator):
                 retry_rejected=self.retry_rejected,
                 preview=self.preview,
                 limit=limit,
+                recover_rewards=self.recover_rewards,
             ),
             RunKey(ti.dag_id, ti.run_id, ti.task_id, ti.map_index),
             log=cast("logging.Logger", self.log),

@@ -42,8 +42,8 @@ class TrackRefundOperator(RefundOperator):
     template_ext: Sequence[str] = ()
     template_fields_renderers = {"refunds": "json"}
 
-    def __init__(self, *, refunds: Any, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+    def __init__(self, *, refunds: Any, recover_rewards: bool = True, **kwargs: Any) -> None:
+        super().__init__(recover_rewards=recover_rewards, **kwargs)
         self.refunds = refunds
 
     def render_template(self, content: Any, context: Context, *args: Any, **kwargs: Any) -> Any:
