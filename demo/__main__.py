@@ -18,7 +18,8 @@ def main() -> int:
     home = Home.fresh(".demo")
     try:
         with Sandbox.started(home) as sandbox:
-            true = tell(Stage(home, sandbox))
+            if not tell(Stage(home, sandbox)):
+                raise Failed("Not all of this is true", home.log("airflow"))
     except Failed as failure:
         report.trouble(failure)
         return 1
@@ -27,7 +28,7 @@ def main() -> int:
         return 130
     console.print(f"\nThe warehouse, with the ledger in it: {home.warehouse}", soft_wrap=True)
     console.print(f"Airflow's log: {home.log('airflow')}", soft_wrap=True)
-    return 0 if true else 1
+    return 0
 
 
 def tell(stage: Stage) -> bool:

@@ -64,7 +64,7 @@ def kinds(rows: Sequence[Row], chapter: Chapter) -> None:
 
 def problems(chapter: Chapter) -> None:
     """The rows that somebody must look at, by name and reason, as the run's summary has them."""
-    found = chapter.run.xcoms["track_refunds", "summary"]["problems"]
+    found = (chapter.run.xcoms.get(("track_refunds", "summary")) or {}).get("problems", [])
     table = Table("event_id", "Why it was not sent", title="For somebody to look at")
     for problem in found:
         table.add_row(problem["event_id"] or "-", problem["reason"])
