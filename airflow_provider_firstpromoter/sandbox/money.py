@@ -34,5 +34,10 @@ def converted(amount: int, currency: str, into: str) -> int:
     return round(dollars / IN_DOLLARS[into] * _per_unit(into))
 
 
+def share(amount: int, percent: int) -> int:
+    """:return: the commission on an amount, rounded half to even"""
+    return round(Fraction(amount * percent, 100))
+
+
 def _per_unit(currency: str) -> int:
     return 1 if currency in ZERO_DECIMAL else 100

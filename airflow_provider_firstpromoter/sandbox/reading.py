@@ -16,7 +16,7 @@ CAMPAIGN = {"id": 1, "name": "Sandbox campaign"}
 #: The last character there is: what begins with a text sorts before that text with this behind it.
 LAST = "\U0010ffff"
 
-Number = Annotated[int, Field(ge=-(2**62), le=2**62)]
+Number = Annotated[int, Field(ge=-(2**53), le=2**53)]
 
 
 class Page(BaseModel):

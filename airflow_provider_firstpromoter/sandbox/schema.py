@@ -183,7 +183,7 @@ _CANCELLATION = _object(email=_text, uid=_text) | {"anyOf": _SOMEBODY}
 _LEAD = _json(_lead, "Success response")
 _PAGE = {
     "page": _a("integer", minimum=1, default=1),
-    "per_page": _a("integer", minimum=1, maximum=100, default=20),
+    "per_page": _a("integer", minimum=1, default=20, description="At most 100; more is cut down to that."),
 }
 _WHOLE = _a("integer", minimum=-(2**53), maximum=2**53)
 _FILTERS = {

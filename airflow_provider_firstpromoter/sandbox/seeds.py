@@ -7,12 +7,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, Literal, Unpack
+from typing import Any, Literal, Required, Unpack
 
 from pydantic import ConfigDict, with_config
 from typing_extensions import TypedDict  # pydantic asks for this one below Python 3.12
 
 from airflow_provider_firstpromoter.sandbox.books import Books, Row, stamp
+from airflow_provider_firstpromoter.sandbox.money import share
 
 #: A misspelt field is an error, also over HTTP.
 STRICT = ConfigDict(extra="forbid")
@@ -48,7 +49,7 @@ class CommissionSeed(TypedDict, total=False):
     email: str | None
     uid: str | None
     event_id: str | None
-    sale_amount: int
+    sale_amount: Required[int]
     amount: int
     unit: str
     status: Status
@@ -99,8 +100,7 @@ def add_commissions(
     :return: their ids, in the order given
     :raises ValueError: a commission is of nobody known; then none is added
     """
-    first = 1 + (books.all("SELECT coalesce(max(id), 0) AS id FROM commissions")[0]["id"])
-    number = first - 1
+    first = number = 0
     promoters: dict[str, Row] = {}
     balances: Counter[int] = Counter()
     events: list[tuple[str, str, str]] = []
@@ -117,7 +117,7 @@ def add_commissions(
                 promoters[ref_id] = books.promoter(account, ref_id)
             promoter = promoters[ref_id]
             sale_amount, unit = seed["sale_amount"], seed.get("unit", promoter["unit"])
-            amount = seed.get("amount", round(sale_amount * percent / 100))
+            amount = seed.get("amount", share(sale_amount, percent))
             moment = stamp(seed.get("created_at"))
             event_id = seed.get("event_id")
             if event_id is not None:
@@ -144,6 +144,8 @@ def add_commissions(
             )
 
     with _planting(books):
+        number = books.all("SELECT coalesce(max(id), 0) AS id FROM commissions")[0]["id"]
+        first = number + 1
         books.many(f"INSERT INTO commissions VALUES ({', '.join('?' * 16)})", rows())
         books.many("INSERT OR IGNORE INTO events VALUES (?, ?, ?)", events)
         books.many(

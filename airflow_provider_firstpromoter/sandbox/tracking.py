@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Mapping
-from fractions import Fraction
 from typing import Any
 
 from airflow_provider_firstpromoter.sandbox.answers import event_body, lead_body
 from airflow_provider_firstpromoter.sandbox.books import Books, Row, stamp
-from airflow_provider_firstpromoter.sandbox.money import IN_DOLLARS, converted
+from airflow_provider_firstpromoter.sandbox.money import IN_DOLLARS, converted, share
 from airflow_provider_firstpromoter.sandbox.settings import Account
 
 #: Amounts of more digits than this are no amounts, and would not fit into the books.
@@ -93,7 +92,7 @@ class Tracking:
         if type(amount) is not int or not 0 < amount < 10**MOST_DIGITS:
             raise Refused(400, "Error. Amount blank or invalid.")
         currency = _currency(data, account)
-        plan = _text(data, "plan") if data.get("plan") is not None else None
+        plan = _text(data, "plan") if "plan" in data else None
         with self.books.transaction():
             self._new("sale", account, event_id)
             if _referral(data) and not self.books.lead(account.id, email=data.get("email"), uid=data.get("uid")):
@@ -182,7 +181,7 @@ class Tracking:
             "sale_amount": sale_amount,
             "original_sale_amount": amount,
             "original_sale_currency": currency,
-            "amount": round(Fraction(sale_amount * self.commission_percent, 100)),
+            "amount": share(sale_amount, self.commission_percent),
             "unit": promoter["unit"],
             "tier": 1,
             "created_at": moment,
@@ -245,7 +244,7 @@ def _currency(data: Mapping[str, Any], account: Account) -> str:
 
 def _somebody(data: Mapping[str, Any]) -> None:
     """Of the calls other than the refund, whose contract allows both: at least one of e-mail and uid."""
-    given = [name for name in ("email", "uid") if data.get(name) is not None]
+    given = [name for name in ("email", "uid") if name in data]
     if not given:
         raise Refused(400, "Error. Email or uid is required.")
     for name in given:
@@ -255,6 +254,6 @@ def _somebody(data: Mapping[str, Any]) -> None:
 def _referral(data: Mapping[str, Any]) -> str:
     """:return: whoever referred the customer, or an empty text"""
     for name in ("ref_id", "tid"):
-        if data.get(name) is not None:
+        if name in data:
             return _text(data, name)
     return ""

@@ -96,6 +96,7 @@ def test_commissions_of_the_past(client):
     assert client.control("POST", "/commissions", json=past).json() == {"ids": [1]}
     [commission] = client("GET", "/company/commissions").json()
     assert (commission["created_at"], commission["amount"]) == ("2020-02-03T04:05:06.000Z", -200)
+    assert client.control("POST", "/commissions", json=[{"uid": "u1"}]).status_code == 422
     unknown = client.control("POST", "/commissions", json=[{"uid": "nobody", "sale_amount": 1}])
     assert (unknown.status_code, "nobody" in unknown.json()["message"]) == (400, True)
 

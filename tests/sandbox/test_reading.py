@@ -75,6 +75,12 @@ def test_filters_search_and_pages(ask, parameters, found):
     assert ask(**parameters) == found
 
 
+def test_a_day_ends_at_midnight(sandbox, ask):
+    for event_id, moment in (("last", DAY.replace(hour=0, day=5)), ("next", DAY.replace(hour=0, day=6))):
+        sandbox.add_commission(uid="u1", event_id=event_id, sale_amount=-1, created_at=moment)
+    assert ask(**{"filters[created_at][from]": "2026-01-05", "filters[created_at][to]": "2026-01-05"}) == "r4 last"
+
+
 def test_a_search_hit_may_only_begin_like_what_is_sought(sandbox, client, ask):
     sandbox.add_commission(uid="u1", event_id="r12", sale_amount=-1)
     assert ask(q="r1") == "r12 r1"

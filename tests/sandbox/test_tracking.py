@@ -59,6 +59,7 @@ def test_a_signup_twice_is_one_lead(client):
         ("sale", {"event_id": "s1", "amount": 100, "uid": "nobody"}, 404),
         ("signup", {"ref_id": "anna"}, 400),
         ("signup", {"uid": "n1", "ref_id": 7}, 400),
+        ("signup", {"uid": "n1", "email": None, "ref_id": "anna"}, 400),
         ("signup", {"uid": "n1"}, 422),
         ("cancellation", {}, 400),
         ("cancellation", {"uid": "nobody"}, 404),
