@@ -52,14 +52,14 @@ def refunds_to_firstpromoter() -> None:
     # them. The others were sent all the same, and this rule lets their rewards through.
     @task(trigger_rule="none_skipped")
     def rewards_per_promoter(results: list[dict[str, Any]] | None) -> dict[str, int]:
-        """Rewards taken back by promoter: negative, in cents."""
-        reversed_rewards: dict[str, int] = {}
+        """Rewards taken back, by the promoter's id: negative, in cents."""
+        taken_back: dict[str, int] = {}
         for result in results or []:
             reward, promoter = result["reward"], result["promoter"]
             if reward and promoter and reward["unit"] == "cash":
-                name = promoter["default_ref_id"] or str(promoter["id"])
-                reversed_rewards[name] = reversed_rewards.get(name, 0) + reward["amount"]
-        return reversed_rewards
+                promoter_id = str(promoter["id"])
+                taken_back[promoter_id] = taken_back.get(promoter_id, 0) + reward["amount"]
+        return taken_back
 
     # Airflow judges a run by its last tasks alone: without this one, the task above would make it green.
     @task

@@ -57,10 +57,11 @@ def tell(stage: Stage) -> bool:
     report.watched(stage, "Third run")
 
     report.heading("What happened")
-    report.chapters(stage.chapters)
+    recorded = stage.sandbox.recorded()
+    report.chapters(stage.chapters, {refund.promoter_id: refund.promoter for refund in recorded})
 
     report.heading("Is it true? The sandbox's own books are asked")
-    found = claims(stage.rows, stage.chapters, ledger.read(stage.home.warehouse), stage.sandbox.recorded())
+    found = claims(stage.rows, stage.chapters, ledger.read(stage.home.warehouse), recorded)
     report.verdict(found)
     return all(claim.holds for claim in found)
 

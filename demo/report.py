@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from time import monotonic
 
@@ -72,8 +72,12 @@ def problems(chapter: Chapter) -> None:
     console.print(f"track_refunds is red for these {len(found)} alone; everything else was sent first.")
 
 
-def chapters(told: Sequence[Chapter]) -> None:
-    """The runs side by side."""
+def chapters(told: Sequence[Chapter], promoters: Mapping[str, str]) -> None:
+    """
+    The runs side by side.
+
+    :param promoters: their names, by id
+    """
     table = Table("", *(chapter.title for chapter in told), title="Run by run")
     for task_id in TASKS:
         table.add_row(task_id, *(_coloured(chapter, task_id) for chapter in told))
@@ -83,10 +87,10 @@ def chapters(told: Sequence[Chapter]) -> None:
         counts = [sum(entry.outcome == outcome for entry in chapter.entries) for chapter in told]
         table.add_row(outcome, *map(str, counts))
     table.add_section()
-    for promoter in sorted({name for chapter in told for name in chapter.rewards}):
+    for promoter_id in sorted({promoter_id for chapter in told for promoter_id in chapter.rewards}):
         table.add_row(
-            f"taken back from {promoter}",
-            *(f"{chapter.rewards.get(promoter, 0) / 100:,.2f}" for chapter in told),
+            f"taken back from {promoters.get(promoter_id, promoter_id)}",
+            *(f"{chapter.rewards.get(promoter_id, 0) / 100:,.2f}" for chapter in told),
         )
     for column in table.columns[1:]:
         column.justify = "right"

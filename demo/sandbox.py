@@ -27,9 +27,10 @@ PATIENCE = 30
 
 @dataclass(frozen=True)
 class Recorded:
-    """A refund in FirstPromoter's books. `reward` is what it took back: negative, in cents."""
+    """A refund in FirstPromoter's books. `promoter` is a name; `reward` is negative, in cents."""
 
     event_id: str
+    promoter_id: str
     promoter: str
     reward: int
 
@@ -98,7 +99,7 @@ class Sandbox:
     def recorded(self) -> list[Recorded]:
         """The refunds in the books."""
         return [
-            Recorded(refund["event_id"], refund["promoter_ref_id"], refund["reward_amount"])
+            Recorded(refund["event_id"], str(refund["promoter_id"]), refund["promoter_ref_id"], refund["reward_amount"])
             for refund in self._ask("GET", "/sandbox/recorded")
         ]
 

@@ -32,7 +32,7 @@ class Chapter:
 
     @property
     def rewards(self) -> Mapping[str, int]:
-        """Rewards taken back by promoter, in cents, negative: what the last task returned."""
+        """Rewards taken back, by the promoter's id, in cents, negative: what the DAG's own task made of them."""
         return self.run.returned("rewards_per_promoter") or {}
 
 
