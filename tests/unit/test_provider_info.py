@@ -1,0 +1,105 @@
+"""What Airflow discovers of the provider: all of it is there, and discovering it costs nothing."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.resources import files
+from typing import Any
+
+import jsonschema
+import pytest
+
+from airflow_provider_firstpromoter.get_provider_info import CONN_FIELDS, get_provider_info
+from airflow_provider_firstpromoter.hooks.firstpromoter import FirstPromoterHook
+
+
+def named(info: Any) -> Iterator[str]:
+    """Every module or class of the package that is named anywhere in the provider's info."""
+    if isinstance(info, str):
+        if info.startswith("airflow_provider_firstpromoter."):
+            yield info
+    elif isinstance(info, dict | list):
+        for part in info.values() if isinstance(info, dict) else info:
+            yield from named(part)
+
+
+NAMED = sorted(set(named(get_provider_info())))
+
+
+def imported_by(code: str) -> set[str]:
+    """The modules that a fresh interpreter has after this code, without those of before its last line."""
+    *before, last = code.splitlines()
+    script = "\n".join([*before, "import sys, json", "had = set(sys.modules)", last])
+    script += "\nprint('\\n' + json.dumps(sorted(set(sys.modules) - had)))"
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
+    assert ran.returncode == 0, ran.stderr
+    return set(json.loads(ran.stdout.splitlines()[-1]))
+
+
+def test_the_info_satisfies_airflows_own_schema() -> None:
+    schema = json.loads(files("airflow").joinpath("provider_info.schema.json").read_text())
+    jsonschema.validate(get_provider_info(), schema)
+
+
+def test_the_doors_that_a_dag_author_needs_are_named() -> None:
+    text = " ".join(NAMED)
+    for door in ("hooks.firstpromoter", "operators.refund", "sensors.refund", "transfers.sql_to_firstpromoter"):
+        assert f"airflow_provider_firstpromoter.{door}" in text
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_everything_that_is_named_can_be_imported(name: str) -> None:
+    module, _, attribute = name.rpartition(".")
+    if attribute[0].isupper():
+        assert hasattr(importlib.import_module(module), attribute)
+    else:
+        assert importlib.import_module(name).__name__ == name
+
+
+def test_the_connection_type_is_the_hooks_own() -> None:
+    (connection_type,) = get_provider_info()["connection-types"]
+    assert connection_type["connection-type"] == FirstPromoterHook.conn_type
+    assert connection_type["hook-class-name"].endswith(f".{FirstPromoterHook.__name__}")
+    assert FirstPromoterHook.get_ui_field_behaviour() == connection_type["ui-field-behaviour"]
+    assert connection_type["conn-fields"] == CONN_FIELDS
+
+
+def test_the_form_asks_for_what_the_connection_needs() -> None:
+    behaviour = FirstPromoterHook.get_ui_field_behaviour()
+    assert set(behaviour["relabeling"]) == {"login", "password", "host"}
+    assert not set(behaviour["relabeling"]) & set(behaviour["hidden-fields"])
+
+
+@pytest.mark.parametrize("field", CONN_FIELDS)
+def test_every_field_of_the_form_is_explained_and_its_default_is_allowed(field: str) -> None:
+    offered = CONN_FIELDS[field]
+    assert offered["label"]
+    assert offered["description"].endswith(".")
+    jsonschema.Draft202012Validator.check_schema(offered["schema"])
+    jsonschema.validate(offered["schema"].get("default"), offered["schema"])
+
+
+def test_discovering_the_provider_imports_nothing_else() -> None:
+    code = "\nfrom airflow_provider_firstpromoter.get_provider_info import get_provider_info; get_provider_info()"
+    modules = {name for name in imported_by(code) if name.split(".")[0] not in sys.stdlib_module_names}
+    assert modules == {"airflow_provider_firstpromoter", "airflow_provider_firstpromoter.get_provider_info"}
+
+
+def test_a_dag_file_imports_operators_without_what_they_work_with() -> None:
+    """Airflow's own imports come first: what it loads by itself is not ours to save."""
+    code = (
+        "from airflow.providers.common.compat.sdk import BaseHook, BaseOperator, BaseSensorOperator, XCom\n"
+        "import airflow_provider_firstpromoter.operators.refund, airflow_provider_firstpromoter.sensors.refund, "
+        "airflow_provider_firstpromoter.transfers.sql_to_firstpromoter"
+    )
+    modules = imported_by(code)
+    assert "airflow_provider_firstpromoter.operators.refund" in modules
+    ours = {name.removeprefix("airflow_provider_firstpromoter.") for name in modules}
+    assert not ours & {"hooks.firstpromoter", "ledger", "sync", "source", "spool", "refunds", "account", "answers"}
+    heavy = {"requests", "sqlalchemy", "pydantic", "tenacity", "pyrate_limiter", "pendulum"}
+    assert not {name.split(".")[0] for name in modules} & heavy
