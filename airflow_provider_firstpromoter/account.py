@@ -32,22 +32,22 @@ class Extra(BaseModel):
     """
     The connection's extra.
 
+    :param ledger_conn_id: where the ledger lives
+    :param ledger_table: its name, with the schema if need be
+    :param currency: the account's own, for rows in major units that name none
     :param requests_per_minute: the account's limit, shared by every client of it
     :param timeout: seconds to wait for a connection, and again for an answer
     :param max_attempts: how often one request is tried
-    :param currency: the account's own, for rows in major units that name none
-    :param ledger_conn_id: where the ledger lives
-    :param ledger_table: its name, with the schema if need be
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
+    ledger_conn_id: Annotated[str | None, _empty_is_absent] = None
+    ledger_table: Annotated[str, Field(min_length=1)] = DEFAULT_LEDGER_TABLE
+    currency: Annotated[str | None, _empty_is_absent, Field(pattern=r"^[A-Za-z]{3}$")] = None
     requests_per_minute: Annotated[int, Field(ge=1, le=1_000_000)] = 400
     timeout: Annotated[float, Field(gt=0, le=600)] = 30.0
     max_attempts: Annotated[int, Field(ge=1, le=20)] = 6
-    currency: Annotated[str | None, _empty_is_absent, Field(pattern=r"^[A-Za-z]{3}$")] = None
-    ledger_conn_id: Annotated[str | None, _empty_is_absent] = None
-    ledger_table: Annotated[str, Field(min_length=1)] = DEFAULT_LEDGER_TABLE
 
     @field_validator("currency")
     @classmethod

@@ -7,8 +7,9 @@ from typing import Any
 PACKAGE = "airflow_provider_firstpromoter"
 INTEGRATION = "FirstPromoter"
 
+#: The standard fields of Airflow's connection form; what is hidden has no meaning here.
 UI_FIELD_BEHAVIOUR: dict[str, Any] = {
-    "hidden-fields": ["schema", "port", "extra"],
+    "hidden-fields": ["description", "schema", "port", "extra"],
     "relabeling": {"login": "Account ID", "password": "API key", "host": "API base URL"},
     "placeholders": {
         "login": "FirstPromoter: Settings > Integrations",
@@ -17,36 +18,48 @@ UI_FIELD_BEHAVIOUR: dict[str, Any] = {
     },
 }
 
+#: Airflow 3 folds them away under this heading.
+SECTION = "Ledger, currency and limits"
+
+#: The fields of the connection's extra, in the order of the form.
 CONN_FIELDS: dict[str, Any] = {
-    "requests_per_minute": {
-        "label": "Requests per minute",
-        "schema": {"type": ["integer", "null"], "default": 400, "minimum": 1},
-        "description": "The account's limit is 400 for all its clients; give Airflow less if others send too.",
-    },
-    "timeout": {
-        "label": "Timeout",
-        "schema": {"type": ["number", "null"], "default": 30},
-        "description": "Seconds to wait for a connection, and again for an answer.",
-    },
-    "max_attempts": {
-        "label": "Attempts per request",
-        "schema": {"type": ["integer", "null"], "default": 6, "minimum": 1, "maximum": 20},
-        "description": "How often one request is tried before the refund is left for the next run.",
-    },
-    "currency": {
-        "label": "Account currency",
-        "schema": {"type": ["string", "null"]},
-        "description": "Three letters; for rows with amount_unit='major' that name no currency.",
-    },
     "ledger_conn_id": {
         "label": "Ledger connection",
-        "schema": {"type": ["string", "null"]},
-        "description": "The SQL connection whose database remembers what became of each refund.",
+        "schema": {"type": ["string", "null"], "section": SECTION},
+        "description": "The ID of a SQL connection: its database remembers what became of each refund, so that none is "
+        "sent twice. The SQL operator and the sensor need one.",
     },
     "ledger_table": {
         "label": "Ledger table",
-        "schema": {"type": ["string", "null"], "default": "firstpromoter_refunds"},
-        "description": "Its table, with the schema if need be: schema.table.",
+        "schema": {"type": ["string", "null"], "default": "firstpromoter_refunds", "section": SECTION},
+        "description": "Its table, made on first use; schema.table for one outside the default schema.",
+    },
+    "currency": {
+        "label": "Account currency",
+        "schema": {"type": ["string", "null"], "maxLength": 3, "section": SECTION},
+        "description": "Three letters, such as USD: for amounts in major units (19.99) whose row names no currency.",
+    },
+    "requests_per_minute": {
+        "label": "Requests per minute",
+        "schema": {
+            "type": ["integer", "null"],
+            "default": 400,
+            "minimum": 1,
+            "maximum": 1_000_000,
+            "section": SECTION,
+        },
+        "description": "FirstPromoter allows an account 400, all its clients together; "
+        "give Airflow less if others send too.",
+    },
+    "timeout": {
+        "label": "Timeout in seconds",
+        "schema": {"type": ["integer", "null"], "default": 30, "minimum": 1, "maximum": 600, "section": SECTION},
+        "description": "For connecting, and again for the answer.",
+    },
+    "max_attempts": {
+        "label": "Attempts per request",
+        "schema": {"type": ["integer", "null"], "default": 6, "minimum": 1, "maximum": 20, "section": SECTION},
+        "description": "After the last one the refund is left for the task's next try.",
     },
 }
 

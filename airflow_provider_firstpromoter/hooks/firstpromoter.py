@@ -17,7 +17,7 @@ from tenacity import RetryCallState, Retrying, retry_if_result, stop_after_attem
 from tenacity.wait import wait_base, wait_exponential, wait_random
 
 from airflow_provider_firstpromoter import __version__
-from airflow_provider_firstpromoter.account import PUBLIC_HOST, Account
+from airflow_provider_firstpromoter.account import DEFAULT_PATH, PUBLIC_HOST, Account
 from airflow_provider_firstpromoter.answers import (
     BROKEN_JSON,
     NO_JSON,
@@ -72,10 +72,38 @@ class FirstPromoterHook(BaseHook):
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
-        """Airflow 2's connection form; Airflow 3 reads the same from the provider info."""
+        """The standard fields of the connection form, for Airflow before 3.2; later ones read the provider info."""
         from airflow_provider_firstpromoter.get_provider_info import UI_FIELD_BEHAVIOUR
 
-        return UI_FIELD_BEHAVIOUR
+        return {name.replace("-", "_"): value for name, value in UI_FIELD_BEHAVIOUR.items()}
+
+    @classmethod
+    def get_connection_form_widgets(cls) -> dict[str, Any]:
+        """The form's fields for the extra, for Airflow before 3.2; later ones read the provider info."""
+        from flask_appbuilder.fieldwidgets import BS3TextFieldWidget
+        from wtforms import IntegerField, StringField
+        from wtforms.validators import Length, NumberRange, Optional
+
+        from airflow_provider_firstpromoter.get_provider_info import CONN_FIELDS
+
+        def widget(field: Mapping[str, Any]) -> Any:
+            schema = field["schema"]
+            whole = "integer" in schema["type"]
+            limits = (
+                NumberRange(schema.get("minimum"), schema.get("maximum"))
+                if whole
+                else Length(max=schema.get("maxLength", -1))
+            )
+            return (IntegerField if whole else StringField)(
+                field["label"],
+                # Airflow 2 has the fields of all connection types in one form: an empty one must not hold up others.
+                validators=[Optional(), limits],
+                description=field["description"],
+                default=schema.get("default"),
+                widget=BS3TextFieldWidget(),
+            )
+
+        return {name: widget(field) for name, field in CONN_FIELDS.items()}
 
     @cached_property
     def account(self) -> Account:
@@ -200,21 +228,39 @@ class FirstPromoterHook(BaseHook):
         :returns: whether it works, and one sentence for the person who pressed the button
         """
         try:
-            answer, _ = self._request("GET", "/company/promoters", params={"per_page": 1}, attempts=1)
+            account = self.account
+            answer = self._attempt("GET", "/company/promoters", params={"per_page": 1})
         except AirflowException as error:
-            return False, str(error)
+            # Airflow tests under an id made up for the moment, which would tell nobody anything.
+            problem = str(error).removeprefix(f"Connection {self.firstpromoter_conn_id!r}: ")
+            return False, problem[:1].upper() + problem[1:]
+        where = account.base_url
+        message = (masked(answer.message, account.api_key.get_secret_value()) or "").rstrip(".")
+        status = f"{answer.status}: {message}" if message else f"{answer.status}"
         if answer.status is None:
-            return False, f"FirstPromoter could not be reached at {self.account.base_url}: {answer.problem}"
-        if answer.status == 200 and answer.problem is None and isinstance(answer.payload, list | dict):
-            return True, f"Connected to FirstPromoter account {self.account.account_id}"
-        if answer.transient:
-            return False, f"FirstPromoter answered {answer.status}; try again in a minute"
+            return False, f"FirstPromoter could not be reached at {where}: {answer.problem}"
+        if answer.status == 200 and _is_listing(answer.payload):
+            return True, f"Connected to FirstPromoter account {account.account_id} at {where}"
+        if answer.status == 401:
+            return False, (
+                f"FirstPromoter refused the API key ({status}); "
+                "copy it again from Settings > Integrations > Manage API Keys"
+            )
+        if answer.status == 403:
+            return False, (
+                f"FirstPromoter refused Account ID {account.account_id!r} with this API key ({status}); "
+                "compare it with Settings > Integrations"
+            )
+        if answer.status == 429 or answer.status >= 500:
+            return False, f"{where} answered {status}; try again in a minute"
+        if message and "code" in answer.payload:
+            return False, f"FirstPromoter answered {status}; check the Account ID and the API base URL"
         return False, (
-            f"{self.account.base_url} answered {answer.status}, but not as FirstPromoter does; "
-            f"leave the host empty for https://{PUBLIC_HOST}"
+            f"{where} answered {answer.status}, but not as FirstPromoter does; "
+            f"leave the API base URL empty for https://{PUBLIC_HOST}{DEFAULT_PATH}"
         )
 
-    def _request(self, method: str, path: str, *, attempts: int | None = None, **kwargs: Any) -> tuple[Answer, int]:
+    def _request(self, method: str, path: str, **kwargs: Any) -> tuple[Answer, int]:
         """
         Make a request until its answer is final or the attempts are used up.
 
@@ -222,7 +268,7 @@ class FirstPromoterHook(BaseHook):
         """
         retrying = Retrying(
             retry=retry_if_result(lambda answer: answer.transient),
-            stop=stop_after_attempt(attempts or self.account.extra.max_attempts) | stop_after_delay(LONGEST_RETRYING),
+            stop=stop_after_attempt(self.account.extra.max_attempts) | stop_after_delay(LONGEST_RETRYING),
             wait=_wait_as_told(),
             sleep=lambda seconds: sleep(seconds, self.cancelled),
             before_sleep=self._pause_the_account,
@@ -311,6 +357,13 @@ def _read(response: requests.Response, deadline: float) -> Answer:
     except (ValueError, RecursionError):
         looks_like_json = body.lstrip()[:1] in (bytearray(b"{"), bytearray(b"["))
         return Answer(response.status_code, problem=BROKEN_JSON if looks_like_json else NO_JSON, retry_after=told)
+
+
+def _is_listing(payload: Any) -> bool:
+    """Whether it is a page of records, bare or beside what tells of the page: how it is wrapped is not published."""
+    return isinstance(payload, list) or (
+        isinstance(payload, dict) and any(isinstance(value, list) for value in payload.values())
+    )
 
 
 def _transport_problem(error: requests.RequestException) -> str:

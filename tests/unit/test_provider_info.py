@@ -65,14 +65,13 @@ def test_the_connection_type_is_the_hooks_own() -> None:
     (connection_type,) = get_provider_info()["connection-types"]
     assert connection_type["connection-type"] == FirstPromoterHook.conn_type
     assert connection_type["hook-class-name"].endswith(f".{FirstPromoterHook.__name__}")
-    assert FirstPromoterHook.get_ui_field_behaviour() == connection_type["ui-field-behaviour"]
     assert connection_type["conn-fields"] == CONN_FIELDS
 
 
 def test_the_form_asks_for_what_the_connection_needs() -> None:
     behaviour = FirstPromoterHook.get_ui_field_behaviour()
     assert set(behaviour["relabeling"]) == {"login", "password", "host"}
-    assert not set(behaviour["relabeling"]) & set(behaviour["hidden-fields"])
+    assert set(behaviour["hidden_fields"]) == {"description", "schema", "port", "extra"}
 
 
 @pytest.mark.parametrize("field", CONN_FIELDS)
