@@ -225,7 +225,7 @@ class RefundSync:
 
     def _handle(self, row: Row, verdict: Verdict, known: Known | None) -> None:
         if row.repeats is not None:
-            if same_amount(row.repeats, row.amount):
+            if same_amount(row.repeats or None, row.amount):
                 self.summary.repeated += 1
             else:
                 self._changed(row, f"came earlier in this run with amount {row.repeats or 'NULL'}")
