@@ -25,9 +25,13 @@ def engine_for(conn_id: str) -> Engine:
         raise AirflowException(
             f"Connection {conn_id!r} is not a SQL database: its hook, {type(hook).__name__}, is no DbApiHook"
         )
-    # Without "creator" the connection's extras (sslmode, options) would be lost;
-    # without "hide_parameters" database errors would print the values that were bound.
-    engine: Engine = hook.get_sqlalchemy_engine({"creator": hook.get_conn, "hide_parameters": True, "future": True})
+    # Without "hide_parameters" database errors would print the values that were bound;
+    # without "creator" the connection's extras (sslmode, options) would be lost.
+    options = {"hide_parameters": True, "future": True, "creator": hook.get_conn}
+    if hook.conn_type == "duckdb":
+        # It has no such extras, and its SQLAlchemy driver works with connections of its own only.
+        del options["creator"]
+    engine: Engine = hook.get_sqlalchemy_engine(options)
     return engine
 
 

@@ -25,9 +25,11 @@ from sqlalchemy import (
     TypeDecorator,
     and_,
     bindparam,
+    false,
     func,
     insert,
     inspect,
+    literal_column,
     or_,
     select,
     update,
@@ -270,10 +272,12 @@ class RefundLedger:
         if self._checked:
             return True
         try:
-            inspector = inspect(self.engine)
-            if not inspector.has_table(self.table.name, schema=self.table.schema):
+            if not inspect(self.engine).has_table(self.table.name, schema=self.table.schema):
                 return False
-            present = {column["name"].lower() for column in inspector.get_columns(self.table.name, self.table.schema)}
+            with self.engine.connect() as connection:
+                # Not by inspection: DuckDB's dialect has none of columns under SQLAlchemy 2.1.
+                nothing: Any = select(literal_column("*")).select_from(self.table).where(false())
+                present = {name.lower() for name in connection.execute(nothing).keys()}  # noqa: SIM118
         except SQLAlchemyError as error:
             raise self._unreachable(error) from None
         if missing := [column for column in self.table.columns if column.name not in present]:

@@ -282,7 +282,8 @@ def _make_database(kind: str, request: pytest.FixtureRequest, folder: Path) -> D
         path = folder / f"{name}.sqlite"
         return Database(kind, f"sqlite:///{path}", {"conn_type": "sqlite", "host": str(path)})
     if kind == "duckdb":
-        return Database(kind, f"duckdb:///{folder / f'{name}.duckdb'}")
+        path = folder / f"{name}.duckdb"
+        return Database(kind, f"duckdb:///{path}", {"conn_type": "duckdb", "host": str(path)})
     if kind == "mariadb":
         socket = request.getfixturevalue("_mariadb")
         server = Database(kind, f"mysql+pymysql://root@localhost/?unix_socket={socket}&charset=utf8mb4")
