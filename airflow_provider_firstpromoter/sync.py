@@ -328,7 +328,7 @@ class RefundSync:
             return
         if job.recheck:
             self.summary.rechecked += 1
-            if result.outcome is Outcome.ALREADY_RECORDED:
+            if result.outcome is Outcome.ALREADY_RECORDED and result.reward is None:
                 # Our own first try may have used up the event_id; it is no proof of a commission taken back.
                 result = result.model_copy(
                     update={"outcome": Outcome.NOT_REFERRED, "message": f"409 on a recheck: {result.message}"}

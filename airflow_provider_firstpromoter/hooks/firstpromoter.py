@@ -160,13 +160,13 @@ class FirstPromoterHook(BaseHook):
         for identity, _ in refund.identities(identify_by):
             answer, attempts = self._request("POST", "/track/refund", json=refund.body(identity))
             result = result_of(answer, refund, attempts)
-            if used_up and result.outcome is Outcome.ALREADY_RECORDED:
+            if result.outcome is Outcome.ALREADY_RECORDED and (recover_rewards or attempts > 1):
+                result = self._with_reward(result)
+            if used_up and result.outcome is Outcome.ALREADY_RECORDED and result.reward is None:
                 # Whether a 204 uses up the event_id is not documented; this 409 may be the echo of our own 204.
                 return result.model_copy(
                     update={"outcome": Outcome.NOT_REFERRED, "message": "409 after this refund's own 204"}
                 )
-            if result.outcome is Outcome.ALREADY_RECORDED and (recover_rewards or attempts > 1):
-                return self._with_reward(result)
             if result.outcome is not Outcome.NOT_REFERRED:
                 return result
             used_up = used_up or answer.status == 204
