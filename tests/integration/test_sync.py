@@ -84,7 +84,9 @@ class Refunds:
         sync = self.make(**options)
         run = Run(sync, sync.summary)
         rows = list(marking_repeats(numbered(given)))
-        sync.run(rows, on_result=lambda row, result: run.results.update({row.position: result}))
+        results: dict[int, Result] = {}
+        sync.run(rows, on_result=lambda row, result: results.update({row.position: result}))
+        run.results.update(sorted(results.items()))
         return run
 
     def sent(self) -> list[str]:
@@ -645,6 +647,51 @@ def test_409_on_a_recheck_is_no_proof_of_a_commission_taken_back(
     assert run.outcomes == {"not_referred": 1}
     assert (run.results[0].message or "").startswith("409 on a recheck: ")
     assert track.stored() == {"re_77": "not_referred"}
+
+
+def test_409_on_a_recheck_whose_own_answer_was_lost_is_settled_by_the_books(track: Refunds, impatient: None) -> None:
+    track(refund(77))
+    track.sandbox.add_lead(uid="cus_77")
+    track.let_days_pass(1)
+    track.connect(max_attempts=2)
+    track.sandbox.fault("reset_after", event_id="re_77")
+
+    run = track(refund(77), recheck_unreferred=A_MONTH)
+
+    assert [request.status for request in track.sandbox.refund_requests()] == [404, None, 409]
+    assert run.outcomes == {"already_recorded": 1}
+    assert run.results[0].reward is not None
+    assert run.results[0].reward.amount == track.sandbox.recorded()[0].reward_amount
+    assert track.stored() == {"re_77": "already_recorded"}
+
+
+# --- uid and e-mail ---
+
+
+def test_a_customer_known_by_email_only_is_found_though_the_row_has_a_uid(track: Refunds) -> None:
+    track.sandbox.add_lead(email="by-mail@example.com")
+
+    run = track(refund(77, email="by-mail@example.com"))
+
+    assert [sorted(request.body.keys() & {"uid", "email"}) for request in track.sandbox.refund_requests()] == [
+        ["uid"],
+        ["email"],
+    ]
+    assert run.outcomes == {"recorded": 1}
+    assert (run.summary.sent, run.summary.requests) == (1, 2)
+
+
+def test_an_answer_lost_after_the_other_ids_204_is_settled_by_the_books(track: Refunds, impatient: None) -> None:
+    track.sandbox.add_lead(uid="window_shopper", bought=False)
+    track.connect(max_attempts=2)
+    track.sandbox.fault("latency", event_id="re_0")  # lets the request for the uid through
+    track.sandbox.fault("reset_after", event_id="re_0")
+
+    run = track(refund(0, uid="window_shopper", email="c0@example.com"))
+
+    assert [request.status for request in track.sandbox.refund_requests()] == [204, None, 409]
+    assert run.outcomes == {"already_recorded": 1}
+    assert run.results[0].reward is not None
 
 
 # --- limit and preview ---
