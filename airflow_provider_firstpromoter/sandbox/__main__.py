@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ipaddress
 import signal
+import sqlite3
 import sys
 from pathlib import Path
 
@@ -50,7 +51,7 @@ def settings_from(arguments: list[str]) -> Settings:
         metavar="ID:KEY[:CURRENCY]",
         help="a further account; may be repeated",
     )
-    add("--state", type=Path, metavar="FILE", help="keep the books in this SQLite file (default: in memory)")
+    add("--state", default="memory", metavar="FILE", help="keep the books in this SQLite file")
     add("--requests-per-minute", type=int, default=400, help="the limit of an account in one window; 0 is none")
     add("--window-seconds", type=float, default=60.0, help="the length of the sliding window")
     add("--retry-after", choices=["none", "seconds", "date"], default="none", help="what a 429 carries")
@@ -72,7 +73,7 @@ def settings_from(arguments: list[str]) -> Settings:
             retry_after=given.retry_after,
             unbought_uses_event_id=given.unbought_uses_event_id,
             commission_percent=given.commission_percent,
-            state=given.state,
+            state=None if given.state == "memory" else Path(given.state),
             seed=given.seed,
             host=given.host,
             port=given.port,
@@ -106,6 +107,8 @@ def main() -> None:
         sandbox, server, listener = prepared(settings)
     except OSError as error:
         sys.exit(f"The sandbox cannot listen on {settings.host}:{settings.port}: {error.strerror}")
+    except sqlite3.Error as error:
+        sys.exit(f"The sandbox cannot keep its books in {settings.state}: {error}")
     announce(sandbox)
     for number in (signal.SIGINT, signal.SIGTERM):
         # uvicorn handles both while it serves, and raises them again afterwards, where they would be a failure.

@@ -97,6 +97,8 @@ def make_api(door: Door, tracking: Tracking, books: Books) -> FastAPI:
         # The body is parsed once, by the call itself: nothing between the socket and the books looks at it again.
         async def endpoint(request: Request) -> Response:
             account = await door.account(request)
+            if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+                raise Refused(400, "Error. The body is not application/json.")
             body = call(account, await request.body())
             return Response(status_code=204) if body is None else _json(200, body)
 

@@ -108,6 +108,20 @@ def recorded(books: Books, account: str | None, after: int, limit: int) -> list[
     return [Recorded(**row) for row in rows]
 
 
+def request_times(books: Books, account: str | None, path: str) -> list[float]:
+    """
+    :param account: only requests in the name of this account; None is all
+    :param path: only requests whose path ends so; an empty text is all
+    :return: when each request to the API came, refused ones too, in seconds of the machine's monotonic clock
+    """
+    rows = books.all(
+        "SELECT at FROM requests WHERE (:account IS NULL OR account = :account) "
+        "AND substr(path, -length(:path), length(:path)) = :path ORDER BY id",
+        {"account": account, "path": path},
+    )
+    return [row["at"] for row in rows]
+
+
 def request_counts(books: Books) -> dict[str, dict[str, int]]:
     """:return: how often each ``METHOD path`` was answered with each status; ``none`` is no answer"""
     counts: dict[str, dict[str, int]] = {}

@@ -41,6 +41,10 @@ def make_control(sandbox: Sandbox) -> FastAPI:
     def refund_requests(after: int = 0, limit: int = -1) -> list[dict[str, Any]]:
         return [asdict(request) for request in sandbox.refund_requests(after=after, limit=limit)]
 
+    @app.get("/request-times")
+    def request_times(account: str | None = None, path: str = "") -> list[float]:
+        return sandbox.request_times(account=account, path=path)
+
     @app.post("/leads")
     def leads(leads: list[LeadSeed], account: str | None = None) -> dict[str, int]:
         return {"added": sandbox.add_leads(leads, account=account)}

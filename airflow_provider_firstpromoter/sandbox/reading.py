@@ -6,7 +6,7 @@ import json
 from datetime import date, datetime, timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
 
 from airflow_provider_firstpromoter.sandbox.answers import commission_body, promoter_body
 from airflow_provider_firstpromoter.sandbox.books import Books, stamp
@@ -17,6 +17,16 @@ CAMPAIGN = {"id": 1, "name": "Sandbox campaign"}
 LAST = "\U0010ffff"
 
 Number = Annotated[int, Field(ge=-(2**53), le=2**53)]
+
+
+def _no_bare_number(value: str) -> str:
+    """pydantic would take a number for a Unix time, and hide that a client writes its dates wrong."""
+    if "-" not in value.lstrip("-"):
+        raise ValueError("should be a date such as 2026-01-31")
+    return value
+
+
+Moment = Annotated[date | datetime, BeforeValidator(_no_bare_number)]
 
 
 class Page(BaseModel):
@@ -48,8 +58,8 @@ class CommissionQuery(Page):
     q: str = ""
     ids: list[Number] = Field([], alias="ids[]")
     status: Literal["pending", "approved", "denied"] | None = Field(None, alias="filters[status]")
-    created_from: date | datetime | None = Field(None, alias="filters[created_at][from]")
-    created_to: date | datetime | None = Field(None, alias="filters[created_at][to]")
+    created_from: Moment | None = Field(None, alias="filters[created_at][from]")
+    created_to: Moment | None = Field(None, alias="filters[created_at][to]")
     sale_from: Number | None = Field(None, alias="filters[sale_amount][from]")
     sale_to: Number | None = Field(None, alias="filters[sale_amount][to]")
     amount_from: Number | None = Field(None, alias="filters[amount][from]")

@@ -182,8 +182,10 @@ _SIGNUP = _object(email=_text, uid=_text, tid=_text, ref_id=_text) | {"anyOf": _
 _CANCELLATION = _object(email=_text, uid=_text) | {"anyOf": _SOMEBODY}
 _LEAD = _json(_lead, "Success response")
 _PAGE = {
-    "page": _a("integer", minimum=1, default=1),
-    "per_page": _a("integer", minimum=1, default=20, description="At most 100; more is cut down to that."),
+    "page": _a("integer", minimum=1, maximum=10**9, default=1),
+    "per_page": _a(
+        "integer", minimum=1, maximum=10**9, default=20, description="At most 100; more is cut down to that."
+    ),
 }
 _WHOLE = _a("integer", minimum=-(2**53), maximum=2**53)
 _FILTERS = {

@@ -49,9 +49,10 @@ def prepared(settings: Settings) -> tuple[Sandbox, uvicorn.Server, socket.socket
     """
     sandbox = Sandbox(settings)
     sandbox.api.mount("/sandbox", make_control(sandbox))
-    listener = socket.create_server((settings.host, settings.port), backlog=1024)
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.create_server((settings.host, settings.port), family=family, backlog=1024)
     host, port = listener.getsockname()[:2]
-    sandbox.base_url = f"http://{host}:{port}{API}"
+    sandbox.base_url = f"http://{f'[{host}]' if ':' in host else host}:{port}{API}"
     logging.getLogger("uvicorn.error").addFilter(_is_news)
     config = uvicorn.Config(
         sandbox.app,

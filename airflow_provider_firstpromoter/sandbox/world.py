@@ -127,6 +127,14 @@ class Sandbox:
         """
         return audit.recorded(self.books, account, after, limit)
 
+    def request_times(self, *, account: str | None = None, path: str = "") -> list[float]:
+        """
+        :param account: only requests in the name of this account; None is all
+        :param path: only requests whose path ends so, such as ``/company/commissions``; an empty text is all
+        :return: when each request to the API came, refused ones too, in seconds of the machine's monotonic clock
+        """
+        return audit.request_times(self.books, account, path)
+
     def request_counts(self) -> dict[str, dict[str, int]]:
         """:return: how often each ``METHOD path`` was answered with each status; ``none`` is no answer"""
         return audit.request_counts(self.books)

@@ -26,6 +26,24 @@ def test_every_refund_request_is_kept_as_it_came(sandbox, client):
     assert sandbox.refund_requests(after=1, limit=1) == seen[1:2]
 
 
+def test_the_time_of_every_request_is_known(sandbox, client, client_of):
+    before = time.monotonic()
+    client.refund("r1")
+    client("GET", "/company/commissions")
+    sandbox.fault("reset_before")
+    with pytest.raises(OSError, match="reset"):
+        client("GET", "/company/promoters")
+    client_of(sandbox, sandbox.settings.accounts[1])("GET", "/company/commissions")
+    times = sandbox.request_times()
+    assert len(times) == 4
+    moments = [before, *times, time.monotonic()]
+    assert moments == sorted(moments)
+    assert sandbox.request_times(account="sandbox-account") == times[:3]
+    assert sandbox.request_times(path="/company/commissions") == [times[1], times[3]]
+    assert sandbox.request_times(path="/company/commissions", account="other-account") == times[3:]
+    assert client.control("GET", "/request-times", params={"path": "/track/refund"}).json() == times[:1]
+
+
 def test_a_refused_caller_is_seen_too(sandbox, client):
     client.session.headers.pop("Account-ID")
     client.refund()

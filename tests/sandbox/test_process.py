@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -92,6 +93,28 @@ def test_one_line_says_how_to_reach_it(sandbox, capsys):
     announce(sandbox)
     [line] = capsys.readouterr().out.splitlines()
     assert all(each in line for each in (sandbox.base_url, sandbox.account_id, sandbox.api_key))
+
+
+def test_the_loopback_of_ipv6(client_of):
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    with running_sandbox(settings_from("--port 0 --host ::1".split())) as sandbox:
+        assert sandbox.base_url.startswith("http://[::1]:")
+        assert client_of(sandbox).refund("r1").status_code == 404
+
+
+@pytest.mark.parametrize("arguments", [[], ["--state", "memory"]])
+def test_books_are_in_memory_unless_a_file_is_named(arguments):
+    assert settings_from(arguments).state is None
+
+
+def test_a_file_that_cannot_keep_the_books_is_named(tmp_path, monkeypatch):
+    state = str(tmp_path / "missing" / "state.db")
+    monkeypatch.setattr(sys, "argv", ["sandbox", "--port", "0", "--state", state])
+    with pytest.raises(SystemExit, match=re.escape(f"cannot keep its books in {state}")):
+        main()
 
 
 def test_several_accounts(client_of):

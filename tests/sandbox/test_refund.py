@@ -105,9 +105,26 @@ def test_a_body_that_breaks_the_schema_is_refused(sandbox, client, body):
 
 @pytest.mark.parametrize("raw", [b"", b"{", b"\xff\xfe\x00", b"[" * 100_000, b'{"amount": ' + b"1" * 5000 + b"}"])
 def test_a_body_that_is_no_json_is_refused(client, raw):
-    answer = client("POST", "/track/refund", data=raw)
+    answer = client("POST", "/track/refund", data=raw, headers={"Content-Type": "application/json"})
     assert answer.status_code == 400
     assert list(answer.json()) == ["message"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        (None, 400),
+        ("text/plain", 400),
+        ("application/x-www-form-urlencoded", 400),
+        ("application/json-patch", 400),
+        ("application/json", 200),
+        ("Application/JSON; charset=utf-8", 200),
+    ],
+)
+def test_a_body_has_to_say_that_it_is_json(sandbox, client, kind, status):
+    raw = json.dumps({"event_id": "r1", "amount": "1000", "uid": "u1"}).encode()
+    assert client("POST", "/track/refund", data=raw, headers={"Content-Type": kind}).status_code == status
+    assert len(sandbox.recorded()) == (status == 200)
 
 
 def test_every_optional_field_is_taken_and_unknown_ones_are_tolerated(sandbox, client):
