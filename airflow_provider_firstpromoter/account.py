@@ -98,7 +98,7 @@ class Account(BaseModel):
             account_id=_header_value(conn_id, "login (Account ID)", connection.login),
             api_key=SecretStr(_header_value(conn_id, "password (API key)", connection.password)),
             base_url=_base_url(conn_id, connection.host, connection.port, connection.schema),
-            extra=_extra(conn_id, connection.extra_dejson),
+            extra=_extra(conn_id, connection),
         )
 
 
@@ -125,6 +125,8 @@ def _base_url(conn_id: str, host: str | None, port: int | None, path: str | None
             f"Connection {conn_id!r}: schema is the URL's path here; write the scheme in front of the host"
         )
     host = host or PUBLIC_HOST
+    if "://" not in host and host.count(":") > 1 and not host.startswith("["):
+        host = f"[{host}]"  # an IPv6 address that a URI gave without its brackets
     try:
         url = urlsplit(host if "://" in host else f"https://{host}")
         hostname, own_port = (url.hostname or "").rstrip("."), url.port
@@ -155,7 +157,11 @@ def _is_loopback(hostname: str) -> bool:
         return False
 
 
-def _extra(conn_id: str, extra: Mapping[str, Any]) -> Extra:
+def _extra(conn_id: str, connection: Any) -> Extra:
+    extra = connection.extra_dejson
+    # Airflow 2.11 reads an extra that is no JSON as an empty one; the ledger would silently not be found.
+    if not isinstance(extra, Mapping) or (not extra and (connection.extra or "").strip(" {}\n\r\t")):
+        raise ConnectionSettingsError(f"Connection {conn_id!r}: extra is not a JSON object")
     given = {name: value for name in Extra.model_fields if (value := extra.get(name)) not in (None, "")}
     try:
         return Extra.model_validate(given)

@@ -32,7 +32,7 @@ class Answer:
     @property
     def transient(self) -> bool:
         """Whether the same request may well succeed in a moment."""
-        if self.status is None or self.status == 429 or self.status >= 500:
+        if self.status is None or self.status in (408, 429) or self.status >= 500:
             return True
         return self.status == 200 and self.problem == BROKEN_JSON
 
@@ -65,7 +65,7 @@ def outcome_of(answer: Answer) -> Outcome:
             return Outcome.NOT_REFERRED
         case 409 if answer.message:
             return Outcome.ALREADY_RECORDED
-        case 400 | 422 if payload:
+        case 400 | 422 if answer.payload is not None:
             return Outcome.REJECTED
     return Outcome.FAILED
 

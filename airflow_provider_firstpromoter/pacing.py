@@ -91,7 +91,7 @@ _pacers_lock = threading.Lock()
 
 
 def pacer_for(account: Account) -> Pacer:
-    """The one pacer of an account in this process, whichever hook or task asks."""
+    """The one pacer of an account (and of a rate) in this process, whichever hook or task asks."""
     rate = account.extra.requests_per_minute
     with _pacers_lock:
         return _pacers.setdefault((account.base_url, account.account_id, rate), Pacer(rate))

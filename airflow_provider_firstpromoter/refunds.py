@@ -46,6 +46,8 @@ REFUND_COLUMNS = (
     "skip_email_notification",
 )
 
+IDENTIFIER_COLUMNS = ("event_id", "uid", "email", "sale_event_id")
+
 #: Currencies without decimals: ISO 4217, exponent 0. FirstPromoter takes these in whole units.
 ZERO_DECIMAL_CURRENCIES = frozenset("BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF".split())
 #: ISO 4217, exponent 3 or 4. FirstPromoter wants these times 100 too: their "minor unit" is ambiguous.
@@ -190,7 +192,7 @@ def _currency(value: object) -> str | None:
     return text.upper()
 
 
-def _flag(value: object) -> object:
+def _flag(value: object) -> str | bool | None:
     """Booleans also as 0 and 1 (databases without a boolean type) and as text."""
     if isinstance(value, str | None):
         return value or None
@@ -352,11 +354,27 @@ def event_id_of(row: Mapping[str, Any]) -> str | None:
 
 
 def portable(row: Mapping[str, Any]) -> dict[str, str | int | bool | None]:
-    """The row as it travels through XCom: the call's columns, without Decimal, UUID or float."""
-    return {
-        name: value if isinstance(value, bool | int | str | None) else canonical_text(value)
-        for name, value in known_columns(row).items()
-    }
+    """
+    The row as it travels through XCom: the call's columns, without Decimal, UUID or float.
+
+    It is read as the row itself is: an id that is a whole Decimal becomes its digits, and what is no usable id (a
+    date, 12.5) becomes None, not a text that would pass for one.
+    """
+    return {name: _portable(name, value) for name, value in known_columns(row).items()}
+
+
+def _portable(name: str, value: object) -> str | int | bool | None:
+    if isinstance(value, bool | int | str | None):
+        return value
+    try:
+        if name in IDENTIFIER_COLUMNS:
+            return _identifier(value)
+        if name == "skip_email_notification":
+            return _flag(value)
+    except ValueError:
+        if name in IDENTIFIER_COLUMNS:
+            return None
+    return canonical_text(value)
 
 
 def fingerprint(row: Mapping[str, Any], key: bytes) -> str:
@@ -367,7 +385,7 @@ def fingerprint(row: Mapping[str, Any], key: bytes) -> str:
     :returns: 32 hexadecimal digits
     """
     digest = hmac.new(key, digestmod=hashlib.sha256)
-    for name, value in known_columns(row).items():
+    for name, value in portable(row).items():
         if (text := canonical_text(value)) is not None:
             digest.update(f"{name}\0{len(text)}\0{text}\0".encode("utf-8", "surrogatepass"))
     return digest.hexdigest()[:32]
@@ -513,7 +531,7 @@ class Summary(BaseModel):
     :param reversed: sum of the rewards by unit, negative (``cash``: minor units of the account's currency)
     :param refunded: sum of the recorded refunds by currency, minor units (``account`` where a row names none)
     :param without_sale_event_id: recorded refunds that name no sale
-    :param problems: the first twenty refunds that somebody should look at
+    :param problems: the first refunds that somebody should look at, twenty of an outcome at most
     :param stopped_because: why the run ended early; None if it did not
     :param seconds: how long it took
     :param requests: HTTP requests, retries included
@@ -563,7 +581,7 @@ class Summary(BaseModel):
                 self.refunded[currency or "account"] += amount
                 self.without_sale_event_id += sale_event_id is None
         needs_a_look = result.outcome in (Outcome.REJECTED, Outcome.CHANGED, Outcome.FAILED)
-        if needs_a_look and len(self.problems) < self.MAX_PROBLEMS:
+        if needs_a_look and self.outcomes[result.outcome] <= self.MAX_PROBLEMS:
             self.problems.append(Problem(event_id=result.event_id, outcome=result.outcome, reason=result.message))
 
     @property
