@@ -8,7 +8,7 @@ postgresql`` prints its DDL for those who may not create tables.
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -253,15 +253,21 @@ class RefundLedger:
         if self.exists():
             return
         try:
+            _persistently(self._make)
+        except SQLAlchemyError as error:
+            raise LedgerError(
+                f"{self} cannot be made: {first_line(error)}. Have it made by somebody who may:\n{self.ddl()}"
+            ) from None
+        self._checked = True
+
+    def _make(self) -> None:
+        try:
             with self.engine.begin() as connection:
                 self.table.create(connection)
-        except SQLAlchemyError as error:
-            self._checked = False
+        except SQLAlchemyError:
+            # Made by another, or only just being made: then a second try sees it.
             if not self.exists():
-                raise LedgerError(
-                    f"{self} cannot be made: {first_line(error)}. Have it made by somebody who may:\n{self.ddl()}"
-                ) from None
-        self._checked = True
+                raise
 
     def exists(self) -> bool:
         """
@@ -367,15 +373,9 @@ class RefundLedger:
                 rows[event_id] = self._row(entry)
         if not rows:
             return
-        # Two writers can meet on a key, or one can lose a lock: the second try sees the winner's row.
-        retrying = Retrying(
-            retry=retry_if_exception_type(DBAPIError),
-            stop=stop_after_attempt(5),
-            wait=wait_random(0.05, 0.3),
-            reraise=True,
-        )
         try:
-            retrying(self._write, rows)
+            # Two writers can meet on a key, or one can lose a lock: the second try sees the winner's row.
+            _persistently(self._write, rows)
         except SQLAlchemyError as error:
             raise LedgerError(
                 f"{self} refused {len(rows)} results: {first_line(error)}. Run the task again when it is mended: "
@@ -461,6 +461,17 @@ class RefundLedger:
 
     def __str__(self) -> str:
         return f"The ledger {self.table.fullname!r} of connection {self.name!r}"
+
+
+def _persistently(change: Callable[..., None], *arguments: Any) -> None:
+    """Try a change again that the database refused, because another may have been faster."""
+    retrying = Retrying(
+        retry=retry_if_exception_type(DBAPIError),
+        stop=stop_after_attempt(5),
+        wait=wait_random(0.05, 0.3),
+        reraise=True,
+    )
+    retrying(change, *arguments)
 
 
 def _bound(row: dict[str, Any]) -> dict[str, Any]:

