@@ -48,7 +48,7 @@ constraints: $(READY) ## Pin what pyproject.toml asks for (UPGRADE=1: to the new
 
 # Without UPGRADE the versions that are already in the file stay, and only what is missing is added.
 define compile
-	echo 'apache-airflow==$(1).*' | $(BIN)/uv pip compile pyproject.toml - --extra dev $(if $(UPGRADE),--upgrade) \
+	echo 'apache-airflow==$(1).*' | $(BIN)/uv pip compile pyproject.toml - --all-extras $(if $(UPGRADE),--upgrade) \
 		--universal --python-version 3.11 --no-annotate --no-emit-index-url --no-emit-find-links \
 		--custom-compile-command 'make constraints' --quiet --output-file constraints/airflow-$(1).txt
 endef
@@ -87,9 +87,17 @@ demo: $(READY) ## Watch an Airflow DAG send a warehouse's refunds to a sandbox, 
 ui: $(READY) ## The same in Airflow's own pages, to click through
 	@$(BIN)/python -m demo.ui
 
+.PHONY: distributed
+distributed: $(VENV)/.distributed ## Two accounts on CeleryExecutor, with Redis, PostgreSQL and two workers
+	@$(BIN)/python -m distributed
+
+$(VENV)/.distributed: $(READY)
+	$(BIN)/uv pip install --python $(BIN)/python -c constraints/airflow-3.3.txt -e '.[dev,distributed]'
+	@touch $@
+
 # --- Leaving ----------------------------------------------------------------------------------------------
 
 .PHONY: clean
 clean: ## Remove everything that these commands made
-	rm -rf $(VENV) $(VENV_2) .demo .ui dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV_2) .demo .ui .distributed dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

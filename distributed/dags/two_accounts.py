@@ -1,0 +1,47 @@
+"""
+### Two accounts, several workers
+
+`sync_accounts` is mapped over two accounts: each gets its own rows, ledger key and pace, and the executor puts them on
+whichever workers are free. The tasks behind it all want the same refunds: a pool of one slot an account keeps those of
+one account in turn, because they share its 400 requests a minute.
+"""
+
+from __future__ import annotations
+
+import pendulum
+from airflow.providers.common.compat.sdk import dag
+
+from airflow_provider_firstpromoter.transfers.sql_to_firstpromoter import SqlToFirstPromoterOperator
+
+REFUNDS = """
+    SELECT event_id, amount, currency, uid, sale_event_id
+    FROM refunds
+    WHERE account = %(account)s AND number <= %(up_to)s
+"""
+ACCOUNTS = ("north", "south")
+
+
+@dag(schedule=None, start_date=pendulum.datetime(2025, 1, 1, tz="UTC"), catchup=False, doc_md=__doc__)
+def two_accounts() -> None:
+    # Both the connection and the parameters differ: the connection alone would send every refund to every account.
+    sync_accounts = SqlToFirstPromoterOperator.partial(
+        task_id="sync_accounts", sql=REFUNDS, sql_conn_id="warehouse"
+    ).expand_kwargs(
+        [
+            {"firstpromoter_conn_id": f"firstpromoter_{account}", "parameters": {"account": account, "up_to": 350}}
+            for account in ACCOUNTS
+        ]
+    )
+    for account in ACCOUNTS:
+        for number in (1, 2):
+            sync_accounts >> SqlToFirstPromoterOperator(
+                task_id=f"late_{account}_{number}",
+                sql=REFUNDS,
+                sql_conn_id="warehouse",
+                parameters={"account": account, "up_to": 700},
+                firstpromoter_conn_id=f"firstpromoter_{account}",
+                pool=f"firstpromoter_{account}",
+            )
+
+
+two_accounts()
