@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import quote
 
 from airflow.providers.common.compat.sdk import Asset, AssetAlias, BaseOperator
 
@@ -147,7 +148,22 @@ class RefundOperator(BaseOperator):
         for outlet in self.outlets or ():
             if isinstance(outlet, AssetAlias):
                 if news and not summary.preview:
-                    account = Asset(f"firstpromoter://{sync.hook.account.key}/refunds")
-                    context["outlet_events"][outlet].add(account, extra=summary.to_json())
+                    # Quoted, because of the @ before another host: Airflow 2 would take the account for a login.
+                    account = Asset(f"firstpromoter://{quote(sync.hook.account.key, safe='')}/refunds")
+                    context["outlet_events"][outlet].add(account, extra=_hashable(summary.to_json()))
             elif isinstance(outlet, Asset):
                 context["outlet_events"][outlet].extra = summary.to_json()
+
+
+class _HashableDict(dict[str, Any]):
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(tuple(self.items()))
+
+
+def _hashable(value: Any) -> Any:
+    """The same JSON, but fit for a set: Airflow 2 puts the extras of an alias's events into one."""
+    if isinstance(value, dict):
+        return _HashableDict({name: _hashable(one) for name, one in value.items()})
+    if isinstance(value, list):
+        return tuple(map(_hashable, value))
+    return value
