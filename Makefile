@@ -77,6 +77,16 @@ test: $(READY) ## Run the whole suite on Airflow 3.3
 test-airflow-2: $(READY_2) ## Run the same suite on Airflow 2.11
 	$(VENV_2)/bin/python -m pytest $(ARGS)
 
+# --- To read ----------------------------------------------------------------------------------------------
+
+.PHONY: docs
+docs: $(VENV)/.docs ## Build the documentation into site/ (a broken link ends it)
+	$(BIN)/mkdocs build --strict
+
+$(VENV)/.docs: $(READY)
+	$(BIN)/uv pip install --python $(BIN)/python -c constraints/airflow-3.3.txt -e '.[dev,docs]'
+	@touch $@
+
 # --- To see it work ---------------------------------------------------------------------------------------
 
 .PHONY: demo
@@ -99,5 +109,5 @@ $(VENV)/.distributed: $(READY)
 
 .PHONY: clean
 clean: ## Remove everything that these commands made
-	rm -rf $(VENV) $(VENV_2) .demo .ui .distributed dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV_2) .demo .ui .distributed dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
