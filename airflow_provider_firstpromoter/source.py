@@ -89,7 +89,7 @@ class RefundQuery:
 
 
 def _driver_style(parameters: Parameters) -> Any:
-    """SQLAlchemy would take a list for many sets of parameters."""
+    """As one set among many: else SQLAlchemy takes a list, or a tuple that begins with one, for many sets."""
     if not parameters:
         return None
-    return dict(parameters) if isinstance(parameters, Mapping) else tuple(parameters)
+    return dict(parameters) if isinstance(parameters, Mapping) else [tuple(parameters)]
