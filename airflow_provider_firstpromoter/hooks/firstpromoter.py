@@ -88,16 +88,16 @@ class FirstPromoterHook(BaseHook):
 
         def widget(field: Mapping[str, Any]) -> Any:
             schema = field["schema"]
-            whole = "integer" in schema["type"]
-            limits = (
-                NumberRange(schema.get("minimum"), schema.get("maximum"))
-                if whole
-                else Length(max=schema.get("maxLength", -1))
-            )
-            return (IntegerField if whole else StringField)(
+            kind = IntegerField if "integer" in schema["type"] else StringField
+            # Airflow 2 has the fields of all connection types in one form: an empty one must not hold up others.
+            validators: list[Any] = [Optional()]
+            if "minimum" in schema:
+                validators.append(NumberRange(schema["minimum"], schema["maximum"]))
+            if "maxLength" in schema:
+                validators.append(Length(max=schema["maxLength"]))
+            return kind(
                 field["label"],
-                # Airflow 2 has the fields of all connection types in one form: an empty one must not hold up others.
-                validators=[Optional(), limits],
+                validators=validators,
                 description=field["description"],
                 default=schema.get("default"),
                 widget=BS3TextFieldWidget(),

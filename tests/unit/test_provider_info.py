@@ -71,7 +71,7 @@ def test_the_connection_type_is_the_hooks_own() -> None:
 def test_the_form_asks_for_what_the_connection_needs() -> None:
     behaviour = FirstPromoterHook.get_ui_field_behaviour()
     assert set(behaviour["relabeling"]) == {"login", "password", "host"}
-    assert set(behaviour["hidden_fields"]) == {"description", "schema", "port", "extra"}
+    assert set(behaviour["hidden_fields"]) == {"description", "schema", "port"}
 
 
 @pytest.mark.parametrize("field", CONN_FIELDS)
