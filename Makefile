@@ -71,11 +71,11 @@ types: $(READY) ## Check the types
 
 .PHONY: test
 test: $(READY) ## Run the whole suite on Airflow 3.3
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 .PHONY: test-airflow-2
 test-airflow-2: $(READY_2) ## Run the same suite on Airflow 2.11
-	$(VENV_2)/bin/python -m pytest $(ARGS)
+	$(VENV_2)/bin/python -m pytest -n auto --dist loadfile $(ARGS)
 
 # --- To read ----------------------------------------------------------------------------------------------
 

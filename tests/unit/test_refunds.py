@@ -41,6 +41,9 @@ def reason(how: Validation | None = None, /, **columns: object) -> str:
 class WarehouseInteger:
     """An integer that is no ``int``, registered as numpy registers its own."""
 
+    def __repr__(self) -> str:
+        return "WarehouseInteger()"
+
     def __init__(self, value: int) -> None:
         self.value = value
 
