@@ -31,6 +31,8 @@ class Books:
 
     def __init__(self, path: Path | None = None) -> None:
         self._lock = threading.RLock()
+        #: How often everything was forgotten.
+        self.resets = 0
         self._db = sqlite3.connect(path or ":memory:", check_same_thread=False, isolation_level=None)
         self._db.row_factory = lambda cursor, row: dict(
             zip((column[0] for column in cursor.description), row, strict=True)
@@ -122,6 +124,7 @@ class Books:
         with self.transaction():
             for table in ("promoters", "leads", "events", "commissions", "refunds", "requests"):
                 self._db.execute(f"DELETE FROM {table}")
+        self.resets += 1
 
     def close(self) -> None:
         """Let go of the file."""

@@ -76,7 +76,12 @@ class Front:
             await _gone(receive)
             return
         if fault.kind == "latency":
+            resets = self.books.resets
             await asyncio.sleep(fault.seconds)
+            if self.books.resets != resets:  # the world that it was sent to is no more
+                _reset(scope)
+                await _gone(receive)
+                return
             answer = answer if fault.after else await self._ask(scope, body)
         elif fault.kind not in ("truncated", "drip"):
             answer = _spoilt(fault, answer)

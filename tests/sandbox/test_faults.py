@@ -149,6 +149,16 @@ def test_an_answer_too_slow_to_wait_for(sandbox, client):
     until(sandbox.recorded)
 
 
+def test_a_request_from_before_a_reset_is_forgotten_with_the_rest(sandbox, client):
+    sandbox.fault("latency", seconds=0.4)
+    with pytest.raises(requests.ReadTimeout):
+        client("POST", "/track/refund", json=REFUND, timeout=0.1)
+    sandbox.reset()
+    sandbox.add_lead(uid=REFUND["uid"])
+    time.sleep(0.5)
+    assert sandbox.recorded() == []
+
+
 def test_an_answer_too_slow_to_wait_for_holds_up_nobody_else(client_of):
     with running_sandbox(Settings()) as sandbox:
         sandbox.add_lead(uid="u1")
