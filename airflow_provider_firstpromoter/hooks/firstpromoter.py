@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -15,6 +14,7 @@ from airflow.providers.common.compat.sdk import AirflowException, BaseHook
 from requests.auth import AuthBase
 from tenacity import RetryCallState, Retrying, retry_if_result, stop_after_attempt, stop_after_delay
 from tenacity.wait import wait_base, wait_exponential, wait_random
+from urllib3.exceptions import ReadTimeoutError
 
 from airflow_provider_firstpromoter import __version__
 from airflow_provider_firstpromoter.account import DEFAULT_PATH, PUBLIC_HOST, Account
@@ -28,6 +28,7 @@ from airflow_provider_firstpromoter.answers import (
 )
 from airflow_provider_firstpromoter.commissions import Commission, taken_back
 from airflow_provider_firstpromoter.commissions import filters as commission_filters
+from airflow_provider_firstpromoter.deadline import DeadlineAdapter
 from airflow_provider_firstpromoter.exceptions import AccessRefusedError, ReadError
 from airflow_provider_firstpromoter.pacing import Pacer, pacer_for, sleep
 from airflow_provider_firstpromoter.refunds import Identity, Outcome, Refund, Result, Reward, masked
@@ -125,6 +126,8 @@ class FirstPromoterHook(BaseHook):
         if session is None:
             session = requests.Session()
             session.auth = _AccountAuth(self.account)
+            for scheme in ("https://", "http://"):
+                session.mount(scheme, DeadlineAdapter())
             session.headers.update(
                 {"Accept": "application/json", "User-Agent": f"airflow-provider-firstpromoter/{__version__}"}
             )
@@ -293,7 +296,7 @@ class FirstPromoterHook(BaseHook):
                 stream=True,
                 **kwargs,
             ) as response:
-                return _read(response, deadline=time.monotonic() + timeout)
+                return _read(response)
         except requests.RequestException as error:
             return Answer(problem=_transport_problem(error))
 
@@ -338,20 +341,14 @@ class _wait_as_told(wait_base):
         return (self._limited if answer and answer.status == 429 else self._usual)(retry_state)
 
 
-def _read(response: requests.Response, deadline: float) -> Answer:
-    """
-    Read an answer, but not without bounds.
-
-    :param deadline: on the monotonic clock; a server that drips must not hold a refund for ever
-    """
+def _read(response: requests.Response) -> Answer:
+    """Read an answer, but not without bounds."""
     told = retry_after(response.headers.get("Retry-After"))
     body = bytearray()
     for chunk in response.iter_content(64 * 1024):
         body += chunk
         if len(body) > LARGEST_ANSWER:
             return Answer(response.status_code, problem=NO_JSON, retry_after=told)
-        if time.monotonic() > deadline:
-            return Answer(problem="the answer did not end in time", retry_after=told)
     try:
         return Answer(response.status_code, payload=json.loads(body), retry_after=told)
     except (ValueError, RecursionError):
@@ -370,7 +367,8 @@ def _transport_problem(error: requests.RequestException) -> str:
     """In words of our own: requests' messages hold URLs, and a proxy's address may hold a password."""
     if isinstance(error, requests.ConnectTimeout):
         return "connecting timed out"
-    if isinstance(error, requests.Timeout):
+    # In the middle of a body, requests calls a timeout a ConnectionError.
+    if isinstance(error, requests.Timeout) or any(isinstance(cause, ReadTimeoutError) for cause in error.args):
         return "timed out"
     if isinstance(error, requests.exceptions.SSLError):
         return "TLS failed (certificate or protocol)"
