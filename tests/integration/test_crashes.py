@@ -1,0 +1,258 @@
+"""The syncing process is killed, again and again: nothing is lost, recorded twice, or left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_firstpromoter.sandbox import Sandbox
+from airflow_provider_firstpromoter.sync import FLUSH_EVERY_RESULTS
+
+SEED = 20_240
+IN_FLIGHT = 8
+#: Rows that are refused, and so large that the spool needs its file on disk.
+LARGE = 12
+#: Exit code of a task that was told to stop, and did; see task_process.
+STOPPED = 75
+#: Seconds after its SIGTERM in which Airflow sends SIGKILL.
+UNTIL_SIGKILL = 5
+
+
+class Process:
+    """A forked task."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.codes: queue.SimpleQueue[int] = queue.SimpleQueue()
+
+    def kill(self, number: signal.Signals) -> None:
+        if not self.over:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def wait(self, seconds: float = 60) -> int:
+        """Its exit code, negative for a signal; raises queue.Empty if it takes longer."""
+        code = self.codes.get(timeout=seconds)
+        self.codes.put(code)
+        return code
+
+    @property
+    def over(self) -> bool:
+        return not self.codes.empty()
+
+    def holds_open(self, folder: Path) -> bool:
+        """Whether it has a file in that folder open, though its name may be gone."""
+        found = []
+        for link in Path(f"/proc/{self.pid}/fd").glob("*"):
+            with suppress(OSError):
+                found.append(link.readlink())
+        return any(target.is_relative_to(folder) for target in found)
+
+
+class Tasks:
+    """Starts tasks in processes of their own; see task_process."""
+
+    def __init__(self, spool: Path) -> None:
+        #: The temporary folder of all of them; SQLite reads the variable only once in a process.
+        self.spool = spool
+        self._server = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("task_process.py"))],
+            env={**os.environ, "SQLITE_TMPDIR": str(spool), "TMPDIR": str(spool)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self._answers: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._processes: dict[str, Process] = {}
+        threading.Thread(target=self._listen, daemon=True).start()
+        assert self._answers.get(timeout=120) == "ready"
+
+    def start(self, **told: Any) -> Process:
+        name = f"task{len(self._processes)}"
+        assert self._server.stdin is not None
+        self._server.stdin.write(json.dumps({"name": name, **told}) + "\n")
+        self._server.stdin.flush()
+        assert self._answers.get(timeout=60) == name
+        return self._processes[name]
+
+    def _listen(self) -> None:
+        assert self._server.stdout is not None
+        for line in self._server.stdout:
+            match line.split():
+                case [name, "ended", code]:
+                    self._processes[name].codes.put(int(code))
+                case [name, pid]:
+                    self._processes[name] = Process(int(pid))
+                    self._answers.put(name)
+                case [word]:
+                    self._answers.put(word)
+
+    def kill_all(self) -> None:
+        for process in self._processes.values():
+            process.kill(signal.SIGKILL)
+
+    def close(self) -> None:
+        self._server.kill()
+        self._server.wait()
+
+
+class World:
+    """A warehouse full of refunds of which FirstPromoter knows two in three, and the tasks that send them."""
+
+    def __init__(self, sandbox: Sandbox, warehouse: Any, folder: Path, tasks: Tasks) -> None:
+        self.sandbox = sandbox
+        self.warehouse = warehouse
+        self.log = folder / "tasks.log"
+        self.tasks = tasks
+        self.count = 0
+
+    def fill(self, count: int) -> None:
+        self.count = count
+        rows = [{"event_id": f"re_{n:05}", "amount": 1000 + n, "uid": f"cus_{n}"} for n in range(count)]
+        self.warehouse.fill(rows, email="TEXT")
+        # Refused for want of an event_id, but they have to go into the spool, to be counted.
+        self.warehouse.fill([{"amount": 1, "email": "x" * 400_000} for _ in range(LARGE)])
+        self.sandbox.add_leads({"uid": f"cus_{n}"} for n in range(count) if n % 3)
+        self.sandbox.fault("latency", times=None, seconds=0.001, max_seconds=0.01, probability=0.5)
+
+    def start(self, sql: str = "SELECT * FROM refunds", how: str = "airflow-3") -> Process:
+        connections = {name: value for name, value in os.environ.items() if name.startswith("AIRFLOW_CONN_")}
+        return self.tasks.start(sql=sql, how=how, environment=connections, log=str(self.log))
+
+    def spool_files(self) -> list[str]:
+        """What the tasks have left in their temporary folder."""
+        return [path.name for path in self.tasks.spool.iterdir()]
+
+    def asked(self) -> int:
+        """How many requests there were so far."""
+        return len(self.sandbox.refund_requests())
+
+    def wait_until_asked(self, count: int, process: Process) -> None:
+        """Until there were so many, or the process has ended."""
+        until = time.monotonic() + 60
+        while not self.sandbox.refund_requests(after=count - 1, limit=1) and not process.over:
+            assert time.monotonic() < until, self.told()
+            time.sleep(0.01)
+
+    def told(self) -> str:
+        """The end of what the tasks logged, for whoever has to find out why they failed."""
+        return self.log.read_text()[-3000:]
+
+    def ledger(self) -> dict[str, str]:
+        rows = self.warehouse.run("SELECT event_id, outcome FROM firstpromoter_refunds")
+        assert len({event_id for event_id, _ in rows}) == len(rows)
+        return dict(rows)
+
+    def check(self, *, nobody_died: bool = False) -> None:
+        """Audit and ledger agree: each refund once, none missing."""
+        recorded = [refund.event_id for refund in self.sandbox.recorded()]
+        assert len(recorded) == len(set(recorded)), "recorded twice"
+        assert set(recorded) == {f"re_{n:05}" for n in range(self.count) if n % 3}, "lost"
+        ledger = self.ledger()
+        assert set(ledger) == {f"re_{n:05}" for n in range(self.count)}
+        by_outcome: dict[str, set[str]] = {}
+        for event_id, outcome in ledger.items():
+            by_outcome.setdefault(outcome, set()).add(event_id)
+        assert by_outcome.pop("not_referred") == {f"re_{n:05}" for n in range(0, self.count, 3)}
+        allowed = {"recorded"} if nobody_died else {"recorded", "already_recorded"}
+        assert by_outcome.keys() <= allowed
+        told = self.warehouse.run("SELECT event_id, reward_id FROM firstpromoter_refunds WHERE outcome = 'recorded'")
+        rewards = {refund.event_id: refund.reward_id for refund in self.sandbox.recorded()}
+        assert all(rewards[event_id] == reward_id for event_id, reward_id in told)
+        assert self.spool_files() == []
+
+
+@pytest.fixture(scope="module")
+def tasks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tasks]:
+    tasks = Tasks(tmp_path_factory.mktemp("spool"))
+    yield tasks
+    tasks.close()
+
+
+@pytest.fixture
+def world(
+    sandbox: Sandbox, warehouse: Any, connect: Callable[..., str], tmp_path: Path, tasks: Tasks
+) -> Iterator[World]:
+    connect(ledger_conn_id="warehouse")
+    yield World(sandbox, warehouse, tmp_path, tasks)
+    tasks.kill_all()
+
+
+def test_killed_again_and_again_it_finishes_the_rest(world: World) -> None:
+    """SIGKILL at random points; at most one flush's worth is asked again each time."""
+    world.fill(1200)
+    chance = random.Random(SEED)
+    kills = 0
+    spooled = False
+    while kills < 5:
+        process = world.start()
+        world.wait_until_asked(world.asked() + chance.randrange(1, 500), process)
+        spooled = spooled or process.holds_open(world.tasks.spool)
+        time.sleep(chance.uniform(0, 0.02))
+        process.kill(signal.SIGKILL)
+        if process.wait() == 0:
+            break  # it was done before the kill
+        kills += 1
+        assert world.spool_files() == [], "left behind"
+
+    last = world.start()
+
+    assert last.wait() == 0, world.told()
+    assert kills >= 3, "too few kills to prove anything"
+    world.check()
+    assert world.asked() <= world.count + kills * (FLUSH_EVERY_RESULTS + IN_FLIGHT)
+    if Path("/proc/self/fd").exists():
+        assert spooled, "the spool was too small to be on disk"
+
+
+@pytest.mark.parametrize("how", ["airflow-3", "airflow-2"])
+def test_told_to_stop_it_writes_what_it_knows_and_asks_nothing_twice(world: World, how: str) -> None:
+    """SIGTERM: Airflow 3 calls on_kill from the signal handler, Airflow 2 then raises in the main thread."""
+    world.fill(400)
+    chance = random.Random(SEED)
+    stops = 0
+    while stops < 3:
+        process = world.start(how=how)
+        world.wait_until_asked(world.asked() + chance.randrange(1, 125), process)
+        process.kill(signal.SIGTERM)
+        code = process.wait(UNTIL_SIGKILL)
+        if code == 0:
+            break  # it was done before the signal
+        assert code == STOPPED, world.told()
+        stops += 1
+        # An answer that was just being taken back when the exception came is asked for once more.
+        assert world.asked() - len(world.ledger()) <= (stops if how == "airflow-2" else 0)
+        assert world.spool_files() == []
+
+    assert world.start(how=how).wait() == 0, world.told()
+    assert stops == 3
+    world.check()
+    assert world.asked() <= world.count + (stops if how == "airflow-2" else 0)
+
+
+def test_two_at_once_record_each_refund_once_and_both_end_green(world: World) -> None:
+    """Two processes, overlapping queries, one account: the ledger keeps the stronger outcome."""
+    world.fill(400)
+    processes = [
+        world.start("SELECT * FROM refunds WHERE event_id IS NULL OR event_id < 're_00300'"),
+        world.start("SELECT * FROM refunds WHERE event_id > 're_00050' ORDER BY event_id"),
+    ]
+
+    codes = [process.wait() for process in processes]
+
+    assert codes == [0, 0], world.told()
+    assert world.asked() > world.count, "they did not meet"
+    world.check(nobody_died=True)
