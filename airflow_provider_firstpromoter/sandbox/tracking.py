@@ -93,6 +93,11 @@ class Tracking:
             raise Refused(400, "Error. Amount blank or invalid.")
         currency = _currency(data, account)
         plan = _text(data, "plan") if "plan" in data else None
+        if "promo_code" in data:
+            _text(data, "promo_code")
+        for name in ("quantity", "mrr"):
+            if type(data.get(name, 0)) is not int:
+                raise Refused(400, f"Error. {name.capitalize()} must be a whole number.")
         with self.books.transaction():
             self._new("sale", account, event_id)
             if _referral(data) and not self.books.lead(account.id, email=data.get("email"), uid=data.get("uid")):
@@ -253,7 +258,5 @@ def _somebody(data: Mapping[str, Any]) -> None:
 
 def _referral(data: Mapping[str, Any]) -> str:
     """:return: whoever referred the customer, or an empty text"""
-    for name in ("ref_id", "tid"):
-        if name in data:
-            return _text(data, name)
-    return ""
+    given = [_text(data, name) for name in ("ref_id", "tid") if name in data]
+    return given[0] if given else ""
