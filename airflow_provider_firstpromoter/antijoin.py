@@ -14,9 +14,10 @@ from sqlalchemy.engine import Dialect
 from sqlparse import tokens
 
 from airflow_provider_firstpromoter.exceptions import SourceError
-from airflow_provider_firstpromoter.ledger import RefundLedger, Utc
+from airflow_provider_firstpromoter.ledger import RefundLedger
 from airflow_provider_firstpromoter.refunds import MAX_AMOUNT_LENGTH, MAX_ID_LENGTH, Identity, Outcome
 from airflow_provider_firstpromoter.source import RefundQuery
+from airflow_provider_firstpromoter.tables import Utc
 from airflow_provider_firstpromoter.triage import RECHECK_EVERY
 
 log = logging.getLogger(__name__)

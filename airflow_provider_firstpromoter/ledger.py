@@ -8,7 +8,7 @@ postgresql`` prints its DDL for those who may not create tables.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sqlalchemy import (
     BigInteger,
     Column,
-    DateTime,
     Integer,
     MetaData,
     String,
@@ -25,21 +24,15 @@ from sqlalchemy import (
     TypeDecorator,
     and_,
     bindparam,
-    false,
     func,
     insert,
-    inspect,
-    literal_column,
     or_,
     select,
     update,
 )
-from sqlalchemy.dialects import mssql, mysql
 from sqlalchemy.engine import Connection, Engine, make_url
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.schema import CreateTable
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
-from tenacity.wait import wait_random
 
 from airflow_provider_firstpromoter.account import DEFAULT_LEDGER_TABLE, Account
 from airflow_provider_firstpromoter.databases import engine_for, first_line
@@ -52,12 +45,10 @@ from airflow_provider_firstpromoter.refunds import (
     Refund,
     Result,
 )
+from airflow_provider_firstpromoter.tables import OwnTable, Utc, bound, chunks, key_text, persistently
 
 if TYPE_CHECKING:
     from sqlalchemy.sql.elements import ColumnElement
-
-#: How many event_ids one statement names; the strictest database takes a thousand in a list.
-CHUNK = 500
 
 #: A weaker outcome never overwrites a stronger one. What is not here is never written.
 STRENGTH = {
@@ -117,19 +108,6 @@ class Known:
         return Result(event_id=self.event_id, outcome=self.outcome, http_status=self.http_status)
 
 
-class Utc(TypeDecorator):  # type: ignore[type-arg]  # SQLAlchemy 1.4 cannot subscript it
-    """Aware in Python, naive UTC in the table: the one form that every database keeps."""
-
-    impl = DateTime
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Any) -> datetime | None:
-        return value.astimezone(UTC).replace(tzinfo=None) if value else None
-
-    def process_result_value(self, value: datetime | None, dialect: Any) -> datetime | None:
-        return value.replace(tzinfo=UTC) if value else None
-
-
 class OutcomeText(TypeDecorator):  # type: ignore[type-arg]
     """An outcome by its word."""
 
@@ -138,17 +116,6 @@ class OutcomeText(TypeDecorator):  # type: ignore[type-arg]
 
     def process_result_value(self, value: str | None, dialect: Any) -> Outcome | None:
         return Outcome(value) if value else None
-
-
-def _key_text() -> String:
-    """Compared byte for byte, also where the database's default would take ``A`` for ``a``."""
-    binary = mysql.VARCHAR(MAX_ID_LENGTH, charset="utf8mb4", collation="utf8mb4_bin")
-    return (
-        String(MAX_ID_LENGTH)
-        .with_variant(binary, "mysql")
-        .with_variant(binary, "mariadb")
-        .with_variant(mssql.NVARCHAR(MAX_ID_LENGTH, collation="Latin1_General_100_BIN2"), "mssql")
-    )
 
 
 def ledger_table(name: str = DEFAULT_LEDGER_TABLE) -> Table:
@@ -161,8 +128,8 @@ def ledger_table(name: str = DEFAULT_LEDGER_TABLE) -> Table:
     return Table(
         table,
         MetaData(),
-        Column("account", _key_text(), primary_key=True, comment="Account ID; with @host if not the public API"),
-        Column("event_id", _key_text(), primary_key=True),
+        Column("account", key_text(), primary_key=True, comment="Account ID; with @host if not the public API"),
+        Column("event_id", key_text(), primary_key=True),
         Column("outcome", OutcomeText, nullable=False, comment="recorded, already_recorded, not_referred, rejected"),
         Column("http_status", Integer),
         Column("message", String(MAX_MESSAGE_LENGTH)),
@@ -191,7 +158,7 @@ def ledger_table(name: str = DEFAULT_LEDGER_TABLE) -> Table:
     )
 
 
-class RefundLedger:
+class RefundLedger(OwnTable):
     """
     The ledger of one account.
 
@@ -201,12 +168,11 @@ class RefundLedger:
     :param name: how errors call the database: the connection's id
     """
 
+    WHAT = "ledger"
+
     def __init__(self, engine: Engine, account: str, table: str = DEFAULT_LEDGER_TABLE, name: str = "ledger") -> None:
-        self.engine = engine
+        super().__init__(engine, ledger_table(table), name)
         self.account = account
-        self.table = ledger_table(table)
-        self.name = name
-        self._checked = False
 
     @classmethod
     def from_connection(cls, conn_id: str, account: str, table: str = DEFAULT_LEDGER_TABLE) -> RefundLedger:
@@ -242,67 +208,6 @@ class RefundLedger:
             )
         return ledger
 
-    # --- the table itself ---
-
-    def ensure(self) -> None:
-        """
-        Make the table if it is not there; two makers at once are no error.
-
-        :raises LedgerError: if it cannot be made or lacks a column; prints the statement that helps
-        """
-        if self.exists():
-            return
-        try:
-            _persistently(self._make)
-        except SQLAlchemyError as error:
-            raise LedgerError(
-                f"{self} cannot be made: {first_line(error)}. Have it made by somebody who may:\n{self.ddl()}"
-            ) from None
-        self._checked = True
-
-    def _make(self) -> None:
-        try:
-            with self.engine.begin() as connection:
-                self.table.create(connection)
-        except SQLAlchemyError:
-            # Made by another, or only just being made: then a second try sees it.
-            if not self.exists():
-                raise
-
-    def exists(self) -> bool:
-        """
-        Whether the table is there, and whole.
-
-        :raises LedgerError: if it lacks a column, or the database cannot be asked
-        """
-        if self._checked:
-            return True
-        try:
-            if not inspect(self.engine).has_table(self.table.name, schema=self.table.schema):
-                return False
-            with self.engine.connect() as connection:
-                # Not by inspection: DuckDB's dialect has none of columns under SQLAlchemy 2.1.
-                nothing: Any = select(literal_column("*")).select_from(self.table).where(false())
-                present = {name.lower() for name in connection.execute(nothing).keys()}  # noqa: SIM118
-        except SQLAlchemyError as error:
-            raise self._unreachable(error) from None
-        if missing := [column for column in self.table.columns if column.name not in present]:
-            raise LedgerError(
-                f"{self} lacks columns of this version. Add them:\n" + "\n".join(map(self._add_column, missing))
-            )
-        self._checked = True
-        return True
-
-    def ddl(self) -> str:
-        """The statement that makes the table, in the database's own dialect."""
-        return str(CreateTable(self.table).compile(self.engine)).strip() + ";"
-
-    def _add_column(self, column: Column[Any]) -> str:
-        dialect = self.engine.dialect
-        table = dialect.identifier_preparer.format_table(self.table)
-        name = dialect.identifier_preparer.format_column(column)
-        return f"ALTER TABLE {table} ADD {name} {column.type.compile(dialect)};"
-
     # --- reading ---
 
     def find(self, event_ids: Collection[str], details: bool = True) -> dict[str, Known]:
@@ -316,7 +221,7 @@ class RefundLedger:
         known: dict[str, Known] = {}
         try:
             with self.engine.connect() as connection:
-                for chunk in _chunks(list(event_ids)):
+                for chunk in chunks(list(event_ids)):
                     for entry in self._select(connection, self.table.c.event_id.in_(chunk), details):
                         # Databases that don't enforce keys can hold two rows of two writers: the stronger counts.
                         rival = known.get(entry.event_id)
@@ -375,7 +280,7 @@ class RefundLedger:
             return
         try:
             # Two writers can meet on a key, or one can lose a lock: the second try sees the winner's row.
-            _persistently(self._write, rows)
+            persistently(self._write, rows)
         except SQLAlchemyError as error:
             raise LedgerError(
                 f"{self} refused {len(rows)} results: {first_line(error)}. Run the task again when it is mended: "
@@ -387,7 +292,7 @@ class RefundLedger:
         with self.engine.begin() as connection:
             present = {
                 event_id
-                for chunk in _chunks(list(rows))
+                for chunk in chunks(list(rows))
                 for (event_id,) in connection.execute(
                     select(c.event_id).where(c.account == self.account, c.event_id.in_(chunk))
                 )
@@ -397,7 +302,7 @@ class RefundLedger:
             for outcome in STRENGTH:
                 again = [rows[event_id] for event_id in present if rows[event_id]["outcome"] is outcome]
                 if again:
-                    connection.execute(self._overwrite_weaker(outcome), [_bound(row) for row in again])
+                    connection.execute(self._overwrite_weaker(outcome), [bound(row) for row in again])
 
     def _overwrite_weaker(self, outcome: Outcome) -> Any:
         """
@@ -455,33 +360,6 @@ class RefundLedger:
             "first_sent_at": entry.at if result.sent else None,
             "last_sent_at": entry.at if result.sent else None,
         }
-
-    def _unreachable(self, error: SQLAlchemyError) -> LedgerError:
-        return LedgerError(f"{self} cannot be read: {first_line(error)}")
-
-    def __str__(self) -> str:
-        return f"The ledger {self.table.fullname!r} of connection {self.name!r}"
-
-
-def _persistently(change: Callable[..., None], *arguments: Any) -> None:
-    """Try a change again that the database refused, because another may have been faster."""
-    retrying = Retrying(
-        retry=retry_if_exception_type(DBAPIError),
-        stop=stop_after_attempt(5),
-        wait=wait_random(0.05, 0.3),
-        reraise=True,
-    )
-    retrying(change, *arguments)
-
-
-def _bound(row: dict[str, Any]) -> dict[str, Any]:
-    """SQLAlchemy reserves the columns' own names for an UPDATE's SET."""
-    return {f"new_{name}": value for name, value in row.items()}
-
-
-def _chunks(event_ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(event_ids), CHUNK):
-        yield event_ids[start : start + CHUNK]
 
 
 def main() -> None:
