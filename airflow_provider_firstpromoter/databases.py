@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowException, BaseHook
@@ -11,6 +12,10 @@ from airflow_provider_firstpromoter.refunds import masked
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
+
+#: At DEBUG SQLAlchemy logs every row that it reads, e-mails and all; its statements, without values, may be seen.
+LOGGING_NAME = "firstpromoter"
+logging.getLogger(f"sqlalchemy.engine.Engine.{LOGGING_NAME}").addFilter(lambda record: record.levelno > logging.DEBUG)
 
 
 def engine_for(conn_id: str) -> Engine:
@@ -27,7 +32,7 @@ def engine_for(conn_id: str) -> Engine:
         )
     # Without "hide_parameters" database errors would print the values that were bound;
     # without "creator" the connection's extras (sslmode, options) would be lost.
-    options = {"hide_parameters": True, "future": True, "creator": hook.get_conn}
+    options = {"hide_parameters": True, "future": True, "logging_name": LOGGING_NAME, "creator": hook.get_conn}
     if hook.conn_type == "duckdb":
         # It has no such extras, and its SQLAlchemy driver works with connections of its own only.
         del options["creator"]
