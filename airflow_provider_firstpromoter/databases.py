@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowException, BaseHook
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
 #: At DEBUG SQLAlchemy logs every row that it reads, e-mails and all; its statements, without values, may be seen.
 LOGGING_NAME = "firstpromoter"
 logging.getLogger(f"sqlalchemy.engine.Engine.{LOGGING_NAME}").addFilter(lambda record: record.levelno > logging.DEBUG)
+
+#: How databases name a value that they could not take. Greedy, because they do not escape quotes in it; names of
+#: tables and columns follow other words.
+_VALUE = re.compile(r"""(: |\b(?:value|string|entry|literal|input|text) )(["']).*\2|(\bvalue: ).*""", re.IGNORECASE)
 
 
 def engine_for(conn_id: str) -> Engine:
@@ -43,4 +48,5 @@ def engine_for(conn_id: str) -> Engine:
 def first_line(error: Exception) -> str:
     """What a database said, in one bounded line without statement, values or e-mails."""
     said = str(getattr(error, "orig", None) or error)
-    return masked(said.strip().splitlines()[0] if said.strip() else None) or type(error).__name__
+    line = _VALUE.sub(r"\1\3***", said.strip().splitlines()[0]) if said.strip() else None
+    return masked(line) or type(error).__name__
