@@ -1,0 +1,519 @@
+"""Secrets and people: looked for in everything that a run leaves behind, logs at DEBUG and tracebacks included."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import json
+import logging
+import ssl
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from airflow.providers.common.compat.sdk import TaskDeferred
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+from sqlalchemy import inspect
+
+from airflow_provider_firstpromoter.exceptions import AccessRefusedError, ReadError, RefundsRejectedError
+from airflow_provider_firstpromoter.hooks.firstpromoter import FirstPromoterHook
+from airflow_provider_firstpromoter.operators.refund import TrackRefundOperator
+from airflow_provider_firstpromoter.sandbox import SECRET, Sandbox
+from airflow_provider_firstpromoter.sensors.refund import UnrecordedRefundSensor
+from airflow_provider_firstpromoter.transfers.sql_to_firstpromoter import SqlToFirstPromoterOperator
+from airflow_provider_firstpromoter.triggers.refund import UnrecordedRefundTrigger
+
+UID = "uid-of-jane-7731"
+EMAIL = "jane.doe-7731@customers.example"
+LOUD = ("sqlalchemy", "sqlalchemy.engine", "sqlalchemy.pool", "urllib3", "requests", "airflow", "airflow.task")
+#: A message as a server might write it that means well.
+ECHO = f"Error. Nothing is known of {UID} <{EMAIL}>, 'uid': '{UID}'."
+
+
+class TaskInstance:
+    """What an operator sees of Airflow's: which task run it is, and XCom."""
+
+    dag_id, run_id, task_id, map_index, try_number = "dag", "manual__1", "task", -1, 1
+
+    def __init__(self) -> None:
+        self.pushed: dict[str, Any] = {}
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        self.pushed[key] = value
+
+
+class Traces:
+    """What runs leave behind, as one text."""
+
+    def __init__(self, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]) -> None:
+        self._caplog = caplog
+        self._capsys = capsys
+        self._kept: list[str] = []
+
+    def run(self, operator: Any) -> dict[str, Any]:
+        """
+        Run it as a task does.
+
+        :returns: what it pushed to XCom
+        """
+        ti = TaskInstance()
+        try:
+            operator.execute({"ti": ti})
+        except Exception as error:
+            self.keep("".join(traceback.format_exception(error)), repr(error))
+        if not isinstance(operator, UnrecordedRefundSensor):  # it hands the refunds themselves on
+            self.keep(json.dumps(ti.pushed))
+        return ti.pushed
+
+    def keep(self, *texts: Any) -> None:
+        self._kept.extend(map(str, texts))
+
+    def text(self) -> str:
+        written = self._capsys.readouterr()
+        self._kept += [written.out, written.err, self._caplog.text]
+        return "\n".join(self._kept)
+
+
+@pytest.fixture
+def traces(
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Traces:
+    caplog.set_level(logging.DEBUG)
+    for name in LOUD:
+        caplog.set_level(logging.DEBUG, name)
+        monkeypatch.setattr(logging.getLogger(name), "disabled", False)
+    return Traces(caplog, capsys)
+
+
+def rows(count: int = 3) -> list[dict[str, Any]]:
+    return [{"event_id": f"re_{n}", "amount": 1000 + n, "uid": UID, "email": EMAIL} for n in range(count)]
+
+
+def everyone() -> list[Any]:
+    """An operator of each kind, on the same refunds."""
+    sql = "SELECT * FROM refunds ORDER BY event_id"
+    return [
+        UnrecordedRefundSensor(task_id="find", sql=sql, sql_conn_id="warehouse", timeout=0.2, poke_interval=0.1),
+        TrackRefundOperator(task_id="track", refunds=rows(), ledger_table="of_track"),
+        SqlToFirstPromoterOperator(task_id="sync", sql=sql, sql_conn_id="warehouse", recover_rewards=True),
+    ]
+
+
+def ledgers(database: Any) -> str:
+    """All that the ledgers hold."""
+    names = [name for name in ("firstpromoter_refunds", "of_track") if _has(database, name)]
+    return "\n".join(str(row) for name in names for row in database.run(f"SELECT * FROM {name}"))
+
+
+def _has(database: Any, table: str) -> bool:
+    return bool(inspect(database.engine()).has_table(table))
+
+
+def assert_nothing_leaked(text: str, key: str) -> None:
+    for what, private in {
+        "API key": key,
+        "credential or tax form": SECRET,
+        "uid": UID,
+        "e-mail": EMAIL,
+    }.items():
+        assert private not in text, f"{what}: …{text[max(text.index(private) - 300, 0) :][:400]}…"
+
+
+ANSWERS: dict[str, list[dict[str, Any]]] = {
+    "recorded": [],
+    "already recorded": [{"kind": "status", "status": 500, "recorded": True, "message": ECHO}],
+    **{
+        f"{status}": [{"kind": "status", "status": status, "message": ECHO}]
+        for status in (400, 404, 409, 422, 429, 500)
+    },
+    "401": [{"kind": "status", "status": 401, "message": f"No entry for {EMAIL}"}],
+    "403": [{"kind": "status", "status": 403, "message": f"No entry for {EMAIL}"}],
+    **{
+        kind: [{"kind": kind}] for kind in ("reset_before", "reset_after", "truncated", "malformed", "html", "bare_404")
+    },
+    "slow": [{"kind": "latency", "seconds": 1.5}],
+}
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [*((answer, "sqlite") for answer in ANSWERS), ("recorded", "postgresql"), ("400", "postgresql")],
+)
+def test_no_run_leaves_a_secret_or_a_person_behind(
+    answer: str,
+    kind: str,
+    new_database: Callable[..., Any],
+    sandbox: Sandbox,
+    connect: Callable[..., str],
+    traces: Traces,
+    impatient: None,
+) -> None:
+    connect(ledger_conn_id="warehouse", max_attempts=2, timeout=0.5)
+    sandbox.add_lead(uid=UID, email=EMAIL, promoter="anna")
+    warehouse = new_database(kind, "warehouse")
+    warehouse.fill(rows())
+    for fault in ANSWERS[answer]:
+        sandbox.fault(times=None, **fault)
+
+    pushed = [traces.run(operator) for operator in everyone()]
+
+    assert sandbox.refund_requests()
+    assert all("summary" in one for one in pushed[1:])
+    traces.keep(ledgers(warehouse))
+    text = traces.text()
+    assert "urllib3.connectionpool" in text
+    assert "sqlalchemy.engine.Engine" in text
+    assert "SELECT * FROM refunds" in text
+    assert_nothing_leaked(text, sandbox.api_key)
+
+
+@pytest.mark.parametrize(
+    ("kind", "sql"),
+    [
+        ("postgresql", "SELECT event_id, CAST(uid AS INTEGER) AS amount, email FROM refunds"),
+        ("postgresql", "SELECT event_id, amount, CAST(email AS DATE) AS uid FROM refunds"),
+        ("duckdb", "SELECT event_id, CAST(uid AS INTEGER) AS amount, email FROM refunds"),
+        ("sqlite", "SELECT event_id, amount, CAST(CAST(uid AS BLOB) || X'FF' AS TEXT) AS uid FROM refunds"),
+    ],
+)
+def test_no_error_of_a_database_repeats_what_it_could_not_read(
+    kind: str, sql: str, new_database: Callable[..., Any], connect: Callable[..., str], traces: Traces
+) -> None:
+    connect(ledger_conn_id="ledger")
+    new_database("sqlite", "ledger")
+    warehouse = new_database(kind, "warehouse")
+    warehouse.fill(rows())
+    warehouse.dispose()  # DuckDB opens a file in one way at a time
+    sensor = UnrecordedRefundSensor(task_id="find", sql=sql, sql_conn_id="warehouse")
+
+    traces.run(sensor)
+    traces.run(SqlToFirstPromoterOperator(task_id="sync", sql=sql, sql_conn_id="warehouse"))
+    traces.keep(*events_of(UnrecordedRefundTrigger(sql=sql, sql_conn_id="warehouse", end_time=0.0)))
+
+    text = traces.text()
+    assert text.count("The query on connection 'warehouse' failed: ") >= 3
+    assert_nothing_leaked(text, FirstPromoterHook().account.api_key.get_secret_value())
+
+
+def events_of(trigger: UnrecordedRefundTrigger) -> list[Any]:
+    """What a trigger fires, as Airflow would keep it."""
+
+    async def fired() -> list[Any]:
+        return [event.payload async for event in trigger.run()]
+
+    return asyncio.run(fired())
+
+
+def test_a_waiting_sensor_tells_the_metadata_database_nothing(
+    new_database: Callable[..., Any], sandbox: Sandbox, connect: Callable[..., str], traces: Traces
+) -> None:
+    """Triggers and their events are kept there: neither may say which refunds are pending."""
+    connect(ledger_conn_id="warehouse")
+    warehouse = new_database("sqlite", "warehouse")
+    warehouse.fill([])
+    sql = "SELECT * FROM refunds"
+    sensor = UnrecordedRefundSensor(task_id="find", sql=sql, sql_conn_id="warehouse", deferrable=True, timeout=60)
+    with pytest.raises(TaskDeferred) as deferred:
+        sensor.execute({"ti": TaskInstance()})
+    trigger = deferred.value.trigger
+    warehouse.fill(rows())
+
+    events = events_of(trigger)
+
+    assert [event["status"] for event in events] == ["pending"]
+    assert [row["uid"] for row in sensor.execute_complete({"ti": TaskInstance()}, events[0])] == [UID] * 3
+    traces.keep(trigger.serialize(), trigger.__dict__, *events, deferred.value)
+    assert_nothing_leaked(traces.text(), sandbox.api_key)
+
+
+# --- where the key goes ---
+
+
+class Listener:
+    """
+    Another server: it answers everything with the same status, and remembers what it was asked.
+
+    :param status: of each answer; a CONNECT that is granted ends in TLS with a certificate that nobody trusts
+    :param tls: whether it speaks TLS from the beginning
+    """
+
+    def __init__(self, certificate: ssl.SSLContext, status: int = 200, tls: bool = False, location: str = "") -> None:
+        self.asked: list[tuple[str, dict[str, str]]] = []
+        listener = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def answer(self) -> None:
+                listener.asked.append((self.requestline, dict(self.headers)))
+                self.send_response(status)
+                if location:
+                    self.send_header("Location", location)
+                self.send_header("Content-Length", "2")
+                self.end_headers()
+                self.wfile.write(b"[]")
+
+            do_GET = do_POST = answer
+
+            def do_CONNECT(self) -> None:
+                if status != 200:
+                    self.answer()
+                    return
+                listener.asked.append((self.requestline, dict(self.headers)))
+                self.send_response(200)
+                self.end_headers()
+                try:
+                    self.connection = self.request = certificate.wrap_socket(self.connection, server_side=True)
+                    self.rfile = self.connection.makefile("rb")
+                    self.handle_one_request()
+                except (ssl.SSLError, OSError):
+                    self.close_connection = True
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        class Server(ThreadingHTTPServer):
+            def handle_error(self, *_: Any) -> None:
+                pass  # a client that does not trust it hangs up
+
+        self.server = Server(("127.0.0.1", 0), Handler)
+        if tls:
+            self.server.socket = certificate.wrap_socket(self.server.socket, server_side=True)
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.server.server_port}"
+        self._thread = threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True)
+        self._thread.start()
+
+    def end(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+        self._thread.join(5)
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
+    """Of a server that calls itself firstpromoter.invalid, signed by nobody else."""
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "firstpromoter.invalid")])
+    key = ec.generate_private_key(ec.SECP256R1())
+    now = dt.datetime.now(dt.UTC)
+    signed = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("firstpromoter.invalid")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    path = tmp_path_factory.mktemp("tls") / "server.pem"
+    path.write_bytes(
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()) + signed.public_bytes(Encoding.PEM)
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(path)
+    return context
+
+
+@pytest.fixture
+def listen(certificate: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Listener]]:
+    """Starts further servers; no proxy of the machine's own counts meanwhile."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    listening: list[Listener] = []
+
+    def listen(**kwargs: Any) -> Listener:
+        listening.append(Listener(certificate, **kwargs))
+        return listening[-1]
+
+    yield listen
+    for listener in listening:
+        listener.end()
+
+
+REFUND = {"event_id": "re_1", "amount": 5, "uid": UID}
+
+
+def ask_everything(hook: FirstPromoterHook) -> str:
+    """Make each call that the hook has; returns how the refund ended."""
+    hook.test_connection()
+    with suppress(ReadError, AccessRefusedError):
+        list(hook.iter_commissions())
+    try:
+        return hook.track_refund(REFUND).outcome
+    except AccessRefusedError:
+        return "refused"
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_no_redirect_takes_the_key_along(
+    status: int, listen: Callable[..., Listener], connect: Callable[..., str], impatient: None
+) -> None:
+    elsewhere = listen()
+    here = listen(status=status, location=f"{elsewhere.url}/api/v2/track/refund")
+    connect(host=f"{here.url}/api/v2", max_attempts=1)
+
+    assert ask_everything(FirstPromoterHook()) == "failed"
+
+    assert len(here.asked) == 3
+    assert elsewhere.asked == []
+
+
+@pytest.mark.parametrize("status", [200, 302, 401, 407, 502])
+def test_no_proxy_sees_the_key_or_answers_in_firstpromoters_place(
+    status: int,
+    listen: Callable[..., Listener],
+    connect: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+    traces: Traces,
+    impatient: None,
+) -> None:
+    proxy = listen(status=status)
+    monkeypatch.setenv("HTTPS_PROXY", proxy.url.replace("//", "//proxy-user:proxy-word-7731@"))
+    connect(host="https://firstpromoter.invalid", max_attempts=1, timeout=2)
+
+    traces.run(TrackRefundOperator(task_id="track", refunds=[REFUND]))
+    assert ask_everything(FirstPromoterHook()) == "failed"
+
+    assert {line.split()[0] for line, _ in proxy.asked} == {"CONNECT"}
+    assert all("Account-ID" not in headers for _, headers in proxy.asked)
+    key = FirstPromoterHook().account.api_key.get_secret_value()
+    assert key not in str(proxy.asked)
+    text = traces.text()
+    assert "'re_1'" in text
+    assert "proxy-word-7731" not in text
+    assert_nothing_leaked(text, key)
+
+
+def test_a_proxy_for_the_outside_is_not_asked_about_this_machine(
+    sandbox: Sandbox, listen: Callable[..., Listener], connect: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy = listen()
+    monkeypatch.setenv("HTTP_PROXY", proxy.url)
+    monkeypatch.setenv("http_proxy", proxy.url)
+    connect()
+
+    assert FirstPromoterHook().test_connection()[0]
+    assert proxy.asked == []
+
+
+def test_a_server_without_a_trusted_certificate_never_hears_the_key(
+    listen: Callable[..., Listener], connect: Callable[..., str], impatient: None
+) -> None:
+    server = listen(tls=True)
+    connect(host=f"{server.url}/api/v2", max_attempts=1, timeout=2)
+
+    result = FirstPromoterHook().track_refund(REFUND)
+
+    assert (result.outcome, result.message) == ("failed", "no answer in 1 try: TLS failed (certificate or protocol)")
+    assert server.asked == []
+
+
+def test_a_netrc_of_the_worker_does_not_take_the_keys_place(
+    sandbox: Sandbox, connect: Callable[..., str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login somebody password something\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    connect()
+
+    hook = FirstPromoterHook()
+    hook.get_conn().trust_env = True  # as for every host that is not of this machine
+
+    assert hook.test_connection()[0]
+
+
+# --- text is data ---
+
+HOSTILE = [
+    "'; DROP TABLE firstpromoter_refunds; --",
+    '"; DROP TABLE refunds; --',
+    "%s %(x)s %% :x ? $1 {0} ${x}",
+    "{{ conn.firstpromoter_default.password }}",
+    "re&q=other&page=9#x",
+    "../../company/promoters?per_page=1",
+    "\\' OR 1=1 --",
+    "re/1 é 😀 \u202e",
+]
+
+
+def test_hostile_text_is_sent_and_kept_as_it_is(
+    warehouse: Any, sandbox: Sandbox, connect: Callable[..., str], impatient: None
+) -> None:
+    """In every statement, URL and body; and what is on record already is found in the books by just that text."""
+    connect(ledger_conn_id="warehouse")
+    lost = HOSTILE[::2]
+    for text in HOSTILE:
+        sandbox.add_lead(uid=text)
+    for text in lost:
+        sandbox.add_commission(uid=text, sale_amount=-500, event_id=text)
+    warehouse.fill([{"event_id": text, "amount": 500, "uid": text, "sale_event_id": text} for text in HOSTILE])
+    task = SqlToFirstPromoterOperator(
+        task_id="sync", sql="SELECT * FROM refunds", sql_conn_id="warehouse", recover_rewards=True, max_in_flight=1
+    )
+
+    summary = task.execute({"ti": TaskInstance()})
+
+    assert (summary["outcomes"]["recorded"], summary["outcomes"]["already_recorded"]) == (4, 4)
+    assert summary["rewards_unknown"] == 0
+    bodies = [request.body for request in sandbox.refund_requests()]
+    assert [{body["event_id"], body["uid"], body["sale_event_id"]} for body in bodies] == [{text} for text in HOSTILE]
+    kept = warehouse.run("SELECT event_id, sale_event_id, reward_amount FROM firstpromoter_refunds")
+    assert {(event_id, sale) for event_id, sale, reward in kept if reward < 0} == {(text, text) for text in HOSTILE}
+
+    assert task.execute({"ti": TaskInstance()})["requests"] == 0, "the database leaves them out"
+
+
+@pytest.mark.parametrize("value", ["re_1\r\nX-Evil: 1", "re_1\nX-Evil: 1", "re_1\x00"], ids=repr)
+@pytest.mark.parametrize("column", ["event_id", "uid", "email", "sale_event_id", "currency"])
+def test_a_line_end_in_a_row_reaches_no_request(
+    column: str, value: str, sandbox: Sandbox, connect: Callable[..., str]
+) -> None:
+    connect()
+    task, ti = TrackRefundOperator(task_id="track", refunds={**REFUND, column: value}), TaskInstance()
+
+    with pytest.raises(RefundsRejectedError):
+        task.execute({"ti": ti})
+
+    assert ti.pushed["return_value"]["outcome"] == "rejected"
+    assert sandbox.request_counts() == {}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ['weird "name; drop', "x; DROP TABLE refunds; --", "x'y", "100%s", ":x ?", "x) UNION SELECT 1 --", "{{ ds }}"],
+)
+def test_a_table_is_quoted_whatever_its_name(
+    name: str, warehouse: Any, sandbox: Sandbox, connect: Callable[..., str]
+) -> None:
+    """Made, written, joined against and read back by that very name."""
+    connect(ledger_conn_id="warehouse", ledger_table=name)
+    sandbox.add_lead(uid=UID)
+    warehouse.fill(rows())
+    sql = "SELECT * FROM refunds"
+    task = SqlToFirstPromoterOperator(task_id="sync", sql=sql, sql_conn_id="warehouse")
+
+    summaries = [task.execute({"ti": TaskInstance()}) for _ in range(2)]
+
+    assert [summary["requests"] for summary in summaries] == [3, 0]
+    assert [summary["outcomes"]["recorded"] for summary in summaries] == [3, 3]
+    assert set(inspect(warehouse.engine()).get_table_names()) == {"refunds", name}
+    sensor = UnrecordedRefundSensor(task_id="find", sql=sql, sql_conn_id="warehouse")
+    assert not sensor.poke({"ti": TaskInstance()}).is_done
+
+
+# --- the sandbox ---
+
+
+def test_the_sandbox_listens_on_loopback_only(sandbox: Sandbox) -> None:
+    port = int(sandbox.base_url.split(":")[2].split("/")[0])
+    here = psutil.Process().net_connections(kind="inet")
+    assert {one.laddr.ip for one in here if one.laddr.port == port and one.status == psutil.CONN_LISTEN} == {
+        "127.0.0.1"
+    }
