@@ -23,21 +23,22 @@ class DagRun:
         return self._instances[task_id, map_index].xcom_pull(task_ids=task_id, key=key, map_indexes=map_index)
 
 
+def run(dag: Any, **params: Any) -> DagRun:
+    """Run a DAG to its end, task after task, as ``airflow dags test`` does."""
+    try:
+        from airflow.dag_processing.bundles.manager import DagBundlesManager
+        from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
+    except ImportError:
+        dag.sync_to_db()
+    else:
+        DagBundlesManager().sync_bundles_to_db()
+        bag = DagBag("/dev/null")
+        bag.bag_dag(dag)
+        sync_bag_to_db(bag, "dags-folder", None)
+    return DagRun(dag.test(run_conf=params))
+
+
 @pytest.fixture
 def run_dag(airflow_db: None) -> Callable[..., DagRun]:
-    """Runs a DAG to its end, task after task, as ``airflow dags test`` does: ``run_dag(dag, param=value)``."""
-
-    def run_dag(dag: Any, **params: Any) -> DagRun:
-        try:
-            from airflow.dag_processing.bundles.manager import DagBundlesManager
-            from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
-        except ImportError:
-            dag.sync_to_db()
-        else:
-            DagBundlesManager().sync_bundles_to_db()
-            bag = DagBag("/dev/null")
-            bag.bag_dag(dag)
-            sync_bag_to_db(bag, "dags-folder", None)
-        return DagRun(dag.test(run_conf=params))
-
-    return run_dag
+    """Runs a DAG to its end: ``run_dag(dag, param=value)``."""
+    return run
