@@ -77,6 +77,10 @@ test: $(READY) ## Run the whole suite on Airflow 3.3
 test-airflow-2: $(READY_2) ## Run the same suite on Airflow 2.11
 	$(VENV_2)/bin/python -m pytest -n auto --dist loadfile $(ARGS)
 
+.PHONY: soak
+soak: $(READY) ## Crashes and a bad network for MINUTES=5, from a random SEED or yours on
+	@MINUTES=$(MINUTES) SEED=$(SEED) $(BIN)/python tests/soak.py $(ARGS)
+
 # --- To read ----------------------------------------------------------------------------------------------
 
 .PHONY: docs
@@ -104,6 +108,10 @@ distributed: $(VENV)/.distributed ## Two accounts on CeleryExecutor, with Redis,
 $(VENV)/.distributed: $(READY)
 	$(BIN)/uv pip install --python $(BIN)/python -c constraints/airflow-3.3.txt -e '.[dev,distributed]'
 	@touch $@
+
+.PHONY: screenshots
+screenshots: $(READY) ## Make the pictures in docs/images anew (needs Chromium)
+	SCREENSHOTS=1 $(BIN)/python -m pytest tests/browser
 
 # --- Leaving ----------------------------------------------------------------------------------------------
 
