@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 import json
 import logging
-import ssl
-import threading
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import psutil
 import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 from sqlalchemy import inspect
 
-from airflow_provider_firstpromoter.exceptions import AccessRefusedError, ReadError, RefundsRejectedError
+from airflow_provider_firstpromoter.exceptions import RefundsRejectedError
 from airflow_provider_firstpromoter.hooks.firstpromoter import FirstPromoterHook
 from airflow_provider_firstpromoter.operators.refund import TrackRefundOperator
 from airflow_provider_firstpromoter.sandbox import SECRET, Sandbox
@@ -236,200 +225,9 @@ def test_a_waiting_sensor_tells_the_metadata_database_nothing(
     assert_nothing_leaked(traces.text(), sandbox.api_key)
 
 
-# --- where the key goes ---
-
-
-class Listener:
-    """
-    Another server: it answers everything with the same status, and remembers what it was asked.
-
-    :param status: of each answer; a CONNECT that is granted ends in TLS with a certificate that nobody trusts
-    :param tls: whether it speaks TLS from the beginning
-    """
-
-    def __init__(self, certificate: ssl.SSLContext, status: int = 200, tls: bool = False, location: str = "") -> None:
-        self.asked: list[tuple[str, dict[str, str]]] = []
-        listener = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def answer(self) -> None:
-                listener.asked.append((self.requestline, dict(self.headers)))
-                self.send_response(status)
-                if location:
-                    self.send_header("Location", location)
-                self.send_header("Content-Length", "2")
-                self.end_headers()
-                self.wfile.write(b"[]")
-
-            do_GET = do_POST = answer
-
-            def do_CONNECT(self) -> None:
-                if status != 200:
-                    self.answer()
-                    return
-                listener.asked.append((self.requestline, dict(self.headers)))
-                self.send_response(200)
-                self.end_headers()
-                try:
-                    self.connection = self.request = certificate.wrap_socket(self.connection, server_side=True)
-                    self.rfile = self.connection.makefile("rb")
-                    self.handle_one_request()
-                except (ssl.SSLError, OSError):
-                    self.close_connection = True
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        class Server(ThreadingHTTPServer):
-            def handle_error(self, *_: Any) -> None:
-                pass  # a client that does not trust it hangs up
-
-        self.server = Server(("127.0.0.1", 0), Handler)
-        if tls:
-            self.server.socket = certificate.wrap_socket(self.server.socket, server_side=True)
-        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.server.server_port}"
-        self._thread = threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True)
-        self._thread.start()
-
-    def end(self) -> None:
-        self.server.shutdown()
-        self.server.server_close()
-        self._thread.join(5)
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
-    """Of a server that calls itself firstpromoter.invalid, signed by nobody else."""
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "firstpromoter.invalid")])
-    key = ec.generate_private_key(ec.SECP256R1())
-    now = dt.datetime.now(dt.UTC)
-    signed = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("firstpromoter.invalid")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    path = tmp_path_factory.mktemp("tls") / "server.pem"
-    path.write_bytes(
-        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()) + signed.public_bytes(Encoding.PEM)
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(path)
-    return context
-
-
-@pytest.fixture
-def listen(certificate: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Listener]]:
-    """Starts further servers; no proxy of the machine's own counts meanwhile."""
-    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
-    listening: list[Listener] = []
-
-    def listen(**kwargs: Any) -> Listener:
-        listening.append(Listener(certificate, **kwargs))
-        return listening[-1]
-
-    yield listen
-    for listener in listening:
-        listener.end()
-
+# --- text is data ---
 
 REFUND = {"event_id": "re_1", "amount": 5, "uid": UID}
-
-
-def ask_everything(hook: FirstPromoterHook) -> str:
-    """Make each call that the hook has; returns how the refund ended."""
-    hook.test_connection()
-    with suppress(ReadError, AccessRefusedError):
-        list(hook.iter_commissions())
-    try:
-        return hook.track_refund(REFUND).outcome
-    except AccessRefusedError:
-        return "refused"
-
-
-@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_no_redirect_takes_the_key_along(
-    status: int, listen: Callable[..., Listener], connect: Callable[..., str], impatient: None
-) -> None:
-    elsewhere = listen()
-    here = listen(status=status, location=f"{elsewhere.url}/api/v2/track/refund")
-    connect(host=f"{here.url}/api/v2", max_attempts=1)
-
-    assert ask_everything(FirstPromoterHook()) == "failed"
-
-    assert len(here.asked) == 3
-    assert elsewhere.asked == []
-
-
-@pytest.mark.parametrize("status", [200, 302, 401, 407, 502])
-def test_no_proxy_sees_the_key_or_answers_in_firstpromoters_place(
-    status: int,
-    listen: Callable[..., Listener],
-    connect: Callable[..., str],
-    monkeypatch: pytest.MonkeyPatch,
-    traces: Traces,
-    impatient: None,
-) -> None:
-    proxy = listen(status=status)
-    monkeypatch.setenv("HTTPS_PROXY", proxy.url.replace("//", "//proxy-user:proxy-word-7731@"))
-    connect(host="https://firstpromoter.invalid", max_attempts=1, timeout=2)
-
-    traces.run(TrackRefundOperator(task_id="track", refunds=[REFUND]))
-    assert ask_everything(FirstPromoterHook()) == "failed"
-
-    assert {line.split()[0] for line, _ in proxy.asked} == {"CONNECT"}
-    assert all("Account-ID" not in headers for _, headers in proxy.asked)
-    key = FirstPromoterHook().account.api_key.get_secret_value()
-    assert key not in str(proxy.asked)
-    text = traces.text()
-    assert "'re_1'" in text
-    assert "proxy-word-7731" not in text
-    assert_nothing_leaked(text, key)
-
-
-def test_a_proxy_for_the_outside_is_not_asked_about_this_machine(
-    sandbox: Sandbox, listen: Callable[..., Listener], connect: Callable[..., str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    proxy = listen()
-    monkeypatch.setenv("HTTP_PROXY", proxy.url)
-    monkeypatch.setenv("http_proxy", proxy.url)
-    connect()
-
-    assert FirstPromoterHook().test_connection()[0]
-    assert proxy.asked == []
-
-
-def test_a_server_without_a_trusted_certificate_never_hears_the_key(
-    listen: Callable[..., Listener], connect: Callable[..., str], impatient: None
-) -> None:
-    server = listen(tls=True)
-    connect(host=f"{server.url}/api/v2", max_attempts=1, timeout=2)
-
-    result = FirstPromoterHook().track_refund(REFUND)
-
-    assert (result.outcome, result.message) == ("failed", "no answer in 1 try: TLS failed (certificate or protocol)")
-    assert server.asked == []
-
-
-def test_a_netrc_of_the_worker_does_not_take_the_keys_place(
-    sandbox: Sandbox, connect: Callable[..., str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    netrc = tmp_path / "netrc"
-    netrc.write_text("machine 127.0.0.1 login somebody password something\n")
-    netrc.chmod(0o600)
-    monkeypatch.setenv("NETRC", str(netrc))
-    connect()
-
-    hook = FirstPromoterHook()
-    hook.get_conn().trust_env = True  # as for every host that is not of this machine
-
-    assert hook.test_connection()[0]
-
-
-# --- text is data ---
 
 HOSTILE = [
     "'; DROP TABLE firstpromoter_refunds; --",
