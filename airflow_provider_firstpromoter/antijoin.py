@@ -42,7 +42,6 @@ def without_settled(
     where = [
         "l.event_id IS NULL",
         f"l.outcome = '{Outcome.REJECTED.value}'",
-        "l.row_amount IS NULL",
         "q.amount IS NULL",
         f"l.row_amount <> {_as_text('q.amount', dialect, MAX_AMOUNT_LENGTH)}",
     ]

@@ -66,6 +66,18 @@ class Commission(_Read):
         """Whether it takes a commission back: only negative ones do."""
         return (self.amount or 0) < 0 or (self.sale_amount or 0) < 0
 
+    @property
+    def comparable_amount(self) -> str | None:
+        """The same for two refunds of as much money: as the customer paid it, where that is known."""
+        if self.original_sale_amount is not None and self.original_sale_currency:
+            return f"{self.original_sale_amount} {self.original_sale_currency.upper()}"
+        return None if self.sale_amount is None else str(self.sale_amount)
+
+    @property
+    def reward_status(self) -> str | None:
+        """``paid`` once it is, else ``pending``, ``approved`` or ``denied``."""
+        return "paid" if self.is_paid else self.status
+
 
 def taken_back(event_id: str, commissions: Iterable[Commission]) -> dict[str, Any] | None:
     """
@@ -89,7 +101,7 @@ def taken_back(event_id: str, commissions: Iterable[Commission]) -> dict[str, An
         "recorded_amount": first.sale_amount,
         "reward": Reward(
             id=first.id,
-            status=first.status,
+            status=first.reward_status,
             amount=sum(part.amount or 0 for part in parts),
             unit=first.unit,
             created_at=first.created_at,

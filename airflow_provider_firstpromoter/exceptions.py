@@ -21,6 +21,10 @@ class RefundsRejectedError(AirflowFailException):
     """More refunds were rejected or changed than ``max_rejected`` allows; all others have been sent."""
 
 
+class BooksDifferError(AirflowFailException):
+    """The ledger and FirstPromoter's books differ in more refunds than ``max_mismatches`` allows."""
+
+
 class RunRefusedError(AirflowFailException):
     """A brake held the run before its first request: more is pending than ``max_pending`` allows."""
 

@@ -92,7 +92,7 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
         "hooks": modules("hooks.firstpromoter"),
-        "operators": modules("operators.refund"),
+        "operators": modules("operators.refund", "operators.reconcile"),
         "transfers": [
             {
                 "source-integration-name": "SQL",

@@ -73,13 +73,14 @@ class Entry:
     """
     What the ledger is told of one refund.
 
-    :param row_amount: the query's own text
+    :param row_amount: the query's own text; None where no row was seen, and then no row's amount differs from it
+    :param fingerprint: of the row; None likewise
     :param refund: what was sent; None where validation refused the row
     """
 
     result: Result
     row_amount: str | None
-    fingerprint: str
+    fingerprint: str | None
     refund: Refund | None = None
     run: RunKey = field(default_factory=RunKey)
     at: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -100,6 +101,18 @@ class Known:
     first_sent_at: datetime | None
     last_sent_at: datetime | None
     details: str | None = None
+    recorded_amount: int | None = None
+    reward_id: int | None = None
+    reward_status: str | None = None
+    reward_amount: int | None = None
+    reward_unit: str | None = None
+    promoter_id: int | None = None
+    lead_id: int | None = None
+
+    @property
+    def recorded(self) -> bool:
+        """Whether FirstPromoter has it, as far as the ledger knows."""
+        return self.outcome in (Outcome.RECORDED, Outcome.ALREADY_RECORDED)
 
     def result(self) -> Result:
         """The stored result: what the run that wrote it handed on, but ``sent`` by nobody now."""
@@ -140,7 +153,7 @@ def ledger_table(name: str = DEFAULT_LEDGER_TABLE) -> Table:
         Column("recorded_amount", BigInteger, comment="negative, minor units of the account's currency"),
         Column("refund_id", BigInteger),
         Column("reward_id", BigInteger),
-        Column("reward_status", String(64)),
+        Column("reward_status", String(64), comment="pending, approved, denied, paid; as of the last reconcile"),
         Column("reward_amount", BigInteger, comment="negative, in reward_unit; minor units when cash"),
         Column("reward_unit", String(64)),
         Column("promoter_id", BigInteger),
@@ -234,6 +247,26 @@ class RefundLedger(OwnTable):
     def of_run(self, run: RunKey) -> Iterator[Known]:
         """Everything that was last asked of FirstPromoter, or rejected, by this task run."""
         where = and_(*(self.table.c[name] == value for name, value in run._asdict().items()))
+        yield from self._stream(where)
+
+    def recorded_between(self, start: datetime | None, end: datetime | None) -> Iterator[Known]:
+        """
+        Everything that FirstPromoter has, as far as the ledger knows, and was asked about in this time.
+
+        :param start: None for no limit; without both, what was adopted, and never sent, is among it
+        :param end: not itself
+        """
+        c = self.table.c
+        where = [or_(c.outcome == Outcome.RECORDED, c.outcome == Outcome.ALREADY_RECORDED)]
+        if start is not None:
+            where.append(c.last_sent_at >= start)
+        if end is not None:
+            where.append(c.last_sent_at < end)
+        yield from self._stream(and_(*where))
+
+    def _stream(self, where: ColumnElement[bool]) -> Iterator[Known]:
+        if not self.exists():
+            return
         try:
             with self.engine.connect().execution_options(stream_results=True) as connection:
                 yield from self._select(connection, where, details=True)
@@ -255,7 +288,16 @@ class RefundLedger(OwnTable):
             c.last_sent_at,
         ]
         if details:
-            columns.append(c.details)
+            columns += [
+                c.details,
+                c.recorded_amount,
+                c.reward_id,
+                c.reward_status,
+                c.reward_amount,
+                c.reward_unit,
+                c.promoter_id,
+                c.lead_id,
+            ]
         for row in connection.execute(select(*columns).where(c.account == self.account, where)):
             yield Known(*row)
 
@@ -332,6 +374,50 @@ class RefundLedger(OwnTable):
             )
             .values({**values, "first_sent_at": func.coalesce(c.first_sent_at, values["first_sent_at"])})
         )
+
+    def update_rewards(self, refunds: Iterable[tuple[Known, Result]]) -> None:
+        """
+        Write what the books now say of the rewards of these refunds.
+
+        The stored result stays the one that was handed on, unless it had no reward.
+
+        :param refunds: each with a result that has its reward
+        :raises LedgerError: if the database refuses; nothing of it is then written
+        """
+        rows = []
+        for known, result in refunds:
+            reward, lead, promoter = result.reward, result.lead, result.promoter
+            rows.append(
+                {
+                    "event_id": known.event_id,
+                    "account": self.account,
+                    "recorded_amount": known.recorded_amount or result.recorded_amount,
+                    "reward_id": reward and reward.id,
+                    "reward_status": reward and reward.status,
+                    "reward_amount": reward and reward.amount,
+                    "reward_unit": reward and reward.unit,
+                    "promoter_id": known.promoter_id or (promoter and promoter.id),
+                    "lead_id": known.lead_id or (lead and lead.id),
+                    "details": known.details if known.reward_id else result.model_dump_json(),
+                }
+            )
+        if not rows:
+            return
+        try:
+            persistently(self._update, rows)
+        except SQLAlchemyError as error:
+            raise LedgerError(f"{self} refused {len(rows)} rewards: {first_line(error)}") from None
+
+    def _update(self, rows: list[dict[str, Any]]) -> None:
+        c = self.table.c
+        values = {name: bindparam(f"new_{name}", type_=c[name].type) for name in rows[0] if not c[name].primary_key}
+        change: Any = (
+            update(self.table)
+            .where(c.account == bindparam("new_account"), c.event_id == bindparam("new_event_id"))
+            .values(values)
+        )
+        with self.engine.begin() as connection:
+            connection.execute(change, [bound(row) for row in rows])
 
     def _row(self, entry: Entry) -> dict[str, Any]:
         result, refund = entry.result, entry.refund

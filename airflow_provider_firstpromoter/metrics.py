@@ -42,3 +42,12 @@ class Meter:
         """
         Stats.timing("firstpromoter.run", seconds * 1000, tags=self._tags)
         Stats.timing("firstpromoter.rate_limit_wait", waited * 1000, tags=self._tags)
+
+
+def gauge_mismatches(conn_id: str, count: int) -> None:
+    """
+    Tell Airflow's Stats what a reconciliation found: ``firstpromoter.mismatches``, a gauge.
+
+    :param conn_id: the FirstPromoter connection, its tag
+    """
+    Stats.gauge("firstpromoter.mismatches", count, tags={"conn_id": conn_id})

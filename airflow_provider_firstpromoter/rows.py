@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 from airflow_provider_firstpromoter.refunds import amount_text, event_id_of, fingerprint, known_columns
 
+T = TypeVar("T")
 #: Rows that are checked against the ledger at once.
 BATCH = 500
 
@@ -56,8 +57,8 @@ def marking_repeats(rows: Iterable[Row]) -> Iterator[Row]:
             yield row
 
 
-def batches(rows: Iterable[Row], size: int = BATCH) -> Iterator[list[Row]]:
-    """The rows in lists of that length."""
+def batches(rows: Iterable[T], size: int = BATCH) -> Iterator[list[T]]:
+    """The rows, or whatever it is, in lists of that length."""
     iterator = iter(rows)
     while batch := list(islice(iterator, size)):
         yield batch
