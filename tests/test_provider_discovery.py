@@ -1,0 +1,107 @@
+"""What Airflow itself makes of the provider, once it is installed."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+from importlib.metadata import version
+from typing import Any
+
+import pytest
+
+from airflow_provider_firstpromoter.get_provider_info import CONN_FIELDS, UI_FIELD_BEHAVIOUR, get_provider_info
+from airflow_provider_firstpromoter.hooks.firstpromoter import FirstPromoterHook
+
+NAME = "airflow-provider-firstpromoter"
+HOOK = f"{FirstPromoterHook.__module__}.{FirstPromoterHook.__name__}"
+
+
+@pytest.fixture(scope="module")
+def manager() -> Any:
+    from airflow.providers_manager import ProvidersManager
+
+    return ProvidersManager()
+
+
+def airflow(*arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "airflow", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env={**os.environ, "COLUMNS": "1000"},
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def test_airflow_discovers_the_provider(manager: Any) -> None:
+    assert NAME in manager.providers
+    assert manager.providers[NAME].version == version(NAME)
+
+
+def test_airflow_discovers_the_hook(manager: Any) -> None:
+    found = manager.hooks["firstpromoter"]
+    assert (found.hook_class_name, found.hook_name) == (HOOK, "FirstPromoter")
+    assert found.package_name == NAME
+    assert found.connection_id_attribute_name == "firstpromoter_conn_id"
+    assert found.connection_testable
+
+
+def test_airflow_discovers_the_fields_of_the_form(manager: Any) -> None:
+    assert manager.hooks["firstpromoter"]
+    prefix = "extra__firstpromoter__"
+    found = [name.removeprefix(prefix) for name in manager.connection_form_widgets if name.startswith(prefix)]
+    assert found == list(CONN_FIELDS)
+    behaviour = manager.field_behaviours["firstpromoter"]
+    assert behaviour["hidden_fields"] == UI_FIELD_BEHAVIOUR["hidden-fields"]
+    assert behaviour["relabeling"] == UI_FIELD_BEHAVIOUR["relabeling"]
+    assert behaviour["placeholders"] == UI_FIELD_BEHAVIOUR["placeholders"]
+
+
+def test_airflow_2_is_given_the_same_fields() -> None:
+    pytest.importorskip("flask_appbuilder", reason="Airflow 3 makes its form without Flask-AppBuilder")
+    wtforms = pytest.importorskip("wtforms", reason="Airflow 3 makes its form without WTForms")
+    validators = importlib.import_module("wtforms.validators")
+
+    class Asked(wtforms.Form):  # type: ignore[misc, name-defined]
+        pass
+
+    widgets = FirstPromoterHook.get_connection_form_widgets()
+    assert list(widgets) == list(CONN_FIELDS)
+    for name, widget in widgets.items():
+        setattr(Asked, name, widget)
+    form = Asked()
+    for name, field in CONN_FIELDS.items():
+        schema = field["schema"]
+        made = form[name]
+        assert type(made) is (wtforms.IntegerField if "integer" in schema["type"] else wtforms.StringField)
+        assert (made.label.text, made.description) == (field["label"], field["description"])
+        assert made.data == schema.get("default")
+        for validator in made.validators:
+            if isinstance(validator, validators.NumberRange):
+                assert (validator.min, validator.max) == (schema["minimum"], schema["maximum"])
+        # All connection types share one form: another type's must go through with nothing in ours.
+        assert isinstance(made.validators[0], validators.Optional)
+
+
+def test_the_command_line_shows_all_of_it() -> None:
+    told = airflow("providers", "get", NAME, "--full", "--output", "json")
+    info = get_provider_info()
+    modules = [transfer["python-module"] for transfer in info["transfers"]]
+    for kind in ("hooks", "operators", "sensors", "triggers"):
+        modules += [module for integration in info[kind] for module in integration["python-modules"]]
+    for name in [HOOK, *modules, *CONN_FIELDS, *UI_FIELD_BEHAVIOUR["relabeling"].values()]:
+        assert name in told, name
+    for name in modules:
+        importlib.import_module(name)
+
+
+def test_the_command_line_can_import_the_hook() -> None:
+    hooks = airflow("providers", "hooks", "--output", "json")
+    (ours,) = [hook for hook in json.loads(hooks[hooks.index("[{") :]) if hook["connection_type"] == "firstpromoter"]
+    assert HOOK in ours.values()
