@@ -76,6 +76,11 @@ def drip(what: bytes, first: bytes = b"") -> Callable[[socket.socket, threading.
     return answer
 
 
+def flood(connection: socket.socket, over: threading.Event) -> None:
+    while not over.is_set():
+        connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n" * 100)
+
+
 @pytest.mark.parametrize(
     "answer",
     [
@@ -85,6 +90,7 @@ def drip(what: bytes, first: bytes = b"") -> Callable[[socket.socket, threading.
         pytest.param(drip(b" ", b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n"), id="drips-the-body"),
         pytest.param(drip(b"1;x", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"), id="drips-a-chunks-size"),
         pytest.param(drip(b"HTTP/1.1 100 Continue\r\n\r\n"), id="says-continue-for-ever"),
+        pytest.param(flood, id="says-continue-without-a-pause"),
     ],
 )
 def test_a_server_that_does_not_come_to_an_end_is_given_up(
@@ -98,6 +104,24 @@ def test_a_server_that_does_not_come_to_an_end_is_given_up(
         (result,) = at_once(lambda: hook.track_refund(REFUND), timeout=FOR_EVER / 2)
 
     assert result.outcome == "failed"
+    assert "timed out" in result.message
+
+
+def test_a_byte_just_in_time_wins_a_server_no_more_of_it(
+    connect: Callable[..., str], at_once: Callable[..., list[Any]]
+) -> None:
+    def late(connection: socket.socket, over: threading.Event) -> None:
+        over.wait(1.8)
+        connection.sendall(b"H")
+        over.wait(FOR_EVER)
+
+    with serving(late) as url:
+        connect(host=url, login="a", password="k", timeout=2, max_attempts=1)
+        hook = FirstPromoterHook()
+        assert hook.account.base_url
+
+        (result,) = at_once(lambda: hook.track_refund(REFUND), timeout=3.2)
+
     assert "timed out" in result.message
 
 
