@@ -43,11 +43,13 @@ class Period:
     last: date | None = None
 
     @classmethod
-    def of(cls, first: date | str | None, last: date | str | None) -> Period:
+    def of(cls, first: date | str | timedelta | None, last: date | str | None) -> Period:
         """
-        :param first: a date, a time, or its ISO 8601 text; an empty text is none
+        :param first: a date, a time, or its ISO 8601 text; an empty text is none; a timedelta counts back from now
         :raises ValueError: if it is none of these, or the last day is before the first
         """
+        if isinstance(first, timedelta):
+            first = datetime.now(UTC) - first
         period = cls(_day(first), _day(last))
         if period.first and period.last and period.last < period.first:
             raise ValueError(f"created_to ({period.last}) is before created_from ({period.first})")

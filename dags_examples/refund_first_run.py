@@ -1,11 +1,13 @@
 """
 ### The first run, and any backfill
 
-Started by hand, and in two steps, because nothing that is sent can be taken back by the API:
+Started by hand, and in three steps, because nothing that is sent can be taken back by the API:
 
-1. **preview** says what would be sent, and sends nothing. Read its log: is it the right account, the right column of
+1. **adopt** reads FirstPromoter's books, a hundred commissions a request, and writes the refunds that it already has
+   into the ledger: those are not sent. It sends nothing, and fails if it finds what a person should look at first.
+2. **preview** says what would be sent, and sends nothing. Read its log: is it the right account, the right column of
    ids, a plausible number, a plausible sum?
-2. **send** sends `limit` refunds a run (a parameter of the DAG), with no mail to any affiliate. Set the parameter
+3. **send** sends five thousand refunds a run, with no mail to any affiliate. Set the parameter
    `send` to true for it, and run the DAG until nothing is left pending; then the hourly sync can take over.
 """
 
@@ -16,6 +18,7 @@ from typing import Any
 import pendulum
 from airflow.providers.common.compat.sdk import Param, dag, task
 
+from airflow_provider_firstpromoter.operators.reconcile import ReconcileRefundsOperator
 from airflow_provider_firstpromoter.transfers.sql_to_firstpromoter import SqlToFirstPromoterOperator
 
 REFUNDS = """
@@ -38,6 +41,8 @@ REFUNDS = """
     tags=["firstpromoter"],
 )
 def refund_first_run() -> None:
+    adopt = ReconcileRefundsOperator(task_id="adopt", adopt=True)
+
     preview = SqlToFirstPromoterOperator(
         task_id="preview",
         sql=REFUNDS,
@@ -58,7 +63,7 @@ def refund_first_run() -> None:
         skip_email_notification=True,
     )
 
-    preview >> really() >> send  # type: ignore[call-arg]  # Airflow passes params
+    adopt >> preview >> really() >> send  # type: ignore[call-arg]  # Airflow passes params
 
 
 refund_first_run()

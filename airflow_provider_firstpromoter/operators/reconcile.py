@@ -9,7 +9,7 @@ from airflow.providers.common.compat.sdk import BaseOperator
 
 if TYPE_CHECKING:
     import logging
-    from datetime import date
+    from datetime import date, timedelta
 
     from airflow.providers.common.compat.sdk import Context
 
@@ -24,7 +24,7 @@ class ReconcileRefundsOperator(BaseOperator):
 
         ReconcileRefundsOperator(
             task_id="reconcile",
-            created_from="{{ macros.ds_add(ds, -35) }}",
+            created_from=timedelta(days=35),
         )
 
     What differs is of one of five kinds:
@@ -47,7 +47,8 @@ class ReconcileRefundsOperator(BaseOperator):
     XCom: ``return_value`` are the counts, the first twenty cases of each kind and the table's name, pushed also when
     the task then fails.
 
-    :param created_from: the first day, UTC: a date, or its text; None is from the beginning
+    :param created_from: the first day, UTC: a date, its text, or a timedelta back from now; None is from the
+        beginning
     :param created_to: the last day, itself included; None is until now
     :param adopt: write refunds that only FirstPromoter knows into the ledger as ``already_recorded``, so that they
         are not sent; for an account whose refunds were tracked by other means before, or a ledger that was lost
@@ -69,7 +70,7 @@ class ReconcileRefundsOperator(BaseOperator):
     def __init__(
         self,
         *,
-        created_from: date | str | None = None,
+        created_from: date | timedelta | str | None = None,
         created_to: date | str | None = None,
         adopt: bool = False,
         max_mismatches: int | None = 0,

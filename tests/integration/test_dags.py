@@ -170,14 +170,18 @@ def test_refund_first_run_sends_only_if_it_is_told_to(
         [
             refund(1, status="succeeded", refunded_at="2025-06-01"),
             refund(2, status="succeeded", refunded_at="2024-06-01"),
+            refund(3, status="succeeded", refunded_at="2025-06-02"),
         ],
         status="VARCHAR(20)",
         refunded_at="VARCHAR(20)",
     )
 
+    firstpromoter.add_commission(uid="cus_3", event_id="re_3", sale_amount=-1003)  # the old tool's
+
     preview = run_dag(example("refund_first_run"))
 
-    assert preview.states == {"preview": "success", "really": "success", "send": "skipped"}
+    assert preview.states == {"adopt": "success", "preview": "success", "really": "success", "send": "skipped"}
+    assert preview.xcom("adopt")["adopted"] == 1
     assert preview.xcom("preview")["outcomes"]["pending"] == 1
     assert firstpromoter.refund_requests() == []
 
@@ -186,6 +190,25 @@ def test_refund_first_run_sends_only_if_it_is_told_to(
     assert set(run.states.values()) == {"success"}
     assert [request.body["event_id"] for request in firstpromoter.refund_requests()] == ["re_1"]
     assert firstpromoter.refund_requests()[0].body["skip_email_notification"] is True
+
+
+def test_refund_reconcile_puts_mismatches_into_a_message(
+    firstpromoter: Sandbox, new_database: Callable[..., Any], run_dag: Callable[..., Any]
+) -> None:
+    new_database("sqlite", "warehouse")
+
+    run = run_dag(example("refund_reconcile"))
+
+    assert run.states == {"reconcile": "success", "message": "success"}
+    assert run.xcom("message") is None
+
+    firstpromoter.add_commission(uid="cus_1", event_id="by_hand", sale_amount=-500)
+    run = run_dag(example("refund_reconcile"))
+
+    assert run.xcom("message") == (
+        "Refunds in which ledger and FirstPromoter differ: 1; all of them: firstpromoter_refunds_mismatches\n"
+        "1 unknown_here (by_hand): taken back, but not by us: by hand, or by another tool? Adopt it if it is right"
+    )
 
 
 # --- text from the warehouse is data ---

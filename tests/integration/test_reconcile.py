@@ -253,6 +253,7 @@ def test_only_the_days_asked_for_are_judged(world: World) -> None:
     assert sorted(found()) == ["old_0", "old_10", "old_20", "old_5"]
     assert sorted(found(created_from=str(ten), created_to=str(five))) == ["old_10", "old_5"]
     assert found(created_from=pendulum.instance(TODAY)) == ["old_0"]
+    assert sorted(found(created_from=timedelta(days=5))) == ["old_0", "old_5"]
     assert found(created_to=ten - timedelta(days=1)) == ["old_20"]
     assert len(world.mismatches()) == 4, "what is of other days is not resolved"
 

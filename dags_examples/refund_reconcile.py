@@ -1,0 +1,65 @@
+"""
+### The nightly look into the books
+
+Holds the ledger against FirstPromoter's books, over the last five weeks:
+
+- **reconcile** writes every refund that differs into the table `firstpromoter_refunds_mismatches`, beside the ledger,
+  and brings the rewards in the ledger up to date: which are approved, denied or paid by now.
+- **message** puts what a person must look at into words, for whatever carries them on: Slack, an e-mail, a ticket.
+
+It needs the connection `firstpromoter_default`, with `{"ledger_conn_id": "warehouse"}` in its extra.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pendulum
+from airflow.providers.common.compat.sdk import dag, task
+
+from airflow_provider_firstpromoter.operators.reconcile import ReconcileRefundsOperator
+
+WHAT_TO_DO = {
+    "absent_there": "sent, but no commission was taken back: ask FirstPromoter's support, or take it back by hand",
+    "unknown_here": "taken back, but not by us: by hand, or by another tool? Adopt it if it is right",
+    "reversed_twice": "taken back twice: is a billing integration connected? Correct one of the two by hand",
+    "amount_differs": "taken back with another amount than we sent: compare it with the refund",
+}
+
+
+@dag(
+    schedule="0 3 * * *",
+    start_date=pendulum.datetime(2025, 1, 1, tz="UTC"),
+    catchup=False,
+    max_active_runs=1,
+    default_args={"retries": 3, "retry_delay": timedelta(minutes=5)},
+    doc_md=__doc__,
+    tags=["firstpromoter"],
+)
+def refund_reconcile() -> None:
+    reconcile = ReconcileRefundsOperator(
+        task_id="reconcile",
+        created_from=timedelta(days=35),
+        # Somebody gets a message. Where nobody would read it, leave this out: then the task fails.
+        max_mismatches=None,
+        # pool="firstpromoter",  # that of the sync: a refund that is just on its way is no mismatch
+    )
+
+    @task
+    def message(found: dict[str, Any]) -> str | None:
+        if not found["mismatches"]:
+            return None
+        lines = [
+            f"Refunds in which ledger and FirstPromoter differ: {found['mismatches']}; all of them: {found['table']}"
+        ]
+        for kind, advice in WHAT_TO_DO.items():
+            if found[kind]:
+                first = ", ".join(case["event_id"] or "?" for case in found["cases"][kind][:5])
+                lines.append(f"{found[kind]} {kind} ({first}): {advice}")
+        return "\n".join(lines)
+
+    message(reconcile.output)
+
+
+refund_reconcile()
