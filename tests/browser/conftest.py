@@ -52,7 +52,7 @@ def page(browser: Any) -> Iterator[Any]:
     context = browser.new_context(
         viewport={"width": WIDTH, "height": HEIGHT}, locale="en-US", timezone_id="UTC", reduced_motion="reduce"
     )
-    context.set_default_timeout(30_000)
+    context.set_default_timeout(PATIENCE * 1000)  # the machine may be busy with other tests
     context.route(lambda url: not url.startswith("http://127.0.0.1:"), lambda route: route.abort())
     yield context.new_page()
     context.close()
@@ -61,20 +61,23 @@ def page(browser: Any) -> Iterator[Any]:
 @pytest.fixture
 def screenshot(page: Any) -> Callable[..., None]:
     """
-    Puts what is to be seen of the page, or of an element, into ``docs/images``: ``screenshot("name", element, 800)``,
-    the last being the window's height in pixels.
+    Puts what is to be seen of the page, or of an element, into ``docs/images``: ``screenshot("name", element)``.
+
+    ``height`` is the window's, in pixels; ``style`` is CSS, to leave out what only distracts.
 
     Only if the environment has ``SCREENSHOTS=1``, and on Airflow 3: one set of pictures is enough.
     """
 
-    def screenshot(name: str, seen: Any = page, height: int = HEIGHT) -> None:
+    def screenshot(name: str, seen: Any = page, *, height: int | None = None, style: str = "") -> None:
         if not (os.environ.get("SCREENSHOTS") and AIRFLOW_3):
             return
         IMAGES.mkdir(parents=True, exist_ok=True)
-        page.set_viewport_size({"width": WIDTH, "height": height})
+        if height:
+            page.set_viewport_size({"width": WIDTH, "height": height})
         page.wait_for_timeout(500)  # what is as high as the window finds its new place
-        seen.screenshot(path=IMAGES / f"{name}.png", animations="disabled", caret="hide")
-        page.set_viewport_size({"width": WIDTH, "height": HEIGHT})
+        seen.screenshot(path=IMAGES / f"{name}.png", animations="disabled", caret="hide", style=style)
+        if height:
+            page.set_viewport_size({"width": WIDTH, "height": HEIGHT})
 
     return screenshot
 

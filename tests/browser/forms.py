@@ -128,6 +128,8 @@ class Airflow2Form(Form):
         self.page.locator("#username").fill("admin")
         self.page.locator("#password").fill(password)
         self.page.locator("input[type=submit]").click()
+        # To go on before the answer is there would break the login off, and end at its page again.
+        self.page.wait_for_url(lambda url: "/login" not in url)
         self.page.goto(f"{self.url}/connection/add")
         self.form = self.page.locator("#model_form")
         self.page.locator("#conn_type").select_option(label="FirstPromoter", force=True)
