@@ -107,7 +107,9 @@ class _Binds:
         if self._named:
             name = f"{RESERVED}{len(self.parameters)}"
             self.parameters[name] = value
-            return f"%({name})s" if self._style in ("pyformat", "format") else f":{name}"
+            if self._style in ("pyformat", "format"):
+                return f"%({name})s"
+            return f":{name}" if self._style == "named" else f"${name}"  # SQLite takes the dollar too, DuckDB only it
         self.parameters.append(value)
         match self._style:
             case "pyformat" | "format":

@@ -197,6 +197,7 @@ PERCENT = ("postgresql", "mariadb")
         (("postgresql",), ALL + " WHERE event_id = ANY(%s)", [["re_1", "re_2"]]),
         (("duckdb",), ALL + " WHERE event_id IN (?, ?)", ["re_1", "re_2"]),
         (("duckdb",), ALL + " WHERE event_id IN ($1, $2)", ["re_1", "re_2"]),
+        (("duckdb",), ALL + " WHERE event_id = $name OR event_id LIKE '%_2'", {"name": "re_1"}),
     ),
     indirect=["database"],
 )
