@@ -279,7 +279,7 @@ class FirstPromoterHook(BaseHook):
         )
         answer: Answer = retrying(self._attempt, method, path, **kwargs)
         if answer.status in (401, 403):
-            raise AccessRefusedError(self._refusal(answer))
+            raise AccessRefusedError(self._refusal(answer, kwargs.get("json")))
         return answer, retrying.statistics.get("attempt_number", 1)
 
     def _attempt(self, method: str, path: str, **kwargs: Any) -> Answer:
@@ -305,8 +305,11 @@ class FirstPromoterHook(BaseHook):
         if state.outcome and state.next_action and state.outcome.result().status == 429:
             self.pacer.pause(state.next_action.sleep)
 
-    def _refusal(self, answer: Answer) -> str:
-        message = masked(answer.message, self.account.api_key.get_secret_value())
+    def _refusal(self, answer: Answer, asked: Mapping[str, Any] | None) -> str:
+        message = None
+        if asked is not None:  # else whom the message may name is not known, and cannot be masked
+            private = self.account.api_key.get_secret_value(), asked.get("uid"), asked.get("email")
+            message = masked(answer.message, *private)
         return (
             f"FirstPromoter refused access with connection {self.firstpromoter_conn_id!r} ({answer.status}"
             f"{f': {message}' if message else ''}). Check its password (API key) and login (Account ID) against "

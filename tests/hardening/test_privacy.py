@@ -121,10 +121,8 @@ ANSWERS: dict[str, list[dict[str, Any]]] = {
     "already recorded": [{"kind": "status", "status": 500, "recorded": True, "message": ECHO}],
     **{
         f"{status}": [{"kind": "status", "status": status, "message": ECHO}]
-        for status in (400, 404, 409, 422, 429, 500)
+        for status in (400, 401, 403, 404, 409, 422, 429, 500)
     },
-    "401": [{"kind": "status", "status": 401, "message": f"No entry for {EMAIL}"}],
-    "403": [{"kind": "status", "status": 403, "message": f"No entry for {EMAIL}"}],
     **{
         kind: [{"kind": kind}] for kind in ("reset_before", "reset_after", "truncated", "malformed", "html", "bare_404")
     },

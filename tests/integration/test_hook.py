@@ -268,9 +268,10 @@ def test_refused_access_is_an_error_after_one_request_that_airflow_does_not_retr
     server = serve(status=status, body=says(f"No access with {KEY}"))
     hook = hook_on(server, max_attempts=3)
 
-    for ask in (lambda: hook.track_refund(REFUND), lambda: hook.find_reward("re_1")):
+    # A read's answer could name people whom nobody here knows: its words are left out.
+    for ask, said in ((lambda: hook.track_refund(REFUND), ": No access"), (lambda: hook.find_reward("re_1"), "")):
         before = len(server.asked)
-        with pytest.raises(AccessRefusedError, match=f"'firstpromoter_default' \\({status}: No access") as refused:
+        with pytest.raises(AccessRefusedError, match=rf"'firstpromoter_default' \({status}{said}") as refused:
             ask()
         assert len(server.asked) == before + 1
         assert isinstance(refused.value, AirflowFailException)
