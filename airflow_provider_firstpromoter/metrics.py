@@ -6,7 +6,7 @@ from collections import Counter
 
 from airflow.providers.common.compat.sdk import Stats
 
-from airflow_provider_firstpromoter.refunds import Summary
+from airflow_provider_firstpromoter.refunds import Result
 
 
 class Meter:
@@ -23,17 +23,22 @@ class Meter:
 
     def __init__(self, conn_id: str) -> None:
         self._tags = {"conn_id": conn_id}
+        self._counts: Counter[str] = Counter()
         self._told: Counter[str] = Counter()
 
-    def tell(self, summary: Summary, requests: int) -> None:
+    def count(self, result: Result) -> None:
+        """Count one refund, unless the ledger knew it as settled: it was counted then."""
+        if result.sent or not result.outcome.settled:
+            self._counts[f"refunds.{result.outcome.value}"] += 1
+
+    def tell(self, requests: int) -> None:
         """
         :param requests: made by this run so far
         """
-        counts = Counter({f"refunds.{outcome.value}": count for outcome, count in summary.outcomes.items()})
-        counts["requests"] = requests
-        for name, count in (counts - self._told).items():
+        self._counts["requests"] = requests
+        for name, count in (self._counts - self._told).items():
             Stats.incr(f"firstpromoter.{name}", count, tags=self._tags)
-        self._told = counts
+        self._told = self._counts.copy()
 
     def finish(self, seconds: float, waited: float) -> None:
         """

@@ -378,6 +378,7 @@ class RefundSync:
     ) -> None:
         problems = len(self.summary.problems)
         self.summary.add(result, amount=amount, currency=currency, sale_event_id=sale_event_id)
+        self._meter.count(result)
         if len(self.summary.problems) > problems:
             self.log.warning("Refund %r is %s: %s", result.event_id, result.outcome, result.message)
         self._on_result(row, result)
@@ -413,7 +414,7 @@ class RefundSync:
 
     def _tell(self) -> None:
         self.summary.requests = self.hook.requests - self._requests_before
-        self._meter.tell(self.summary, self.summary.requests)
+        self._meter.tell(self.summary.requests)
 
 
 def _ignore(row: Row, result: Result) -> None:

@@ -124,7 +124,7 @@ def test_what_is_settled_costs_no_request_there_either(metrics: Metrics) -> None
 
     track(refund(0), refund(1), refund(2))
 
-    assert metrics.counts["requests"] == 3
+    assert metrics.counts == {"refunds.recorded": 3, "requests": 3}, "what was counted once is not counted again"
     assert len(metrics.told["run"]) == 2
 
 
