@@ -74,11 +74,12 @@ def _says_only_not_found(message: str) -> bool:
     return message.strip(" .!").lower() in ("not found", "404 not found")
 
 
-def result_of(answer: Answer, refund: Refund, attempts: int) -> Result:
+def result_of(answer: Answer, refund: Refund, attempts: int, secret: str | None = None) -> Result:
     """
     The result of a refund, by its last answer; only allow-listed fields of it.
 
     :param attempts: how often the request was made
+    :param secret: the key, lest an answer repeats it
     """
     outcome = outcome_of(answer)
     recorded: dict[str, Any] = {}
@@ -91,12 +92,12 @@ def result_of(answer: Answer, refund: Refund, attempts: int) -> Result:
         outcome=outcome,
         sent=True,
         http_status=answer.status,
-        message=failure_of(answer, attempts) if outcome is Outcome.FAILED else _reason(answer, refund),
+        message=failure_of(answer, attempts) if outcome is Outcome.FAILED else _reason(answer, refund.email, refund.uid, secret),
         **recorded,
     )
 
 
-def _reason(answer: Answer, refund: Refund) -> str | None:
+def _reason(answer: Answer, *private: str | None) -> str | None:
     """The server's message, with the fields that a 422 names."""
     message = answer.message
     errors = answer.payload.get("errors") if isinstance(answer.payload, dict) else None
@@ -108,7 +109,7 @@ def _reason(answer: Answer, refund: Refund) -> str | None:
         message = f"{message} ({fields})" if message else fields
     if message is None and answer.status in (400, 422):
         message = f"answered {answer.status} without a message"
-    return masked(message, refund.email, refund.uid)
+    return masked(message, *private)
 
 
 def failure_of(answer: Answer, attempts: int) -> str:

@@ -162,7 +162,7 @@ class FirstPromoterHook(BaseHook):
         result, used_up = None, False
         for identity, _ in refund.identities(identify_by):
             answer, attempts = self._request("POST", "/track/refund", json=refund.body(identity))
-            result = result_of(answer, refund, attempts)
+            result = result_of(answer, refund, attempts, self.account.api_key.get_secret_value())
             if result.outcome is Outcome.ALREADY_RECORDED and (recover_rewards or attempts > 1):
                 result = self._with_reward(result)
             if used_up and result.outcome is Outcome.ALREADY_RECORDED and result.reward is None:

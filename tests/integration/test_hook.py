@@ -261,6 +261,19 @@ def test_a_host_where_nobody_listens_is_a_failure_in_words(
     assert result.message == "no answer in 2 tries: the connection was refused or broke"
 
 
+@pytest.mark.parametrize("status", [400, 404, 409, 422])
+def test_an_answer_that_repeats_the_key_does_not_hand_it_on(
+    status: int, serve: Callable[..., Server], hook_on: Callable[..., FirstPromoterHook]
+) -> None:
+    hook = hook_on(serve(status=status, body=says(f"Not with {KEY}", errors={"key": [KEY]})))
+
+    result = hook.track_refund(REFUND, recover_rewards=False)
+
+    assert result.message is not None
+    assert result.message.startswith("Not with ***")
+    assert KEY not in result.model_dump_json()
+
+
 @pytest.mark.parametrize("status", [401, 403])
 def test_refused_access_is_an_error_after_one_request_that_airflow_does_not_retry(
     status: int, serve: Callable[..., Server], hook_on: Callable[..., FirstPromoterHook]
