@@ -34,7 +34,8 @@ class SqlToFirstPromoterOperator(RefundOperator):
         ignored
     :param sql_conn_id: the SQL connection to run it on
     :param parameters: bound by the database driver, in its own style
-    :param limit: refunds to send at most; the rest stays pending and is counted
+    :param limit: refunds to send at most; the rest stays pending and is counted. Which ones come first is the
+        database's choice: an ``ORDER BY`` of the query does not outlive the join with the ledger
     :param max_pending: more pending refunds than this fail the task before the first request; None takes any number,
         for a backfill that is meant
     """
