@@ -285,7 +285,7 @@ class Reconciliation:
         known, commissions = both.known, both.commissions
         if not commissions:
             return self._mismatch(Kind.ABSENT_THERE, both, None), None
-        books = result_of(both)
+        books = as_result(both)
         if both.twin is not None:
             return self._mismatch(Kind.REVERSED_TWICE, both, books), books if _adoptable(both) else None
         if known is None or not known.recorded:
@@ -348,7 +348,7 @@ class Reconciliation:
         return _time(commission.created_at) or self._now
 
 
-def result_of(both: Both) -> Result:
+def as_result(both: Both) -> Result:
     """What the books say of a refund, as the result that a 409 would have been."""
     event_id = both.event_id or ""
     commissions = (
