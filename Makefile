@@ -113,9 +113,13 @@ $(VENV)/.distributed: $(READY)
 screenshots: $(READY) ## Make the pictures in docs/images anew (needs Chromium)
 	SCREENSHOTS=1 $(BIN)/python -m pytest tests/browser
 
+.PHONY: bench
+bench: $(READY) ## Measure what it costs against what you would otherwise use (ONLY="cpu rate" for some rows)
+	@$(BIN)/python -m benchmarks --markdown .bench.md $(ONLY) $(ARGS)
+
 # --- Leaving ----------------------------------------------------------------------------------------------
 
 .PHONY: clean
 clean: ## Remove everything that these commands made
-	rm -rf $(VENV) $(VENV_2) .demo .ui .distributed dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV_2) .demo .ui .distributed .bench.md dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,77 @@
+"""What a refund costs the client's processor."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.child import measured
+from benchmarks.sizes import Sizes
+from benchmarks.stage import HEADERS, Stage
+from benchmarks.table import Row, at_most
+from benchmarks.work import SQL, execute, fill_sqlite
+
+
+def row(stage: Stage, sizes: Sizes) -> Row:
+    warehouse = stage.folder / "cpu.db"
+    with stage.sandbox("--requests-per-minute", "0") as sandbox:
+        sandbox.learn([f"cus_{n}" for n in range(sizes.cpu)])
+        connections = {
+            "firstpromoter_default": sandbox.connection(),
+            "warehouse": {"conn_type": "sqlite", "host": str(warehouse)},
+        }
+        times = measured(
+            stage,
+            side_by_side,
+            connections,
+            url=sandbox.url,
+            warehouse=str(warehouse),
+            size=sizes.cpu,
+            repeats=sizes.repeats,
+        )
+    ours, bare = (1e6 * statistics.median(times[name]) / sizes.cpu for name in ("ours", "bare"))
+    ratio = statistics.median(a / b for a, b in zip(times["ours"], times["bare"], strict=True))
+    return Row(
+        "CPU per refund in the client",
+        f"{ours:.0f} µs",
+        f"a bare requests.Session.post: {bare:.0f} µs",
+        f"{ratio:.2f} times",
+        "at most 1.5",
+        at_most(ratio, 1.5),
+        f"process_time, medians of {sizes.repeats} rounds of {sizes.cpu:,} in turns; every refund is recorded, so "
+        "every answer is a full one. The provider's share has all of the operator in it: query, spool, validation, "
+        "pacing, threads, the reading of the answer, ledger (SQLite) and recount. The bare post sends the same bodies "
+        "on one session and does not read what comes back.",
+    )
+
+
+def side_by_side(url: str, warehouse: str, size: int, repeats: int) -> dict[str, list[float]]:
+    """Both in turns; a first round for imports and caches does not count."""
+    import requests
+
+    times: dict[str, list[float]] = {"ours": [], "bare": []}
+    session = requests.Session()
+    for turn in range(repeats + 1):
+        bodies = [_body(refund) for refund in fill_sqlite(Path(warehouse), size, f"ours{turn}")]
+        started = time.process_time()
+        summary = execute(f"{SQL} WHERE id LIKE 'ours{turn}_%'")
+        times["ours"].append(time.process_time() - started)
+        assert summary["sent"] == size, f"{summary['sent']} sent"
+        for body in bodies:
+            body["event_id"] = f"bare_{body['event_id']}"
+        started = time.process_time()
+        for body in bodies:
+            session.post(f"{url}/track/refund", json=body, headers=HEADERS)
+        times["bare"].append(time.process_time() - started)
+    return {name: seconds[1:] for name, seconds in times.items()}
+
+
+def _body(refund: dict[str, Any]) -> dict[str, str]:
+    return {
+        "event_id": refund["id"],
+        "amount": str(refund["amount"]),
+        "currency": refund["currency"],
+        "uid": refund["customer_id"],
+    }
