@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import cpu, dag_run, imports, memory, million, throughput
+from benchmarks import adoption, cpu, dag_run, imports, memory, million, throughput
 from benchmarks.sizes import Sizes
 from benchmarks.stage import Stage
 from benchmarks.table import Row, header, markdown, table
@@ -23,6 +23,7 @@ ROWS: dict[str, Callable[[Stage, Sizes], Row]] = {
     "rate": throughput.rate_row,
     "settled": million.same_database_row,
     "elsewhere": million.other_database_row,
+    "adoption": adoption.row,
     "memory": memory.row,
     "cpu": cpu.row,
     "imports": imports.row,

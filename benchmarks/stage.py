@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -152,6 +152,10 @@ class SandboxProcess:
     def learn(self, uids: Sequence[str]) -> None:
         """Make referrals of these customers."""
         self._ask("POST", "/leads", json=[{"uid": uid} for uid in uids])
+
+    def record(self, commissions: Iterable[Mapping[str, Any]]) -> None:
+        """Put commissions of the past into the books."""
+        self._ask("POST", "/commissions", json=list(commissions))
 
     def delay(self, seconds: float) -> None:
         """Answer every further request this much later."""
