@@ -1,0 +1,105 @@
+"""What the documentation must not lose sight of."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine
+
+from airflow_provider_firstpromoter import exceptions
+from airflow_provider_firstpromoter.account import Extra
+from airflow_provider_firstpromoter.ledger import Entry, RefundLedger, ledger_table
+from airflow_provider_firstpromoter.mismatches import Kind
+from airflow_provider_firstpromoter.refunds import (
+    MANY_DECIMAL_CURRENCIES,
+    ZERO_DECIMAL_CURRENCIES,
+    Outcome,
+    Result,
+    Reward,
+    Summary,
+)
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+EXAMPLES = sorted((ROOT / "dags_examples").glob("*.py"))
+QUERIES = re.findall(r"```sql\n(.*?)```", (DOCS / "ledger.md").read_text(), re.DOTALL)
+
+
+def page(name: str) -> str:
+    return (DOCS / name).read_text()
+
+
+def test_every_metric_is_named() -> None:
+    told = ROOT / "airflow_provider_firstpromoter" / "metrics.py"
+    names = set(re.findall(r"``(firstpromoter\.[\w.<>]+)``", told.read_text()))
+    assert names
+    assert {name for name in names if f"`{name}`" not in page("on-call.md")} == set()
+
+
+@pytest.mark.parametrize("field", Extra.model_fields.items(), ids=lambda field: field[0])
+def test_every_field_of_the_connection_is_there_with_its_default(field: tuple[str, object]) -> None:
+    name, info = field
+    default = getattr(info, "default", None)
+    told = "none" if default is None else f"{default:g}" if isinstance(default, float) else str(default)
+    assert re.search(rf"^\| `{name}` \| `?{told}`? \|", page("connection.md"), re.MULTILINE)
+
+
+@pytest.mark.parametrize("outcome", Outcome)
+def test_every_outcome_is_explained(outcome: Outcome) -> None:
+    assert f"\n| `{outcome}` |" in page("outcomes.md")
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_every_kind_of_mismatch_is_explained(kind: Kind) -> None:
+    assert f"`{kind}`" in page("operators.md")
+
+
+@pytest.mark.parametrize("field", Summary.model_fields)
+def test_every_field_of_the_summary_is_explained(field: str) -> None:
+    assert f"`{field}`" in page("outcomes.md")
+
+
+@pytest.mark.parametrize("error", [name for name in vars(exceptions) if name.endswith("Error")])
+def test_every_error_is_there_for_the_person_on_call(error: str) -> None:
+    assert f"`{error}`" in page("on-call.md")
+
+
+@pytest.mark.parametrize("column", [column.name for column in ledger_table().columns])
+def test_every_column_of_the_ledger_is_explained(column: str) -> None:
+    assert f"`{column}`" in page("ledger.md")
+
+
+@pytest.mark.parametrize("currency", sorted(ZERO_DECIMAL_CURRENCIES | MANY_DECIMAL_CURRENCIES))
+def test_every_unusual_currency_is_listed(currency: str) -> None:
+    units = page("money.md").split("## Stripe")[0]
+    assert re.search(rf"\b{currency}\b", units)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_every_example_is_shown_and_explains_itself(example: Path) -> None:
+    shown = "".join(path.read_text() for path in DOCS.glob("*.md"))
+    assert f'--8<-- "dags_examples/{example.name}"' in shown
+    source = example.read_text()
+    assert ast.get_docstring(ast.parse(source))
+    assert "doc_md=__doc__" in source
+
+
+def test_the_queries_run_on_a_ledger(tmp_path: Path) -> None:
+    engine = create_engine(f"sqlite:///{tmp_path / 'ledger.db'}", future=True)
+    ledger = RefundLedger(engine, "account")
+    ledger.ensure()
+    reward = Reward(id=1, amount=-400, unit="cash", status="pending")
+    results = {
+        "re_1": Result(event_id="re_1", outcome=Outcome.RECORDED, sent=True, reward=reward),
+        "re_2": Result(event_id="re_2", outcome=Outcome.ALREADY_RECORDED, sent=True),
+        "re_3": Result(event_id="re_3", outcome=Outcome.REJECTED, message="amount is missing"),
+    }
+    ledger.write(Entry(result, row_amount="1999", fingerprint=None) for result in results.values())
+    assert len(QUERIES) == 7
+    with engine.connect() as connection:
+        found = [connection.exec_driver_sql(sql) for sql in QUERIES]
+        assert [len(rows.all()) if rows.returns_rows else None for rows in found] == [1, 1, 1, 3, 1, 1, None]
+        assert connection.exec_driver_sql("SELECT count(*) FROM firstpromoter_refunds_once").scalar() == 3
