@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,8 @@ from sqlalchemy import create_engine
 
 from airflow_provider_firstpromoter import exceptions
 from airflow_provider_firstpromoter.account import Extra
-from airflow_provider_firstpromoter.ledger import Entry, RefundLedger, ledger_table
-from airflow_provider_firstpromoter.mismatches import Kind
+from airflow_provider_firstpromoter.ledger import Entry, RefundLedger, RunKey, ledger_table
+from airflow_provider_firstpromoter.mismatches import Kind, Mismatch, MismatchTable, mismatch_table
 from airflow_provider_firstpromoter.refunds import (
     MANY_DECIMAL_CURRENCIES,
     ZERO_DECIMAL_CURRENCIES,
@@ -25,11 +26,14 @@ from airflow_provider_firstpromoter.refunds import (
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 EXAMPLES = sorted((ROOT / "dags_examples").glob("*.py"))
-QUERIES = re.findall(r"```sql\n(.*?)```", (DOCS / "ledger.md").read_text(), re.DOTALL)
 
 
 def page(name: str) -> str:
     return (DOCS / name).read_text()
+
+
+def queries(name: str) -> list[str]:
+    return [sql.replace("ACCOUNT_ID", "account") for sql in re.findall(r"```sql\n(.*?)```", page(name), re.DOTALL)]
 
 
 def test_every_metric_is_named() -> None:
@@ -54,7 +58,12 @@ def test_every_outcome_is_explained(outcome: Outcome) -> None:
 
 @pytest.mark.parametrize("kind", Kind)
 def test_every_kind_of_mismatch_is_explained(kind: Kind) -> None:
-    assert f"`{kind}`" in page("operators.md")
+    assert f"| `{kind}` |" in page("reconcile.md")
+
+
+@pytest.mark.parametrize("column", mismatch_table("mismatches").columns.keys())
+def test_every_column_of_the_table_of_mismatches_is_explained(column: str) -> None:
+    assert f"`{column}`" in page("reconcile.md")
 
 
 @pytest.mark.parametrize("field", Summary.model_fields)
@@ -98,8 +107,23 @@ def test_the_queries_run_on_a_ledger(tmp_path: Path) -> None:
         "re_3": Result(event_id="re_3", outcome=Outcome.REJECTED, message="amount is missing"),
     }
     ledger.write(Entry(result, row_amount="1999", fingerprint=None) for result in results.values())
-    assert len(QUERIES) == 7
     with engine.connect() as connection:
-        found = [connection.exec_driver_sql(sql) for sql in QUERIES]
+        found = [connection.exec_driver_sql(sql) for sql in queries("ledger.md")]
         assert [len(rows.all()) if rows.returns_rows else None for rows in found] == [1, 1, 1, 3, 1, 1, None]
         assert connection.exec_driver_sql("SELECT count(*) FROM firstpromoter_refunds_once").scalar() == 3
+
+
+def test_the_queries_run_on_a_table_of_mismatches(tmp_path: Path) -> None:
+    engine = create_engine(f"sqlite:///{tmp_path / 'ledger.db'}", future=True)
+    ledger = RefundLedger(engine, "account")
+    ledger.ensure()
+    reward = Reward(id=1, amount=-400, unit="cash", status="pending")
+    result = Result(event_id="re_1", outcome=Outcome.RECORDED, sent=True, reward=reward)
+    ledger.write([Entry(result, row_amount="1999", fingerprint=None)])
+    table = MismatchTable(ledger, RunKey())
+    table.ensure()
+    told = {"firstpromoter_reward": -400, "reward_unit": "cash", "firstpromoter_reward_status": "denied"}
+    table.write([Mismatch(kind, f"re_{kind}", 7, datetime.now(UTC), **told) for kind in Kind])
+    with engine.connect() as connection:
+        found = [connection.exec_driver_sql(sql).all() for sql in queries("reconcile.md")]
+    assert [len(rows) for rows in found] == [4, 1, 1, 1]
