@@ -141,7 +141,9 @@ def canonical_text(value: object) -> str | None:
 
 def _identifier(value: object) -> str | None:
     """Text, or a whole number, as text: never trimmed, cased or padded."""
-    if isinstance(value, bool) or not isinstance(value, str | Integral | Real | Decimal | UUID | None):
+    if isinstance(value, bool):
+        raise ValueError("must be text or a whole number")
+    if not isinstance(value, str | Integral | Real | Decimal | UUID | None):
         raise ValueError(f"must be text or a whole number, not {type(value).__name__}")
     text = canonical_text(value)
     if text is None or not text.strip():
@@ -358,7 +360,8 @@ def portable(row: Mapping[str, Any]) -> dict[str, str | int | bool | None]:
     The row as it travels through XCom: the call's columns, without Decimal, UUID or float.
 
     It is read as the row itself is: an id that is a whole Decimal becomes its digits, and what is no usable id (a
-    date, 12.5) becomes None, not a text that would pass for one.
+    date, 12.5) becomes False, which is refused as well: not a text that would pass for one, nor None, with which the
+    refund would go out by its other id.
     """
     return {name: _portable(name, value) for name, value in known_columns(row).items()}
 
@@ -373,7 +376,7 @@ def _portable(name: str, value: object) -> str | int | bool | None:
             return _flag(value)
     except ValueError:
         if name in IDENTIFIER_COLUMNS:
-            return None
+            return False
     return canonical_text(value)
 
 

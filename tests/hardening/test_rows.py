@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft4Validator
 
@@ -36,7 +36,7 @@ REFUND_CALL = DOCUMENT["paths"]["/track/refund"]["post"]["requestBody"]["content
 #: OpenAPI 3.0's schemas are JSON Schema's of draft 4, as far as this one goes.
 PUBLISHED = Draft4Validator(REFUND_CALL)
 
-quick = settings(deadline=None, max_examples=150)
+quick = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.filter_too_much])
 #: A statement or two for each.
 slower = settings(deadline=None, max_examples=50)
 
@@ -98,7 +98,7 @@ def test_whatever_is_sent_satisfies_the_published_schema(row: dict[str, Any], ho
 @quick
 @given(ROWS, HOWS)
 def test_a_row_means_the_same_behind_xcom(row: dict[str, Any], how: Validation) -> None:
-    """The ids that are none become None there, so the reasons may differ, but never whether it is sent, and what."""
+    """The reasons may differ, where an id is none, but never whether it is sent, and what."""
     travelled = through_xcom([portable(row)])[0]
     before, after = read(row, how), read(travelled, how)
     assert isinstance(after, Refund) == isinstance(before, Refund)

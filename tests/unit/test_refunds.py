@@ -118,7 +118,7 @@ def test_an_id_is_sent_as_it_is_and_a_whole_number_as_its_digits(column: str, he
         (Decimal("1E+400"), "too large to be exact"),
         (float("inf"), "is not a number"),
         (Decimal("-Infinity"), "is not a number"),
-        (True, "must be text or a whole number, not bool"),
+        (True, "must be text or a whole number"),
         (b"re_1", "must be text or a whole number, not bytes"),
         (["re_1"], "must be text or a whole number, not list"),
         ({"id": 1}, "must be text or a whole number, not dict"),
@@ -585,8 +585,10 @@ def test_a_row_out_of_xcom_is_the_same_refund(columns: dict[str, object]) -> Non
 @pytest.mark.parametrize(
     "unusable", [12.5, Decimal("12.50"), 1e17, b"re_1", date(2026, 1, 2), Decimal("Infinity")], ids=repr
 )
-def test_what_is_no_id_does_not_become_one_in_xcom(unusable: object) -> None:
-    row = portable({**ROW, "event_id": unusable})
-    assert row["event_id"] is None
-    with pytest.raises(InvalidRefund):
-        Refund.from_row(row)
+@pytest.mark.parametrize("column", ["event_id", "uid", "sale_event_id"])
+def test_what_is_no_id_is_refused_behind_xcom_too(column: str, unusable: object) -> None:
+    """Nor is it left out: the refund would go out by its other id, or without its sale."""
+    row = {**ROW, "uid": "cus_1", "email": "jane@example.com", column: unusable}
+    for given in (row, json.loads(json.dumps(portable(row)))):
+        with pytest.raises(InvalidRefund, match=column if column != "event_id" else "refund without event_id"):
+            Refund.from_row(given)

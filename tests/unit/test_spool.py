@@ -67,7 +67,7 @@ def test_rows_keep_their_order_and_number() -> None:
         ({"skip_email_notification": True}, {"skip_email_notification": True}),
         ({"skip_email_notification": False}, {"skip_email_notification": False}),
         ({"email": None}, {"email": None}),
-        ({"event_id": datetime(2026, 1, 1, tzinfo=UTC)}, {"event_id": None}),
+        ({"event_id": datetime(2026, 1, 1, tzinfo=UTC)}, {"event_id": False}),
         ({"note": "not the call's"}, {}),
     ],
     ids=repr,
