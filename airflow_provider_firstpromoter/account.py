@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import re
 from collections.abc import Mapping
@@ -82,7 +83,7 @@ class Account(BaseModel):
     @property
     def fingerprint_key(self) -> bytes:
         """Keeps the ledger's fingerprints from being guessed; a new API key only means that rejected rows look new."""
-        return self.api_key.get_secret_value().encode()
+        return hashlib.sha256(self.api_key.get_secret_value().encode()).digest()
 
     @classmethod
     def from_connection(cls, connection: Any) -> Account:

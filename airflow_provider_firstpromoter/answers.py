@@ -92,7 +92,9 @@ def result_of(answer: Answer, refund: Refund, attempts: int, secret: str | None 
         outcome=outcome,
         sent=True,
         http_status=answer.status,
-        message=failure_of(answer, attempts) if outcome is Outcome.FAILED else _reason(answer, refund.email, refund.uid, secret),
+        message=failure_of(answer, attempts)
+        if outcome is Outcome.FAILED
+        else _reason(answer, refund.email, refund.uid, secret),
         **recorded,
     )
 

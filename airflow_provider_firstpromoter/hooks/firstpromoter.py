@@ -269,7 +269,16 @@ class FirstPromoterHook(BaseHook):
 
         :returns: the last answer and how many requests were made for it
         """
-        retrying = Retrying(
+        retrying = self._retrying
+        answer: Answer = retrying(self._attempt, method, path, **kwargs)
+        if answer.status in (401, 403):
+            raise AccessRefusedError(self._refusal(answer, kwargs.get("json")))
+        return answer, retrying.statistics.get("attempt_number", 1)
+
+    @cached_property
+    def _retrying(self) -> Retrying:
+        """Shared by the threads; each has statistics of its own."""
+        return Retrying(
             retry=retry_if_result(lambda answer: answer.transient),
             stop=stop_after_attempt(self.account.extra.max_attempts) | stop_after_delay(LONGEST_RETRYING),
             wait=_wait_as_told(),
@@ -277,10 +286,6 @@ class FirstPromoterHook(BaseHook):
             before_sleep=self._pause_the_account,
             retry_error_callback=lambda state: state.outcome and state.outcome.result(),
         )
-        answer: Answer = retrying(self._attempt, method, path, **kwargs)
-        if answer.status in (401, 403):
-            raise AccessRefusedError(self._refusal(answer, kwargs.get("json")))
-        return answer, retrying.statistics.get("attempt_number", 1)
 
     def _attempt(self, method: str, path: str, **kwargs: Any) -> Answer:
         self.pacer.acquire(self.cancelled)
