@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -15,6 +16,9 @@ import psutil
 
 #: Seconds that a process has to stop by itself before it is killed.
 PATIENCE = 15
+#: Of Linux's prctl: the signal that a process gets when its parent is gone.
+PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 class Failed(Exception):
@@ -37,11 +41,23 @@ def running(
     Run a command, its output at the end of a file; on the way out stop it and all that it started.
 
     It gets a session of its own: Ctrl-C in the terminal reaches the demo alone, which stops its children in
-    order, and those whose parent is gone are still found.
+    order, and those whose parent is gone are still found. If the demo is killed, Linux asks its children to stop.
     """
+
+    def prepare() -> None:
+        signal.signal(ask, signal.SIG_DFL)  # a job in the background passes on that it is deaf to Ctrl-C
+        if _libc:
+            _libc.prctl(PR_SET_PDEATHSIG, ask)
+
     with log.open("ab") as output:
         process = subprocess.Popen(
-            command, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            command,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            preexec_fn=prepare,
         )
         try:
             yield process
