@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import BaseOperator, BaseSensorOperator
 
+from airflow_provider_firstpromoter.operators.reconcile import ReconcileRefundsOperator
 from airflow_provider_firstpromoter.operators.refund import TrackRefundOperator
 from airflow_provider_firstpromoter.sensors.refund import UnrecordedRefundSensor
 from airflow_provider_firstpromoter.transfers.sql_to_firstpromoter import SqlToFirstPromoterOperator
 
-KINDS = [TrackRefundOperator, SqlToFirstPromoterOperator, UnrecordedRefundSensor]
+KINDS = [TrackRefundOperator, SqlToFirstPromoterOperator, UnrecordedRefundSensor, ReconcileRefundsOperator]
 
 
 @pytest.mark.parametrize("kind", KINDS)
