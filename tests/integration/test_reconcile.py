@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -460,6 +461,31 @@ def test_many_pages_are_read_and_most_of_them_match(world: World) -> None:
 
     assert (told["adopted"], told["requests"], told["commissions"]) == (1730, 18, 1730)
     assert world.reconcile()["matched"] == 1730
+
+
+def test_memory_does_not_grow_with_the_books(
+    sandbox: Sandbox, connect: Callable[..., str], new_database: Callable[..., Any]
+) -> None:
+    connect(ledger_conn_id="warehouse")
+    sandbox.add_leads({"uid": f"cus_{number}"} for number in range(1000))
+    world = World(sandbox, new_database("sqlite", "warehouse"))
+
+    def peak(first: int, count: int) -> float:
+        sandbox.add_commissions(
+            {"event_id": f"x_{n:05}", "uid": f"cus_{n % 1000}", "sale_amount": -(100_000 + n)}
+            for n in range(first, first + count)
+        )
+        tracemalloc.start()
+        try:
+            assert world.reconcile(adopt=True)["adopted"] == count
+            return tracemalloc.get_traced_memory()[1] / 2**20
+        finally:
+            tracemalloc.stop()
+
+    peak(0, 600)  # what is loaded once is no growth
+    small, large = peak(600, 600), peak(1200, 3000)
+
+    assert large - small < 2, f"{small:.1f} MiB for 1,200 commissions, {large:.1f} MiB for 4,200"
 
 
 def test_neither_table_nor_result_holds_an_email_or_a_uid(world: World) -> None:
