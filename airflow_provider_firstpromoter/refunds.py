@@ -358,9 +358,9 @@ def portable(row: Mapping[str, Any]) -> dict[str, str | int | bool | None]:
     """
     The row as it travels through XCom: the call's columns, without Decimal, UUID or float.
 
-    It is read as the row itself is: an id that is a whole Decimal becomes its digits, and what is no usable id (a
-    date, 12.5) becomes False, which is refused as well: not a text that would pass for one, nor None, with which the
-    refund would go out by its other id.
+    It is read as the row itself is: an id that is a whole Decimal becomes its digits, and what is refused in a column
+    (a date or 12.5 as an id, bytes as a quantity) becomes something else that is: not a text that would pass, nor
+    None, with which the refund would go out by its other id or without the column.
     """
     return {name: _portable(name, value) for name, value in known_columns(row).items()}
 
@@ -373,9 +373,10 @@ def _portable(name: str, value: object) -> str | int | bool | None:
             return _identifier(value)
         if name == "skip_email_notification":
             return _flag(value)
+        if name in ("amount", "quantity"):
+            _number(value)
     except ValueError:
-        if name in IDENTIFIER_COLUMNS:
-            return False
+        return False if name in IDENTIFIER_COLUMNS else "unusable"
     return canonical_text(value)
 
 

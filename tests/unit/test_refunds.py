@@ -592,3 +592,22 @@ def test_what_is_no_id_is_refused_behind_xcom_too(column: str, unusable: object)
     for given in (row, json.loads(json.dumps(portable(row)))):
         with pytest.raises(InvalidRefund, match=column if column != "event_id" else "refund without event_id"):
             Refund.from_row(given)
+
+
+@pytest.mark.parametrize(
+    ("column", "refused"),
+    [
+        ("amount", b"5"),
+        ("amount", date(2026, 1, 2)),
+        ("quantity", b""),
+        ("quantity", b"5"),
+        ("skip_email_notification", b"true"),
+        ("skip_email_notification", Decimal("0.5")),
+    ],
+    ids=repr,
+)
+def test_what_is_refused_in_another_column_is_refused_behind_xcom_too(column: str, refused: object) -> None:
+    row = {**ROW, column: refused}
+    for given in (row, json.loads(json.dumps(portable(row)))):
+        with pytest.raises(InvalidRefund, match=column):
+            Refund.from_row(given)
