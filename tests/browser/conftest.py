@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,12 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def page(browser: Any) -> Iterator[Any]:
+    with new_page(browser) as page:
+        yield page
+
+
+@contextmanager
+def new_page(browser: Any) -> Iterator[Any]:
     """An empty page of one size, language and time zone; what it asks the world outside for fails at once."""
     context = browser.new_context(
         viewport={"width": WIDTH, "height": HEIGHT}, locale="en-US", timezone_id="UTC", reduced_motion="reduce"
@@ -56,6 +63,21 @@ def page(browser: Any) -> Iterator[Any]:
     context.route(lambda url: not url.startswith("http://127.0.0.1:"), lambda route: route.abort())
     yield context.new_page()
     context.close()
+
+
+@pytest.fixture(scope="session")
+def cookies(browser: Any, airflow: Airflow) -> list[Any]:
+    """Those of the user ``admin``. From one login: Airflow 2 refuses a sixth within 40 seconds."""
+    if AIRFLOW_3:
+        return []
+    with new_page(browser) as page:
+        page.goto(f"{airflow.url}/login/")
+        page.locator("#username").fill("admin")
+        page.locator("#password").fill(airflow.password)
+        page.locator("input[type=submit]").click()
+        # To go on before the answer is there would break the login off.
+        page.wait_for_url(lambda url: "/login" not in url)
+        return list(page.context.cookies())
 
 
 @pytest.fixture

@@ -12,18 +12,17 @@ class Form(ABC):
     """
     The form of a new connection of type FirstPromoter, opened.
 
-    :param page: a browser's page
+    :param page: a browser's page, of somebody who is logged in
     :param url: Airflow's
-    :param password: of the user ``admin``, where Airflow asks for one
     """
 
-    def __init__(self, page: Any, url: str, password: str) -> None:
+    def __init__(self, page: Any, url: str) -> None:
         self.page = page
         self.url = url
-        self.open(password)
+        self.open()
 
     @abstractmethod
-    def open(self, password: str) -> None: ...
+    def open(self) -> None: ...
 
     @abstractmethod
     def show_extra(self) -> None:
@@ -61,7 +60,7 @@ class Airflow3Form(Form):
     #: The test's title and sentence, until the next test.
     toast = "[data-scope=toast][data-part=root]"
 
-    def open(self, password: str) -> None:
+    def open(self) -> None:
         self.page.goto(f"{self.url}/connections")
         self.page.get_by_role("button", name="Add Connection").click()
         self.form = self.page.get_by_role("dialog")
@@ -123,13 +122,7 @@ def _without_port_0(route: Any) -> None:
 
 
 class Airflow2Form(Form):
-    def open(self, password: str) -> None:
-        self.page.goto(f"{self.url}/login/?next=/connection/add")
-        self.page.locator("#username").fill("admin")
-        self.page.locator("#password").fill(password)
-        self.page.locator("input[type=submit]").click()
-        # To go on before the answer is there would break the login off, and end at its page again.
-        self.page.wait_for_url(lambda url: "/login" not in url)
+    def open(self) -> None:
         self.page.goto(f"{self.url}/connection/add")
         self.form = self.page.locator("#model_form")
         self.page.locator("#conn_type").select_option(label="FirstPromoter", force=True)

@@ -22,8 +22,9 @@ EXTRA = [field["label"] for field in CONN_FIELDS.values()]
 
 
 @pytest.fixture
-def form(page: Any, airflow: Airflow) -> Form:
-    return (Airflow3Form if AIRFLOW_3 else Airflow2Form)(page, airflow.url, airflow.password)
+def form(page: Any, airflow: Airflow, cookies: Any) -> Form:
+    page.context.add_cookies(cookies)
+    return (Airflow3Form if AIRFLOW_3 else Airflow2Form)(page, airflow.url)
 
 
 @pytest.fixture
