@@ -78,7 +78,7 @@ test-airflow-2: $(READY_2) ## Run the same suite on Airflow 2.11
 	$(VENV_2)/bin/python -m pytest -n auto --dist loadfile $(ARGS)
 
 .PHONY: soak
-soak: $(READY) ## Crashes and a bad network for MINUTES=5, from a random SEED or yours on
+soak: $(READY) ## Crashes, a bad network and odd rows for MINUTES=5, from a random SEED or yours on
 	@MINUTES=$(MINUTES) SEED=$(SEED) $(BIN)/python tests/soak.py $(ARGS)
 
 # --- To read ----------------------------------------------------------------------------------------------

@@ -1,8 +1,8 @@
 """
-The tests of crashes and of a bad network again and again, each round with another seed: ``make soak``.
+The tests that leave something to chance again and again, each round with another seed: ``make soak``.
 
-The seed settles where the faults and the kills fall. How far threads have got by then it does not, so that a failure
-may need a few rounds to come again.
+The seed settles where faults and kills fall, and what rows and answers hold. How far threads have got by then it does
+not, so that a failure may need a few rounds to come again.
 """
 
 from __future__ import annotations
@@ -14,8 +14,14 @@ import subprocess
 import sys
 import time
 
-TESTS = ("tests/integration/test_crashes.py", "tests/hardening/test_network.py")
-SIDE_BY_SIDE = ("-n", str(len(TESTS)), "--dist", "loadfile")
+TESTS = (
+    "tests/integration/test_crashes.py",
+    "tests/hardening/test_network.py",
+    "tests/hardening/test_rows.py",
+    "tests/unit/test_contract.py",
+    "tests/unit/test_properties.py",
+)
+SIDE_BY_SIDE = ("-n", "auto", "--dist", "loadfile")
 
 
 def main() -> None:
@@ -24,9 +30,10 @@ def main() -> None:
     until = time.monotonic() + minutes * 60
     for seed in itertools.count(first, 10):  # a round uses a few seeds from its first one on
         again = f"make soak SEED={seed} MINUTES=0"
+        chance = ("--hypothesis-profile=soak", f"--hypothesis-seed={seed}")
         print(f"\n{again}", flush=True)
         done = subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", "-x", *SIDE_BY_SIDE, *TESTS, *sys.argv[1:]],
+            [sys.executable, "-m", "pytest", "-q", "-x", *SIDE_BY_SIDE, *chance, *TESTS, *sys.argv[1:]],
             env={**os.environ, "SEED": str(seed)},
             check=False,
         )

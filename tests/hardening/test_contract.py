@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from schemathesis import GenerationMode
 from schemathesis.checks import CHECKS
@@ -29,13 +29,6 @@ KNOWN = {
     "currency": "EUR",
 }
 
-fuzz = settings(
-    max_examples=60,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
-)
-
 
 def made_known(case: Any, names: set[str]) -> Any:
     """The same request with texts that mean something in the place of some that do not."""
@@ -57,7 +50,7 @@ def test_the_sandbox_answers_as_it_publishes(operation: Any, mode: GenerationMod
     }
     cases = st.builds(made_known, operation.as_strategy(mode, headers=headers), names[mode])
 
-    @fuzz
+    @settings(max_examples=settings().max_examples * 3 // 5)
     @given(cases)
     def exchange(case: Any) -> None:
         case.call_and_validate(base_url=sandbox.base_url, excluded_checks=OF_THE_BOOKS, timeout=10)

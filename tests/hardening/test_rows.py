@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft4Validator
 
@@ -35,10 +35,6 @@ except ImportError:
 REFUND_CALL = DOCUMENT["paths"]["/track/refund"]["post"]["requestBody"]["content"]["application/json"]["schema"]
 #: OpenAPI 3.0's schemas are JSON Schema's of draft 4, as far as this one goes.
 PUBLISHED = Draft4Validator(REFUND_CALL)
-
-quick = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.filter_too_much])
-#: A statement or two for each.
-slower = settings(deadline=None, max_examples=50)
 
 TEXTS = st.text(st.characters(codec=None), max_size=300)
 VALUES = st.one_of(
@@ -86,7 +82,6 @@ def through_xcom(value: Any) -> Any:
     return BaseXCom.deserialize_value(SimpleNamespace(value=BaseXCom.serialize_value(value)))
 
 
-@quick
 @given(ROWS, HOWS)
 def test_whatever_is_sent_satisfies_the_published_schema(row: dict[str, Any], how: Validation) -> None:
     refund = read(row, how)
@@ -95,7 +90,6 @@ def test_whatever_is_sent_satisfies_the_published_schema(row: dict[str, Any], ho
         PUBLISHED.validate(refund.body(identity))
 
 
-@quick
 @given(ROWS, HOWS)
 def test_a_row_means_the_same_behind_xcom(row: dict[str, Any], how: Validation) -> None:
     """The reasons may differ, where an id is none, but never whether it is sent, and what."""
@@ -133,7 +127,6 @@ REFUND = Refund.from_row({"event_id": "re_1", "amount": 5, "uid": "cus_1", "emai
 numbers = itertools.count()
 
 
-@quick
 @given(ANSWERS)
 def test_a_result_comes_out_of_xcom_as_it_went_in(answer: Answer) -> None:
     result = result_of(answer, REFUND, 1).to_json()
@@ -146,7 +139,7 @@ def test_a_result_comes_out_of_the_ledger_as_it_went_in(kind: str, new_database:
     ledger = RefundLedger(new_database(kind).engine(), "acc")
     ledger.ensure()
 
-    @slower
+    @settings(max_examples=settings().max_examples // 2)  # a statement or two for each
     @given(st.lists(st.tuples(ROWS, ANSWERS), max_size=5))
     def exchange(given: list[tuple[dict[str, Any], Answer]]) -> None:
         entries: dict[str, Entry] = {}

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
@@ -94,7 +94,6 @@ ROWS = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None, max_examples=200)
 @given(ROWS, st.sampled_from([(), ("uid",), ("email",)]), st.sampled_from([None, True, False]))
 def test_every_body_satisfies_the_contract(row: dict[str, object], null: tuple[str, ...], skip: bool | None) -> None:
     refund = Refund.from_row({**row, **dict.fromkeys(null)}, Validation(skip_email_notification=skip))
@@ -108,7 +107,6 @@ def test_every_body_satisfies_the_contract(row: dict[str, object], null: tuple[s
             assert "skip_email_notification" in body
 
 
-@settings(deadline=None, max_examples=100)
 @given(ROWS, st.sampled_from(["EUR", "JPY", "KWD"]))
 def test_every_body_out_of_major_units_satisfies_the_contract(row: dict[str, object], own: str) -> None:
     body = Refund.from_row({**row, "amount": "1.00"}, Validation("major", own)).body("uid")

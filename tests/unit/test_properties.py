@@ -6,7 +6,7 @@ import json
 from decimal import Decimal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_firstpromoter.answers import Answer, outcome_of, result_of, retry_after
@@ -27,9 +27,6 @@ from airflow_provider_firstpromoter.refunds import (
     portable,
     same_amount,
 )
-
-#: Busy machines are no bug.
-quick = settings(deadline=None, max_examples=100)
 
 #: Whatever a driver can hand over, and some things that none would.
 VALUES = st.one_of(
@@ -76,7 +73,6 @@ SCALARS = st.one_of(
 KEY = b"a key"
 
 
-@quick
 @given(ROWS, HOWS)
 def test_a_row_is_a_refund_or_an_invalid_refund_and_nothing_else(row: dict[str, object], how: Validation) -> None:
     try:
@@ -93,7 +89,6 @@ def test_a_row_is_a_refund_or_an_invalid_refund_and_nothing_else(row: dict[str, 
         assert refund.identities(how.identify_by)
 
 
-@quick
 @given(ROWS)
 def test_any_row_has_a_fingerprint_and_perhaps_an_amount(row: dict[str, object]) -> None:
     assert len(fingerprint(row, KEY)) == 32
@@ -102,7 +97,6 @@ def test_any_row_has_a_fingerprint_and_perhaps_an_amount(row: dict[str, object])
         assert text is None or (Decimal(text).is_finite() and same_amount(text, text))
 
 
-@quick
 @given(st.text(min_size=5, alphabet="abcdefghijkl@.'\x00 "), st.sampled_from(["uid", "email", "amount", "currency"]))
 def test_no_error_repeats_what_the_row_holds(value: str, column: str) -> None:
     row = {"event_id": "1", "amount": "12", "uid": "2", column: f"<<<{value}>>>\x00"}
@@ -111,7 +105,6 @@ def test_no_error_repeats_what_the_row_holds(value: str, column: str) -> None:
     assert "<<<" not in f"{caught.value} {caught.value.reason}"
 
 
-@quick
 @given(
     st.integers(min_value=1, max_value=MAX_AMOUNT),
     st.sampled_from(["USD", "EUR", "XXX", "MGA", *sorted(ZERO_DECIMAL_CURRENCIES), *sorted(MANY_DECIMAL_CURRENCIES)]),
@@ -132,14 +125,12 @@ def test_minor_and_major_units_agree_by_the_currency(minor: int, currency: str, 
         assert Refund.from_row({**row, "amount": minor}, Validation("minor", own)).amount == minor
 
 
-@quick
 @given(st.integers(min_value=1, max_value=10**11))
 def test_a_price_in_floats_is_the_price_that_it_shows(minor: int) -> None:
     row = {"event_id": "1", "uid": "2", "currency": "EUR", "amount": minor / 100}
     assert Refund.from_row(row, Validation("major")).amount == minor
 
 
-@quick
 @given(st.dictionaries(st.sampled_from(REFUND_COLUMNS), SCALARS))
 def test_a_row_has_the_same_fingerprint_out_of_xcom(row: dict[str, object]) -> None:
     travelled = json.loads(json.dumps(portable(row)))
@@ -147,7 +138,6 @@ def test_a_row_has_the_same_fingerprint_out_of_xcom(row: dict[str, object]) -> N
     assert amount_text(travelled.get("amount")) == amount_text(row.get("amount"))
 
 
-@quick
 @given(
     st.dictionaries(st.sampled_from(REFUND_COLUMNS), st.text(), min_size=1),
     st.sampled_from(REFUND_COLUMNS),
@@ -158,7 +148,6 @@ def test_another_content_is_another_fingerprint(row: dict[str, str], column: str
     assert (fingerprint(changed, KEY) == fingerprint(row, KEY)) == (row.get(column) == text)
 
 
-@quick
 @given(st.decimals(allow_nan=False, allow_infinity=False, places=4, min_value=-(10**15), max_value=10**15))
 def test_an_amount_is_the_same_however_many_zeros_it_is_written_with(number: Decimal) -> None:
     texts = [amount_text(number), amount_text(number.normalize()), f"{number:.7f}"]
@@ -183,7 +172,6 @@ ANSWERS = st.builds(
 REFUND = Refund.from_row({"event_id": "re_1", "amount": 5, "uid": "cus_1", "email": "jane@example.com"})
 
 
-@quick
 @given(ANSWERS)
 def test_any_answer_has_an_outcome_and_a_result_that_survives_xcom_and_ledger(answer: Answer) -> None:
     result = result_of(answer, REFUND, 1)
@@ -195,20 +183,17 @@ def test_any_answer_has_an_outcome_and_a_result_that_survives_xcom_and_ledger(an
     assert Result.model_validate_json(result.model_dump_json()).to_json() == result.to_json()
 
 
-@quick
 @given(st.integers(min_value=100, max_value=599), st.none() | st.integers() | st.text() | st.lists(st.integers()))
 def test_nothing_is_settled_by_what_is_no_json_object_except_204(status: int, payload: object) -> None:
     assert outcome_of(Answer(status, payload)).settled == (status == 204)
 
 
-@quick
 @given(st.text(st.characters(codec=None)) | st.text("0123456789-: GMTSunNov+", max_size=30))
 def test_no_retry_after_header_makes_anything_fail_or_wait_for_long(header: str) -> None:
     seconds = retry_after(header)
     assert seconds is None or 0 <= seconds <= 120
 
 
-@quick
 @given(st.text(st.characters(codec=None)), st.text("abc 12", min_size=3).filter(str.strip), st.text())
 def test_a_message_never_has_the_private_texts_in_it(before: str, private: str, after: str) -> None:
     text = masked(f"{before[:100]}<{private}>{after}", private) or ""
@@ -217,7 +202,6 @@ def test_a_message_never_has_the_private_texts_in_it(before: str, private: str, 
     assert text.isprintable() or all(ord(character) >= 0xA0 for character in text if not character.isprintable())
 
 
-@quick
 @given(st.text(), st.emails().filter(lambda email: email[0] != "'"))
 def test_a_message_never_has_an_email_in_it(before: str, email: str) -> None:
     assert email not in (masked(f"{before[:400]} {email} was not found") or "")
