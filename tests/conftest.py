@@ -40,7 +40,13 @@ os.environ |= {
 
 # The same examples with every run, lest a change is blamed for what chance found: `make soak` leaves it to chance.
 # Busy machines are no bug, hence no deadline.
-settings.register_profile("suite", deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+settings.register_profile(
+    "suite",
+    deadline=None,
+    derandomize=True,
+    max_examples=200,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
 settings.register_profile("soak", settings.get_profile("suite"), derandomize=False, max_examples=2000)
 settings.load_profile("suite")
 

@@ -16,7 +16,7 @@ import pytest
 from demo.home import free_port
 from demo.processes import running
 from demo.stage import DAG
-from tests.api import Api
+from demo.standalone import Api
 from tests.browser.conftest import AIRFLOW_3
 
 pytestmark = [

@@ -50,7 +50,7 @@ def test_the_sandbox_answers_as_it_publishes(operation: Any, mode: GenerationMod
     }
     cases = st.builds(made_known, operation.as_strategy(mode, headers=headers), names[mode])
 
-    @settings(max_examples=settings().max_examples * 3 // 5)
+    @settings(max_examples=settings().max_examples * 3 // 10)
     @given(cases)
     def exchange(case: Any) -> None:
         case.call_and_validate(base_url=sandbox.base_url, excluded_checks=OF_THE_BOOKS, timeout=10)

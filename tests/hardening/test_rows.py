@@ -139,7 +139,7 @@ def test_a_result_comes_out_of_the_ledger_as_it_went_in(kind: str, new_database:
     ledger = RefundLedger(new_database(kind).engine(), "acc")
     ledger.ensure()
 
-    @settings(max_examples=settings().max_examples // 2)  # a statement or two for each
+    @settings(max_examples=settings().max_examples // 4)  # a statement or two for each
     @given(st.lists(st.tuples(ROWS, ANSWERS), max_size=5))
     def exchange(given: list[tuple[dict[str, Any], Answer]]) -> None:
         entries: dict[str, Entry] = {}

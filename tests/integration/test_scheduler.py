@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import signal
 import sqlite3
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -15,9 +13,8 @@ from typing import Any
 import pytest
 
 from demo import warehouse
-from demo.home import Home, as_variables, free_port
-from demo.processes import running
-from tests.api import Api
+from demo.home import Home, as_variables
+from demo.standalone import Api, standalone
 
 pytestmark = pytest.mark.skipif(
     version("apache-airflow").startswith("2."),
@@ -83,27 +80,17 @@ def home(tmp_path: Path) -> Home:
 
 @pytest.fixture
 def airflow(home: Home, sandbox: Any) -> Iterator[Scheduled]:
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
     connections = home.connections(
         {"login": sandbox.account_id, "password": sandbox.api_key, "host": sandbox.base_url},
     )
     environment = home.environment(
         **as_variables(connections),
-        AIRFLOW__API__HOST="127.0.0.1",
-        AIRFLOW__API__PORT=str(port),
-        AIRFLOW__API__BASE_URL=url,
         AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION="False",
         AIRFLOW__CORE__DAGS_FOLDER=str(home.folder / "dags"),
         AIRFLOW__CORE__PARALLELISM="1",
-        AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS="True",  # no login: it listens on this machine alone
-        AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT=str(free_port()),
-        AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT=str(free_port()),
     )
-    command = [sys.executable, "-m", "airflow", "standalone"]
-    # `standalone` stops its parts in order on Ctrl-C, and knows no other signal.
-    with running(command, env=environment, log=home.log("airflow"), ask=signal.SIGINT):
-        yield Scheduled(url)
+    with standalone(environment, log=home.log("airflow")) as running:
+        yield Scheduled(running.url)
 
 
 @pytest.fixture
