@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
-
-from requests import RequestException, Session
 
 from benchmarks.sizes import Sizes
 from benchmarks.stage import ROOT, Connections, MeasurementError, Stage
 from benchmarks.table import Row, at_least
 from benchmarks.work import fill_sqlite
-from demo.home import free_port
-from demo.processes import running
+from demo.standalone import Api, standalone
 
 #: Seconds for Airflow to start, and for a DAG run to end.
 PATIENCE = 1200
@@ -35,11 +29,11 @@ def row(stage: Stage, sizes: Sizes) -> Row:
             "warehouse": {"conn_type": "sqlite", "host": str(warehouse)},
             "firstpromoter_http": {"conn_type": "http", "host": sandbox.url},
         }
-        with Airflow.started(stage, connections) as airflow:
+        with _airflow(stage, connections) as airflow:
             for dag in ("bench_provider", "bench_expand"):
                 sandbox.reset()
                 sandbox.learn([row["customer_id"] for row in rows[::2]])
-                seconds[dag] = airflow.run(dag)
+                seconds[dag] = _seconds(airflow, dag)
                 sent = len(sandbox.requests())
                 assert sent == sizes.mapped, f"{dag} made {sent} requests for {sizes.mapped} refunds"
     ours, mapped = (1000 * seconds[dag] / sizes.mapped for dag in ("bench_provider", "bench_expand"))
@@ -57,75 +51,46 @@ def row(stage: Stage, sizes: Sizes) -> Row:
     )
 
 
-class Airflow:
+@contextmanager
+def _airflow(stage: Stage, connections: Connections) -> Iterator[Api]:
     """A running one, with a scheduler and an executor, that knows the DAGs of the benchmark."""
-
-    def __init__(self, url: str, metadata: dict[str, Any]) -> None:
-        self._url = url
-        self._metadata = metadata
-        self._session = Session()
-        self._session.trust_env = False
-
-    @classmethod
-    @contextmanager
-    def started(cls, stage: Stage, connections: Connections) -> Iterator[Airflow]:
-        metadata = stage.postgresql("airflow")
-        port = free_port()
-        settings = {
-            "AIRFLOW__API__HOST": "127.0.0.1",
-            "AIRFLOW__API__PORT": str(port),
-            "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{port}",
-            "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
-            "AIRFLOW__CORE__PARALLELISM": str(SLOTS),
-            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",  # no login: it listens on this machine alone
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"postgresql+psycopg2://postgres@/airflow?host={metadata['host']}",
-            "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port()),
-            "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(free_port()),
-            # Its parts are scripts: they have to be found, and don't look for `benchmarks` in this folder.
-            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
-            "PYTHONPATH": str(ROOT),
-        }
-        command = [sys.executable, "-m", "airflow", "standalone"]
-        environment = {**stage.environment(connections), **settings}
-        # `standalone` stops its parts in order on Ctrl-C, and knows no other signal.
-        with running(command, env=environment, log=stage.folder / "airflow.log", ask=signal.SIGINT):
-            yield cls(settings["AIRFLOW__API__BASE_URL"], metadata)
-
-    def run(self, dag_id: str) -> float:
-        """:returns: seconds from the first task's start to the last one's end"""
-        until = time.monotonic() + PATIENCE
-        while not self._trigger(dag_id):
-            _wait(until)
-        while (state := self._ask("SELECT state FROM dag_run WHERE dag_id = %s", dag_id)[0][0]) != "success":
-            assert state in ("queued", "running"), f"{dag_id} is {state}"
-            _wait(until)
-        sql = "SELECT extract(epoch FROM max(end_date) - min(start_date)) FROM task_instance WHERE dag_id = %s"
-        return float(self._ask(sql, dag_id)[0][0])
-
-    def _trigger(self, dag_id: str) -> bool:
-        """:returns: False as long as the DAG is not known"""
-        try:
-            token = self._session.get(f"{self._url}/auth/token", timeout=30).json()["access_token"]
-            answer = self._session.post(
-                f"{self._url}/api/v2/dags/{dag_id}/dagRuns",
-                json={"logical_date": None},
-                headers={"Authorization": f"Bearer {token}"},
-                timeout=30,
-            )
-        except RequestException:
-            return False
-        return answer.ok
-
-    def _ask(self, sql: str, dag_id: str) -> list[tuple[Any, ...]]:
-        import psycopg2  # type: ignore[import-untyped]
-
-        where = {"host": self._metadata["host"], "user": "postgres", "dbname": "airflow"}
-        with closing(psycopg2.connect(**where)) as database, database.cursor() as cursor:
-            cursor.execute(sql, (dag_id,))
-            return list(cursor.fetchall())
+    metadata = stage.postgresql("airflow")
+    environment = {
+        **stage.environment(connections),
+        "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+        "AIRFLOW__CORE__PARALLELISM": str(SLOTS),
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"postgresql+psycopg2://postgres@/airflow?host={metadata['host']}",
+        # Its parts are scripts, which don't look for `benchmarks` in this folder.
+        "PYTHONPATH": str(ROOT),
+    }
+    with standalone(environment, log=stage.folder / "airflow.log") as airflow:
+        yield Api(airflow.url)
 
 
-def _wait(until: float) -> None:
-    if time.monotonic() > until:
-        raise MeasurementError("Airflow did not get there in time")
-    time.sleep(0.5)
+def _seconds(airflow: Api, dag_id: str) -> float:
+    """Run a DAG: from the first task's start to the last one's end."""
+    run = _eventually(lambda: airflow.post(f"dags/{dag_id}/dagRuns", {"logical_date": None}))
+    path = f"dags/{dag_id}/dagRuns/{run['dag_run_id']}"
+
+    def state() -> str | None:
+        seen = (airflow.get(path) or {}).get("state")
+        return seen if seen in ("success", "failed") else None
+
+    if (ended := _eventually(state)) != "success":
+        raise MeasurementError(f"{dag_id} is {ended}")
+
+    def time_of(field: str, order: str) -> datetime:
+        tasks = _eventually(lambda: airflow.get(f"{path}/taskInstances?order_by={order}{field}&limit=1"))
+        return datetime.fromisoformat(tasks["task_instances"][0][field])
+
+    return (time_of("end_date", "-") - time_of("start_date", "")).total_seconds()
+
+
+def _eventually(look: Callable[[], Any]) -> Any:
+    """Look until there is something to see."""
+    until = time.monotonic() + PATIENCE
+    while not (seen := look()):
+        if time.monotonic() > until:
+            raise MeasurementError("Airflow did not get there in time")
+        time.sleep(0.5)
+    return seen

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -18,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from requests import Response, Session
+
+from demo.home import Home, as_variables
 
 ROOT = Path(__file__).resolve().parent.parent
 ACCOUNT_ID = "sandbox-account"
@@ -61,18 +62,12 @@ class Stage:
 
     def environment(self, connections: Connections) -> dict[str, str]:
         """The environment of an Airflow that knows this folder and nothing of the machine's own Airflow."""
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
-        home = self.folder / "airflow"
-        return {
-            **inherited,
-            "AIRFLOW_HOME": str(home),
-            "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "benchmarks" / "dags"),
-            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
-            "NO_PROXY": "127.0.0.1,localhost",
-            "no_proxy": "127.0.0.1,localhost",
-            **{f"AIRFLOW_CONN_{name.upper()}": json.dumps(value) for name, value in connections.items()},
-        }
+        home = Home(self.folder)
+        return home.environment(
+            **as_variables(connections),
+            AIRFLOW__CORE__DAGS_FOLDER=str(ROOT / "benchmarks" / "dags"),
+            AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=f"sqlite:///{home.airflow / 'airflow.db'}",
+        )
 
     def run(self, arguments: Sequence[str], connections: Connections | None = None, stdin: str = "") -> str:
         """

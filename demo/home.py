@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,7 +70,7 @@ class Home:
         }
 
 
-def as_variables(connections: dict[str, dict[str, object]]) -> dict[str, str]:
+def as_variables(connections: Mapping[str, Mapping[str, object]]) -> dict[str, str]:
     """Connections as the environment variables that Airflow reads them from."""
     return {f"AIRFLOW_CONN_{name.upper()}": json.dumps(value) for name, value in connections.items()}
 

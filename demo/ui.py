@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
 import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
 
-import requests
-
 from demo import report, warehouse
 from demo.dag_runs import Airflow
-from demo.home import Home, free_port
-from demo.processes import Failed, leave_on_signals, running
+from demo.home import Home
+from demo.processes import Failed, leave_on_signals
 from demo.report import console
 from demo.sandbox import Sandbox
 from demo.stage import DAG
+from demo.standalone import Api, Standalone, standalone
 
 #: Seconds that Airflow's parts may take to come up.
 PATIENCE = 180
@@ -28,35 +25,18 @@ PATIENCE = 180
 def main() -> int:
     leave_on_signals()
     home = Home.fresh(".ui")
-    url = f"http://127.0.0.1:{free_port(int(os.environ.get('PORT', '8080')))}"
     try:
         with ExitStack() as stack:
             sandbox = stack.enter_context(Sandbox.started(home))
-            environment = home.environment(
-                AIRFLOW__API__HOST="127.0.0.1",
-                AIRFLOW__API__PORT=url.rpartition(":")[2],
-                AIRFLOW__API__BASE_URL=url,
-                AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT=str(free_port()),
-                AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT=str(free_port()),
-                AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS="True",  # no login: it listens on this machine alone
-                AIRFLOW__CORE__TEST_CONNECTION="Enabled",
-                AIRFLOW__CORE__PARALLELISM="4",
-            )
+            environment = home.environment(AIRFLOW__CORE__TEST_CONNECTION="Enabled", AIRFLOW__CORE__PARALLELISM="4")
             _prepare(home, sandbox, Airflow(home, environment))
             with report.step("Airflow starts"):
-                airflow = stack.enter_context(
-                    # `standalone` stops its parts in order on Ctrl-C, and knows no other signal.
-                    running(
-                        [sys.executable, "-m", "airflow", "standalone"],
-                        env=environment,
-                        log=home.log("airflow"),
-                        ask=signal.SIGINT,
-                    )
-                )
-                _until_up(airflow, url, home.log("airflow"))
-            _explain(url, sandbox, home)
-            airflow.wait()
-            raise Failed(f"Airflow stopped by itself, with exit code {airflow.returncode}", home.log("airflow"))
+                port = int(os.environ.get("PORT", "8080"))
+                airflow = stack.enter_context(standalone(environment, log=home.log("airflow"), port=port))
+                _until_up(airflow, home.log("airflow"))
+            _explain(airflow.url, sandbox, home)
+            code = airflow.process.wait()
+            raise Failed(f"Airflow stopped by itself, with exit code {code}", home.log("airflow"))
     except Failed as failure:
         report.trouble(failure)
         return 1
@@ -99,32 +79,17 @@ Ctrl-C stops it all.
     )
 
 
-def _until_up(airflow: subprocess.Popen[bytes], url: str, log: Path) -> None:
+def _until_up(airflow: Standalone, log: Path) -> None:
     """Wait for Airflow to know the DAG, and let it run."""
+    api = Api(airflow.url)
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
-        if airflow.poll() is not None:
-            raise Failed(f"Airflow did not start: exit code {airflow.returncode}", log)
-        try:
-            if _unpaused(url):
-                return
-        except requests.RequestException:
-            pass  # not up yet
+        if airflow.process.poll() is not None:
+            raise Failed(f"Airflow did not start: exit code {airflow.process.returncode}", log)
+        if api.patch(f"dags/{DAG}", {"is_paused": False}):
+            return
         time.sleep(0.5)
     raise Failed(f"Airflow was not up after {PATIENCE} seconds", log)
-
-
-def _unpaused(url: str) -> bool:
-    with requests.Session() as session:
-        session.trust_env = False  # no proxy between two processes of one machine
-        token = session.get(f"{url}/auth/token", timeout=5).json()["access_token"]
-        answer = session.patch(
-            f"{url}/api/v2/dags/{DAG}",
-            json={"is_paused": False},
-            headers={"Authorization": f"Bearer {token}"},
-            timeout=5,
-        )
-        return answer.ok
 
 
 if __name__ == "__main__":
