@@ -95,15 +95,15 @@ $(VENV)/.docs: $(READY)
 
 .PHONY: demo
 demo: $(READY) ## Watch an Airflow DAG send a warehouse's refunds to a sandbox, once each
-	@$(BIN)/python -m demo
+	@$(BIN)/python -m dev.demo
 
 .PHONY: ui
 ui: $(READY) ## The same in Airflow's own pages, to click through
-	@$(BIN)/python -m demo.ui
+	@$(BIN)/python -m dev.demo.ui
 
 .PHONY: distributed
 distributed: $(VENV)/.distributed ## Two accounts on CeleryExecutor, with Redis, PostgreSQL and two workers
-	@$(BIN)/python -m distributed
+	@$(BIN)/python -m dev.distributed
 
 $(VENV)/.distributed: $(READY)
 	$(BIN)/uv pip install --python $(BIN)/python -c constraints/airflow-3.3.txt -e '.[dev,distributed]'
@@ -111,11 +111,11 @@ $(VENV)/.distributed: $(READY)
 
 .PHONY: screenshots
 screenshots: $(READY) ## Make the pictures in docs/images anew (needs Chromium)
-	SCREENSHOTS=1 $(BIN)/python -m pytest tests/browser
+	SCREENSHOTS=1 $(BIN)/python -m pytest tests/end_to_end/browser
 
 .PHONY: bench
 bench: $(READY) ## Measure what it costs against what you would otherwise use (ONLY="cpu rate" for some rows)
-	@$(BIN)/python -m benchmarks --markdown .bench.md $(ONLY) $(ARGS)
+	@$(BIN)/python -m dev.benchmarks --markdown .bench.md $(ONLY) $(ARGS)
 
 # --- Leaving ----------------------------------------------------------------------------------------------
 

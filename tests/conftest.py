@@ -111,9 +111,9 @@ def connect(
 
     Its pace is unlimited unless ``requests_per_minute`` is among them, and no other test's requests count.
     """
-    from airflow_provider_firstpromoter import pacing
+    from airflow_provider_firstpromoter.api import rate_limit
 
-    monkeypatch.setattr(pacing, "_pacers", {})
+    monkeypatch.setattr(rate_limit, "_pacers", {})
 
     def connect(
         sandbox: Any = None,
@@ -383,6 +383,14 @@ def warehouse(request: pytest.FixtureRequest, new_database: Callable[..., Databa
 def database(request: pytest.FixtureRequest, new_database: Callable[..., Database]) -> Database:
     """An empty database of every kind that the ledger is proven on, without an Airflow connection."""
     return new_database(request.param)
+
+
+@pytest.fixture
+def run_dag(airflow_db: None) -> Callable[..., Any]:
+    """Runs a DAG to its end: ``run_dag(dag, param=value)``."""
+    from tests.support import run
+
+    return run
 
 
 # --- Several at once --------------------------------------------------------------------------------------

@@ -15,11 +15,11 @@ import sys
 import time
 
 TESTS = (
-    "tests/integration/test_crashes.py",
-    "tests/hardening/test_network.py",
-    "tests/hardening/test_rows.py",
-    "tests/unit/test_contract.py",
-    "tests/unit/test_properties.py",
+    "tests/end_to_end/test_crashes.py",
+    "tests/promises/test_network.py",
+    "tests/promises/test_any_row.py",
+    "tests/refunds/test_request_body.py",
+    "tests/refunds/test_properties.py",
 )
 SIDE_BY_SIDE = ("-n", "auto", "--dist", "loadfile")
 

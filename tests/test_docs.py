@@ -11,9 +11,9 @@ import pytest
 from sqlalchemy import create_engine
 
 from airflow_provider_firstpromoter import exceptions
-from airflow_provider_firstpromoter.account import Extra
+from airflow_provider_firstpromoter.api.account import Extra
 from airflow_provider_firstpromoter.ledger import Entry, RefundLedger, RunKey, ledger_table
-from airflow_provider_firstpromoter.mismatches import Kind, Mismatch, MismatchTable, mismatch_table
+from airflow_provider_firstpromoter.reconcile.mismatches import Kind, Mismatch, MismatchTable, mismatch_table
 from airflow_provider_firstpromoter.refunds import (
     MANY_DECIMAL_CURRENCIES,
     ZERO_DECIMAL_CURRENCIES,
@@ -37,7 +37,7 @@ def queries(name: str) -> list[str]:
 
 
 def test_every_metric_is_named() -> None:
-    told = ROOT / "airflow_provider_firstpromoter" / "metrics.py"
+    told = ROOT / "airflow_provider_firstpromoter" / "sync" / "metrics.py"
     names = set(re.findall(r"``(firstpromoter\.[\w.<>]+)``", told.read_text()))
     assert names
     assert {name for name in names if f"`{name}`" not in page("on-call.md")} == set()

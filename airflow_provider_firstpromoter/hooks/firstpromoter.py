@@ -17,8 +17,12 @@ from tenacity.wait import wait_base, wait_exponential, wait_random
 from urllib3.exceptions import ReadTimeoutError
 
 from airflow_provider_firstpromoter import __version__
-from airflow_provider_firstpromoter.account import DEFAULT_PATH, PUBLIC_HOST, Account
-from airflow_provider_firstpromoter.answers import (
+from airflow_provider_firstpromoter.api.account import DEFAULT_PATH, PUBLIC_HOST, Account
+from airflow_provider_firstpromoter.api.commissions import Commission, taken_back
+from airflow_provider_firstpromoter.api.commissions import filters as commission_filters
+from airflow_provider_firstpromoter.api.deadline import DeadlineAdapter
+from airflow_provider_firstpromoter.api.rate_limit import Pacer, pacer_for, sleep
+from airflow_provider_firstpromoter.api.responses import (
     BROKEN_JSON,
     NO_JSON,
     Answer,
@@ -26,11 +30,7 @@ from airflow_provider_firstpromoter.answers import (
     result_of,
     retry_after,
 )
-from airflow_provider_firstpromoter.commissions import Commission, taken_back
-from airflow_provider_firstpromoter.commissions import filters as commission_filters
-from airflow_provider_firstpromoter.deadline import DeadlineAdapter
 from airflow_provider_firstpromoter.exceptions import AccessRefusedError, ReadError
-from airflow_provider_firstpromoter.pacing import Pacer, pacer_for, sleep
 from airflow_provider_firstpromoter.refunds import Identity, Outcome, Refund, Result, Reward, masked
 
 #: Bytes; a refund's answer has some two thousand.
@@ -183,7 +183,7 @@ class FirstPromoterHook(BaseHook):
 
         Lazily: a page is asked for when its turn comes. What is added meanwhile comes at the end.
 
-        :param filters: those of :func:`airflow_provider_firstpromoter.commissions.filters`
+        :param filters: those of :func:`airflow_provider_firstpromoter.api.commissions.filters`
         :raises ReadError: if the API does not answer as it should
         :raises AccessRefusedError: on 401 and 403
         """

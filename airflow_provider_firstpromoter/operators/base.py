@@ -123,9 +123,9 @@ class RefundOperator(BaseOperator):
         :param more: further XComs, by key
         :returns: ``return_value``
         """
-        from airflow_provider_firstpromoter import report
+        from airflow_provider_firstpromoter.sync import log_text
 
-        self.log.info("%s", report.table(sync.summary))
+        self.log.info("%s", log_text.table(sync.summary))
         if self.do_xcom_push:
             for key, value in {"summary": sync.summary.to_json(), **more, "return_value": return_value}.items():
                 context["ti"].xcom_push(key=key, value=value)

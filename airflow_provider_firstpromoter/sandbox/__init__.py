@@ -5,11 +5,11 @@ It is written from FirstPromoter's published contract and imports nothing of the
 misreading of the contract cannot hide in both.
 """
 
-from airflow_provider_firstpromoter.sandbox.answers import SECRET
+from airflow_provider_firstpromoter.sandbox.app import Sandbox
 from airflow_provider_firstpromoter.sandbox.audit import Recorded, RefundRequest
 from airflow_provider_firstpromoter.sandbox.faults import Fault
+from airflow_provider_firstpromoter.sandbox.serializers import SECRET
 from airflow_provider_firstpromoter.sandbox.server import running_sandbox
 from airflow_provider_firstpromoter.sandbox.settings import Account, Settings
-from airflow_provider_firstpromoter.sandbox.world import Sandbox
 
 __all__ = ["SECRET", "Account", "Fault", "Recorded", "RefundRequest", "Sandbox", "Settings", "running_sandbox"]

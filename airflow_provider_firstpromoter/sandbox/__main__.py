@@ -11,9 +11,9 @@ from pathlib import Path
 
 from rich.console import Console
 
+from airflow_provider_firstpromoter.sandbox.app import Sandbox
 from airflow_provider_firstpromoter.sandbox.server import prepared
 from airflow_provider_firstpromoter.sandbox.settings import Account, Settings
-from airflow_provider_firstpromoter.sandbox.world import Sandbox
 
 
 def _account(text: str) -> Account:

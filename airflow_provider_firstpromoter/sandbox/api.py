@@ -11,12 +11,12 @@ from typing import Annotated, Any
 from fastapi import Depends, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 
-from airflow_provider_firstpromoter.sandbox import reading
-from airflow_provider_firstpromoter.sandbox.books import Books
-from airflow_provider_firstpromoter.sandbox.front import API
+from airflow_provider_firstpromoter.sandbox import read_api
 from airflow_provider_firstpromoter.sandbox.limits import RateLimit
+from airflow_provider_firstpromoter.sandbox.middleware import API
 from airflow_provider_firstpromoter.sandbox.schema import DOCUMENT
 from airflow_provider_firstpromoter.sandbox.settings import Account, Settings
+from airflow_provider_firstpromoter.sandbox.store import Books
 from airflow_provider_firstpromoter.sandbox.tracking import Refused, Tracking
 
 Call = Callable[[Account, bytes], dict[str, Any] | None]
@@ -112,12 +112,12 @@ def make_api(door: Door, tracking: Tracking, books: Books) -> FastAPI:
     Caller = Annotated[Account, Depends(door.account)]
 
     @app.get(f"{API}/company/commissions")
-    def commissions(account: Caller, query: Annotated[reading.CommissionQuery, Query()]) -> Response:
-        return _json(200, reading.commissions(books, account.id, query))
+    def commissions(account: Caller, query: Annotated[read_api.CommissionQuery, Query()]) -> Response:
+        return _json(200, read_api.commissions(books, account.id, query))
 
     @app.get(f"{API}/company/promoters")
-    def promoters(account: Caller, page: Annotated[reading.Page, Query()]) -> Response:
-        return _json(200, reading.promoters(books, account.id, page))
+    def promoters(account: Caller, page: Annotated[read_api.Page, Query()]) -> Response:
+        return _json(200, read_api.promoters(books, account.id, page))
 
     return app
 

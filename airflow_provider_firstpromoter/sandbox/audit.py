@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_provider_firstpromoter.sandbox.books import Books
-from airflow_provider_firstpromoter.sandbox.front import REFUND
+from airflow_provider_firstpromoter.sandbox.middleware import REFUND
+from airflow_provider_firstpromoter.sandbox.store import Books
 
 
 @dataclass(frozen=True)

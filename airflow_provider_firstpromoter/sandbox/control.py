@@ -8,9 +8,9 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
+from airflow_provider_firstpromoter.sandbox.app import Sandbox
 from airflow_provider_firstpromoter.sandbox.faults import Fault
 from airflow_provider_firstpromoter.sandbox.seeds import Change, CommissionSeed, LeadSeed
-from airflow_provider_firstpromoter.sandbox.world import Sandbox
 
 
 def make_control(sandbox: Sandbox) -> FastAPI:

@@ -12,8 +12,8 @@ from typing import Any, Literal, Required, Unpack
 from pydantic import ConfigDict, with_config
 from typing_extensions import TypedDict  # pydantic asks for this one below Python 3.12
 
-from airflow_provider_firstpromoter.sandbox.books import Books, Row, stamp
 from airflow_provider_firstpromoter.sandbox.money import share
+from airflow_provider_firstpromoter.sandbox.store import Books, Row, stamp
 
 #: A misspelt field is an error, also over HTTP.
 STRICT = ConfigDict(extra="forbid")

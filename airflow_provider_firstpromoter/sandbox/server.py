@@ -13,10 +13,10 @@ from typing import Any
 
 import uvicorn
 
+from airflow_provider_firstpromoter.sandbox.app import Sandbox
 from airflow_provider_firstpromoter.sandbox.control import make_control
-from airflow_provider_firstpromoter.sandbox.front import API
+from airflow_provider_firstpromoter.sandbox.middleware import API
 from airflow_provider_firstpromoter.sandbox.settings import Settings
-from airflow_provider_firstpromoter.sandbox.world import Sandbox
 
 
 def _protocol() -> type[asyncio.Protocol]:

@@ -7,10 +7,10 @@ import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
-from airflow_provider_firstpromoter.sandbox.answers import event_body, lead_body
-from airflow_provider_firstpromoter.sandbox.books import Books, Row, stamp
 from airflow_provider_firstpromoter.sandbox.money import IN_DOLLARS, converted, share
+from airflow_provider_firstpromoter.sandbox.serializers import event_body, lead_body
 from airflow_provider_firstpromoter.sandbox.settings import Account
+from airflow_provider_firstpromoter.sandbox.store import Books, Row, stamp
 
 #: Amounts of more digits than this are no amounts, and would not fit into the books.
 MOST_DIGITS = 15

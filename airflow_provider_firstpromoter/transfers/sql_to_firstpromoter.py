@@ -80,8 +80,8 @@ class SqlToFirstPromoterOperator(RefundOperator):
         :raises RefundsFailedError: if some could not be sent; a retry takes them up
         :raises RefundsRejectedError: if more were rejected or changed than ``max_rejected`` allows
         """
-        from airflow_provider_firstpromoter.bulk import recount, run_query
-        from airflow_provider_firstpromoter.source import RefundQuery
+        from airflow_provider_firstpromoter.database.query import RefundQuery
+        from airflow_provider_firstpromoter.sync.from_query import recount, run_query
 
         sync = self._make_sync(context, limit=self.limit, ledger_required=True)
         run_query(sync, RefundQuery.from_connection(self.sql_conn_id, self.sql, self.parameters), self.max_pending)

@@ -1,0 +1,152 @@
+"""A table that the provider makes itself, in any database that Airflow has a SQL connection to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Column, DateTime, String, Table, TypeDecorator, false, inspect, literal_column, select
+from sqlalchemy.dialects import mssql, mysql
+from sqlalchemy.engine import Engine
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.schema import CreateTable
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
+from tenacity.wait import wait_random
+
+from airflow_provider_firstpromoter.database.engine import first_line
+from airflow_provider_firstpromoter.exceptions import LedgerError
+from airflow_provider_firstpromoter.refunds import MAX_ID_LENGTH
+
+#: How many event_ids one statement names; the strictest database takes a thousand in a list.
+CHUNK = 500
+
+
+class Utc(TypeDecorator):  # type: ignore[type-arg]  # SQLAlchemy 1.4 cannot subscript it
+    """Aware in Python, naive UTC in the table: the one form that every database keeps."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Any) -> datetime | None:
+        return value.astimezone(UTC).replace(tzinfo=None) if value else None
+
+    def process_result_value(self, value: datetime | None, dialect: Any) -> datetime | None:
+        return value.replace(tzinfo=UTC) if value else None
+
+
+def key_text(length: int = MAX_ID_LENGTH) -> String:
+    """Compared byte for byte, also where the database's default would take ``A`` for ``a``."""
+    binary = mysql.VARCHAR(length, charset="utf8mb4", collation="utf8mb4_bin")
+    return (
+        String(length)
+        .with_variant(binary, "mysql")
+        .with_variant(binary, "mariadb")
+        .with_variant(mssql.NVARCHAR(length, collation="Latin1_General_100_BIN2"), "mssql")
+    )
+
+
+class OwnTable:
+    """
+    Made on first use, and never changed: new columns may only be added, and only nullable.
+
+    :param engine: for the database that it lives in
+    :param table: what it has to look like
+    :param name: how errors call the database: the connection's id
+    """
+
+    #: How errors call it.
+    WHAT = "table"
+
+    def __init__(self, engine: Engine, table: Table, name: str) -> None:
+        self.engine = engine
+        self.table = table
+        self.name = name
+        self._checked = False
+
+    def ensure(self) -> None:
+        """
+        Make the table if it is not there; two makers at once are no error.
+
+        :raises LedgerError: if it cannot be made or lacks a column; prints the statement that helps
+        """
+        if self.exists():
+            return
+        try:
+            persistently(self._make)
+        except SQLAlchemyError as error:
+            raise LedgerError(
+                f"{self} cannot be made: {first_line(error)}. Have it made by somebody who may:\n{self.ddl()}"
+            ) from None
+        self._checked = True
+
+    def _make(self) -> None:
+        try:
+            with self.engine.begin() as connection:
+                self.table.create(connection)
+        except SQLAlchemyError:
+            # Made by another, or only just being made: then a second try sees it.
+            if not self.exists():
+                raise
+
+    def exists(self) -> bool:
+        """
+        Whether the table is there, and whole.
+
+        :raises LedgerError: if it lacks a column, or the database cannot be asked
+        """
+        if self._checked:
+            return True
+        try:
+            if not inspect(self.engine).has_table(self.table.name, schema=self.table.schema):
+                return False
+            with self.engine.connect() as connection:
+                # Not by inspection: DuckDB's dialect has none of columns under SQLAlchemy 2.1.
+                nothing: Any = select(literal_column("*")).select_from(self.table).where(false())
+                present = {name.lower() for name in connection.execute(nothing).keys()}  # noqa: SIM118
+        except SQLAlchemyError as error:
+            raise self._unreachable(error) from None
+        if missing := [column for column in self.table.columns if column.name not in present]:
+            raise LedgerError(
+                f"{self} lacks columns of this version. Add them:\n" + "\n".join(map(self._add_column, missing))
+            )
+        self._checked = True
+        return True
+
+    def ddl(self) -> str:
+        """The statement that makes the table, in the database's own dialect."""
+        return str(CreateTable(self.table).compile(self.engine)).strip() + ";"
+
+    def _add_column(self, column: Column[Any]) -> str:
+        dialect = self.engine.dialect
+        table = dialect.identifier_preparer.format_table(self.table)
+        name = dialect.identifier_preparer.format_column(column)
+        return f"ALTER TABLE {table} ADD {name} {column.type.compile(dialect)};"
+
+    def _unreachable(self, error: SQLAlchemyError) -> LedgerError:
+        return LedgerError(f"{self} cannot be read: {first_line(error)}")
+
+    def __str__(self) -> str:
+        return f"The {self.WHAT} {self.table.fullname!r} of connection {self.name!r}"
+
+
+def persistently(change: Callable[..., None], *arguments: Any) -> None:
+    """Try a change again that the database refused, because another may have been faster."""
+    retrying = Retrying(
+        retry=retry_if_exception_type(DBAPIError),
+        stop=stop_after_attempt(5),
+        wait=wait_random(0.05, 0.3),
+        reraise=True,
+    )
+    retrying(change, *arguments)
+
+
+def bound(row: dict[str, Any]) -> dict[str, Any]:
+    """SQLAlchemy reserves the columns' own names for an UPDATE's SET."""
+    return {f"new_{name}": value for name, value in row.items()}
+
+
+def chunks(event_ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    """So few at a time that a statement may name them."""
+    for start in range(0, len(event_ids), CHUNK):
+        yield event_ids[start : start + CHUNK]

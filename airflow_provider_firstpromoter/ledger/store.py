@@ -1,0 +1,463 @@
+"""
+The ledger: the SQL table that remembers, per account and event_id, what became of a refund.
+
+Analysts read it, so it has plain columns and one row an event. ``python -m airflow_provider_firstpromoter.ledger.store
+postgresql`` prints its DDL for those who may not create tables.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    and_,
+    bindparam,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.engine import Connection, Engine, make_url
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.schema import CreateTable
+
+from airflow_provider_firstpromoter.api.account import DEFAULT_LEDGER_TABLE, Account
+from airflow_provider_firstpromoter.database.engine import engine_for, first_line
+from airflow_provider_firstpromoter.database.managed_table import OwnTable, Utc, bound, chunks, key_text, persistently
+from airflow_provider_firstpromoter.exceptions import ConnectionSettingsError, LedgerError
+from airflow_provider_firstpromoter.refunds import (
+    MAX_AMOUNT_LENGTH,
+    MAX_ID_LENGTH,
+    MAX_MESSAGE_LENGTH,
+    Outcome,
+    Refund,
+    Result,
+)
+
+if TYPE_CHECKING:
+    from sqlalchemy.sql.elements import ColumnElement
+
+#: A weaker outcome never overwrites a stronger one. What is not here is never written.
+STRENGTH = {
+    Outcome.REJECTED: 1,
+    Outcome.NOT_REFERRED: 2,
+    Outcome.ALREADY_RECORDED: 3,
+    Outcome.RECORDED: 4,
+}
+
+
+class RunKey(NamedTuple):
+    """Which task run an entry came from; all None outside Airflow."""
+
+    dag_id: str | None = None
+    run_id: str | None = None
+    task_id: str | None = None
+    map_index: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """
+    What the ledger is told of one refund.
+
+    :param row_amount: the query's own text; None where no row was seen, and then no row's amount differs from it
+    :param fingerprint: of the row; None likewise
+    :param refund: what was sent; None where validation refused the row
+    """
+
+    result: Result
+    row_amount: str | None
+    fingerprint: str | None
+    refund: Refund | None = None
+    run: RunKey = field(default_factory=RunKey)
+    at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the ledger says of one refund; times are UTC, and None for what was never sent."""
+
+    event_id: str
+    outcome: Outcome
+    http_status: int | None
+    row_amount: str | None
+    sent_amount: int | None
+    sent_currency: str | None
+    sale_event_id: str | None
+    fingerprint: str | None
+    first_sent_at: datetime | None
+    last_sent_at: datetime | None
+    details: str | None = None
+    recorded_amount: int | None = None
+    reward_id: int | None = None
+    reward_status: str | None = None
+    reward_amount: int | None = None
+    reward_unit: str | None = None
+    promoter_id: int | None = None
+    lead_id: int | None = None
+
+    @property
+    def recorded(self) -> bool:
+        """Whether FirstPromoter has it, as far as the ledger knows."""
+        return self.outcome in (Outcome.RECORDED, Outcome.ALREADY_RECORDED)
+
+    def result(self) -> Result:
+        """The stored result: what the run that wrote it handed on, but ``sent`` by nobody now."""
+        if self.details:
+            return Result.model_validate_json(self.details).model_copy(update={"sent": False})
+        return Result(event_id=self.event_id, outcome=self.outcome, http_status=self.http_status)
+
+
+class OutcomeText(TypeDecorator):  # type: ignore[type-arg]
+    """An outcome by its word."""
+
+    impl = String(32)
+    cache_ok = True
+
+    def process_result_value(self, value: str | None, dialect: Any) -> Outcome | None:
+        return Outcome(value) if value else None
+
+
+def ledger_table(name: str = DEFAULT_LEDGER_TABLE) -> Table:
+    """
+    The ledger's columns. New ones may only be added, and only nullable.
+
+    :param name: ``table`` or ``schema.table``; quoted where the database needs it
+    """
+    schema, _, table = name.rpartition(".")
+    return Table(
+        table,
+        MetaData(),
+        Column("account", key_text(), primary_key=True, comment="Account ID; with @host if not the public API"),
+        Column("event_id", key_text(), primary_key=True),
+        Column("outcome", OutcomeText, nullable=False, comment="recorded, already_recorded, not_referred, rejected"),
+        Column("http_status", Integer),
+        Column("message", String(MAX_MESSAGE_LENGTH)),
+        Column("row_amount", String(MAX_AMOUNT_LENGTH), comment="the query's own text"),
+        Column("sent_amount", BigInteger, comment="minor units of sent_currency"),
+        Column("sent_currency", String(3), comment="empty: the account's own"),
+        Column("sale_event_id", String(MAX_ID_LENGTH)),
+        Column("recorded_amount", BigInteger, comment="negative, minor units of the account's currency"),
+        Column("refund_id", BigInteger),
+        Column("reward_id", BigInteger),
+        Column("reward_status", String(64), comment="pending, approved, denied, paid; as of the last reconcile"),
+        Column("reward_amount", BigInteger, comment="negative, in reward_unit; minor units when cash"),
+        Column("reward_unit", String(64)),
+        Column("promoter_id", BigInteger),
+        Column("lead_id", BigInteger),
+        Column("details", Text, comment="the result as JSON"),
+        Column("fingerprint", String(32), comment="of the row; keyed, so that it tells nothing"),
+        Column("dag_id", String(250)),
+        Column("run_id", String(250)),
+        Column("task_id", String(250)),
+        Column("map_index", Integer),
+        Column("first_sent_at", Utc, comment="UTC"),
+        Column("last_sent_at", Utc, comment="UTC"),
+        schema=schema or None,
+        mysql_charset="utf8mb4",
+    )
+
+
+class RefundLedger(OwnTable):
+    """
+    The ledger of one account.
+
+    :param engine: for the database that it lives in
+    :param account: :attr:`Account.key`
+    :param table: ``table`` or ``schema.table``
+    :param name: how errors call the database: the connection's id
+    """
+
+    WHAT = "ledger"
+
+    def __init__(self, engine: Engine, account: str, table: str = DEFAULT_LEDGER_TABLE, name: str = "ledger") -> None:
+        super().__init__(engine, ledger_table(table), name)
+        self.account = account
+
+    @classmethod
+    def from_connection(cls, conn_id: str, account: str, table: str = DEFAULT_LEDGER_TABLE) -> RefundLedger:
+        """The ledger behind an Airflow SQL connection."""
+        return cls(engine_for(conn_id), account, table, name=conn_id)
+
+    @classmethod
+    def of(cls, account: Account, conn_id: str | None = None, table: str | None = None) -> RefundLedger | None:
+        """
+        The account's ledger.
+
+        :param conn_id: where it lives; else the FirstPromoter connection's extra says
+        :param table: its table; likewise
+        :returns: None if neither says where
+        """
+        conn_id = conn_id or account.extra.ledger_conn_id
+        if conn_id is None:
+            return None
+        return cls.from_connection(conn_id, account.key, table or account.extra.ledger_table)
+
+    @classmethod
+    def required(cls, account: Account, conn_id: str | None = None, table: str | None = None) -> RefundLedger:
+        """
+        The account's ledger, for those who cannot do without.
+
+        :raises ConnectionSettingsError: if nobody says where it lives
+        """
+        ledger = cls.of(account, conn_id, table)
+        if ledger is None:
+            raise ConnectionSettingsError(
+                "No ledger is named, so there is no telling which refunds are pending. Set 'ledger_conn_id' in the "
+                f"extra of connection {account.conn_id!r} (for all tasks of the account), or on this task"
+            )
+        return ledger
+
+    # --- reading ---
+
+    def find(self, event_ids: Collection[str], details: bool = True) -> dict[str, Known]:
+        """
+        What is known of these refunds; an unknown one is absent, and a missing table is an empty ledger.
+
+        :param details: whether :meth:`Known.result` will be wanted
+        """
+        if not event_ids or not self.exists():
+            return {}
+        known: dict[str, Known] = {}
+        try:
+            with self.engine.connect() as connection:
+                for chunk in chunks(list(event_ids)):
+                    for entry in self._select(connection, self.table.c.event_id.in_(chunk), details):
+                        # Databases that don't enforce keys can hold two rows of two writers: the stronger counts.
+                        rival = known.get(entry.event_id)
+                        if rival is None or STRENGTH[entry.outcome] > STRENGTH[rival.outcome]:
+                            known[entry.event_id] = entry
+        except SQLAlchemyError as error:
+            raise self._unreachable(error) from None
+        return known
+
+    def of_run(self, run: RunKey) -> Iterator[Known]:
+        """Everything that was last asked of FirstPromoter, or rejected, by this task run."""
+        where = and_(*(self.table.c[name] == value for name, value in run._asdict().items()))
+        yield from self._stream(where)
+
+    def recorded_between(self, start: datetime | None, end: datetime | None) -> Iterator[Known]:
+        """
+        Everything that FirstPromoter has, as far as the ledger knows, and was asked about in this time.
+
+        :param start: None for no limit; without both, what was adopted, and never sent, is among it
+        :param end: not itself
+        """
+        c = self.table.c
+        where = [or_(c.outcome == Outcome.RECORDED, c.outcome == Outcome.ALREADY_RECORDED)]
+        if start is not None:
+            where.append(c.last_sent_at >= start)
+        if end is not None:
+            where.append(c.last_sent_at < end)
+        yield from self._stream(and_(*where))
+
+    def _stream(self, where: ColumnElement[bool]) -> Iterator[Known]:
+        if not self.exists():
+            return
+        try:
+            with self.engine.connect().execution_options(stream_results=True) as connection:
+                yield from self._select(connection, where, details=True)
+        except SQLAlchemyError as error:
+            raise self._unreachable(error) from None
+
+    def _select(self, connection: Connection, where: ColumnElement[bool], details: bool) -> Iterator[Known]:
+        c = self.table.c
+        columns = [
+            c.event_id,
+            c.outcome,
+            c.http_status,
+            c.row_amount,
+            c.sent_amount,
+            c.sent_currency,
+            c.sale_event_id,
+            c.fingerprint,
+            c.first_sent_at,
+            c.last_sent_at,
+        ]
+        if details:
+            columns += [
+                c.details,
+                c.recorded_amount,
+                c.reward_id,
+                c.reward_status,
+                c.reward_amount,
+                c.reward_unit,
+                c.promoter_id,
+                c.lead_id,
+            ]
+        for row in connection.execute(select(*columns).where(c.account == self.account, where)):
+            yield Known(*row)
+
+    # --- writing ---
+
+    def write(self, entries: Iterable[Entry]) -> None:
+        """
+        Remember what became of these refunds; a weaker outcome never overwrites a stronger one.
+
+        Outcomes that settle nothing and reject nothing (``failed``, ``changed``, ``pending``) are left out.
+
+        :raises LedgerError: if the database refuses; nothing of the batch is then written
+        """
+        rows: dict[str, dict[str, Any]] = {}
+        for entry in entries:
+            outcome, event_id = entry.result.outcome, entry.result.event_id
+            if outcome not in STRENGTH or event_id is None:
+                continue
+            if event_id not in rows or STRENGTH[outcome] >= STRENGTH[rows[event_id]["outcome"]]:
+                rows[event_id] = self._row(entry)
+        if not rows:
+            return
+        try:
+            # Two writers can meet on a key, or one can lose a lock: the second try sees the winner's row.
+            persistently(self._write, rows)
+        except SQLAlchemyError as error:
+            raise LedgerError(
+                f"{self} refused {len(rows)} results: {first_line(error)}. Run the task again when it is mended: "
+                "FirstPromoter knows the refunds that it was sent, and does not record them twice"
+            ) from None
+
+    def _write(self, rows: dict[str, dict[str, Any]]) -> None:
+        c = self.table.c
+        with self.engine.begin() as connection:
+            present = {
+                event_id
+                for chunk in chunks(list(rows))
+                for (event_id,) in connection.execute(
+                    select(c.event_id).where(c.account == self.account, c.event_id.in_(chunk))
+                )
+            }
+            if new := [row for event_id, row in rows.items() if event_id not in present]:
+                connection.execute(insert(self.table), new)
+            for outcome in STRENGTH:
+                again = [rows[event_id] for event_id in present if rows[event_id]["outcome"] is outcome]
+                if again:
+                    connection.execute(self._overwrite_weaker(outcome), [bound(row) for row in again])
+
+    def _overwrite_weaker(self, outcome: Outcome) -> Any:
+        """
+        An update that leaves stronger rows alone, whoever wrote them in the meantime.
+
+        What is recorded stays as it was first recorded; the others may be renewed by their like.
+        """
+        c = self.table.c
+        renewable = outcome in (Outcome.REJECTED, Outcome.NOT_REFERRED)
+        weaker = [
+            # Not as a list: SQLAlchemy cannot expand one for many rows.
+            c.outcome == other
+            for other, strength in STRENGTH.items()
+            if strength < STRENGTH[outcome] + (1 if renewable else 0)
+        ]
+        values = {
+            column.name: bindparam(f"new_{column.name}", type_=column.type)
+            for column in self.table.columns
+            if not column.primary_key
+        }
+        return (
+            update(self.table)
+            .where(
+                c.account == bindparam("new_account"),
+                c.event_id == bindparam("new_event_id"),
+                or_(*weaker),
+            )
+            .values({**values, "first_sent_at": func.coalesce(c.first_sent_at, values["first_sent_at"])})
+        )
+
+    def update_rewards(self, refunds: Iterable[tuple[Known, Result]]) -> None:
+        """
+        Write what the books now say of the rewards of these refunds.
+
+        The stored result stays the one that was handed on, unless it had no reward.
+
+        :param refunds: each with a result that has its reward
+        :raises LedgerError: if the database refuses; nothing of it is then written
+        """
+        rows = []
+        for known, result in refunds:
+            reward, lead, promoter = result.reward, result.lead, result.promoter
+            rows.append(
+                {
+                    "event_id": known.event_id,
+                    "account": self.account,
+                    "recorded_amount": known.recorded_amount or result.recorded_amount,
+                    "reward_id": reward and reward.id,
+                    "reward_status": reward and reward.status,
+                    "reward_amount": reward and reward.amount,
+                    "reward_unit": reward and reward.unit,
+                    "promoter_id": known.promoter_id or (promoter and promoter.id),
+                    "lead_id": known.lead_id or (lead and lead.id),
+                    "details": known.details if known.reward_id else result.model_dump_json(),
+                }
+            )
+        if not rows:
+            return
+        try:
+            persistently(self._update, rows)
+        except SQLAlchemyError as error:
+            raise LedgerError(f"{self} refused {len(rows)} rewards: {first_line(error)}") from None
+
+    def _update(self, rows: list[dict[str, Any]]) -> None:
+        c = self.table.c
+        values = {name: bindparam(f"new_{name}", type_=c[name].type) for name in rows[0] if not c[name].primary_key}
+        change: Any = (
+            update(self.table)
+            .where(c.account == bindparam("new_account"), c.event_id == bindparam("new_event_id"))
+            .values(values)
+        )
+        with self.engine.begin() as connection:
+            connection.execute(change, [bound(row) for row in rows])
+
+    def _row(self, entry: Entry) -> dict[str, Any]:
+        result, refund = entry.result, entry.refund
+        reward, lead, promoter = result.reward, result.lead, result.promoter
+        return {
+            "account": self.account,
+            "event_id": result.event_id,
+            "outcome": result.outcome,
+            "http_status": result.http_status,
+            "message": result.message,
+            "row_amount": entry.row_amount,
+            "sent_amount": refund.amount if refund else None,
+            "sent_currency": refund.currency if refund else None,
+            "sale_event_id": refund.sale_event_id if refund else None,
+            "recorded_amount": result.recorded_amount,
+            "refund_id": result.refund_id,
+            "reward_id": reward.id if reward else None,
+            "reward_status": reward.status if reward else None,
+            "reward_amount": reward.amount if reward else None,
+            "reward_unit": reward.unit if reward else None,
+            "promoter_id": promoter.id if promoter else None,
+            "lead_id": lead.id if lead else None,
+            "details": result.model_dump_json(),
+            "fingerprint": entry.fingerprint,
+            **entry.run._asdict(),
+            "first_sent_at": entry.at if result.sent else None,
+            "last_sent_at": entry.at if result.sent else None,
+        }
+
+
+def main() -> None:
+    """Print the ledger's DDL for a dialect."""
+    if len(sys.argv) not in (2, 3):
+        sys.exit(f"usage: python -m {__spec__.name if __spec__ else __name__} DIALECT [SCHEMA.TABLE]")
+    try:
+        dialect = make_url(f"{sys.argv[1]}://").get_dialect()()
+    except SQLAlchemyError as error:
+        sys.exit(f"SQLAlchemy has no dialect {sys.argv[1]!r}: {error}")
+    print(str(CreateTable(ledger_table(*sys.argv[2:])).compile(dialect=dialect)).strip() + ";")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Which refunds of a query need sending."""

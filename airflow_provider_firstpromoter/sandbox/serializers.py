@@ -1,0 +1,114 @@
+"""The bodies that the API answers with, field by field as the contract has them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow_provider_firstpromoter.sandbox.store import Row
+
+#: What stands in fields that must never travel on; tests look for this text where it must not be.
+SECRET = "sandbox-secret"
+
+
+def lead_body(lead: Row) -> dict[str, Any]:
+    """:return: the contract's ``Lead``; a field that it does not call nullable is left out if there is no value"""
+    body = {
+        "id": lead["id"],
+        "state": "cancelled" if lead["cancelled_at"] else "active" if lead["customer_since"] else "signup",
+        "email": lead["email"],
+        "uid": lead["uid"],
+        "customer_since": lead["customer_since"],
+        "cancelled_at": lead["cancelled_at"],
+        "plan_name": lead["plan_name"],
+        "suspicion": "no_suspicion",
+        "username": None,
+        "website": None,
+        "created_at": lead["created_at"],
+        "split_promotion_id": None,
+        "custom_fields": None,
+        "split_percentage_value": None,
+        "visitor_sub_id": None,
+    }
+    for name in ("email", "customer_since", "cancelled_at"):
+        if body[name] is None:
+            del body[name]
+    return body
+
+
+def promoter_body(promoter: Row) -> dict[str, Any]:
+    """:return: the contract's ``Promoter``, its secrets and tax forms filled in"""
+    number, ref_id = promoter["id"], promoter["ref_id"]
+    return {
+        "id": number,
+        "status": promoter["status"],
+        "cust_id": "",
+        "email": _email(number),
+        "created_at": promoter["created_at"],
+        "temp_password": f"{SECRET}-temp-password-{number}",
+        "default_promotion_id": number,
+        "pref": ref_id,
+        "default_ref_id": ref_id,
+        "note": None,
+        "w8_form_url": f"https://sandbox.example/{SECRET}-w8-{number}.pdf",
+        "w9_form_url": f"https://sandbox.example/{SECRET}-w9-{number}.pdf",
+        "parent_promoter_id": 0,
+        "earnings_balance": {"cash": promoter["balance"]},
+        "current_balance": {"cash": promoter["balance"]},
+        "paid_balance": {"cash": 0},
+        "auth_token": f"{SECRET}-auth-token-{number}",
+    }
+
+
+def event_body(kind: str, number: int, commission: Row, lead: Row, promoter: Row) -> dict[str, Any]:
+    """
+    :param kind: ``refund`` or ``sale``
+    :param number: the id of the event
+    :return: the contract's answer to a refund; a sale is answered likewise
+    """
+    who = lead_body(lead)
+    return {
+        "id": number,
+        "type": kind,
+        "amount_cents": commission["sale_amount"],
+        "reward": {
+            "id": commission["id"],
+            "status": commission["status"],
+            "amount": commission["amount"],
+            "unit": commission["unit"],
+            "created_at": commission["created_at"],
+            "lead": who,
+            "event_id": commission["event_id"],
+            "conversion_amount": commission["sale_amount"],
+            "tier_level": commission["tier"],
+            "split_type": None,
+        },
+        "lead": who,
+        "promoter": promoter_body(promoter),
+    }
+
+
+def commission_body(commission: Row, campaign: dict[str, Any]) -> dict[str, Any]:
+    """
+    :param commission: with the ``email`` and ``uid`` of its lead and the ``ref_id`` of its promoter
+    :return: a commission as the read side lists it
+    """
+    own = (
+        "id status commission_type event_id sale_amount original_sale_amount original_sale_currency amount unit "
+        "is_paid tier created_at status_updated_at"
+    )
+    number = commission["promoter_id"]
+    return {
+        **{name: commission[name] for name in own.split()},
+        "is_paid": bool(commission["is_paid"]),
+        "referral": {"id": commission["lead_id"], "email": commission["email"], "uid": commission["uid"]},
+        "reward": {"id": 1, "name": "Sandbox reward"},
+        "promoter_campaign": {
+            "promoter_id": number,
+            "promoter": {"id": number, "email": _email(number), "name": commission["ref_id"]},
+            "campaign": campaign,
+        },
+    }
+
+
+def _email(promoter_id: int) -> str:
+    return f"promoter-{promoter_id}@sandbox.example"

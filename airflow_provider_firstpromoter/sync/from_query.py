@@ -1,0 +1,135 @@
+"""A query of any size, kept level with FirstPromoter: through a spool, and counted from the ledger."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+from airflow_provider_firstpromoter.database.query import RefundQuery
+from airflow_provider_firstpromoter.exceptions import RunRefusedError
+from airflow_provider_firstpromoter.ledger import RefundLedger
+from airflow_provider_firstpromoter.pending.antijoin import unsettled_rows
+from airflow_provider_firstpromoter.pending.rules import Verdict, judged
+from airflow_provider_firstpromoter.refunds import InvalidRefund, Refund, Summary
+from airflow_provider_firstpromoter.refunds.rows import Row, numbered
+from airflow_provider_firstpromoter.sync.log_text import duration
+from airflow_provider_firstpromoter.sync.run import RefundSync
+from airflow_provider_firstpromoter.sync.spool import Spool
+
+#: Results in the XCom ``rewards``; the others are in the ledger.
+MOST_REWARDS = 1000
+
+
+def run_query(sync: RefundSync, query: RefundQuery, max_pending: int | None) -> None:
+    """
+    Send every pending refund of a query.
+
+    :param sync: a run that has not begun
+    :param max_pending: more pending than this is refused; None takes any number
+    :raises RunRefusedError: before the first request
+    """
+    with Spool() as spool:
+        pending = Counter[Verdict]()
+        spool.fill(_unsettled(sync, query, pending))
+        to_send = pending[Verdict.SEND] + pending[Verdict.RECHECK]
+        sync.summary.skipped += pending[Verdict.SETTLED]
+        if max_pending is not None and to_send > max_pending:
+            told = f"{to_send} refunds are pending, more than max_pending={max_pending}: {_sums(sync, spool)}"
+            if not sync.options.preview:
+                raise RunRefusedError(
+                    f"{told}. Nothing was sent. If all of them are meant, as in a first run, set max_pending=None; "
+                    "preview=True reports without sending"
+                )
+            sync.summary.warnings.append(told)
+        _announce(sync, to_send)
+        sync.run(spool, total=len(spool))
+
+
+def _unsettled(sync: RefundSync, query: RefundQuery, counts: Counter[Verdict]) -> Iterator[Row]:
+    """The rows worth keeping: all but the settled ones. What was kept is checked once more before it is sent."""
+    options = sync.options
+    with closing(unsettled_rows(query, _ledger(sync), options.recheck_unreferred, options.identify_by)) as rows:
+        for batch in judged(
+            numbered(rows),
+            _ledger(sync),
+            key=sync.fingerprint_key,
+            recheck_unreferred=options.recheck_unreferred,
+            retry_rejected=options.retry_rejected,
+            details=False,
+        ):
+            sync.raise_if_killed()
+            for row, verdict, _ in batch:
+                counts[verdict] += 1
+                if verdict is not Verdict.SETTLED:
+                    yield row
+
+
+def _ledger(sync: RefundSync) -> RefundLedger:
+    """The ledger: a query without one has no pending refunds, only rows."""
+    if sync.ledger is None:
+        raise ValueError("a query needs a ledger")
+    return sync.ledger
+
+
+def _sums(sync: RefundSync, spool: Spool) -> str:
+    """What is in the spool, by currency: the number that tells a backfill from a wrong query."""
+    sums = Counter[str]()
+    for row in spool:
+        try:
+            refund = Refund.from_row(row.values, sync.validation)
+        except InvalidRefund:
+            continue
+        sums[refund.currency or sync.validation.currency or "the account's currency"] += refund.amount
+    return ", ".join(f"{amount} minor units of {currency}" for currency, amount in sorted(sums.items()))
+
+
+def _announce(sync: RefundSync, to_send: int) -> None:
+    most = to_send if sync.options.limit is None else min(to_send, sync.options.limit)
+    rate = sync.hook.account.extra.requests_per_minute
+    sync.log.info(
+        "%s refunds are pending; %s are sent now, at %s requests a minute in %s or more",
+        to_send,
+        most,
+        rate,
+        duration(most * 60 / rate),
+    )
+
+
+def recount(sync: RefundSync) -> list[dict[str, Any]]:
+    """
+    Make the summary that of the whole task run, earlier tries included: read back from the ledger.
+
+    A settled refund never comes out of the warehouse again, so only the ledger can give a cleared task the same
+    counts and rewards as before.
+
+    :returns: the results that bear a reward, as plain JSON; at most :data:`MOST_REWARDS`
+    """
+    run = Summary()
+    rewards: list[dict[str, Any]] = []
+    beyond = 0
+    for known in _ledger(sync).of_run(sync.run_key):
+        if not known.outcome.settled:
+            continue  # rejected ones are counted from the input, where the old ones are too
+        result = known.result()
+        run.add(result, amount=known.sent_amount, currency=known.sent_currency, sale_event_id=known.sale_event_id)
+        if result.reward is None:
+            continue
+        if len(rewards) < MOST_REWARDS:
+            rewards.append(result.to_json())
+        else:
+            beyond += 1
+    unsettled = Counter({outcome: n for outcome, n in sync.summary.outcomes.items() if not outcome.settled})
+    sync.summary = sync.summary.model_copy(
+        update={
+            "outcomes": run.outcomes + unsettled,
+            "reversed": run.reversed,
+            "refunded": run.refunded,
+            "rewards_unknown": run.rewards_unknown,
+            "without_sale_event_id": run.without_sale_event_id,
+        }
+    )
+    if beyond:
+        sync.summary.warnings.append(f"{beyond} more rewards than the {MOST_REWARDS} in XCom: read them in the ledger")
+    return rewards

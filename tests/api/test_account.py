@@ -1,0 +1,367 @@
+"""An Airflow connection, from the form, JSON or a URI: the account it means, or an error that names the field."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+from unittest import mock
+from urllib.parse import quote
+
+import pytest
+from airflow.models.connection import Connection
+
+from airflow_provider_firstpromoter.api.account import Account, Extra
+from airflow_provider_firstpromoter.exceptions import ConnectionSettingsError
+from airflow_provider_firstpromoter.get_provider_info import CONN_FIELDS
+
+KEY = "sekrit-key-0123"
+PUBLIC = "https://api.firstpromoter.com/api/v2"
+
+
+def form(**fields: Any) -> Connection:
+    """What the connection form saves."""
+    extra = fields.pop("extra", None)
+    return Connection(
+        **{
+            "conn_id": "fp_eu",
+            "conn_type": "firstpromoter",
+            "login": "acc-1",
+            "password": KEY,
+            "extra": json.dumps(extra) if extra is not None else None,
+            **fields,
+        }
+    )
+
+
+def uri(rest: str) -> Connection:
+    return Connection(conn_id="fp_eu", uri=f"firstpromoter://acc-1:{KEY}@{rest}")
+
+
+def environment(value: str) -> Connection:
+    with mock.patch.dict(os.environ, {"AIRFLOW_CONN_FP_EU": value}):
+        from airflow.secrets.environment_variables import EnvironmentVariablesBackend
+
+        connection = EnvironmentVariablesBackend().get_connection("fp_eu")
+    assert connection is not None
+    return connection
+
+
+def refused(connection: Connection) -> str:
+    with pytest.raises(ConnectionSettingsError) as caught:
+        Account.from_connection(connection)
+    return str(caught.value)
+
+
+# --- where ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fields", "base_url"),
+    [
+        ({}, PUBLIC),
+        ({"host": ""}, PUBLIC),
+        ({"host": "", "schema": "", "port": None}, PUBLIC),
+        ({"host": "api.firstpromoter.com"}, PUBLIC),
+        ({"host": "API.FirstPromoter.com."}, PUBLIC),
+        ({"host": "https://api.firstpromoter.com"}, PUBLIC),
+        ({"host": "https://api.firstpromoter.com/"}, PUBLIC),
+        ({"host": "HTTPS://api.firstpromoter.com/api/v2/"}, PUBLIC),
+        ({"host": "api.firstpromoter.com/api/v2"}, PUBLIC),
+        ({"host": "fp.example.com", "schema": "/v3/"}, "https://fp.example.com/v3"),
+        ({"host": "fp.example.com/v3"}, "https://fp.example.com/v3"),
+        ({"host": "fp.example.com/v3", "schema": "v4"}, "https://fp.example.com/v3"),
+        ({"host": "fp.example.com", "port": 8443}, "https://fp.example.com:8443/api/v2"),
+        ({"host": "fp.example.com:8443/v3"}, "https://fp.example.com:8443/v3"),
+        ({"host": "https://fp.example.com:1", "port": 2}, "https://fp.example.com:1/api/v2"),
+        ({"port": 8443}, "https://api.firstpromoter.com:8443/api/v2"),
+        ({"host": "localhost:8799"}, "https://localhost:8799/api/v2"),
+        ({"host": "http://localhost:8799"}, "http://localhost:8799/api/v2"),
+        ({"host": "http://127.0.0.1", "port": 8799}, "http://127.0.0.1:8799/api/v2"),
+        ({"host": "http://127.1.2.3"}, "http://127.1.2.3/api/v2"),
+        ({"host": "http://[::1]:8799/api/v2"}, "http://[::1]:8799/api/v2"),
+        ({"host": "[::1]:8799"}, "https://[::1]:8799/api/v2"),
+        ({"host": "https://[2001:db8::1]"}, "https://[2001:db8::1]/api/v2"),
+    ],
+    ids=repr,
+)
+def test_the_base_url_is_https_unless_said_with_port_and_path(fields: dict[str, Any], base_url: str) -> None:
+    assert Account.from_connection(form(**fields)).base_url == base_url
+
+
+@pytest.mark.parametrize(
+    ("rest", "base_url"),
+    [
+        ("", PUBLIC),
+        ("/", PUBLIC),
+        ("api.firstpromoter.com", PUBLIC),
+        ("api.firstpromoter.com/api/v2", PUBLIC),
+        ("fp.example.com:8443/v3", "https://fp.example.com:8443/v3"),
+        ("fp.example.com:8443/a%2Fb", "https://fp.example.com:8443/a/b"),
+        (quote("http://127.0.0.1", safe="") + ":8799/api/v2", "http://127.0.0.1:8799/api/v2"),
+        (quote("http://localhost:8799/api/v2", safe=""), "http://localhost:8799/api/v2"),
+        (quote("https://api.firstpromoter.com/api/v2/", safe=""), PUBLIC),
+        (quote("http://[::1]:8799", safe=""), "http://[::1]:8799/api/v2"),
+    ],
+)
+def test_a_uri_gives_the_same_base_url_in_parts(rest: str, base_url: str) -> None:
+    assert Account.from_connection(uri(rest)).base_url == base_url
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "http://api.firstpromoter.com",
+        "http://fp.example.com",
+        "http://10.0.0.1",
+        "http://0.0.0.0:8799",
+        "http://[2001:db8::1]",
+        "http://localhost.example.com",
+        "http://127.0.0.1.example.com",
+        "http://2130706433",
+    ],
+)
+def test_plain_http_is_for_loopback_only(host: str) -> None:
+    assert refused(form(host=host)) == (
+        "Connection 'fp_eu': host (API base URL) must use https: over plain http the API key could be read on the way"
+    )
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "ftp://api.firstpromoter.com",
+        "file:///etc/passwd",
+        "https://",
+        "https:///api/v2",
+        "//fp.example.com",
+        "https://user@fp.example.com",
+        "https://user:word@fp.example.com",
+        "https://api.firstpromoter.com@fp.example.com",
+        "https://api.firstpromoter.com\\@fp.example.com",
+        "https://fp.example.com?a=b",
+        "https://fp.example.com/api/v2#x",
+        "https://fp.example.com/a b",
+        "https://fp.example.com/%0d%0aX-Evil:1",
+        " api.firstpromoter.com",
+        "fp.example.com:port",
+        "fp.example.com:99999",
+        "fp example.com",
+        "f\u00fcr.example.com",
+        "https://[::1",
+        "https://[fp.example.com]",
+    ],
+    ids=repr,
+)
+def test_what_is_no_base_url_is_refused_by_name(host: str) -> None:
+    told = refused(form(host=host))
+    assert told.startswith("Connection 'fp_eu': host (API base URL) ")
+    assert "word" not in told
+
+
+@pytest.mark.parametrize(
+    "host", ["https://fp.example.com\r\nX-Evil: 1", "https://fp.example.com/\r\nX-Evil: 1", "fp.example.com/v2\r\n\t"]
+)
+def test_no_line_end_in_the_host_gets_into_a_url(host: str) -> None:
+    try:
+        became = Account.from_connection(form(host=host)).base_url  # urllib drops line ends
+    except ConnectionSettingsError as error:
+        became = str(error)
+    assert became.isprintable()
+
+
+@pytest.mark.parametrize("schema", ["http", "https", "HTTPS"])
+def test_a_scheme_in_the_schema_field_is_told_where_it_belongs(schema: str) -> None:
+    assert refused(form(schema=schema)) == (
+        "Connection 'fp_eu': schema is the URL's path here; write the scheme in front of the host"
+    )
+
+
+@pytest.mark.parametrize("schema", ["a b", "v2?x=1", "v2#x", "v2\r\nX-Evil: 1", "v\u00fc", "a%2fb"], ids=repr)
+def test_an_unusable_path_is_refused(schema: str) -> None:
+    assert refused(form(schema=schema)) == "Connection 'fp_eu': host (API base URL) has an unusable path"
+
+
+# --- who ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "connection",
+    [
+        form(),
+        uri(""),
+        pytest.param(lambda: environment(f"firstpromoter://acc-1:{KEY}@"), id="env uri"),
+        pytest.param(
+            lambda: environment(json.dumps({"conn_type": "firstpromoter", "login": "acc-1", "password": KEY})),
+            id="env json",
+        ),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_form_uri_and_environment_mean_the_same_account(connection: Any) -> None:
+    account = Account.from_connection(connection() if callable(connection) else connection)
+    assert account.account_id == "acc-1"
+    assert account.api_key.get_secret_value() == KEY
+    assert account.base_url == PUBLIC
+    assert account.conn_id == "fp_eu"
+    assert account.extra == Extra()
+
+
+def test_a_key_with_marks_that_a_uri_escapes_arrives_whole() -> None:
+    key = "a/b+c=d@e:f%g"
+    connection = Connection(conn_id="fp_eu", uri=f"firstpromoter://acc-1:{quote(key, safe='')}@")
+    assert Account.from_connection(connection).api_key.get_secret_value() == key
+
+
+def test_an_account_id_that_json_holds_as_a_number_is_its_digits() -> None:
+    connection = environment(json.dumps({"conn_type": "firstpromoter", "login": 1234, "password": KEY}))
+    assert Account.from_connection(connection).account_id == "1234"
+
+
+@pytest.mark.parametrize(("field", "shown"), [("login", "login (Account ID)"), ("password", "password (API key)")])
+@pytest.mark.parametrize("empty", [None, ""], ids=repr)
+def test_an_empty_field_is_named_with_where_to_find_it(field: str, shown: str, empty: str | None) -> None:
+    assert refused(form(**{field: empty})) == (
+        f"Connection 'fp_eu': {shown} is empty; FirstPromoter shows it under Settings > Integrations"
+    )
+
+
+@pytest.mark.parametrize(("field", "shown"), [("login", "login (Account ID)"), ("password", "password (API key)")])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "sekrit\r\nX-Evil: 1",
+        "sekrit\n",
+        "sekrit\x00",
+        " sekrit",
+        "sekrit ",
+        "se krit",
+        "sekrit\t",
+        "sekrit\x7f",
+        "s\u00e9krit",
+        "sekrit\u2028",
+    ],
+    ids=repr,
+)
+def test_what_could_smuggle_in_a_header_is_refused_and_not_shown(field: str, shown: str, value: str) -> None:
+    told = refused(form(**{field: value}))
+    assert told == f"Connection 'fp_eu': {shown} holds white space or a character that is not ASCII"
+
+
+def test_a_connection_that_is_not_saved_yet_is_called_so() -> None:
+    assert refused(form(conn_id=None, login=None)).startswith("Connection '(unsaved)': login")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"login": None},
+        {"login": "a b"},
+        {"host": "http://fp.example.com"},
+        {"host": f"https://u:{KEY}@fp.example.com"},
+        {"host": f"https://fp.example.com?key={KEY}"},
+        {"schema": f"{KEY} {KEY}"},
+        {"schema": "https"},
+        {"extra": {"timeout": KEY}},
+        {"extra": {"currency": KEY}},
+    ],
+    ids=lambda fields: next(iter(fields)),
+)
+def test_no_error_shows_the_key(fields: dict[str, Any]) -> None:
+    with pytest.raises(ConnectionSettingsError) as caught:
+        Account.from_connection(form(**fields))
+    assert KEY not in f"{caught.value} {caught.value!r}"
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None or caught.value.__suppress_context__
+
+
+def test_the_text_of_an_account_does_not_show_the_key() -> None:
+    account = Account.from_connection(form())
+    assert "acc-1" in repr(account)
+    assert KEY not in f"{account!r} {account} {account.model_dump()} {account.model_dump_json()}"
+
+
+# --- the ledger's name for it ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("host", "key"),
+    [
+        (None, "acc-1"),
+        ("https://API.firstpromoter.com:443/api/v2", "acc-1"),
+        ("https://api.firstpromoter.com/api/v3", "acc-1"),
+        ("https://staging.example.com", "acc-1@staging.example.com"),
+        ("https://api.firstpromoter.com.example.com", "acc-1@api.firstpromoter.com.example.com"),
+        ("http://127.0.0.1:8799", "acc-1@127.0.0.1"),
+        ("http://[::1]:8799", "acc-1@::1"),
+    ],
+)
+def test_another_host_is_another_account_in_the_ledger(host: str | None, key: str) -> None:
+    assert Account.from_connection(form(host=host)).key == key
+
+
+def test_fingerprints_are_keyed_by_the_api_key() -> None:
+    account = Account.from_connection(form())
+    assert account.fingerprint_key == Account.from_connection(form(login="acc-2")).fingerprint_key
+    assert account.fingerprint_key != Account.from_connection(form(password="another-key")).fingerprint_key
+
+
+# --- extra ----------------------------------------------------------------------------------------------
+
+FULL = Extra(
+    requests_per_minute=100, timeout=2.5, max_attempts=3, currency="EUR", ledger_conn_id="wh", ledger_table="a.b"
+)
+
+
+def test_the_extra_is_read_from_json_and_as_the_text_of_a_uri() -> None:
+    fields = {
+        "requests_per_minute": 100,
+        "timeout": 2.5,
+        "max_attempts": 3,
+        "currency": "eur",
+        "ledger_conn_id": "wh",
+        "ledger_table": "a.b",
+        "something_else": {"ignored": True},
+    }
+    assert Account.from_connection(form(extra=fields)).extra == FULL
+    query = "requests_per_minute=100&timeout=2.5&max_attempts=3&currency=eur&ledger_conn_id=wh&ledger_table=a.b"
+    assert Account.from_connection(uri(f"/?{query}")).extra == FULL
+
+
+@pytest.mark.parametrize("empty", [None, ""], ids=repr)
+def test_an_empty_field_of_the_form_is_its_default(empty: str | None) -> None:
+    assert Account.from_connection(form(extra=dict.fromkeys(Extra.model_fields, empty))).extra == Extra()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("requests_per_minute", 0),
+        ("requests_per_minute", -1),
+        ("requests_per_minute", "many"),
+        ("requests_per_minute", 1.5),
+        ("timeout", 0),
+        ("timeout", -1),
+        ("timeout", 601),
+        ("timeout", "inf"),
+        ("timeout", "nan"),
+        ("timeout", [30]),
+        ("max_attempts", 0),
+        ("max_attempts", 21),
+        ("currency", "EURO"),
+        ("currency", "E1R"),
+        ("currency", "EUR\n"),
+        ("currency", 978),
+        ("ledger_conn_id", 5),
+        ("ledger_table", ["a"]),
+    ],
+    ids=repr,
+)
+def test_an_unusable_extra_field_is_named(field: str, value: object) -> None:
+    assert refused(form(extra={field: value})).startswith(f"Connection 'fp_eu': extra field '{field}' is unusable: ")
+
+
+def test_the_form_offers_the_fields_that_are_read_with_their_defaults() -> None:
+    assert list(CONN_FIELDS) == list(Extra.model_fields)
+    offered = {name: field["schema"].get("default") for name, field in CONN_FIELDS.items()}
+    assert offered == Extra().model_dump()

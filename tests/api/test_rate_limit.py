@@ -1,0 +1,130 @@
+"""The account's rate: never more requests than allowed in any window, and no wait that a kill has to sit out."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+from pydantic import SecretStr
+
+from airflow_provider_firstpromoter.api.account import Account, Extra
+from airflow_provider_firstpromoter.api.rate_limit import LONGEST_NAP, WINDOW, Pacer, nap, pacer_for, sleep
+from airflow_provider_firstpromoter.exceptions import SyncInterruptedError
+
+#: Seconds in which a wait of hours has to end after a kill, on a busy machine too.
+SOON = 2.0
+
+
+def account(conn_id: str = "fp", account_id: str = "acc-1", host: str = "a", rate: int = 7) -> Account:
+    return Account(
+        conn_id=conn_id,
+        account_id=account_id,
+        api_key=SecretStr("k"),
+        base_url=f"https://{host}/api/v2",
+        extra=Extra(requests_per_minute=rate),
+    )
+
+
+def starts(pacer: Pacer, threads: int, each: int) -> list[float]:
+    """When requests started, in order, with so many threads asking."""
+    times: list[float] = []
+    lock = threading.Lock()
+
+    def ask() -> None:
+        for _ in range(each):
+            pacer.acquire(threading.Event())
+            with lock:
+                times.append(time.monotonic())
+
+    asking = [threading.Thread(target=ask, daemon=True) for _ in range(threads)]
+    for thread in asking:
+        thread.start()
+    for thread in asking:
+        thread.join(20)
+    assert len(times) == threads * each
+    return sorted(times)
+
+
+@pytest.mark.parametrize(("threads", "each"), [(1, 20), (8, 3)])
+def test_no_window_has_more_requests_than_allowed(threads: int, each: int) -> None:
+    most, window = 5, 0.4
+    times = starts(Pacer(most, window), threads, each)
+    spans = [later - earlier for earlier, later in zip(times, times[most:], strict=False)]
+    # A thread may be held up between its turn and its clock; not by so much that a sixth would have fitted.
+    assert min(spans) >= window * 0.75
+    assert times[-1] - times[0] >= (len(times) / most - 1) * window * 0.9
+
+
+def test_a_short_run_is_not_held_back() -> None:
+    pacer = Pacer(50)
+    times = starts(pacer, 4, 10)
+    assert times[-1] - times[0] < SOON
+    assert pacer.waited == 0
+
+
+def test_the_window_is_a_little_longer_than_the_apis_minute() -> None:
+    assert 60 < WINDOW < 62
+    pacer = Pacer(1)
+    pacer.acquire(threading.Event())
+    assert pacer._seconds_to_wait() == pytest.approx(WINDOW, abs=1)
+
+
+def test_a_pause_holds_back_the_whole_account() -> None:
+    pacer = Pacer(1000)
+    paused = time.monotonic()
+    pacer.pause(0.4)
+    times = starts(pacer, 4, 1)
+    assert times[0] - paused >= 0.4
+    assert pacer.waited >= 4 * 0.3
+
+
+def test_a_shorter_pause_does_not_end_a_longer_one() -> None:
+    pacer = Pacer(1000)
+    pacer.pause(100)
+    pacer.pause(0.01)
+    assert pacer._seconds_to_wait() > 90
+
+
+@pytest.mark.parametrize("wait", ["full", "paused", "sleep"])
+def test_a_kill_ends_a_wait_of_hours_at_once(wait: str) -> None:
+    cancelled = threading.Event()
+    pacer = Pacer(1, 3600)
+    pacer.acquire(cancelled)
+    if wait == "paused":
+        pacer = Pacer(1000)
+        pacer.pause(3600)
+    timer = threading.Timer(0.2, cancelled.set)
+    timer.start()
+    began = time.monotonic()
+    with pytest.raises(SyncInterruptedError):
+        sleep(3600, cancelled) if wait == "sleep" else pacer.acquire(cancelled)
+    assert 0.1 < time.monotonic() - began < SOON
+
+
+def test_no_nap_is_longer_than_a_kill_may_wait() -> None:
+    assert LONGEST_NAP <= 0.5
+    began = time.monotonic()
+    nap(3600, threading.Event())
+    assert LONGEST_NAP * 0.9 <= time.monotonic() - began < LONGEST_NAP + SOON
+
+
+def test_a_sleep_is_as_long_as_it_was_asked_for() -> None:
+    began = time.monotonic()
+    sleep(2.5 * LONGEST_NAP, threading.Event())
+    assert time.monotonic() - began >= 2.5 * LONGEST_NAP
+    sleep(0, threading.Event())
+    sleep(-1, threading.Event())
+
+
+def test_an_account_has_one_budget_in_a_process_whichever_connection_names_it() -> None:
+    assert pacer_for(account("one")) is pacer_for(account("another"))
+    assert pacer_for(account()) is not pacer_for(account(account_id="acc-2"))
+    assert pacer_for(account()) is not pacer_for(account(host="b"))
+
+
+def test_a_budget_has_the_accounts_own_rate() -> None:
+    pacer = pacer_for(account(account_id="of its own", rate=2))
+    for _ in range(2):
+        pacer.acquire(threading.Event())
+    assert pacer._seconds_to_wait() > 50

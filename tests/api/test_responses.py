@@ -1,0 +1,263 @@
+"""The table of answers: what each means for a refund, whether it is tried again, and when."""
+
+from __future__ import annotations
+
+import io
+import json
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+import requests
+
+from airflow_provider_firstpromoter.api.responses import (
+    BROKEN_JSON,
+    LONGEST_RETRY_AFTER,
+    NO_JSON,
+    Answer,
+    outcome_of,
+    result_of,
+    retry_after,
+)
+from airflow_provider_firstpromoter.hooks.firstpromoter import LARGEST_ANSWER, _read
+from airflow_provider_firstpromoter.refunds import Outcome, Refund
+
+REFUND = Refund.from_row({"event_id": "re_1", "amount": 1000, "uid": "cus_1", "email": "jane@example.com"})
+HTML = "<html><body>502 Bad Gateway</body></html>"
+
+RECORDED, ALREADY, NOT_REFERRED, REJECTED, FAILED = (
+    Outcome.RECORDED,
+    Outcome.ALREADY_RECORDED,
+    Outcome.NOT_REFERRED,
+    Outcome.REJECTED,
+    Outcome.FAILED,
+)
+
+
+def read(status: int, body: object = b"", **headers: str) -> Answer:
+    """What the hook makes of a response: bytes go as they are, anything else as JSON."""
+    response = requests.Response()
+    response.status_code = status
+    response.headers.update({name.replace("_", "-"): value for name, value in headers.items()})
+    text = body.encode() if isinstance(body, str) else body
+    response.raw = io.BytesIO(text if isinstance(text, bytes) else json.dumps(body).encode())
+    return _read(response)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "outcome", "transient"),
+    [
+        (200, {"id": 1}, RECORDED, False),
+        (200, {"id": 0}, RECORDED, False),
+        (200, {"id": None}, FAILED, False),
+        (200, {}, FAILED, False),
+        (200, {"status": "ok"}, FAILED, False),
+        (200, [{"id": 1}], FAILED, False),
+        (200, [], FAILED, False),
+        (200, b"null", FAILED, False),
+        (200, b'"ok"', FAILED, False),
+        (200, b"", FAILED, False),
+        (200, HTML, FAILED, False),
+        # Broken off: the refund was recorded, and the 409 of the next try will say so.
+        (200, b'{"id": 1, "rewa', FAILED, True),
+        (200, b' \n[{"id": 1', FAILED, True),
+        (200, b'{"id": \xff}', FAILED, True),
+        (201, {"id": 1}, FAILED, False),
+        (202, {"id": 1}, FAILED, False),
+        (204, b"", NOT_REFERRED, False),
+        (301, b"", FAILED, False),
+        (302, HTML, FAILED, False),
+        (307, {"id": 1}, FAILED, False),
+        (308, {"message": "moved"}, FAILED, False),
+        (400, {"message": "Error. Amount blank or invalid."}, REJECTED, False),
+        (400, {"error": "bad"}, REJECTED, False),
+        (400, HTML, FAILED, False),
+        (400, b"", FAILED, False),
+        (400, ["bad"], REJECTED, False),
+        (400, {}, REJECTED, False),
+        (408, b"", FAILED, True),
+        (404, {"message": "Referral not found", "code": "not_found"}, NOT_REFERRED, False),
+        (404, {"message": "Not found", "code": "not_found"}, NOT_REFERRED, False),
+        (404, {"message": "Lead not found"}, NOT_REFERRED, False),
+        # A gateway says as much of a path that it doesn't know.
+        (404, {"message": "Not Found"}, FAILED, False),
+        (404, {"message": "not found."}, FAILED, False),
+        (404, {"message": "404 Not Found"}, FAILED, False),
+        (404, {"message": ""}, FAILED, False),
+        (404, {"message": None, "code": "not_found"}, FAILED, False),
+        (404, {"code": "not_found"}, FAILED, False),
+        (404, {"error": "Not Found", "status": 404}, FAILED, False),
+        (404, {"detail": "Not Found"}, FAILED, False),
+        (404, {}, FAILED, False),
+        (404, ["Lead not found"], FAILED, False),
+        (404, b"", FAILED, False),
+        (404, "Not Found", FAILED, False),
+        (404, HTML, FAILED, False),
+        (405, {"message": "Method Not Allowed"}, FAILED, False),
+        (409, {"message": "The 'refund' event with the id 're_1' already exists."}, ALREADY, False),
+        (409, {"error": "conflict"}, FAILED, False),
+        (409, {}, FAILED, False),
+        (409, b"", FAILED, False),
+        (409, HTML, FAILED, False),
+        (410, {"message": "Gone"}, FAILED, False),
+        (422, {"message": "Validation failed", "errors": {"amount": ["is invalid"]}}, REJECTED, False),
+        (422, {"errors": {"amount": ["is invalid"]}}, REJECTED, False),
+        (422, {"errors": ["Amount is invalid"]}, REJECTED, False),
+        (422, HTML, FAILED, False),
+        (429, b"", FAILED, True),
+        (429, {"message": "Too many requests"}, FAILED, True),
+        (429, HTML, FAILED, True),
+        (500, b"", FAILED, True),
+        (500, {"id": 1}, FAILED, True),
+        (502, HTML, FAILED, True),
+        (503, {"message": "down"}, FAILED, True),
+        (504, HTML, FAILED, True),
+        (520, HTML, FAILED, True),
+    ],
+    ids=repr,
+)
+def test_an_answer_has_one_outcome_and_is_transient_or_not(
+    status: int, body: object, outcome: Outcome, transient: bool
+) -> None:
+    answer = read(status, body)
+    assert outcome_of(answer) is outcome
+    assert answer.transient is transient
+
+
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize("body", [b"", HTML, {"message": "Unauthorized", "code": "unauthorized"}, {"id": 1}], ids=repr)
+def test_refused_access_settles_nothing_and_is_not_tried_again(status: int, body: object) -> None:
+    answer = read(status, body)  # the hook raises before it asks; should it forget, nothing is lost
+    assert outcome_of(answer) is FAILED
+    assert not answer.transient
+
+
+def test_no_answer_at_all_is_tried_again_and_failed_in_the_end() -> None:
+    answer = Answer(problem="timed out")
+    assert answer.transient
+    result = result_of(answer, REFUND, 6)
+    assert (result.outcome, result.http_status, result.sent) == (FAILED, None, True)
+    assert result.message == "no answer in 6 tries: timed out"
+
+
+# --- messages -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "message"),
+    [
+        (204, b"", None),
+        (404, {"message": "No referral", "code": "not_found"}, "No referral"),
+        (404, {"message": "No referral jane@example.com", "code": "not_found"}, "No referral ***"),
+        (409, {"message": "The event 're_1' already exists."}, "The event 're_1' already exists."),
+        (400, {"message": "Error. Amount blank or invalid."}, "Error. Amount blank or invalid."),
+        (400, {"error": "bad"}, "answered 400 without a message"),
+        (400, {"message": ["bad"]}, "answered 400 without a message"),
+        (422, {"message": "Invalid", "errors": {"amount": ["is bad", "is low"]}}, "Invalid (amount: is bad is low)"),
+        (422, {"errors": {"amount": "is bad", "uid": ["cus_1 is unknown"]}}, "amount: is bad, uid: *** is unknown"),
+        (422, {"errors": ["x"]}, "answered 422 without a message"),
+        (422, {"message": "two\nlines\x00", "errors": {}}, "two lines ()"),
+    ],
+    ids=repr,
+)
+def test_a_result_says_why_in_one_line(status: int, body: object, message: str | None) -> None:
+    assert result_of(read(status, body), REFUND, 1).message == message
+
+
+def test_what_the_server_echoes_of_the_customer_is_masked() -> None:
+    body = {"message": "no cus_1 / jane@example.com", "errors": {"email": ["jane@example.com is unknown"]}}
+    for status in (400, 404, 409, 422):
+        told = result_of(read(status, {**body, "code": "x"}), REFUND, 1).message
+        assert told is not None
+        assert "jane" not in told
+        assert "cus_1" not in told
+
+
+def test_a_megabyte_of_errors_is_cut() -> None:
+    errors = {f"field{number}": ["x" * 50_000] for number in range(15)}
+    told = result_of(read(422, {"message": "m" * 100_000, "errors": errors}), REFUND, 1).message
+    assert told is not None
+    assert len(told) <= 500
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (Answer(503), "answered 503 in 6 tries"),
+        (Answer(429, {"message": "slow down"}), "answered 429 in 6 tries"),
+        (Answer(200, problem=BROKEN_JSON), "answered 200 in 6 tries: the answer is not whole JSON"),
+        (Answer(302), "answered 302, but not as FirstPromoter does; is the connection's host right?"),
+        (Answer(404), "answered 404, but not as FirstPromoter does; is the connection's host right?"),
+        (Answer(200, problem=NO_JSON), "answered 200, but not as FirstPromoter does; is the connection's host right?"),
+    ],
+    ids=repr,
+)
+def test_a_failure_says_what_was_tried_or_what_to_check(answer: Answer, message: str) -> None:
+    assert result_of(answer, REFUND, 6).message == message
+
+
+def test_one_try_is_not_called_tries() -> None:
+    assert result_of(Answer(503), REFUND, 1).message == "answered 503 in 1 try"
+
+
+# --- reading --------------------------------------------------------------------------------------------
+
+
+def test_an_answer_without_end_is_not_read_to_its_end() -> None:
+    class Endless(io.RawIOBase):
+        given = 0
+
+        def read(self, size: int = -1) -> bytes:
+            assert size > 0
+            self.given += size
+            return b"[" * size
+
+    response = requests.Response()
+    response.status_code, response.raw = 200, Endless()
+    answer = _read(response)
+    assert (answer.status, answer.payload, answer.problem) == (200, None, NO_JSON)
+    assert response.raw.given < 2 * LARGEST_ANSWER
+
+
+def test_json_that_is_nested_without_end_is_a_broken_answer() -> None:
+    assert read(200, b"[" * 200_000).problem == BROKEN_JSON
+
+
+def test_the_wait_that_is_asked_for_is_read_with_the_answer() -> None:
+    assert read(429, HTML, Retry_After="7").retry_after == 7
+    assert read(503, {"message": "x"}, Retry_After="8").retry_after == 8
+    assert read(200, {"id": 1}).retry_after is None
+
+
+# --- Retry-After ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("0", 0.0),
+        ("7", 7.0),
+        ("120", 120.0),
+        ("121", LONGEST_RETRY_AFTER),
+        ("86400", LONGEST_RETRY_AFTER),
+        ("9" * 500, LONGEST_RETRY_AFTER),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0),
+        ("Wed, 21 Oct 2099 07:28:00 GMT", LONGEST_RETRY_AFTER),
+        (None, None),
+        ("", None),
+        ("-5", None),
+        ("1.5", None),
+        ("\u00b2", None),
+        ("soon", None),
+        ("Wed, 99 Oct 2099 07:28:00 GMT", None),
+        ("Wed, 21 Oct 2099", None),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+def test_retry_after_is_read_in_seconds_or_as_a_date_and_capped(header: str | None, seconds: float | None) -> None:
+    assert retry_after(header) == seconds
+
+
+def test_retry_after_as_a_date_is_the_time_until_then() -> None:
+    in_a_minute = format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
+    assert retry_after(in_a_minute) == pytest.approx(60, abs=3)

@@ -1,0 +1,257 @@
+"""The warehouse's query goes to the database as its author wrote it, and comes back as a stream, on four databases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowException
+
+from airflow_provider_firstpromoter.database.query import RefundQuery
+from airflow_provider_firstpromoter.exceptions import RefundInputError, SourceError
+
+ALL = "SELECT * FROM refunds ORDER BY event_id"
+EVERY = ("sqlite", "postgresql", "mariadb", "duckdb")
+
+
+def query(database: Any, sql: str, parameters: Any = None, **options: Any) -> RefundQuery:
+    return RefundQuery(database.engine(), sql, parameters, "warehouse", **options)
+
+
+def rows(database: Any, sql: str, parameters: Any = None, **options: Any) -> list[Mapping[str, Any]]:
+    return list(query(database, sql, parameters, **options).rows())
+
+
+def ids(database: Any, sql: str, parameters: Any = None) -> list[str]:
+    return sorted(row["event_id"] for row in rows(database, sql, parameters))
+
+
+def refund(event_id: str, amount: int = 1000) -> dict[str, Any]:
+    return {"event_id": event_id, "amount": amount, "uid": "cus_1"}
+
+
+def on(*kinds_and_cases: tuple[Any, ...]) -> Any:
+    """Cases, each for its databases: ``((kinds), sql, ...)``."""
+    return [pytest.param(kind, *case, id=f"{kind}-{case[0]}") for kinds, *case in kinds_and_cases for kind in kinds]
+
+
+# --- the author's text ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", ["12:30:00", ":name", "100%", "%s", "%(name)s", "%%", "?", "$1", "{{ x }}", "a;b"])
+def test_a_text_in_the_query_stays_as_it_is(text: str, database: Any) -> None:
+    (row,) = rows(database, f"SELECT '{text}' AS event_id, 5 AS amount, 'cus_1' AS uid")
+
+    assert row == {"event_id": text, "amount": 5, "uid": "cus_1"}
+
+
+@pytest.mark.parametrize(
+    ("database", "sql"),
+    on(
+        (EVERY, "SELECT * FROM refunds WHERE event_id LIKE '%x' OR event_id LIKE 're%'"),
+        (EVERY, "-- 100% of it's :them \"? %s\n" + ALL),
+        (EVERY, "/* it's :all %(of)s $1 */ " + ALL + " -- ; 'done'"),
+        (EVERY, "WITH r AS (SELECT * FROM refunds) SELECT * FROM r WHERE '12:30:00' <> ':name'"),
+        (("sqlite", "postgresql", "mariadb"), ALL + ";"),
+        (("postgresql", "duckdb"), "SELECT event_id::varchar AS event_id, amount::bigint AS amount, uid FROM refunds"),
+        (("sqlite",), """SELECT *, json_extract('{"a": [1]}', '$.a[0]') AS one FROM refunds"""),
+        (("postgresql",), """SELECT *, '{"a": [1]}'::jsonb #>> '{a,0}', '{"a": 1}'::jsonb ? 'a' AS b FROM refunds"""),
+        (("mariadb",), """SELECT *, JSON_VALUE('{"a": [1]}', '$.a[0]') AS one FROM refunds"""),
+        (("duckdb",), """SELECT *, '{"a": [1]}'::json ->> '$.a[0]' AS one FROM refunds"""),
+    ),
+    indirect=["database"],
+)
+def test_the_databases_own_language_is_left_to_it(sql: str, database: Any) -> None:
+    database.fill([refund("re_1"), refund("re_2")])
+
+    assert ids(database, sql) == ["re_1", "re_2"]
+
+
+@pytest.mark.parametrize(
+    ("database", "where", "parameters"),
+    on(
+        (("sqlite",), "event_id = :name OR event_id LIKE '%_2'", {"name": "re_1"}),
+        (("sqlite",), "event_id IN (?, ?)", ["re_1", "re_2"]),
+        (("postgresql", "mariadb"), "event_id = %(name)s OR event_id LIKE '%%_2'", {"name": "re_1"}),
+        (("postgresql", "mariadb"), "event_id IN (%s, %s)", ("re_1", "re_2")),
+        (("postgresql", "mariadb"), "event_id IN %s", [("re_1", "re_2")]),
+        (("postgresql",), "event_id = ANY(%s) AND amount > %s", [["re_1", "re_2"], 5]),
+        (("postgresql",), "event_id = ANY(%(names)s)", {"names": ["re_1", "re_2"]}),
+        (("duckdb",), "event_id IN (?, ?)", ["re_1", "re_2"]),
+        (("duckdb",), "event_id IN ($1, $2)", ["re_1", "re_2"]),
+        (("duckdb",), "event_id = $name OR event_id LIKE '%_2'", {"name": "re_1"}),
+    ),
+    indirect=["database"],
+)
+def test_parameters_are_bound_in_the_drivers_own_style(where: str, parameters: Any, database: Any) -> None:
+    database.fill([refund("re_1"), refund("re_2"), refund("re_3")])
+
+    assert ids(database, f"SELECT * FROM refunds WHERE {where}", parameters) == ["re_1", "re_2"]
+
+
+@pytest.mark.parametrize("nothing", [None, [], (), {}], ids=repr)
+def test_no_parameters_are_none_however_they_are_written(nothing: Any, database: Any) -> None:
+    database.fill([refund("re_1"), refund("100% re")])
+
+    assert ids(database, "SELECT * FROM refunds WHERE event_id LIKE '%%%re%'", nothing) == ["100% re", "re_1"]
+
+
+def test_a_parameter_is_a_value_and_never_sql(database: Any) -> None:
+    database.fill([refund("re_1")])
+    place = "?" if database.kind in ("sqlite", "duckdb") else "%s"
+
+    assert ids(database, f"SELECT * FROM refunds WHERE event_id = {place}", ["x' OR '1' = '1"]) == []
+
+
+# --- what the query must give -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("columns", "told"),
+    [
+        ("event_id, uid", "lacks the column amount; it has event_id, uid"),
+        ("amount, email", "lacks the column event_id; it has amount, email"),
+        ("event_id, amount", "lacks the column uid or email; it has event_id, amount"),
+    ],
+)
+def test_a_missing_column_is_named_though_there_are_no_rows(columns: str, told: str, database: Any) -> None:
+    database.fill([])
+
+    with pytest.raises(RefundInputError, match=f"The query on connection 'warehouse' {told}"):
+        rows(database, f"SELECT {columns} FROM refunds")
+
+
+def test_an_id_that_does_not_count_does_not_stand_in_for_the_other(database: Any) -> None:
+    database.fill([])
+
+    with pytest.raises(RefundInputError, match="lacks the column email"):
+        list(query(database, "SELECT event_id, amount, uid FROM refunds").rows(("email",)))
+
+
+def test_columns_may_be_in_upper_case(database: Any) -> None:
+    quote = "`" if database.kind == "mariadb" else '"'
+    columns = ", ".join(
+        f"{value} AS {quote}{name}{quote}" for name, value in [("EVENT_ID", "'re_1'"), ("AMOUNT", 5), ("UID", "'c'")]
+    )
+
+    assert rows(database, f"SELECT {columns}") == [{"EVENT_ID": "re_1", "AMOUNT": 5, "UID": "c"}]
+
+
+# --- a stream ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("database", "sql"),
+    on(
+        (
+            ("sqlite",),
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000)"
+            " SELECT 're_' || i AS event_id, abs(CASE i WHEN 5000 THEN -9223372036854775808 ELSE i END) AS amount,"
+            " 'c' AS uid FROM n",
+        ),
+        (
+            ("postgresql",),
+            "SELECT 're_' || i AS event_id, 5 / (5000 - i) AS amount, 'c' AS uid FROM generate_series(1, 9999) i",
+        ),
+        (
+            ("mariadb",),
+            "SELECT concat('re_', seq) AS event_id, exp(CASE seq WHEN 5000 THEN 9999 ELSE 1 END) AS amount,"
+            " 'c' AS uid FROM seq_1_to_9999",
+        ),
+    ),
+    indirect=["database"],
+)
+def test_rows_come_as_they_are_read_and_a_late_error_is_an_error(sql: str, database: Any) -> None:
+    stream = query(database, sql).rows()
+    came: list[str] = []
+
+    with pytest.raises(SourceError, match=r"The query on connection 'warehouse' failed: .*(range|zero|overflow)"):
+        came.extend(row["event_id"] for row in stream)
+
+    assert 0 < len(came) < 5000, "those before it had come"
+
+
+@pytest.mark.parametrize("end", ["close", "exhaust"])
+def test_nothing_is_held_open_once_the_rows_are_read(end: str, database: Any) -> None:
+    database.fill([refund(f"re_{number}") for number in range(2500)])
+    stream = query(database, ALL).rows()
+    next(stream)
+
+    if end == "close":
+        stream.close()
+    else:
+        assert len(list(stream)) == 2499
+
+    if database.kind in ("postgresql", "mariadb"):
+        wait = "SET lock_timeout = '2s'" if database.kind == "postgresql" else "SET SESSION lock_wait_timeout = 2"
+        database.run(wait)
+    database.run("DROP TABLE refunds")
+
+
+@pytest.mark.parametrize(
+    ("database", "sleep"),
+    [("postgresql", "pg_sleep(30)"), ("mariadb", "sleep(30)")],
+    indirect=["database"],
+)
+def test_a_statement_takes_no_longer_than_it_may(sleep: str, database: Any) -> None:
+    sql = f"SELECT 're_1' AS event_id, 5 AS amount, 'c' AS uid, {sleep} AS nap"
+
+    with pytest.raises(SourceError, match=r"timeout|max_statement_time"):
+        rows(database, sql, statement_timeout=0.3)
+
+    assert len(rows(database, sql.replace("30", "0"), statement_timeout=30)) == 1
+
+
+# --- errors and connections -------------------------------------------------------------------------------
+
+
+def test_what_the_database_says_is_told_in_one_line_without_values(database: Any) -> None:
+    place = "?" if database.kind in ("sqlite", "duckdb") else "%s"
+
+    with pytest.raises(SourceError) as raised:
+        rows(database, f"SELECT *\nFROM refundz\nWHERE email = {place}", ["jane@example.com"])
+
+    assert "refundz" in str(raised.value)
+    assert str(raised.value).startswith("The query on connection 'warehouse' failed: ")
+    assert "\n" not in str(raised.value)
+    assert "jane" not in str(raised.value)
+    assert raised.value.__cause__ is None
+
+
+def test_an_email_that_the_database_quotes_is_masked(new_database: Callable[..., Any]) -> None:
+    with pytest.raises(SourceError, match="invalid input syntax for type integer") as raised:
+        rows(new_database("postgresql"), "SELECT 'jane@example.com'::int AS event_id, 1 AS amount, 'c' AS uid")
+
+    assert "jane" not in str(raised.value)
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql", "duckdb"])
+def test_an_airflow_connection_leads_to_it(kind: str, new_database: Callable[..., Any]) -> None:
+    database = new_database(kind, "warehouse")
+    database.fill([refund("re_1")])
+    database.dispose()
+
+    found = RefundQuery.from_connection("warehouse", ALL)
+
+    assert [row["event_id"] for row in found.rows()] == ["re_1"]
+    found.engine.dispose()
+
+
+def test_the_connections_own_extras_count(new_database: Callable[..., Any], set_connection: Any) -> None:
+    database = new_database("postgresql")
+    database.run("CREATE SCHEMA refunding")
+    database.fill([refund("re_1")], table="refunding.refunds")
+    set_connection("warehouse", **database.connection, extra={"options": "-c search_path=refunding"})
+
+    found = RefundQuery.from_connection("warehouse", ALL)
+
+    assert [row["event_id"] for row in found.rows()] == ["re_1"]
+    found.engine.dispose()
+
+
+def test_a_connection_to_no_database_is_refused_by_name(connect: Callable[..., str]) -> None:
+    connect(conn_id="warehouse")
+
+    with pytest.raises(AirflowException, match="Connection 'warehouse' is not a SQL database"):
+        RefundQuery.from_connection("warehouse", ALL)

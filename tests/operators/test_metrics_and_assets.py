@@ -1,0 +1,271 @@
+"""What a run tells others: Airflow's metrics while it runs, and its assets' events when it is over."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable
+from contextlib import suppress
+from importlib import import_module
+from typing import Any
+
+import pendulum
+import pytest
+from airflow.providers.common.compat.sdk import DAG, Asset, AssetAlias, Stats
+
+from airflow_provider_firstpromoter.exceptions import AccessRefusedError, RefundsFailedError, RefundsRejectedError
+from airflow_provider_firstpromoter.operators.refund import TrackRefundOperator
+from airflow_provider_firstpromoter.sandbox import Sandbox
+from airflow_provider_firstpromoter.sync import run as sync
+from airflow_provider_firstpromoter.transfers.sql_to_firstpromoter import SqlToFirstPromoterOperator
+
+ACCOUNT = "firstpromoter://sandbox-account%40127.0.0.1/refunds"
+
+
+def refund(number: int, **values: Any) -> dict[str, Any]:
+    return {"event_id": f"re_{number}", "amount": 1000 + number, "uid": f"cus_{number}", **values}
+
+
+class TaskInstance:
+    """What an operator sees of Airflow's."""
+
+    dag_id, run_id, task_id, map_index = "dag", "manual__1", "task", -1
+
+    def __init__(self, try_number: int = 1) -> None:
+        self.try_number = try_number
+        self.pushed: dict[str, Any] = {}
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        self.pushed[key] = value
+
+
+@pytest.fixture(autouse=True)
+def firstpromoter(sandbox: Sandbox, connect: Callable[..., str], new_database: Callable[..., Any]) -> Sandbox:
+    """A FirstPromoter that knows ``cus_0`` to ``cus_9``, with its ledger in the warehouse."""
+    new_database("sqlite", "warehouse")
+    connect(max_attempts=2, ledger_conn_id="warehouse")
+    sandbox.add_leads({"uid": f"cus_{number}"} for number in range(10))
+    return sandbox
+
+
+def track(*rows: dict[str, Any], **parameters: Any) -> dict[str, Any]:
+    """Returns the summary."""
+    task, ti = TrackRefundOperator(task_id="task", refunds=list(rows), **parameters), TaskInstance()
+    context: Any = {"ti": ti}
+    task.execute(context)
+    summary: dict[str, Any] = ti.pushed["summary"]
+    return summary
+
+
+# --- metrics ----------------------------------------------------------------------------------------------
+
+
+class Metrics:
+    """What came to Airflow's Stats, in place of a StatsD server."""
+
+    def __init__(self) -> None:
+        self.told: dict[str, list[float]] = defaultdict(list)
+        self.tags: list[Any] = []
+
+    def take(self, name: str, value: float = 1, *, tags: dict[str, str] | None = None) -> None:
+        if name.startswith("firstpromoter."):
+            self.told[name.removeprefix("firstpromoter.")].append(value)
+            self.tags.append(tags)
+
+    @property
+    def counts(self) -> dict[str, float]:
+        return {name: sum(values) for name, values in self.told.items() if name not in ("run", "rate_limit_wait")}
+
+
+@pytest.fixture
+def metrics(monkeypatch: pytest.MonkeyPatch) -> Metrics:
+    metrics = Metrics()
+    for name in ("incr", "timing"):
+        monkeypatch.setattr(Stats, name, staticmethod(metrics.take), raising=False)
+    return metrics
+
+
+def test_outcomes_requests_and_time_are_told(sandbox: Sandbox, metrics: Metrics, impatient: None) -> None:
+    sandbox.fault("status", status=503, event_id="re_2")
+    sandbox.fault("status", status=503, event_id="re_3", times=None)
+    rows = [refund(0), refund(1), refund(2), refund(3), refund(50), refund(4, amount=-1), refund(5, currency="ZZZ")]
+
+    with pytest.raises(RefundsFailedError):
+        track(*rows, max_rejected=None)
+
+    assert metrics.counts == {
+        "refunds.recorded": 3,
+        "refunds.failed": 1,
+        "refunds.not_referred": 1,
+        "refunds.rejected": 2,
+        "requests": 8,
+    }
+    assert len(metrics.told["run"]) == len(metrics.told["rate_limit_wait"]) == 1
+    assert 1 < metrics.told["run"][0] < 60_000, "milliseconds"
+    assert metrics.told["rate_limit_wait"] == [0]
+    assert {tuple(tags) for tags in metrics.tags} == {("conn_id",)}
+    assert {tags["conn_id"] for tags in metrics.tags} == {"firstpromoter_default"}
+
+
+def test_they_are_told_while_a_run_goes_on_and_add_up(metrics: Metrics, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sync, "PROGRESS_EVERY_SECONDS", 0.01)
+    rows = [refund(number % 10, event_id=f"re_{number}") for number in range(600)]
+
+    summary = track(*rows)
+
+    assert metrics.counts == {"refunds.recorded": 600, "requests": 600}
+    assert len(metrics.told["requests"]) > 1
+    assert summary["requests"] == 600
+
+
+def test_what_is_settled_costs_no_request_there_either(metrics: Metrics) -> None:
+    track(refund(0), refund(1))
+    assert metrics.counts["requests"] == 2
+
+    track(refund(0), refund(1), refund(2))
+
+    assert metrics.counts == {"refunds.recorded": 3, "requests": 3}, "what was counted once is not counted again"
+    assert len(metrics.told["run"]) == 2
+
+
+def test_a_run_that_is_refused_access_tells_its_one_request(metrics: Metrics, connect: Callable[..., str]) -> None:
+    connect(password="another-key", ledger_conn_id="warehouse")
+
+    with pytest.raises(AccessRefusedError):
+        track(refund(0), refund(1))
+
+    assert metrics.counts["requests"] == 1
+    assert len(metrics.told["run"]) == 1
+
+
+def test_the_wait_for_the_rate_limit_is_told(sandbox: Sandbox, metrics: Metrics) -> None:
+    sandbox.fault("status", status=429, retry_after="1", event_id="re_1")
+
+    track(*(refund(number % 10, event_id=f"re_{number}") for number in range(200)), max_in_flight=4)
+
+    ((waited),) = metrics.told["rate_limit_wait"]
+    assert 100 < waited < 60_000, "milliseconds, of the threads whose requests a 429 held back"
+
+
+# --- assets -----------------------------------------------------------------------------------------------
+
+
+class Events:
+    """What a task attached to its outlets' events, in Airflow's own accessors."""
+
+    def __init__(self) -> None:
+        try:
+            from airflow.sdk.execution_time.context import OutletEventAccessors
+        except ImportError:
+            from airflow.utils.context import OutletEventAccessors
+        self.accessors: Any = OutletEventAccessors()
+        self.asset = Asset("x-refunds://all")
+        self.alias = AssetAlias("refunds-recorded")
+
+    def run(self, *rows: dict[str, Any], try_number: int = 1, **parameters: Any) -> dict[str, Any]:
+        """Returns the summary, also of a task that fails."""
+        ti = TaskInstance(try_number)
+        parameters = {"task_id": "task", "outlets": [self.asset, self.alias], **parameters}
+        task: Any
+        if "sql" in parameters:
+            task = SqlToFirstPromoterOperator(sql_conn_id="warehouse", **parameters)
+        else:
+            task = TrackRefundOperator(refunds=list(rows), **parameters)
+        with suppress(RefundsRejectedError):
+            task.execute({"ti": ti, "outlet_events": self.accessors})
+        summary: dict[str, Any] = ti.pushed["summary"]
+        return summary
+
+    @property
+    def of_the_asset(self) -> Any:
+        """What its event carries."""
+        return self.accessors[self.asset].extra
+
+    @property
+    def of_the_alias(self) -> list[tuple[str, Any]]:
+        """The events that it makes: the assets' URIs, and what each carries."""
+        accessor = self.accessors[self.alias]
+        events = getattr(accessor, "asset_alias_events", None)
+        if events is None:
+            events = accessor.dataset_alias_events
+            return [(one["dest_dataset_uri"], json.loads(json.dumps(one["extra"]))) for one in events]
+        return [(one.dest_asset_key.uri, json.loads(json.dumps(one.extra))) for one in events]
+
+
+def test_an_asset_and_an_alias_carry_the_summary_of_a_run_that_recorded_something() -> None:
+    events = Events()
+
+    summary = events.run(refund(0), refund(50))
+
+    assert summary["outcomes"]["recorded"] == 1
+    assert events.of_the_asset == summary
+    assert events.of_the_alias == [(ACCOUNT, summary)]
+
+
+def test_a_run_that_recorded_nothing_makes_no_event_of_an_alias() -> None:
+    events = Events()
+
+    summary = events.run(refund(50))
+
+    assert events.of_the_asset == summary, "its event comes with every run that succeeds"
+    assert events.of_the_alias == []
+
+
+def test_what_was_recorded_before_is_no_news_but_on_a_further_try() -> None:
+    Events().run(refund(0))
+    cleared, retried = Events(), Events()
+
+    cleared.run(refund(0))
+    retried.run(refund(0), try_number=2)
+
+    assert cleared.of_the_alias == []
+    assert [uri for uri, _ in retried.of_the_alias] == [ACCOUNT], "the first try may have failed after sending"
+
+
+def test_a_preview_and_a_task_that_fails_are_no_news() -> None:
+    preview, failed = Events(), Events()
+
+    preview.run(refund(0), preview=True, try_number=2)
+    summary = failed.run(refund(0), refund(1, amount=-1))
+
+    assert preview.of_the_alias == []
+    assert (summary["outcomes"]["recorded"], summary["outcomes"]["rejected"]) == (1, 1)
+    assert failed.of_the_alias == []
+    assert failed.of_the_asset == {}
+
+
+def test_a_query_tells_as_a_list_does() -> None:
+    events = Events()
+
+    summary = events.run(sql="SELECT 're_1' AS event_id, 500 AS amount, 'cus_1' AS uid")
+
+    assert events.of_the_asset == summary
+    assert events.of_the_alias == [(ACCOUNT, summary)]
+
+
+def test_an_assets_event_reaches_airflows_database_with_every_run_that_succeeds(run_dag: Callable[..., Any]) -> None:
+    """Only an alias is shown by the example DAGs."""
+    with DAG("assets", schedule=None, start_date=pendulum.datetime(2025, 1, 1, tz="UTC")) as dag:
+        TrackRefundOperator(task_id="track", refunds=[refund(0)], outlets=[Asset("x-refunds://assets")])
+
+    summaries = [run_dag(dag).xcom("track", "summary") for _ in range(2)]
+
+    assert [summary["sent"] for summary in summaries] == [1, 0]
+    assert stored_events("x-refunds://assets") == summaries
+
+
+def stored_events(uri: str) -> list[Any]:
+    """What an asset's events in Airflow's database carry, the earliest first."""
+    from airflow.utils.session import create_session
+
+    models: Any
+    try:
+        models = import_module("airflow.models.asset")
+    except ImportError:
+        models = import_module("airflow.models.dataset")
+    asset_event = getattr(models, "AssetEvent", None) or models.DatasetEvent
+    asset_model = getattr(models, "AssetModel", None) or models.DatasetModel
+    with create_session() as session:
+        uris = {asset.id: asset.uri for asset in session.query(asset_model)}
+        events = session.query(asset_event).order_by(asset_event.id).all()
+        return [event.extra for event in events if uris[getattr(event, "asset_id", None) or event.dataset_id] == uri]

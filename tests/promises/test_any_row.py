@@ -1,0 +1,161 @@
+"""Whatever a row or an answer holds: what is sent satisfies the published schema, and a result stays as it is."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from jsonschema import Draft4Validator
+
+from airflow_provider_firstpromoter.api.responses import Answer, result_of
+from airflow_provider_firstpromoter.ledger import STRENGTH, Entry, RefundLedger
+from airflow_provider_firstpromoter.refunds import (
+    REFUND_COLUMNS,
+    InvalidRefund,
+    Refund,
+    Result,
+    Validation,
+    amount_text,
+    fingerprint,
+    portable,
+)
+from airflow_provider_firstpromoter.sandbox.schema import DOCUMENT
+
+# Airflow 3 serializes for XCom in its SDK, Airflow 2 in its models.
+try:
+    from airflow.sdk.bases.xcom import BaseXCom
+except ImportError:
+    from airflow.models.xcom import BaseXCom
+
+REFUND_CALL = DOCUMENT["paths"]["/track/refund"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+#: OpenAPI 3.0's schemas are JSON Schema's of draft 4, as far as this one goes.
+PUBLISHED = Draft4Validator(REFUND_CALL)
+
+TEXTS = st.text(st.characters(codec=None), max_size=300)
+VALUES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.decimals(),
+    TEXTS,
+    st.text("0123456789.eE+- ", max_size=12),
+    st.binary(max_size=20),
+    st.uuids(),
+    st.datetimes(),
+    st.sampled_from(["USD", "jpy", "KWD", "true", "0", 1, 1.0, "1999", "19.99", "x" * 255, "x" * 256]),
+)
+#: Good but for a column or two.
+ROWS = st.builds(
+    lambda good, odd: {**good, **odd},
+    st.sampled_from(
+        [
+            {"event_id": "re_1", "amount": 5, "uid": "cus_1", "email": "jane@example.com"},
+            {"event_id": "re_1", "amount": "19.99", "currency": "EUR", "email": "jane@example.com"},
+        ]
+    ),
+    st.dictionaries(st.sampled_from(REFUND_COLUMNS), VALUES, max_size=3),
+)
+HOWS = st.builds(
+    Validation,
+    amount_unit=st.sampled_from(["minor", "major"]),
+    currency=st.sampled_from([None, "USD", "JPY"]),
+    skip_email_notification=st.sampled_from([None, True, False]),
+)
+
+
+def read(row: dict[str, Any], how: Validation) -> Refund | tuple[str | None, str]:
+    """The refund, or why it is none."""
+    try:
+        return Refund.from_row(row, how)
+    except InvalidRefund as invalid:
+        return invalid.event_id, invalid.reason
+
+
+def through_xcom(value: Any) -> Any:
+    """As Airflow hands it to the next task."""
+    return BaseXCom.deserialize_value(SimpleNamespace(value=BaseXCom.serialize_value(value)))
+
+
+@given(ROWS, HOWS)
+def test_whatever_is_sent_satisfies_the_published_schema(row: dict[str, Any], how: Validation) -> None:
+    refund = read(row, how)
+    assume(isinstance(refund, Refund))
+    for identity, _ in refund.identities(how.identify_by):
+        PUBLISHED.validate(refund.body(identity))
+
+
+@given(ROWS, HOWS)
+def test_a_row_means_the_same_behind_xcom(row: dict[str, Any], how: Validation) -> None:
+    """The reasons may differ, where an id is none, but never whether it is sent, and what."""
+    travelled = through_xcom([portable(row)])[0]
+    before, after = read(row, how), read(travelled, how)
+    assert isinstance(after, Refund) == isinstance(before, Refund)
+    if isinstance(before, Refund):
+        assert after == before
+
+
+# --- answers ---
+
+WORDS = st.text(st.characters(codec=None), max_size=80)
+ODD = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), WORDS, st.lists(st.integers(), max_size=2))
+WHOLE = st.integers(min_value=-(2**63), max_value=2**63 - 1)
+
+
+def part(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """A part of an answer: mostly as it should be, and now and then not at all."""
+    return st.fixed_dictionaries({}, optional={name: field | ODD for name, field in fields.items()}) | ODD
+
+
+LEAD = part(id=WHOLE, state=WORDS, email=st.emails(), uid=WORDS)
+BODIES = part(
+    id=WHOLE,
+    amount_cents=WHOLE,
+    message=WORDS,
+    code=WORDS,
+    reward=part(id=WHOLE, status=WORDS, amount=WHOLE, unit=WORDS, created_at=WORDS, tier_level=WHOLE, split_type=WORDS),
+    lead=LEAD,
+    promoter=part(id=WHOLE, status=WORDS, default_ref_id=WORDS, email=st.emails(), auth_token=WORDS),
+)
+ANSWERS = st.builds(Answer, st.sampled_from([200, 200, 204, 400, 404, 409, 422]), BODIES)
+REFUND = Refund.from_row({"event_id": "re_1", "amount": 5, "uid": "cus_1", "email": "jane@example.com"})
+numbers = itertools.count()
+
+
+@given(ANSWERS)
+def test_a_result_comes_out_of_xcom_as_it_went_in(answer: Answer) -> None:
+    result = result_of(answer, REFUND, 1).to_json()
+    assert through_xcom([result, {"rewards": [result]}]) == [result, {"rewards": [result]}]
+    assert Result.model_validate(through_xcom(result)).to_json() == result
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_a_result_comes_out_of_the_ledger_as_it_went_in(kind: str, new_database: Callable[..., Any]) -> None:
+    ledger = RefundLedger(new_database(kind).engine(), "acc")
+    ledger.ensure()
+
+    @settings(max_examples=settings().max_examples // 4)  # a statement or two for each
+    @given(st.lists(st.tuples(ROWS, ANSWERS), max_size=5))
+    def exchange(given: list[tuple[dict[str, Any], Answer]]) -> None:
+        entries: dict[str, Entry] = {}
+        for row, answer in given:
+            refund = read({**row, "event_id": f"re_{next(numbers)}"}, Validation())
+            if isinstance(refund, Refund):
+                result = result_of(answer, refund, 1)
+            else:
+                refund, result = None, Result(event_id=refund[0], outcome="rejected", message=refund[1])
+            entries[result.event_id or ""] = Entry(result, amount_text(row["amount"]), fingerprint(row, b"key"), refund)
+        ledger.write(entries.values())
+        kept = {event_id: entry for event_id, entry in entries.items() if entry.result.outcome in STRENGTH}
+        found = ledger.find(entries.keys())
+        assert found.keys() == kept.keys()
+        for event_id, known in found.items():
+            assert known.result().to_json() == {**kept[event_id].result.to_json(), "sent": False}
+            assert (known.row_amount, known.fingerprint) == (kept[event_id].row_amount, kept[event_id].fingerprint)
+
+    exchange()

@@ -1,0 +1,190 @@
+"""The spool: rows come out as they went in, and nobody else ever sees them."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import textwrap
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from airflow_provider_firstpromoter.refunds.rows import BATCH, Row, marking_repeats, numbered
+from airflow_provider_firstpromoter.sync.spool import Spool
+
+KEY = b"key"
+
+
+def refund(event_id: Any, amount: Any = 1000, **more: Any) -> dict[str, Any]:
+    return {"event_id": event_id, "amount": amount, "uid": "cus_1", **more}
+
+
+def through_spool(*mappings: dict[str, Any]) -> list[Row]:
+    with Spool() as spool:
+        spool.fill(numbered(mappings))
+        assert len(spool) == len(mappings)
+        first, again = list(spool), list(spool)
+    assert first == again, "rows may be read more than once"
+    return first
+
+
+# --- what comes out ---
+
+
+def test_an_empty_spool_has_nothing() -> None:
+    assert through_spool() == []
+
+
+def test_rows_keep_their_order_and_number() -> None:
+    count = 2 * BATCH + 1
+
+    rows = through_spool(*(refund(f"re_{count - number}") for number in range(count)))
+
+    assert [row.position for row in rows] == list(range(count))
+    assert [row.event_id for row in rows] == [f"re_{count - number}" for number in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ({"amount": 1999}, {"amount": 1999}),
+        ({"amount": 2**53 + 1}, {"amount": 2**53 + 1}),
+        ({"amount": Decimal("19.90")}, {"amount": "19.90"}),
+        ({"amount": 19.99}, {"amount": "19.99"}),
+        ({"event_id": 7}, {"event_id": 7}),
+        ({"event_id": "007"}, {"event_id": "007"}),
+        (
+            {"event_id": UUID("12345678-1234-5678-1234-567812345678")},
+            {"event_id": "12345678-1234-5678-1234-567812345678"},
+        ),
+        ({"uid": "cus \U0001f4b8 {{ x }} '; --\n"}, {"uid": "cus \U0001f4b8 {{ x }} '; --\n"}),
+        ({"skip_email_notification": True}, {"skip_email_notification": True}),
+        ({"skip_email_notification": False}, {"skip_email_notification": False}),
+        ({"email": None}, {"email": None}),
+        ({"event_id": datetime(2026, 1, 1, tzinfo=UTC)}, {"event_id": False}),
+        ({"note": "not the call's"}, {}),
+    ],
+    ids=repr,
+)
+def test_values_keep_their_types_or_become_what_xcom_would_hold(given: dict[str, Any], kept: dict[str, Any]) -> None:
+    mapping = {**refund("re_1"), **given}
+
+    (row,) = through_spool(mapping)
+
+    assert {name: row.values[name] for name in kept} == kept
+    assert {type(row.values[name]) for name in kept} == {type(value) for value in kept.values()}
+    assert "note" not in row.values
+
+
+def test_a_row_is_judged_as_if_it_had_never_been_away() -> None:
+    mappings = [refund("re_1", Decimal("10.50")), refund(7, "10"), refund(None, 5), refund("re_2", "a lot"), refund("")]
+
+    spooled = through_spool(*mappings)
+
+    for row, direct in zip(spooled, numbered(mappings), strict=True):
+        assert (row.event_id, row.amount) == (direct.event_id, direct.amount)
+        assert row.fingerprint(KEY) == direct.fingerprint(KEY)
+
+
+def test_a_repeated_event_id_carries_the_first_ones_amount() -> None:
+    mappings = [
+        refund("a", 1),
+        refund(None, 2),
+        refund("b", 3),
+        refund("a", 4),
+        refund(None, 5),
+        refund("a", 6),
+        refund("c", "a lot"),
+        refund("c", 7),
+        refund("7", 8),
+        refund(7, 9),
+        refund("A", 10),
+    ]
+
+    repeats = [row.repeats for row in through_spool(*mappings)]
+
+    assert repeats == [None, None, None, "1", None, "1", None, "", None, "8", None]
+    assert repeats == [row.repeats for row in marking_repeats(numbered(mappings))], "as for rows in memory"
+
+
+def test_a_source_that_fails_is_not_swallowed() -> None:
+    def rows() -> Any:
+        yield from numbered([refund("re_1")])
+        raise RuntimeError("the warehouse is gone")
+
+    with Spool() as spool, pytest.raises(RuntimeError, match="is gone"):
+        spool.fill(rows())
+
+
+# --- who can see it ---
+
+#: Fills a spool until it is on disk, tells what of it can be seen, and ends.
+PROGRAM = """
+    import json, os, resource, signal, stat, sys
+    from pathlib import Path
+    from airflow_provider_firstpromoter.refunds.rows import numbered
+    from airflow_provider_firstpromoter.sync.spool import Spool
+
+    folder, count, end = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    spool = Spool()
+    spool.fill(numbered({"event_id": f"re_{n}", "amount": n, "uid": "c" * 200} for n in range(count)))
+    read = sum(1 for _ in spool)
+    files = []
+    for entry in Path("/proc/self/fd").iterdir():
+        try:
+            if os.readlink(entry).startswith(folder + "/"):
+                state = entry.stat()
+                files.append([stat.S_IMODE(state.st_mode), state.st_size, state.st_nlink])
+        except FileNotFoundError:
+            pass
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+    print(json.dumps({"read": read, "files": files, "listed": os.listdir(folder), "grown": grown}), flush=True)
+    if end == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if end == "raise":
+        raise SystemExit(1)
+    spool.__exit__()
+"""
+
+
+def spool_in_a_process(folder: Path, count: int, end: str) -> tuple[dict[str, Any], int]:
+    """Returns what the process told, and its exit code."""
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(PROGRAM), str(folder), str(count), end],
+        env={"TMPDIR": str(folder), "PATH": "/usr/bin:/bin"},
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.stdout, done.stderr
+    return json.loads(done.stdout), done.returncode
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="Linux shows a process's open files under /proc")
+@pytest.mark.parametrize(("end", "code"), [("close", 0), ("raise", 1), ("kill", -signal.SIGKILL)])
+def test_its_file_has_no_name_and_is_gone_however_the_process_ends(end: str, code: int, tmp_path: Path) -> None:
+    told, returned = spool_in_a_process(tmp_path, 20_000, end)
+
+    assert (told["read"], returned) == (20_000, code)
+    assert told["files"], "so many rows are on disk"
+    assert {(mode, names) for mode, _, names in told["files"]} == {(0o600, 0)}
+    assert told["listed"] == []
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="Linux shows a process's open files under /proc")
+def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
+    told, _ = spool_in_a_process(tmp_path, 200_000, "close")
+
+    megabyte = 1024 * 1024
+    assert sum(size for _, size, _ in told["files"]) > 50 * megabyte
+    assert told["grown"] < 20 * megabyte

@@ -1,0 +1,104 @@
+"""A few threads that do the waiting, for whom nobody waits."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from airflow_provider_firstpromoter.sync.thread_pool import Done, Workers
+
+LONG = 10.0
+
+
+def test_every_job_comes_back_once_with_its_value() -> None:
+    workers: Workers[int, int] = Workers(lambda job: job * job, 4)
+    for job in range(1, 51):
+        workers.submit(job)
+    done = [workers.take(LONG) for _ in range(50)]
+    assert sorted(one.job for one in done if one) == list(range(1, 51))
+    assert all(one == Done(one.job, one.job**2, None) for one in done if one)
+    assert workers.take(0.01) is None
+    workers.dismiss()
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), KeyboardInterrupt(), SystemExit(1)], ids=repr)
+def test_an_error_comes_back_with_its_job_and_the_thread_works_on(error: BaseException) -> None:
+    def work(job: str) -> str:
+        if job == "bad":
+            raise error
+        return job
+
+    workers: Workers[str, str] = Workers(work, 1)
+    workers.submit("bad")
+    workers.submit("good")
+    assert workers.take(LONG) == Done("bad", None, error)
+    assert workers.take(LONG) == Done("good", "good", None)
+    workers.dismiss()
+
+
+def test_so_many_jobs_are_at_work_at_once_and_no_more() -> None:
+    most = 3
+    at_work = threading.Semaphore(0)
+    go_on = threading.Event()
+
+    def work(job: int) -> int:
+        at_work.release()
+        go_on.wait(LONG)
+        return job
+
+    workers: Workers[int, int] = Workers(work, most)
+    for job in range(1, 11):
+        workers.submit(job)
+    for _ in range(most):
+        assert at_work.acquire(timeout=LONG)
+    assert not at_work.acquire(timeout=0.2)
+    go_on.set()
+    assert len([workers.take(LONG) for _ in range(10)]) == 10
+    workers.dismiss()
+
+
+def test_no_more_threads_are_started_than_there_are_jobs() -> None:
+    before = set(threading.enumerate())
+    go_on = threading.Event()
+    workers: Workers[int, bool] = Workers(lambda job: go_on.wait(LONG), 50)
+    assert not set(threading.enumerate()) - before
+    workers.submit(1)
+    workers.submit(2)
+    assert len(set(threading.enumerate()) - before) == 2
+    go_on.set()
+    assert workers.take(LONG)
+    assert workers.take(LONG)
+    workers.dismiss()
+
+
+def test_dismissed_threads_end_after_what_was_given_to_them() -> None:
+    threads: set[threading.Thread] = set()
+    workers: Workers[int, None] = Workers(lambda job: threads.add(threading.current_thread()), 2)
+    for job in range(1, 6):
+        workers.submit(job)
+    workers.dismiss()
+    assert all(workers.take(LONG) for _ in range(5))
+    for thread in threads:
+        thread.join(LONG)
+        assert not thread.is_alive()
+
+
+def test_nobody_waits_for_a_thread_at_work() -> None:
+    go_on = threading.Event()
+    working: list[threading.Thread] = []
+
+    def work(job: int) -> bool:
+        working.append(threading.current_thread())
+        return go_on.wait(LONG)
+
+    workers: Workers[int, bool] = Workers(work, 1)
+    workers.submit(1)
+    began = time.monotonic()
+    assert workers.take(0.2) is None
+    workers.dismiss()
+    assert time.monotonic() - began < LONG / 2
+    assert all(thread.daemon for thread in working)  # so that the process can end, too
+    assert working
+    go_on.set()
