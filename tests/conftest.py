@@ -142,10 +142,10 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tries again almost at once, unless the server says when."""
     from tenacity.wait import wait_fixed
 
-    from airflow_provider_firstpromoter.hooks import firstpromoter
+    from airflow_provider_firstpromoter.api import retry
 
-    monkeypatch.setattr(firstpromoter._wait_as_told, "_usual", wait_fixed(0.01))
-    monkeypatch.setattr(firstpromoter._wait_as_told, "_limited", wait_fixed(0.05))
+    monkeypatch.setattr(retry.wait_as_told, "_usual", wait_fixed(0.01))
+    monkeypatch.setattr(retry.wait_as_told, "_limited", wait_fixed(0.05))
 
 
 # --- Databases --------------------------------------------------------------------------------------------

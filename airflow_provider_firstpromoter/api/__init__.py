@@ -1,1 +1,24 @@
-"""How FirstPromoter is spoken to: the account of a connection, requests, waits, and what responses mean."""
+"""
+How FirstPromoter is spoken to: the account behind a connection, HTTP, retries, the rate limit, and what responses mean.
+
+It knows HTTP and no SQL.
+"""
+
+from airflow_provider_firstpromoter.api.account import DEFAULT_LEDGER_TABLE, DEFAULT_PATH, PUBLIC_HOST, Account
+from airflow_provider_firstpromoter.api.commissions import Commission, commission_filters, taken_back
+from airflow_provider_firstpromoter.api.responses import Answer, failure_of, result_of
+from airflow_provider_firstpromoter.api.transport import Transport
+
+__all__ = [
+    "DEFAULT_LEDGER_TABLE",
+    "DEFAULT_PATH",
+    "PUBLIC_HOST",
+    "Account",
+    "Answer",
+    "Commission",
+    "Transport",
+    "commission_filters",
+    "failure_of",
+    "result_of",
+    "taken_back",
+]

@@ -113,7 +113,7 @@ def taken_back(event_id: str, commissions: Iterable[Commission]) -> dict[str, An
     }
 
 
-def filters(
+def commission_filters(
     *,
     created_from: Any = None,
     created_to: Any = None,

@@ -1,1 +1,31 @@
-"""Any SQL connection of Airflow: its engine, its query, and tables of our own in it."""
+"""
+Any SQL connection of Airflow: its engine, a query on it, a table of the provider's own in it, and how databases differ.
+
+It knows SQL and no HTTP.
+"""
+
+from airflow_provider_firstpromoter.database.engine import engine_for, first_line
+from airflow_provider_firstpromoter.database.managed_table import (
+    CHUNK,
+    OwnTable,
+    Utc,
+    bound,
+    chunks,
+    key_text,
+    persistently,
+)
+from airflow_provider_firstpromoter.database.query import Parameters, RefundQuery
+
+__all__ = [
+    "CHUNK",
+    "OwnTable",
+    "Parameters",
+    "RefundQuery",
+    "Utc",
+    "bound",
+    "chunks",
+    "engine_for",
+    "first_line",
+    "key_text",
+    "persistently",
+]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,34 +10,23 @@ from typing import Any
 
 import requests
 from airflow.providers.common.compat.sdk import AirflowException, BaseHook
-from requests.auth import AuthBase
-from tenacity import RetryCallState, Retrying, retry_if_result, stop_after_attempt, stop_after_delay
-from tenacity.wait import wait_base, wait_exponential, wait_random
-from urllib3.exceptions import ReadTimeoutError
 
-from airflow_provider_firstpromoter import __version__
-from airflow_provider_firstpromoter.api.account import DEFAULT_PATH, PUBLIC_HOST, Account
-from airflow_provider_firstpromoter.api.commissions import Commission, taken_back
-from airflow_provider_firstpromoter.api.commissions import filters as commission_filters
-from airflow_provider_firstpromoter.api.deadline import DeadlineAdapter
-from airflow_provider_firstpromoter.api.rate_limit import Pacer, pacer_for, sleep
-from airflow_provider_firstpromoter.api.responses import (
-    BROKEN_JSON,
-    NO_JSON,
-    Answer,
+from airflow_provider_firstpromoter.api import (
+    DEFAULT_PATH,
+    PUBLIC_HOST,
+    Account,
+    Commission,
+    Transport,
+    commission_filters,
     failure_of,
     result_of,
-    retry_after,
+    taken_back,
 )
-from airflow_provider_firstpromoter.exceptions import AccessRefusedError, ReadError
+from airflow_provider_firstpromoter.exceptions import ReadError
 from airflow_provider_firstpromoter.refunds import Identity, Outcome, Refund, Result, Reward, masked
 
-#: Bytes; a refund's answer has some two thousand.
-LARGEST_ANSWER = 1024 * 1024
 #: Commissions a page; the API gives no more.
 PAGE = 100
-#: Seconds in which one request is tried again and again, whatever ``max_attempts`` allows.
-LONGEST_RETRYING = 300.0
 
 
 class FirstPromoterHook(BaseHook):
@@ -66,10 +54,6 @@ class FirstPromoterHook(BaseHook):
         self.firstpromoter_conn_id = firstpromoter_conn_id
         #: Set to make every wait end at once.
         self.cancelled = threading.Event()
-        #: HTTP requests made so far, retries included.
-        self.requests = 0
-        self._lock = threading.Lock()
-        self._sessions = threading.local()
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
@@ -116,31 +100,20 @@ class FirstPromoterHook(BaseHook):
         return Account.from_connection(self.get_connection(self.firstpromoter_conn_id))
 
     @cached_property
-    def pacer(self) -> Pacer:
-        """The account's budget of requests, shared with every other hook of this process."""
-        return pacer_for(self.account)
+    def transport(self) -> Transport:
+        """What makes the requests; reads the connection."""
+        return Transport(self.account, self.cancelled)
 
     def get_conn(self) -> requests.Session:
         """This thread's session; it sends both of the headers that the API wants."""
-        session: requests.Session | None = getattr(self._sessions, "session", None)
-        if session is None:
-            session = requests.Session()
-            session.auth = _AccountAuth(self.account)
-            for scheme in ("https://", "http://"):
-                session.mount(scheme, DeadlineAdapter())
-            session.headers.update(
-                {"Accept": "application/json", "User-Agent": f"airflow-provider-firstpromoter/{__version__}"}
-            )
-            # A proxy meant for the outside must not see the key on its way to this very machine.
-            session.trust_env = self.account.base_url.startswith("https:")
-            self._sessions.session = session
-        return session
+        return self.transport.session()
 
     def track_refund(
         self,
         refund: Refund | Mapping[str, Any],
         identify_by: Sequence[Identity] = ("uid", "email"),
         recover_rewards: bool = True,
+        sent_before: bool = False,
     ) -> Result:
         """
         Tell FirstPromoter of one refund: ``POST /track/refund``.
@@ -152,6 +125,7 @@ class FirstPromoterHook(BaseHook):
         :param identify_by: which of ``uid`` and ``email`` count, in this order
         :param recover_rewards: whether the reward of a refund that FirstPromoter already had is looked up in its
             books; that of an answer which was lost on the way always is
+        :param sent_before: whether an earlier run sent this refund and was answered that nobody referred the customer
         :returns: what became of it; an API that does not answer is an outcome (``failed``), not an exception
         :raises AccessRefusedError: on 401 and 403
         :raises InvalidRefund: if a mapping cannot be sent as it is
@@ -159,20 +133,19 @@ class FirstPromoterHook(BaseHook):
         """
         if not isinstance(refund, Refund):
             refund = Refund.from_row(refund)
-        result, used_up = None, False
+        result = None
         for identity, _ in refund.identities(identify_by):
-            answer, attempts = self._request("POST", "/track/refund", json=refund.body(identity))
+            answer, attempts = self.transport.request("POST", "/track/refund", json=refund.body(identity))
             result = result_of(answer, refund, attempts, self.account.api_key.get_secret_value())
             if result.outcome is Outcome.ALREADY_RECORDED and (recover_rewards or attempts > 1):
                 result = self._with_reward(result)
-            if used_up and result.outcome is Outcome.ALREADY_RECORDED and result.reward is None:
+            if sent_before and result.outcome is Outcome.ALREADY_RECORDED and result.reward is None:
                 # Whether a 204 uses up the event_id is not documented; this 409 may be the echo of our own 204.
-                return result.model_copy(
-                    update={"outcome": Outcome.NOT_REFERRED, "message": "409 after this refund's own 204"}
-                )
+                message = f"409 after this refund's own 204 or 404: {result.message}"
+                return result.model_copy(update={"outcome": Outcome.NOT_REFERRED, "message": message})
             if result.outcome is not Outcome.NOT_REFERRED:
                 return result
-            used_up = used_up or answer.status == 204
+            sent_before = sent_before or answer.status == 204
         if result is None:
             raise ValueError(f"Refund {refund.event_id!r} has none of {' or '.join(identify_by)}")
         return result
@@ -191,7 +164,9 @@ class FirstPromoterHook(BaseHook):
         seen: deque[int] = deque(maxlen=2 * PAGE)  # a page can shift while it is read
         page = 1
         while True:
-            answer, attempts = self._request("GET", "/company/commissions", params={**params, "page": str(page)})
+            answer, attempts = self.transport.request(
+                "GET", "/company/commissions", params={**params, "page": str(page)}
+            )
             if answer.status != 200 or not isinstance(answer.payload, list):
                 raise ReadError(f"FirstPromoter's commissions could not be read: {failure_of(answer, attempts)}")
             for item in answer.payload:
@@ -232,7 +207,7 @@ class FirstPromoterHook(BaseHook):
         """
         try:
             account = self.account
-            answer = self._attempt("GET", "/company/promoters", params={"per_page": 1})
+            answer = self.transport.attempt("GET", "/company/promoters", params={"per_page": 1})
         except AirflowException as error:
             # Airflow tests under an id made up for the moment, which would tell nobody anything.
             problem = str(error).removeprefix(f"Connection {self.firstpromoter_conn_id!r}: ")
@@ -263,129 +238,9 @@ class FirstPromoterHook(BaseHook):
             f"leave the API base URL empty for https://{PUBLIC_HOST}{DEFAULT_PATH}"
         )
 
-    def _request(self, method: str, path: str, **kwargs: Any) -> tuple[Answer, int]:
-        """
-        Make a request until its answer is final or the attempts are used up.
-
-        :returns: the last answer and how many requests were made for it
-        """
-        retrying = self._retrying
-        answer: Answer = retrying(self._attempt, method, path, **kwargs)
-        if answer.status in (401, 403):
-            raise AccessRefusedError(self._refusal(answer, kwargs.get("json")))
-        return answer, retrying.statistics.get("attempt_number", 1)
-
-    @cached_property
-    def _retrying(self) -> Retrying:
-        """Shared by the threads; each has statistics of its own."""
-        return Retrying(
-            retry=retry_if_result(lambda answer: answer.transient),
-            stop=stop_after_attempt(self.account.extra.max_attempts) | stop_after_delay(LONGEST_RETRYING),
-            wait=_wait_as_told(),
-            sleep=lambda seconds: sleep(seconds, self.cancelled),
-            before_sleep=self._pause_the_account,
-            retry_error_callback=lambda state: state.outcome and state.outcome.result(),
-        )
-
-    def _attempt(self, method: str, path: str, **kwargs: Any) -> Answer:
-        self.pacer.acquire(self.cancelled)
-        with self._lock:
-            self.requests += 1
-        timeout = self.account.extra.timeout
-        try:
-            with self.get_conn().request(
-                method,
-                self.account.base_url + path,
-                timeout=(timeout, timeout),
-                allow_redirects=False,
-                stream=True,
-                **kwargs,
-            ) as response:
-                return _read(response)
-        except requests.RequestException as error:
-            return Answer(problem=_transport_problem(error))
-
-    def _pause_the_account(self, state: RetryCallState) -> None:
-        """After a 429 nobody of the account sends: one thread's patience would be the others' opportunity."""
-        if state.outcome and state.next_action and state.outcome.result().status == 429:
-            self.pacer.pause(state.next_action.sleep)
-
-    def _refusal(self, answer: Answer, asked: Mapping[str, Any] | None) -> str:
-        message = None
-        if asked is not None:  # else whom the message may name is not known, and cannot be masked
-            private = self.account.api_key.get_secret_value(), asked.get("uid"), asked.get("email")
-            message = masked(answer.message, *private)
-        return (
-            f"FirstPromoter refused access with connection {self.firstpromoter_conn_id!r} ({answer.status}"
-            f"{f': {message}' if message else ''}). Check its password (API key) and login (Account ID) against "
-            "Settings > Integrations in FirstPromoter."
-        )
-
-
-class _AccountAuth(AuthBase):
-    """Both headers; as an ``auth`` object, so that a .netrc of the worker cannot replace the key."""
-
-    def __init__(self, account: Account) -> None:
-        self._headers = {
-            "Authorization": f"Bearer {account.api_key.get_secret_value()}",
-            "Account-ID": account.account_id,
-        }
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers.update(self._headers)
-        return request
-
-
-class _wait_as_told(wait_base):
-    """As long as the server asks; else exponentially, and longer after a 429, whose window is a minute."""
-
-    _usual = wait_exponential(multiplier=0.5, max=30) + wait_random(0, 0.5)
-    _limited = wait_exponential(multiplier=2, max=60) + wait_random(0, 1)
-
-    def __call__(self, retry_state: RetryCallState) -> float:
-        answer: Answer | None = retry_state.outcome.result() if retry_state.outcome else None
-        if answer is not None and answer.retry_after is not None:
-            return answer.retry_after
-        return (self._limited if answer and answer.status == 429 else self._usual)(retry_state)
-
-
-def _read(response: requests.Response) -> Answer:
-    """Read an answer, but not without bounds."""
-    told = retry_after(response.headers.get("Retry-After"))
-    body = bytearray()
-    for chunk in response.iter_content(64 * 1024):
-        body += chunk
-        if len(body) > LARGEST_ANSWER:
-            return Answer(response.status_code, problem=NO_JSON, retry_after=told)
-    try:
-        return Answer(response.status_code, payload=json.loads(body), retry_after=told)
-    except (ValueError, RecursionError):
-        looks_like_json = body.lstrip()[:1] in (bytearray(b"{"), bytearray(b"["))
-        return Answer(response.status_code, problem=BROKEN_JSON if looks_like_json else NO_JSON, retry_after=told)
-
 
 def _is_listing(payload: Any) -> bool:
     """Whether it is a page of records, bare or beside what tells of the page: how it is wrapped is not published."""
     return isinstance(payload, list) or (
         isinstance(payload, dict) and any(isinstance(value, list) for value in payload.values())
     )
-
-
-def _transport_problem(error: requests.RequestException) -> str:
-    """In words of our own: requests' messages hold URLs, and a proxy's address may hold a password."""
-    if isinstance(error, requests.ConnectTimeout):
-        return "connecting timed out"
-    # In the middle of a body, requests calls a timeout a ConnectionError.
-    if isinstance(error, requests.Timeout) or any(isinstance(cause, ReadTimeoutError) for cause in error.args):
-        return "timed out"
-    if isinstance(error, requests.exceptions.SSLError):
-        return "TLS failed (certificate or protocol)"
-    if isinstance(error, requests.exceptions.ProxyError):
-        return "the proxy refused"
-    if isinstance(error, requests.exceptions.ContentDecodingError):
-        return "the answer's compression is broken"
-    if isinstance(error, requests.exceptions.ChunkedEncodingError):
-        return "the answer broke off"
-    if isinstance(error, requests.ConnectionError):
-        return "the connection was refused or broke"
-    return type(error).__name__

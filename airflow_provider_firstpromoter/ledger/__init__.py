@@ -1,19 +1,11 @@
-"""The ledger: the SQL table with one row per account and event_id."""
+"""
+The ledger: the SQL table with one row per account and event_id, which records what became of each refund.
 
-from airflow_provider_firstpromoter.ledger.store import (
-    STRENGTH,
-    Entry,
-    Known,
-    RefundLedger,
-    RunKey,
-    ledger_table,
-)
+It knows SQL and no HTTP.
+"""
 
-__all__ = [
-    "STRENGTH",
-    "Entry",
-    "Known",
-    "RefundLedger",
-    "RunKey",
-    "ledger_table",
-]
+from airflow_provider_firstpromoter.ledger.records import Entry, Known, RunKey
+from airflow_provider_firstpromoter.ledger.store import RefundLedger
+from airflow_provider_firstpromoter.ledger.table import ledger_table
+
+__all__ = ["Entry", "Known", "RefundLedger", "RunKey", "ledger_table"]

@@ -7,21 +7,11 @@ postgresql`` prints its DDL for those who may not create tables.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
-    BigInteger,
-    Column,
-    Integer,
-    MetaData,
-    String,
-    Table,
-    Text,
-    TypeDecorator,
     and_,
     bindparam,
     func,
@@ -30,145 +20,21 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.engine import Connection, Engine, make_url
+from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.schema import CreateTable
 
-from airflow_provider_firstpromoter.api.account import DEFAULT_LEDGER_TABLE, Account
-from airflow_provider_firstpromoter.database.engine import engine_for, first_line
-from airflow_provider_firstpromoter.database.managed_table import OwnTable, Utc, bound, chunks, key_text, persistently
+from airflow_provider_firstpromoter.api import DEFAULT_LEDGER_TABLE, Account
+from airflow_provider_firstpromoter.database import OwnTable, bound, chunks, engine_for, first_line, persistently
 from airflow_provider_firstpromoter.exceptions import ConnectionSettingsError, LedgerError
+from airflow_provider_firstpromoter.ledger.records import Entry, Known, RunKey
+from airflow_provider_firstpromoter.ledger.table import ledger_table
 from airflow_provider_firstpromoter.refunds import (
-    MAX_AMOUNT_LENGTH,
-    MAX_ID_LENGTH,
-    MAX_MESSAGE_LENGTH,
     Outcome,
-    Refund,
     Result,
 )
 
 if TYPE_CHECKING:
     from sqlalchemy.sql.elements import ColumnElement
-
-#: A weaker outcome never overwrites a stronger one. What is not here is never written.
-STRENGTH = {
-    Outcome.REJECTED: 1,
-    Outcome.NOT_REFERRED: 2,
-    Outcome.ALREADY_RECORDED: 3,
-    Outcome.RECORDED: 4,
-}
-
-
-class RunKey(NamedTuple):
-    """Which task run an entry came from; all None outside Airflow."""
-
-    dag_id: str | None = None
-    run_id: str | None = None
-    task_id: str | None = None
-    map_index: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """
-    What the ledger is told of one refund.
-
-    :param row_amount: the query's own text; None where no row was seen, and then no row's amount differs from it
-    :param fingerprint: of the row; None likewise
-    :param refund: what was sent; None where validation refused the row
-    """
-
-    result: Result
-    row_amount: str | None
-    fingerprint: str | None
-    refund: Refund | None = None
-    run: RunKey = field(default_factory=RunKey)
-    at: datetime = field(default_factory=lambda: datetime.now(UTC))
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What the ledger says of one refund; times are UTC, and None for what was never sent."""
-
-    event_id: str
-    outcome: Outcome
-    http_status: int | None
-    row_amount: str | None
-    sent_amount: int | None
-    sent_currency: str | None
-    sale_event_id: str | None
-    fingerprint: str | None
-    first_sent_at: datetime | None
-    last_sent_at: datetime | None
-    details: str | None = None
-    recorded_amount: int | None = None
-    reward_id: int | None = None
-    reward_status: str | None = None
-    reward_amount: int | None = None
-    reward_unit: str | None = None
-    promoter_id: int | None = None
-    lead_id: int | None = None
-
-    @property
-    def recorded(self) -> bool:
-        """Whether FirstPromoter has it, as far as the ledger knows."""
-        return self.outcome in (Outcome.RECORDED, Outcome.ALREADY_RECORDED)
-
-    def result(self) -> Result:
-        """The stored result: what the run that wrote it handed on, but ``sent`` by nobody now."""
-        if self.details:
-            return Result.model_validate_json(self.details).model_copy(update={"sent": False})
-        return Result(event_id=self.event_id, outcome=self.outcome, http_status=self.http_status)
-
-
-class OutcomeText(TypeDecorator):  # type: ignore[type-arg]
-    """An outcome by its word."""
-
-    impl = String(32)
-    cache_ok = True
-
-    def process_result_value(self, value: str | None, dialect: Any) -> Outcome | None:
-        return Outcome(value) if value else None
-
-
-def ledger_table(name: str = DEFAULT_LEDGER_TABLE) -> Table:
-    """
-    The ledger's columns. New ones may only be added, and only nullable.
-
-    :param name: ``table`` or ``schema.table``; quoted where the database needs it
-    """
-    schema, _, table = name.rpartition(".")
-    return Table(
-        table,
-        MetaData(),
-        Column("account", key_text(), primary_key=True, comment="Account ID; with @host if not the public API"),
-        Column("event_id", key_text(), primary_key=True),
-        Column("outcome", OutcomeText, nullable=False, comment="recorded, already_recorded, not_referred, rejected"),
-        Column("http_status", Integer),
-        Column("message", String(MAX_MESSAGE_LENGTH)),
-        Column("row_amount", String(MAX_AMOUNT_LENGTH), comment="the query's own text"),
-        Column("sent_amount", BigInteger, comment="minor units of sent_currency"),
-        Column("sent_currency", String(3), comment="empty: the account's own"),
-        Column("sale_event_id", String(MAX_ID_LENGTH)),
-        Column("recorded_amount", BigInteger, comment="negative, minor units of the account's currency"),
-        Column("refund_id", BigInteger),
-        Column("reward_id", BigInteger),
-        Column("reward_status", String(64), comment="pending, approved, denied, paid; as of the last reconcile"),
-        Column("reward_amount", BigInteger, comment="negative, in reward_unit; minor units when cash"),
-        Column("reward_unit", String(64)),
-        Column("promoter_id", BigInteger),
-        Column("lead_id", BigInteger),
-        Column("details", Text, comment="the result as JSON"),
-        Column("fingerprint", String(32), comment="of the row; keyed, so that it tells nothing"),
-        Column("dag_id", String(250)),
-        Column("run_id", String(250)),
-        Column("task_id", String(250)),
-        Column("map_index", Integer),
-        Column("first_sent_at", Utc, comment="UTC"),
-        Column("last_sent_at", Utc, comment="UTC"),
-        schema=schema or None,
-        mysql_charset="utf8mb4",
-    )
 
 
 class RefundLedger(OwnTable):
@@ -238,16 +104,16 @@ class RefundLedger(OwnTable):
                     for entry in self._select(connection, self.table.c.event_id.in_(chunk), details):
                         # Databases that don't enforce keys can hold two rows of two writers: the stronger counts.
                         rival = known.get(entry.event_id)
-                        if rival is None or STRENGTH[entry.outcome] > STRENGTH[rival.outcome]:
+                        if rival is None or entry.outcome.strength > rival.outcome.strength:
                             known[entry.event_id] = entry
         except SQLAlchemyError as error:
             raise self._unreachable(error) from None
         return known
 
     def of_run(self, run: RunKey) -> Iterator[Known]:
-        """Everything that was last asked of FirstPromoter, or rejected, by this task run."""
+        """Everything that this task run was the last to send, or rejected; in the order of the event_ids."""
         where = and_(*(self.table.c[name] == value for name, value in run._asdict().items()))
-        yield from self._stream(where)
+        yield from self._stream(where, order_by=self.table.c.event_id)
 
     def recorded_between(self, start: datetime | None, end: datetime | None) -> Iterator[Known]:
         """
@@ -257,23 +123,25 @@ class RefundLedger(OwnTable):
         :param end: not itself
         """
         c = self.table.c
-        where = [or_(c.outcome == Outcome.RECORDED, c.outcome == Outcome.ALREADY_RECORDED)]
+        where: list[ColumnElement[bool]] = [c.outcome.in_([outcome for outcome in Outcome if outcome.on_record])]
         if start is not None:
             where.append(c.last_sent_at >= start)
         if end is not None:
             where.append(c.last_sent_at < end)
         yield from self._stream(and_(*where))
 
-    def _stream(self, where: ColumnElement[bool]) -> Iterator[Known]:
+    def _stream(self, where: ColumnElement[bool], order_by: Any = None) -> Iterator[Known]:
         if not self.exists():
             return
         try:
             with self.engine.connect().execution_options(stream_results=True) as connection:
-                yield from self._select(connection, where, details=True)
+                yield from self._select(connection, where, details=True, order_by=order_by)
         except SQLAlchemyError as error:
             raise self._unreachable(error) from None
 
-    def _select(self, connection: Connection, where: ColumnElement[bool], details: bool) -> Iterator[Known]:
+    def _select(
+        self, connection: Connection, where: ColumnElement[bool], details: bool, order_by: Any = None
+    ) -> Iterator[Known]:
         c = self.table.c
         columns = [
             c.event_id,
@@ -286,6 +154,10 @@ class RefundLedger(OwnTable):
             c.fingerprint,
             c.first_sent_at,
             c.last_sent_at,
+            c.dag_id,
+            c.run_id,
+            c.task_id,
+            c.map_index,
         ]
         if details:
             columns += [
@@ -298,7 +170,8 @@ class RefundLedger(OwnTable):
                 c.promoter_id,
                 c.lead_id,
             ]
-        for row in connection.execute(select(*columns).where(c.account == self.account, where)):
+        query = select(*columns).where(c.account == self.account, where)
+        for row in connection.execute(query if order_by is None else query.order_by(order_by)):
             yield Known(*row)
 
     # --- writing ---
@@ -314,9 +187,9 @@ class RefundLedger(OwnTable):
         rows: dict[str, dict[str, Any]] = {}
         for entry in entries:
             outcome, event_id = entry.result.outcome, entry.result.event_id
-            if outcome not in STRENGTH or event_id is None:
+            if not outcome.strength or event_id is None:
                 continue
-            if event_id not in rows or STRENGTH[outcome] >= STRENGTH[rows[event_id]["outcome"]]:
+            if event_id not in rows or outcome.strength >= rows[event_id]["outcome"].strength:
                 rows[event_id] = self._row(entry)
         if not rows:
             return
@@ -341,7 +214,7 @@ class RefundLedger(OwnTable):
             }
             if new := [row for event_id, row in rows.items() if event_id not in present]:
                 connection.execute(insert(self.table), new)
-            for outcome in STRENGTH:
+            for outcome in Outcome:
                 again = [rows[event_id] for event_id in present if rows[event_id]["outcome"] is outcome]
                 if again:
                     connection.execute(self._overwrite_weaker(outcome), [bound(row) for row in again])
@@ -353,12 +226,11 @@ class RefundLedger(OwnTable):
         What is recorded stays as it was first recorded; the others may be renewed by their like.
         """
         c = self.table.c
-        renewable = outcome in (Outcome.REJECTED, Outcome.NOT_REFERRED)
-        weaker = [
+        overwritten = [
             # Not as a list: SQLAlchemy cannot expand one for many rows.
             c.outcome == other
-            for other, strength in STRENGTH.items()
-            if strength < STRENGTH[outcome] + (1 if renewable else 0)
+            for other in Outcome
+            if other.strength < outcome.strength or (other is outcome and outcome.renewable)
         ]
         values = {
             column.name: bindparam(f"new_{column.name}", type_=column.type)
@@ -370,7 +242,7 @@ class RefundLedger(OwnTable):
             .where(
                 c.account == bindparam("new_account"),
                 c.event_id == bindparam("new_event_id"),
-                or_(*weaker),
+                or_(*overwritten),
             )
             .values({**values, "first_sent_at": func.coalesce(c.first_sent_at, values["first_sent_at"])})
         )
@@ -446,18 +318,3 @@ class RefundLedger(OwnTable):
             "first_sent_at": entry.at if result.sent else None,
             "last_sent_at": entry.at if result.sent else None,
         }
-
-
-def main() -> None:
-    """Print the ledger's DDL for a dialect."""
-    if len(sys.argv) not in (2, 3):
-        sys.exit(f"usage: python -m {__spec__.name if __spec__ else __name__} DIALECT [SCHEMA.TABLE]")
-    try:
-        dialect = make_url(f"{sys.argv[1]}://").get_dialect()()
-    except SQLAlchemyError as error:
-        sys.exit(f"SQLAlchemy has no dialect {sys.argv[1]!r}: {error}")
-    print(str(CreateTable(ledger_table(*sys.argv[2:])).compile(dialect=dialect)).strip() + ";")
-
-
-if __name__ == "__main__":
-    main()

@@ -102,8 +102,8 @@ class ReconcileRefundsOperator(BaseOperator):
         """
         from airflow_provider_firstpromoter.hooks.firstpromoter import FirstPromoterHook
         from airflow_provider_firstpromoter.ledger import RefundLedger, RunKey
-        from airflow_provider_firstpromoter.reconcile.run import Period, Reconciliation
-        from airflow_provider_firstpromoter.sync.metrics import gauge_mismatches
+        from airflow_provider_firstpromoter.reconcile import Period, Reconciliation
+        from airflow_provider_firstpromoter.sync import gauge_mismatches
 
         period = Period.of(self.created_from, self.created_to)
         self._hook = hook = FirstPromoterHook(self.firstpromoter_conn_id)

@@ -10,8 +10,7 @@ from airflow_provider_firstpromoter.operators.base import RefundOperator
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_firstpromoter.refunds import Result
-    from airflow_provider_firstpromoter.refunds.rows import Row
+    from airflow_provider_firstpromoter.refunds import Result, Row
 
 
 class TrackRefundOperator(RefundOperator):
@@ -61,7 +60,7 @@ class TrackRefundOperator(RefundOperator):
         :raises RefundsFailedError: if some could not be sent; a retry takes them up
         :raises RefundsRejectedError: if more were rejected or changed than ``max_rejected`` allows
         """
-        from airflow_provider_firstpromoter.refunds.rows import marking_repeats, numbered
+        from airflow_provider_firstpromoter.refunds import marking_repeats, numbered
 
         given = _mappings(self.refunds, self.identify_by)
         rows = list(marking_repeats(numbered(given)))

@@ -13,12 +13,11 @@ from sqlalchemy import String, cast, literal_column
 from sqlalchemy.engine import Dialect
 from sqlparse import tokens
 
-from airflow_provider_firstpromoter.database.managed_table import Utc
-from airflow_provider_firstpromoter.database.query import RefundQuery
+from airflow_provider_firstpromoter.database import RefundQuery, Utc
 from airflow_provider_firstpromoter.exceptions import SourceError
 from airflow_provider_firstpromoter.ledger import RefundLedger
-from airflow_provider_firstpromoter.pending.rules import RECHECK_EVERY
-from airflow_provider_firstpromoter.refunds import MAX_AMOUNT_LENGTH, MAX_ID_LENGTH, Identity, Outcome
+from airflow_provider_firstpromoter.pending.rules import unsettled_condition
+from airflow_provider_firstpromoter.refunds import MAX_AMOUNT_LENGTH, MAX_ID_LENGTH, Identity
 
 log = logging.getLogger(__name__)
 
@@ -39,27 +38,20 @@ def without_settled(
     """
     dialect = query.engine.dialect
     bind = _Binds(query, dialect)
-    where = [
-        "l.event_id IS NULL",
-        f"l.outcome = '{Outcome.REJECTED.value}'",
-        "q.amount IS NULL",
-        f"l.row_amount <> {_as_text('q.amount', dialect, MAX_AMOUNT_LENGTH)}",
-    ]
     account = bind(ledger.account)
-    if recheck_unreferred is not None:
-        now = datetime.now(UTC)
-        where.append(
-            f"(l.outcome = '{Outcome.NOT_REFERRED.value}' "
-            f"AND l.first_sent_at > {bind(_time(now - recheck_unreferred, dialect))} "
-            f"AND l.last_sent_at <= {bind(_time(now - RECHECK_EVERY, dialect))})"
-        )
+    condition = unsettled_condition(
+        _as_text("q.amount", dialect, MAX_AMOUNT_LENGTH),
+        lambda value: bind(_time(value, dialect) if isinstance(value, datetime) else value),
+        datetime.now(UTC),
+        recheck_unreferred,
+    )
     table = dialect.identifier_preparer.format_table(ledger.table)
     sql = (
         # A line break before the parenthesis: the query may end in a comment.
         f"SELECT q.* FROM (\n{bind.escaped(_without_semicolon(query.sql))}\n) q "
         f"LEFT JOIN {table} l ON l.account = {account} "
         f"AND l.event_id = {_as_text('q.event_id', dialect, MAX_ID_LENGTH)} "
-        f"WHERE {' OR '.join(where)}"
+        f"WHERE {condition}"
     )
     return replace(query, sql=sql, parameters=bind.parameters)
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
 
-from airflow_provider_firstpromoter.database.query import Parameters, RefundQuery
+from airflow_provider_firstpromoter.database import Parameters, RefundQuery
 from airflow_provider_firstpromoter.hooks.firstpromoter import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import RefundLedger
 from airflow_provider_firstpromoter.pending.antijoin import unsettled_rows
-from airflow_provider_firstpromoter.pending.rules import find_pending
-from airflow_provider_firstpromoter.refunds.rows import Row, numbered
+from airflow_provider_firstpromoter.pending.rules import Verdict, judged
+from airflow_provider_firstpromoter.refunds import Row, numbered
 
 
 @dataclass(frozen=True)
@@ -52,3 +53,31 @@ class PendingRefunds:
                 limit=limit,
                 recheck_unreferred=self.recheck_unreferred,
             )
+
+
+def find_pending(
+    rows: Iterable[Row], ledger: RefundLedger, *, key: bytes, limit: int, recheck_unreferred: timedelta | None = None
+) -> list[Row]:
+    """
+    The rows that are worth a run: new ones first, then those to be asked again.
+
+    Rows that need a person (settled with another amount, or without an event_id) are never reason enough for a
+    run, but they are handed on with others, so that the run names them. Rejected rows that have not changed are
+    passed over.
+
+    :param limit: how many rows at most; reading ends as soon as so many new ones are found
+    :returns: empty if nothing is pending
+    """
+    new: list[Row] = []
+    again: list[Row] = []
+    for_a_person: list[Row] = []
+    wanted = {Verdict.SEND: new, Verdict.RECHECK: again, Verdict.CHANGED: for_a_person}
+    for batch in judged(rows, ledger, key=key, recheck_unreferred=recheck_unreferred, details=False):
+        for row, verdict, _ in batch:
+            found = wanted.get(verdict if row.event_id else Verdict.CHANGED)
+            if found is not None and len(found) < limit:
+                found.append(row)
+        if len(new) >= limit:
+            break
+    pending = new + again
+    return (pending + for_a_person)[:limit] if pending else []

@@ -1,15 +1,28 @@
-"""What is to be done with a row, given what the ledger knows: the one place that decides what is pending."""
+"""
+Which refunds need sending: the one place that decides it, once in Python and once in SQL.
+
+:func:`judge` is the rule. :func:`unsettled_condition` lets a database leave out rows before they are read; it may let
+through rows that :func:`judge` then finds settled, and never leaves out one that it does not.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import NamedTuple
 
 from airflow_provider_firstpromoter.ledger import Known, RefundLedger
-from airflow_provider_firstpromoter.refunds import Outcome, same_amount
-from airflow_provider_firstpromoter.refunds.rows import Row, batches
+from airflow_provider_firstpromoter.refunds import (
+    InvalidRefund,
+    Outcome,
+    Refund,
+    Result,
+    Row,
+    Validation,
+    batches,
+    same_amount,
+)
 
 #: A refund that nobody was found for is asked again at most this often.
 RECHECK_EVERY = timedelta(days=1)
@@ -73,6 +86,66 @@ def _due(known: Known, now: datetime, recheck_unreferred: timedelta | None) -> b
     return now - known.first_sent_at < recheck_unreferred and now - known.last_sent_at >= RECHECK_EVERY
 
 
+def unsettled_condition(
+    amount_text: str, bind: Callable[[datetime | str], str], now: datetime, recheck_unreferred: timedelta | None
+) -> str:
+    """
+    The SQL condition for rows that may need sending, of a query ``q`` joined with the ledger ``l`` on the event_id.
+
+    :param amount_text: the SQL expression for the row's amount as text
+    :param bind: takes a value and returns the placeholder that stands for it
+    :param now: aware
+    :param recheck_unreferred: as for :func:`judge`
+    """
+    conditions = [
+        "l.event_id IS NULL",
+        f"l.outcome = '{Outcome.REJECTED.value}'",
+        "q.amount IS NULL",
+        f"l.row_amount <> {amount_text}",
+    ]
+    if recheck_unreferred is not None:
+        conditions.append(
+            f"(l.outcome = '{Outcome.NOT_REFERRED.value}' "
+            f"AND l.first_sent_at > {bind(now - recheck_unreferred)} "
+            f"AND l.last_sent_at <= {bind(now - RECHECK_EVERY)})"
+        )
+    return " OR ".join(conditions)
+
+
+def decide(row: Row, verdict: Verdict, known: Known | None, how: Validation) -> Refund | Result | Known | None:
+    """
+    What a row comes to.
+
+    :param verdict: of :func:`judge`
+    :param how: how the row is to be read
+    :returns: a refund that is to be sent; the result of a row that cannot be sent; what the ledger knows, for a row
+        with which nothing is to be done; or None for a row that merely repeats an earlier one
+    """
+    if row.repeats is not None:
+        if same_amount(row.repeats or None, row.amount):
+            return None
+        return _changed(row, f"came earlier in this run with amount {row.repeats or 'NULL'}")
+    # What our own validation refused is validated anew: that costs no request, and its rules may change.
+    if known and (verdict is Verdict.SETTLED or (verdict is Verdict.STILL_REJECTED and known.http_status is not None)):
+        return known
+    try:
+        refund = Refund.from_row(row.values, how)
+    except InvalidRefund as error:
+        if verdict is Verdict.CHANGED:
+            return _changed(row, f"is settled, and now {error.reason}")
+        reason = error.reason if row.event_id else f"row {row.position + 1} of the input: {error.reason}"
+        return Result(event_id=row.event_id, outcome=Outcome.REJECTED, message=reason)
+    if known and verdict is Verdict.CHANGED:
+        if refund.amount == known.sent_amount:  # the same money, written in another unit
+            return known
+        return _changed(row, f"is settled with amount {known.row_amount}, and the row now says {row.amount}")
+    return refund
+
+
+def _changed(row: Row, reason: str) -> Result:
+    return Result(event_id=row.event_id, outcome=Outcome.CHANGED, message=reason)
+
+
 def judged(
     rows: Iterable[Row],
     ledger: RefundLedger | None,
@@ -105,31 +178,3 @@ def judged(
             )
             for row in batch
         ]
-
-
-def find_pending(
-    rows: Iterable[Row], ledger: RefundLedger, *, key: bytes, limit: int, recheck_unreferred: timedelta | None = None
-) -> list[Row]:
-    """
-    The rows that are worth a run: new ones first, then those to be asked again.
-
-    Rows that need a person (settled with another amount, or without an event_id) are never reason enough for a
-    run, but they are handed on with others, so that the run names them. Rejected rows that have not changed are
-    passed over.
-
-    :param limit: how many rows at most; reading ends as soon as so many new ones are found
-    :returns: empty if nothing is pending
-    """
-    new: list[Row] = []
-    again: list[Row] = []
-    for_a_person: list[Row] = []
-    wanted = {Verdict.SEND: new, Verdict.RECHECK: again, Verdict.CHANGED: for_a_person}
-    for batch in judged(rows, ledger, key=key, recheck_unreferred=recheck_unreferred, details=False):
-        for row, verdict, _ in batch:
-            found = wanted.get(verdict if row.event_id else Verdict.CHANGED)
-            if found is not None and len(found) < limit:
-                found.append(row)
-        if len(new) >= limit:
-            break
-    pending = new + again
-    return (pending + for_a_person)[:limit] if pending else []

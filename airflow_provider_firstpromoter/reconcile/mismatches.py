@@ -11,8 +11,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Column, MetaData, String, Table, and_, bindparam, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
-from airflow_provider_firstpromoter.database.engine import first_line
-from airflow_provider_firstpromoter.database.managed_table import CHUNK, OwnTable, Utc, bound, key_text, persistently
+from airflow_provider_firstpromoter.database import CHUNK, OwnTable, Utc, bound, first_line, key_text, persistently
 from airflow_provider_firstpromoter.exceptions import LedgerError
 from airflow_provider_firstpromoter.ledger import RefundLedger, RunKey
 from airflow_provider_firstpromoter.refunds import MAX_ID_LENGTH

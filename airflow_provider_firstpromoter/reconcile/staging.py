@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from pydantic import TypeAdapter
 
-from airflow_provider_firstpromoter.api.commissions import Commission
+from airflow_provider_firstpromoter.api import Commission
 from airflow_provider_firstpromoter.ledger import Known
 from airflow_provider_firstpromoter.reconcile.mismatches import Key
 

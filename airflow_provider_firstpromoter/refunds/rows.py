@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, TypeVar
 
-from airflow_provider_firstpromoter.refunds.refund import amount_text, event_id_of, fingerprint, known_columns
+from airflow_provider_firstpromoter.refunds.refund import event_id_of, fingerprint, known_columns
+from airflow_provider_firstpromoter.refunds.values import amount_text
 
 T = TypeVar("T")
 #: Rows that are checked against the ledger at once.

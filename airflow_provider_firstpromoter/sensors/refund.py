@@ -103,7 +103,7 @@ class UnrecordedRefundSensor(BaseSensorOperator):
         :raises RefundInputError: if the query lacks a column
         :raises ConnectionSettingsError: if no ledger is named anywhere
         """
-        from airflow_provider_firstpromoter.pending.lookup import PendingRefunds
+        from airflow_provider_firstpromoter.pending import PendingRefunds
         from airflow_provider_firstpromoter.refunds import portable
 
         pending = PendingRefunds(**self._where()).find(self.limit)

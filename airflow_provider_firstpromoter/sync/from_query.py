@@ -7,13 +7,11 @@ from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
-from airflow_provider_firstpromoter.database.query import RefundQuery
+from airflow_provider_firstpromoter.database import RefundQuery
 from airflow_provider_firstpromoter.exceptions import RunRefusedError
 from airflow_provider_firstpromoter.ledger import RefundLedger
-from airflow_provider_firstpromoter.pending.antijoin import unsettled_rows
-from airflow_provider_firstpromoter.pending.rules import Verdict, judged
-from airflow_provider_firstpromoter.refunds import InvalidRefund, Refund, Summary
-from airflow_provider_firstpromoter.refunds.rows import Row, numbered
+from airflow_provider_firstpromoter.pending import Verdict, judged, unsettled_rows
+from airflow_provider_firstpromoter.refunds import InvalidRefund, Refund, Row, numbered
 from airflow_provider_firstpromoter.sync.log_text import duration
 from airflow_provider_firstpromoter.sync.run import RefundSync
 from airflow_provider_firstpromoter.sync.spool import Spool
@@ -44,7 +42,9 @@ def run_query(sync: RefundSync, query: RefundQuery, max_pending: int | None) -> 
                 )
             sync.summary.warnings.append(told)
         _announce(sync, to_send)
-        sync.run(spool, total=len(spool))
+        if not sync.options.preview:
+            _count_earlier_tries(sync)
+        sync.run(spool, total=len(spool), count_stored=False)
 
 
 def _unsettled(sync: RefundSync, query: RefundQuery, counts: Counter[Verdict]) -> Iterator[Row]:
@@ -97,39 +97,37 @@ def _announce(sync: RefundSync, to_send: int) -> None:
     )
 
 
-def recount(sync: RefundSync) -> list[dict[str, Any]]:
+def _count_earlier_tries(sync: RefundSync) -> None:
     """
-    Make the summary that of the whole task run, earlier tries included: read back from the ledger.
+    Make the summary that of the whole task run.
 
-    A settled refund never comes out of the warehouse again, so only the ledger can give a cleared task the same
-    counts and rewards as before.
-
-    :returns: the results that bear a reward, as plain JSON; at most :data:`MOST_REWARDS`
+    A settled refund never comes out of the warehouse again, so only the ledger can give a cleared task the same counts
+    as before. Rejected ones do come again, and are counted then.
     """
-    run = Summary()
+    for known in _ledger(sync).of_run(sync.run_key):
+        if known.outcome.settled:
+            sync.summary.add_earlier(
+                known.result(),
+                amount=known.sent_amount,
+                currency=known.sent_currency,
+                sale_event_id=known.sale_event_id,
+            )
+
+
+def rewards_of_run(sync: RefundSync) -> list[dict[str, Any]]:
+    """
+    The results of the whole task run that bear a reward, earlier tries included: read back from the ledger.
+
+    :returns: plain JSON; at most :data:`MOST_REWARDS`, with a warning in the summary about the others
+    """
     rewards: list[dict[str, Any]] = []
     beyond = 0
     for known in _ledger(sync).of_run(sync.run_key):
-        if not known.outcome.settled:
-            continue  # rejected ones are counted from the input, where the old ones are too
-        result = known.result()
-        run.add(result, amount=known.sent_amount, currency=known.sent_currency, sale_event_id=known.sale_event_id)
-        if result.reward is None:
-            continue
-        if len(rewards) < MOST_REWARDS:
-            rewards.append(result.to_json())
-        else:
-            beyond += 1
-    unsettled = Counter({outcome: n for outcome, n in sync.summary.outcomes.items() if not outcome.settled})
-    sync.summary = sync.summary.model_copy(
-        update={
-            "outcomes": run.outcomes + unsettled,
-            "reversed": run.reversed,
-            "refunded": run.refunded,
-            "rewards_unknown": run.rewards_unknown,
-            "without_sale_event_id": run.without_sale_event_id,
-        }
-    )
+        if known.outcome.settled and (result := known.result()).reward is not None:
+            if len(rewards) < MOST_REWARDS:
+                rewards.append(result.to_json())
+            else:
+                beyond += 1
     if beyond:
         sync.summary.warnings.append(f"{beyond} more rewards than the {MOST_REWARDS} in XCom: read them in the ledger")
     return rewards

@@ -10,8 +10,7 @@ import json
 import sqlite3
 from collections.abc import Iterable, Iterator
 
-from airflow_provider_firstpromoter.refunds import amount_text, portable
-from airflow_provider_firstpromoter.refunds.rows import Row, batches
+from airflow_provider_firstpromoter.refunds import Row, amount_text, batches, portable
 
 
 class Spool:

@@ -80,11 +80,11 @@ class SqlToFirstPromoterOperator(RefundOperator):
         :raises RefundsFailedError: if some could not be sent; a retry takes them up
         :raises RefundsRejectedError: if more were rejected or changed than ``max_rejected`` allows
         """
-        from airflow_provider_firstpromoter.database.query import RefundQuery
-        from airflow_provider_firstpromoter.sync.from_query import recount, run_query
+        from airflow_provider_firstpromoter.database import RefundQuery
+        from airflow_provider_firstpromoter.sync import rewards_of_run, run_query
 
         sync = self._make_sync(context, limit=self.limit, ledger_required=True)
         run_query(sync, RefundQuery.from_connection(self.sql_conn_id, self.sql, self.parameters), self.max_pending)
-        rewards = [] if self.preview else recount(sync)
+        rewards = [] if self.preview else rewards_of_run(sync)
         summary: dict[str, Any] = self._hand_on(context, sync, sync.summary.to_json(), rewards=rewards)
         return summary

@@ -67,7 +67,7 @@ class UnrecordedRefundTrigger(BaseTrigger):
                 # A thread of its own: Airflow's sync_to_async would put all triggers' queries on a single one.
                 pending = await asyncio.to_thread(self._is_anything_pending)
             except Exception as error:
-                from airflow_provider_firstpromoter.database.engine import first_line
+                from airflow_provider_firstpromoter.database import first_line
 
                 yield _event("error", message=first_line(error))
                 return
@@ -81,7 +81,7 @@ class UnrecordedRefundTrigger(BaseTrigger):
             await asyncio.sleep(min(self.poke_interval, left))
 
     def _is_anything_pending(self) -> bool:
-        from airflow_provider_firstpromoter.pending.lookup import PendingRefunds
+        from airflow_provider_firstpromoter.pending import PendingRefunds
 
         return bool(PendingRefunds(**self._where, statement_timeout=STATEMENT_TIMEOUT).find(limit=1))
 

@@ -19,7 +19,7 @@ from airflow_provider_firstpromoter.api.responses import (
     result_of,
     retry_after,
 )
-from airflow_provider_firstpromoter.hooks.firstpromoter import LARGEST_ANSWER, _read
+from airflow_provider_firstpromoter.api.transport import LARGEST_ANSWER, _read
 from airflow_provider_firstpromoter.refunds import Outcome, Refund
 
 REFUND = Refund.from_row({"event_id": "re_1", "amount": 1000, "uid": "cus_1", "email": "jane@example.com"})

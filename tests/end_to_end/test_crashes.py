@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_firstpromoter.sandbox import Sandbox
-from airflow_provider_firstpromoter.sync.run import FLUSH_EVERY_RESULTS
+from airflow_provider_firstpromoter.sync.ledger_writer import FLUSH_EVERY_RESULTS
 
 #: `make soak` takes others. It says where the kills fall; how far the threads have got by then, no seed can say.
 SEED = int(os.environ.get("SEED", "20240"))

@@ -23,8 +23,8 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 from tenacity.wait import wait_fixed
 
+from airflow_provider_firstpromoter.api import retry
 from airflow_provider_firstpromoter.exceptions import AccessRefusedError, ConnectionSettingsError, ReadError
-from airflow_provider_firstpromoter.hooks import firstpromoter
 from airflow_provider_firstpromoter.hooks.firstpromoter import FirstPromoterHook
 from airflow_provider_firstpromoter.refunds import InvalidRefund
 from airflow_provider_firstpromoter.sandbox import Sandbox
@@ -257,7 +257,7 @@ def test_a_host_where_nobody_listens_is_a_failure_in_words(
     hook = hook_on(nobody, max_attempts=2)
     result = hook.track_refund(REFUND)
 
-    assert (result.outcome, result.http_status, hook.requests) == ("failed", None, 2)
+    assert (result.outcome, result.http_status, hook.transport.requests) == ("failed", None, 2)
     assert result.message == "no answer in 2 tries: the connection was refused or broke"
 
 
@@ -315,7 +315,7 @@ def test_tries_end_with_max_attempts(sandbox: Sandbox, hook: Any, impatient: Non
 
     result = hook.track_refund(REFUND)
 
-    assert (result.outcome, len(bodies(sandbox)), hook.requests) == ("failed", 3, 3)
+    assert (result.outcome, len(bodies(sandbox)), hook.transport.requests) == ("failed", 3, 3)
     assert result.message == "answered 500 in 3 tries"
 
 
@@ -323,8 +323,8 @@ def test_tries_end_with_max_attempts(sandbox: Sandbox, hook: Any, impatient: Non
 def test_after_429_the_next_try_waits_as_told_or_longer_than_usual(
     told: str, sandbox: Sandbox, hook: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(firstpromoter._wait_as_told, "_usual", wait_fixed(0.0))
-    monkeypatch.setattr(firstpromoter._wait_as_told, "_limited", wait_fixed(1.0 if told == "not-at-all" else 0.0))
+    monkeypatch.setattr(retry.wait_as_told, "_usual", wait_fixed(0.0))
+    monkeypatch.setattr(retry.wait_as_told, "_limited", wait_fixed(1.0 if told == "not-at-all" else 0.0))
     later = datetime.now(UTC) + timedelta(seconds=3)
     header = {"in-seconds": "1", "as-a-date": f"{later:%a, %d %b %Y %H:%M:%S} GMT", "not-at-all": None}[told]
     sandbox.fault("status", status=429, retry_after=header)
@@ -693,7 +693,7 @@ def test_one_hook_serves_eight_threads(sandbox: Sandbox, hook: Any, at_once: Cal
     for number, results in enumerate(answers):
         assert [result.event_id for result in results] == [f"re_{number}_{n}" for n in range(20)]
         assert {(result.outcome, result.recorded_amount) for result in results} == {("recorded", -100 - number)}
-    assert hook.requests == 160
+    assert hook.transport.requests == 160
     assert len({recorded.event_id for recorded in sandbox.recorded()}) == 160
 
 

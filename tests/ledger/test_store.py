@@ -17,8 +17,8 @@ from sqlalchemy import create_engine
 from airflow_provider_firstpromoter.api.account import Account
 from airflow_provider_firstpromoter.exceptions import LedgerError
 from airflow_provider_firstpromoter.hooks.firstpromoter import FirstPromoterHook
-from airflow_provider_firstpromoter.ledger import STRENGTH, Entry, Known, RefundLedger, RunKey
-from airflow_provider_firstpromoter.ledger import store as module
+from airflow_provider_firstpromoter.ledger import Entry, Known, RefundLedger, RunKey
+from airflow_provider_firstpromoter.ledger import __main__ as module
 from airflow_provider_firstpromoter.refunds import Lead, Outcome, Promoter, Refund, Result, Reward
 
 WEAK_TO_STRONG = [Outcome.REJECTED, Outcome.NOT_REFERRED, Outcome.ALREADY_RECORDED, Outcome.RECORDED]
@@ -269,7 +269,7 @@ def test_a_weaker_outcome_never_overwrites_a_stronger_one(ledger: RefundLedger) 
     for place in range(4):
         ledger.write(entry(one, order[place], message=order[place].value) for one, order in orders.items())
         for event_id, found in ledger.find(set(orders)).items():
-            strongest = max(orders[event_id][: place + 1], key=STRENGTH.__getitem__)
+            strongest = max(orders[event_id][: place + 1], key=lambda outcome: outcome.strength)
             assert found.outcome is strongest
             assert found.result().message == strongest.value
 

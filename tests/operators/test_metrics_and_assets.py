@@ -16,7 +16,7 @@ from airflow.providers.common.compat.sdk import DAG, Asset, AssetAlias, Stats
 from airflow_provider_firstpromoter.exceptions import AccessRefusedError, RefundsFailedError, RefundsRejectedError
 from airflow_provider_firstpromoter.operators.refund import TrackRefundOperator
 from airflow_provider_firstpromoter.sandbox import Sandbox
-from airflow_provider_firstpromoter.sync import run as sync
+from airflow_provider_firstpromoter.sync import progress as sync
 from airflow_provider_firstpromoter.transfers.sql_to_firstpromoter import SqlToFirstPromoterOperator
 
 ACCOUNT = "firstpromoter://sandbox-account%40127.0.0.1/refunds"

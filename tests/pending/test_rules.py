@@ -11,7 +11,8 @@ import pytest
 from sqlalchemy import create_engine
 
 from airflow_provider_firstpromoter.ledger import Entry, Known, RefundLedger
-from airflow_provider_firstpromoter.pending.rules import Verdict, find_pending, judge, judged
+from airflow_provider_firstpromoter.pending.lookup import find_pending
+from airflow_provider_firstpromoter.pending.rules import Verdict, judge, judged
 from airflow_provider_firstpromoter.refunds import Outcome, Refund, Result
 from airflow_provider_firstpromoter.refunds.rows import Row, numbered
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft4Validator
 
 from airflow_provider_firstpromoter.api.responses import Answer, result_of
-from airflow_provider_firstpromoter.ledger import STRENGTH, Entry, RefundLedger
+from airflow_provider_firstpromoter.ledger import Entry, RefundLedger
 from airflow_provider_firstpromoter.refunds import (
     REFUND_COLUMNS,
     InvalidRefund,
@@ -151,7 +151,7 @@ def test_a_result_comes_out_of_the_ledger_as_it_went_in(kind: str, new_database:
                 refund, result = None, Result(event_id=refund[0], outcome="rejected", message=refund[1])
             entries[result.event_id or ""] = Entry(result, amount_text(row["amount"]), fingerprint(row, b"key"), refund)
         ledger.write(entries.values())
-        kept = {event_id: entry for event_id, entry in entries.items() if entry.result.outcome in STRENGTH}
+        kept = {event_id: entry for event_id, entry in entries.items() if entry.result.outcome.strength}
         found = ledger.find(entries.keys())
         assert found.keys() == kept.keys()
         for event_id, known in found.items():

@@ -18,8 +18,7 @@ from airflow_provider_firstpromoter.hooks.firstpromoter import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import RefundLedger
 from airflow_provider_firstpromoter.refunds import Outcome
 from airflow_provider_firstpromoter.refunds.rows import marking_repeats, numbered
-from airflow_provider_firstpromoter.sync import RefundSync, SyncOptions
-from airflow_provider_firstpromoter.sync import run as sync_module
+from airflow_provider_firstpromoter.sync import RefundSync, SyncOptions, ledger_writer
 from airflow_provider_firstpromoter.sync.from_query import run_query
 
 TABLE = "firstpromoter_refunds"
@@ -30,7 +29,7 @@ COUNT = 60
 def rows(sandbox: Any, connect: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """Refunds of referred customers, which a run writes in batches of ten."""
     connect(max_attempts=2)
-    monkeypatch.setattr(sync_module, "FLUSH_EVERY_RESULTS", 10)
+    monkeypatch.setattr(ledger_writer, "FLUSH_EVERY_RESULTS", 10)
     given = [{"event_id": f"re_{n}", "amount": 1000 + n, "uid": f"secret_uid_{n}"} for n in range(COUNT)]
     sandbox.add_leads({"uid": row["uid"]} for row in given)
     return given

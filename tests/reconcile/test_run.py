@@ -14,6 +14,7 @@ import pytest
 from airflow_provider_firstpromoter.exceptions import BooksDifferError, ConnectionSettingsError, ReadError
 from airflow_provider_firstpromoter.operators.reconcile import ReconcileRefundsOperator
 from airflow_provider_firstpromoter.operators.refund import TrackRefundOperator
+from airflow_provider_firstpromoter.reconcile import Kind
 from airflow_provider_firstpromoter.reconcile import run as reconcile
 from airflow_provider_firstpromoter.sandbox import Sandbox
 from airflow_provider_firstpromoter.transfers.sql_to_firstpromoter import SqlToFirstPromoterOperator
@@ -98,7 +99,7 @@ def refund(number: int, **values: Any) -> dict[str, Any]:
 
 
 def differing(told: dict[str, Any]) -> dict[str, int]:
-    return {kind: told[kind] for kind in reconcile.Kind if told[kind]}
+    return {kind: told[kind] for kind in Kind if told[kind]}
 
 
 # --- what differs ---

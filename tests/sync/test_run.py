@@ -645,7 +645,7 @@ def test_409_on_a_recheck_is_no_proof_of_a_commission_taken_back(
 
     assert [request.status for request in sandbox.refund_requests()] == [204, 409]
     assert run.outcomes == {"not_referred": 1}
-    assert (run.results[0].message or "").startswith("409 on a recheck: ")
+    assert (run.results[0].message or "").startswith("409 after this refund's own 204 or 404: ")
     assert track.stored() == {"re_77": "not_referred"}
 
 
@@ -759,7 +759,7 @@ def test_results_are_in_the_ledger_while_the_run_goes_on(track: Refunds) -> None
 
 
 def test_a_slow_run_writes_what_it_has_after_a_while(track: Refunds, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("airflow_provider_firstpromoter.sync.run.FLUSH_EVERY_SECONDS", 0.1)
+    monkeypatch.setattr("airflow_provider_firstpromoter.sync.ledger_writer.FLUSH_EVERY_SECONDS", 0.1)
     track.sandbox.fault("latency", seconds=0.6, event_id="re_3")
     stored = []
 

@@ -1,0 +1,153 @@
+"""HTTP requests to FirstPromoter: sessions, headers, limits of a response, and errors in words of our own."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import requests
+from requests.auth import AuthBase
+from urllib3.exceptions import ReadTimeoutError
+
+from airflow_provider_firstpromoter import __version__
+from airflow_provider_firstpromoter.api.account import Account
+from airflow_provider_firstpromoter.api.deadline import DeadlineAdapter
+from airflow_provider_firstpromoter.api.rate_limit import pacer_for
+from airflow_provider_firstpromoter.api.responses import BROKEN_JSON, NO_JSON, Answer, retry_after
+from airflow_provider_firstpromoter.api.retry import retrying
+from airflow_provider_firstpromoter.exceptions import AccessRefusedError
+from airflow_provider_firstpromoter.refunds import masked
+
+#: Bytes; a refund's answer has some two thousand.
+LARGEST_ANSWER = 1024 * 1024
+
+
+class Transport:
+    """
+    Makes the requests of one account; safe to use from several threads.
+
+    :param account: whose key and Account ID the requests carry
+    :param cancelled: set to make every wait end at once
+    """
+
+    def __init__(self, account: Account, cancelled: threading.Event) -> None:
+        self.account = account
+        self.cancelled = cancelled
+        #: The account's budget of requests, shared with every other transport of this process.
+        self.pacer = pacer_for(account)
+        #: HTTP requests made so far, retries included.
+        self.requests = 0
+        self._retrying = retrying(account.extra.max_attempts, self.pacer, cancelled)
+        self._lock = threading.Lock()
+        self._sessions = threading.local()
+
+    def session(self) -> requests.Session:
+        """This thread's session; it sends both of the headers that the API wants."""
+        session: requests.Session | None = getattr(self._sessions, "session", None)
+        if session is None:
+            session = requests.Session()
+            session.auth = _AccountAuth(self.account)
+            for scheme in ("https://", "http://"):
+                session.mount(scheme, DeadlineAdapter())
+            session.headers.update(
+                {"Accept": "application/json", "User-Agent": f"airflow-provider-firstpromoter/{__version__}"}
+            )
+            # A proxy meant for the outside must not see the key on its way to this very machine.
+            session.trust_env = self.account.base_url.startswith("https:")
+            self._sessions.session = session
+        return session
+
+    def request(self, method: str, path: str, **kwargs: Any) -> tuple[Answer, int]:
+        """
+        Make a request until its answer is final or the attempts are used up.
+
+        :param kwargs: those of :meth:`requests.Session.request`
+        :returns: the last answer and how many requests were made for it
+        :raises AccessRefusedError: on 401 and 403
+        :raises SyncInterruptedError: if the transport is cancelled meanwhile
+        """
+        answer: Answer = self._retrying(self.attempt, method, path, **kwargs)
+        if answer.status in (401, 403):
+            raise AccessRefusedError(self._refusal(answer, kwargs.get("json")))
+        return answer, self._retrying.statistics.get("attempt_number", 1)
+
+    def attempt(self, method: str, path: str, **kwargs: Any) -> Answer:
+        """Make a request once, when the account's rate allows it."""
+        self.pacer.acquire(self.cancelled)
+        with self._lock:
+            self.requests += 1
+        timeout = self.account.extra.timeout
+        try:
+            with self.session().request(
+                method,
+                self.account.base_url + path,
+                timeout=(timeout, timeout),
+                allow_redirects=False,
+                stream=True,
+                **kwargs,
+            ) as response:
+                return _read(response)
+        except requests.RequestException as error:
+            return Answer(problem=_transport_problem(error))
+
+    def _refusal(self, answer: Answer, asked: Mapping[str, Any] | None) -> str:
+        message = None
+        if asked is not None:  # else whom the message may name is not known, and cannot be masked
+            private = self.account.api_key.get_secret_value(), asked.get("uid"), asked.get("email")
+            message = masked(answer.message, *private)
+        return (
+            f"FirstPromoter refused access with connection {self.account.conn_id!r} ({answer.status}"
+            f"{f': {message}' if message else ''}). Check its password (API key) and login (Account ID) against "
+            "Settings > Integrations in FirstPromoter."
+        )
+
+
+class _AccountAuth(AuthBase):
+    """Both headers; as an ``auth`` object, so that a .netrc of the worker cannot replace the key."""
+
+    def __init__(self, account: Account) -> None:
+        self._headers = {
+            "Authorization": f"Bearer {account.api_key.get_secret_value()}",
+            "Account-ID": account.account_id,
+        }
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers.update(self._headers)
+        return request
+
+
+def _read(response: requests.Response) -> Answer:
+    """Read an answer, but not without bounds."""
+    told = retry_after(response.headers.get("Retry-After"))
+    body = bytearray()
+    for chunk in response.iter_content(64 * 1024):
+        body += chunk
+        if len(body) > LARGEST_ANSWER:
+            return Answer(response.status_code, problem=NO_JSON, retry_after=told)
+    try:
+        return Answer(response.status_code, payload=json.loads(body), retry_after=told)
+    except (ValueError, RecursionError):
+        looks_like_json = body.lstrip()[:1] in (bytearray(b"{"), bytearray(b"["))
+        return Answer(response.status_code, problem=BROKEN_JSON if looks_like_json else NO_JSON, retry_after=told)
+
+
+def _transport_problem(error: requests.RequestException) -> str:
+    """In words of our own: requests' messages hold URLs, and a proxy's address may hold a password."""
+    if isinstance(error, requests.ConnectTimeout):
+        return "connecting timed out"
+    # In the middle of a body, requests calls a timeout a ConnectionError.
+    if isinstance(error, requests.Timeout) or any(isinstance(cause, ReadTimeoutError) for cause in error.args):
+        return "timed out"
+    if isinstance(error, requests.exceptions.SSLError):
+        return "TLS failed (certificate or protocol)"
+    if isinstance(error, requests.exceptions.ProxyError):
+        return "the proxy refused"
+    if isinstance(error, requests.exceptions.ContentDecodingError):
+        return "the answer's compression is broken"
+    if isinstance(error, requests.exceptions.ChunkedEncodingError):
+        return "the answer broke off"
+    if isinstance(error, requests.ConnectionError):
+        return "the connection was refused or broke"
+    return type(error).__name__

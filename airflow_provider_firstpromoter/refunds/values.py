@@ -1,0 +1,182 @@
+"""What a warehouse cell can hold, read exactly: ids, amounts, currencies, flags."""
+
+from __future__ import annotations
+
+import math
+import re
+from decimal import Context, Decimal
+from numbers import Integral, Real
+from typing import Literal, NamedTuple, TypeAlias
+from uuid import UUID
+
+from pydantic import ValidationInfo
+
+AmountUnit: TypeAlias = Literal["minor", "major"]
+Identity: TypeAlias = Literal["uid", "email"]
+#: Currencies without decimals: ISO 4217, exponent 0. FirstPromoter takes these in whole units.
+ZERO_DECIMAL_CURRENCIES = frozenset("BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF".split())
+#: ISO 4217, exponent 3 or 4. FirstPromoter wants these times 100 too: their "minor unit" is ambiguous.
+MANY_DECIMAL_CURRENCIES = frozenset("BHD IQD JOD KWD LYD OMR TND CLF UYW".split())
+#: In minor units; the largest whole number that every JSON reader keeps exact.
+MAX_AMOUNT = 2**53 - 1
+MAX_ID_LENGTH = 255
+MAX_AMOUNT_LENGTH = 64
+#: The default context would round a long fraction away instead of refusing it.
+_EXACTLY = Context(prec=2 * MAX_AMOUNT_LENGTH)
+_NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d{1,3})?", re.ASCII)
+UNSENDABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+class Validation(NamedTuple):
+    """How rows are to be read: passed to pydantic as its context."""
+
+    amount_unit: AmountUnit = "minor"
+    #: The account's own currency, for rows that name none.
+    currency: str | None = None
+    #: For rows that don't say.
+    skip_email_notification: bool | None = None
+    identify_by: tuple[Identity, ...] = ("uid", "email")
+
+
+def canonical_text(value: object) -> str | None:
+    """
+    The one text of a value, the same from a driver and out of XCom; None where there is none (NULL, NaN, '').
+
+    :param value: what a database driver or XCom gave: a text, number, bool, UUID, bytes
+    """
+    if value is None:
+        return None
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, Decimal):
+        if value.is_nan():
+            return None
+        return format(value, "f") if abs(value.adjusted()) <= MAX_AMOUNT_LENGTH else str(value)
+    if isinstance(value, Integral):
+        # Python refuses to write very long ones in decimal; nobody accepts them anyway.
+        return str(int(value)) if int(value).bit_length() < 2**12 else hex(int(value))
+    if isinstance(value, Real):
+        return None if math.isnan(value) else repr(float(value))
+    if isinstance(value, bytes | bytearray | memoryview):
+        return bytes(value).decode("utf-8", "backslashreplace")
+    return str(value) or None
+
+
+def read_identifier(value: object) -> str | None:
+    """Text, or a whole number, as text: never trimmed, cased or padded."""
+    if isinstance(value, bool):
+        raise ValueError("must be text or a whole number")
+    if not isinstance(value, str | Integral | Real | Decimal | UUID | None):
+        raise ValueError(f"must be text or a whole number, not {type(value).__name__}")
+    text = canonical_text(value)
+    if text is None or not text.strip():
+        return None
+    if isinstance(value, Real | Decimal) and not isinstance(value, Integral):
+        text = str(read_whole(value))
+    if len(text) > MAX_ID_LENGTH:
+        raise ValueError(f"has {len(text)} characters; at most {MAX_ID_LENGTH} can be sent")
+    if text != text.strip():
+        raise ValueError("has white space at an end; trim it in the query")
+    if UNSENDABLE.search(text):
+        raise ValueError("has a control character or half a surrogate pair")
+    return text
+
+
+def read_event_id(value: object) -> str:
+    event_id = read_identifier(value)
+    if event_id is None:
+        raise ValueError("is missing")
+    return event_id
+
+
+def read_number(value: object) -> Decimal | None:
+    if isinstance(value, bool) or not isinstance(value, str | Integral | Real | Decimal | None):
+        raise ValueError(f"must be a number, not {type(value).__name__}")
+    text = canonical_text(value)
+    if text is None or not text.strip():
+        return None
+    if not _NUMBER.fullmatch(text):
+        raise ValueError("is not a number")
+    if len(text) > MAX_AMOUNT_LENGTH:
+        raise ValueError("has too many digits")
+    return Decimal(text)
+
+
+def read_whole(value: object) -> int | None:
+    number = read_number(value)
+    if number is None:
+        return None
+    if abs(number) > MAX_AMOUNT:
+        # Checked first: a float this large is no longer exact, and 1e999 as an int would take all memory.
+        raise ValueError("is too large to be exact")
+    if number != int(number):
+        raise ValueError("must be a whole number")
+    return int(number)
+
+
+def read_quantity(value: object) -> int | None:
+    quantity = read_whole(value)
+    if quantity is not None and quantity < 1:
+        raise ValueError("must be at least 1, or left out")
+    return quantity
+
+
+def read_currency(value: object) -> str | None:
+    """Three letters; the case is ours to mend, because ISO 4217 knows no other."""
+    text = canonical_text(value)
+    if text is None or not text.strip():
+        return None
+    if not re.fullmatch(r"[A-Za-z]{3}", text):
+        raise ValueError("must be a three-letter currency code")
+    return text.upper()
+
+
+def read_flag(value: object) -> str | bool | None:
+    """Booleans also as 0 and 1 (databases without a boolean type) and as text."""
+    if isinstance(value, str | None):
+        return value or None
+    whole = read_whole(int(value) if isinstance(value, bool) else value)
+    if whole not in (0, 1, None):
+        raise ValueError("must be true or false")
+    return None if whole is None else bool(whole)
+
+
+def read_minor_units(value: object, info: ValidationInfo) -> int:
+    how = info.context or Validation()
+    number = read_number(value)
+    if number is None:
+        raise ValueError("is missing")
+    if number <= 0:
+        raise ValueError("must be above zero; leave reversed and failed refunds out of the query")
+    if number > MAX_AMOUNT:
+        raise ValueError("is too large to be exact")
+    currency = info.data.get("currency") or how.currency
+    if how.amount_unit == "minor":
+        if currency in MANY_DECIMAL_CURRENCIES:
+            raise ValueError(f"in minor units of {currency} is ambiguous; give it with amount_unit='major'")
+        if number != int(number):
+            raise ValueError("must be a whole number of minor units; is amount_unit='major' meant?")
+        return int(number)
+    if currency is None:
+        raise ValueError("in major units needs a currency, in the row or in the connection's extra")
+    minor = number if currency in ZERO_DECIMAL_CURRENCIES else _EXACTLY.multiply(number, Decimal(100))
+    if minor != int(minor):
+        raise ValueError(f"has more decimals than FirstPromoter takes for {currency}")
+    if minor > MAX_AMOUNT:
+        raise ValueError("is too large to be exact")
+    return int(minor)
+
+
+def amount_text(value: object) -> str | None:
+    """The amount's canonical text, fit to be kept; None for what is no number (it could be anything, an e-mail too)."""
+    text = canonical_text(value)
+    return text if text and len(text) <= MAX_AMOUNT_LENGTH and _NUMBER.fullmatch(text) else None
+
+
+def same_amount(one: str | None, other: str | None) -> bool:
+    """Whether two texts are the same number: ``10.5`` and ``10.50`` are."""
+    if one == other:
+        return True
+    if one is None or other is None or not (_NUMBER.fullmatch(one) and _NUMBER.fullmatch(other)):
+        return False
+    return Decimal(one) == Decimal(other)
