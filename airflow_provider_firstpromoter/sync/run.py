@@ -217,9 +217,9 @@ class RefundSync:
     def _pump(self, drain: bool = False) -> None:
         """Send what is queued; with ``drain``, wait until every result is back."""
         for done in self._sender.results(drain):
-            self.raise_if_killed()
             if done is not None:
                 self._collect_result(done)
+            self.raise_if_killed()  # only now: what has come back must not be lost
             self._writer.flush_if_due()
             self._progress.report_if_due()
         if self._sender.stopped:
