@@ -5,8 +5,8 @@ It knows HTTP and no SQL.
 """
 
 from airflow_provider_firstpromoter.api.account import DEFAULT_LEDGER_TABLE, DEFAULT_PATH, PUBLIC_HOST, Account
-from airflow_provider_firstpromoter.api.commissions import Commission, commission_filters, taken_back
-from airflow_provider_firstpromoter.api.responses import Answer, failure_of, result_of
+from airflow_provider_firstpromoter.api.commissions import Commission, commission_filters, reversal_from
+from airflow_provider_firstpromoter.api.responses import ApiResponse, describe_failure, result_from
 from airflow_provider_firstpromoter.api.transport import Transport
 
 __all__ = [
@@ -14,11 +14,11 @@ __all__ = [
     "DEFAULT_PATH",
     "PUBLIC_HOST",
     "Account",
-    "Answer",
+    "ApiResponse",
     "Commission",
     "Transport",
     "commission_filters",
-    "failure_of",
-    "result_of",
-    "taken_back",
+    "describe_failure",
+    "result_from",
+    "reversal_from",
 ]

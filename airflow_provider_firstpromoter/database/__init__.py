@@ -7,25 +7,25 @@ It knows SQL and no HTTP.
 from airflow_provider_firstpromoter.database.engine import engine_for, first_line
 from airflow_provider_firstpromoter.database.managed_table import (
     CHUNK,
-    OwnTable,
+    ManagedTable,
     Utc,
-    bound,
+    as_bind_params,
     chunks,
     key_text,
-    persistently,
+    retry_on_conflict,
 )
 from airflow_provider_firstpromoter.database.query import Parameters, RefundQuery
 
 __all__ = [
     "CHUNK",
-    "OwnTable",
+    "ManagedTable",
     "Parameters",
     "RefundQuery",
     "Utc",
-    "bound",
+    "as_bind_params",
     "chunks",
     "engine_for",
     "first_line",
     "key_text",
-    "persistently",
+    "retry_on_conflict",
 ]

@@ -10,37 +10,37 @@ from typing import NamedTuple
 from pydantic import TypeAdapter
 
 from airflow_provider_firstpromoter.api import Commission
-from airflow_provider_firstpromoter.ledger import Known
+from airflow_provider_firstpromoter.ledger import LedgerRecord
 from airflow_provider_firstpromoter.reconcile.mismatches import Key
 
-_known = TypeAdapter(Known)
+_record_adapter = TypeAdapter(LedgerRecord)
 #: Read from and written to in turns of so many.
 BATCH = 500
 
 SCHEMA = """
-CREATE TABLE there (
+CREATE TABLE commissions (
     commission_id INTEGER PRIMARY KEY,
     event_id TEXT,
     referral_id INTEGER,
     amount TEXT,     -- in one text with its currency, to be compared
-    judged INTEGER,  -- whether it is of the time in question
+    in_period INTEGER,  -- whether it is of the time in question
     body TEXT
 );
-CREATE INDEX there_event ON there (event_id);
-CREATE TABLE here (event_id TEXT PRIMARY KEY, sent INTEGER, judged INTEGER, body TEXT) WITHOUT ROWID;
+CREATE INDEX commissions_event ON commissions (event_id);
+CREATE TABLE ledger (event_id TEXT PRIMARY KEY, sent INTEGER, in_period INTEGER, body TEXT) WITHOUT ROWID;
 CREATE TABLE found (kind TEXT, event_id TEXT, commission_id INTEGER, PRIMARY KEY (kind, event_id, commission_id))
     WITHOUT ROWID;
 CREATE TABLE earlier (kind TEXT, event_id TEXT, commission_id INTEGER);
 """
 
 # A refund that was sent has one twin at most. What was sent twice itself, as two refunds, has none too many.
-TWINS = """
-CREATE TABLE twins AS
+DUPLICATES = """
+CREATE TABLE duplicates AS
 WITH events AS (
-    SELECT min(t.commission_id) AS commission_id, t.referral_id, t.amount, t.event_id, coalesce(h.sent, 0) AS sent
-    FROM there t LEFT JOIN here h ON h.event_id = t.event_id
-    WHERE t.referral_id IS NOT NULL AND t.amount IS NOT NULL
-    GROUP BY coalesce(t.event_id, t.commission_id)
+    SELECT min(c.commission_id) AS commission_id, c.referral_id, c.amount, c.event_id, coalesce(l.sent, 0) AS sent
+    FROM commissions c LEFT JOIN ledger l ON l.event_id = c.event_id
+    WHERE c.referral_id IS NOT NULL AND c.amount IS NOT NULL
+    GROUP BY coalesce(c.event_id, c.commission_id)
 ),
 placed AS (
     SELECT *, row_number() OVER (PARTITION BY referral_id, amount, sent ORDER BY commission_id) AS place FROM events
@@ -54,7 +54,7 @@ WHERE NOT sent AND original IS NOT NULL
 """
 
 
-class Both(NamedTuple):
+class RefundPair(NamedTuple):
     """
     What both sides say of one refund.
 
@@ -65,11 +65,11 @@ class Both(NamedTuple):
 
     event_id: str | None
     commissions: list[Commission]
-    known: Known | None
-    twin: str | None = None
+    record: LedgerRecord | None
+    duplicate_of: str | None = None
 
 
-class Comparison:
+class Staging:
     """
     Both sides, to be filled and then gone through.
 
@@ -82,7 +82,7 @@ class Comparison:
         self._database.execute("PRAGMA journal_mode = OFF")
         self._database.executescript(SCHEMA)
 
-    def add_there(self, commissions: Iterable[tuple[Commission, bool]]) -> None:
+    def add_commissions(self, commissions: Iterable[tuple[Commission, bool]]) -> None:
         """
         Take in commissions that were taken back.
 
@@ -90,46 +90,52 @@ class Comparison:
         """
         self._database.execute("BEGIN")
         self._database.executemany(
-            "INSERT OR REPLACE INTO there VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO commissions VALUES (?, ?, ?, ?, ?, ?)",
             (
                 (
                     commission.id,
                     commission.event_id or None,
                     commission.referral.id,
                     commission.comparable_amount,
-                    judged,
+                    in_period,
                     commission.model_dump_json(),
                 )
-                for commission, judged in commissions
+                for commission, in_period in commissions
             ),
         )
         self._database.execute("COMMIT")
 
-    def add_here(self, known: Iterable[Known], *, judged: bool) -> None:
+    def add_ledger_rows(self, records: Iterable[LedgerRecord], *, in_period: bool) -> None:
         """
         Take in entries of the ledger.
 
-        :param judged: whether they are of the time in question
+        :param in_period: whether they are of the time in question
         """
         self._database.execute("BEGIN")
         self._database.executemany(
-            "INSERT INTO here VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET judged = max(judged, excluded.judged)",
+            "INSERT INTO ledger VALUES (?, ?, ?, ?) "
+            "ON CONFLICT DO UPDATE SET in_period = max(in_period, excluded.in_period)",
             (
-                (one.event_id, one.recorded and one.last_sent_at is not None, judged, _known.dump_json(one).decode())
-                for one in known
+                (
+                    one.event_id,
+                    one.recorded and one.last_sent_at is not None,
+                    in_period,
+                    _record_adapter.dump_json(one).decode(),
+                )
+                for one in records
             ),
         )
         self._database.execute("COMMIT")
 
-    def event_ids_there(self) -> Iterator[list[str]]:
+    def commission_event_ids(self) -> Iterator[list[str]]:
         """The event_ids of the commissions, in batches."""
-        return self._in_batches("SELECT DISTINCT event_id FROM there WHERE event_id IS NOT NULL AND event_id > ?")
+        return self._in_batches("SELECT DISTINCT event_id FROM commissions WHERE event_id IS NOT NULL AND event_id > ?")
 
-    def only_here(self) -> Iterator[list[str]]:
+    def ledger_only_event_ids(self) -> Iterator[list[str]]:
         """The event_ids of the time in question that no commission bears, in batches."""
         return self._in_batches(
-            "SELECT event_id FROM here WHERE judged AND event_id > ? "
-            "AND NOT EXISTS (SELECT 1 FROM there WHERE there.event_id = here.event_id)"
+            "SELECT event_id FROM ledger WHERE in_period AND event_id > ? "
+            "AND NOT EXISTS (SELECT 1 FROM commissions WHERE commissions.event_id = ledger.event_id)"
         )
 
     def _in_batches(self, sql: str) -> Iterator[list[str]]:
@@ -144,28 +150,30 @@ class Comparison:
             yield batch
             last = batch[-1]
 
-    def __iter__(self) -> Iterator[Both]:
+    def __iter__(self) -> Iterator[RefundPair]:
         """Every refund of the time in question, once."""
-        self._database.execute(TWINS)
-        self._database.execute("CREATE UNIQUE INDEX twin ON twins (commission_id)")
+        self._database.execute(DUPLICATES)
+        self._database.execute("CREATE UNIQUE INDEX duplicate ON duplicates (commission_id)")
         joined = self._database.execute(
             """
-            SELECT t.event_id, t.commission_id, t.body, h.body, t.judged OR coalesce(h.judged, 0), w.event_id
-            FROM there t LEFT JOIN here h ON h.event_id = t.event_id
-            LEFT JOIN twins w ON w.commission_id = t.commission_id
-            ORDER BY t.event_id, t.commission_id
+            SELECT c.event_id, c.commission_id, c.body, l.body, c.in_period OR coalesce(l.in_period, 0), d.event_id
+            FROM commissions c LEFT JOIN ledger l ON l.event_id = c.event_id
+            LEFT JOIN duplicates d ON d.commission_id = c.commission_id
+            ORDER BY c.event_id, c.commission_id
             """
         )
         for _, group in groupby(joined, key=lambda row: row[0] or row[1]):
             rows = list(group)
-            event_id, _, _, known, _, twin = rows[0]
-            if any(judged for *_, judged, _ in rows):
+            event_id, _, _, record, _, duplicate_of = rows[0]
+            if any(in_period for *_, in_period, _ in rows):
                 commissions = [Commission.model_validate_json(body) for _, _, body, *_ in rows]
-                yield Both(event_id, commissions, _known.validate_json(known) if known else None, twin)
-        for batch in self.only_here():
+                yield RefundPair(
+                    event_id, commissions, _record_adapter.validate_json(record) if record else None, duplicate_of
+                )
+        for batch in self.ledger_only_event_ids():
             for event_id in batch:
-                (known,) = self._database.execute("SELECT body FROM here WHERE event_id = ?", (event_id,)).fetchone()
-                yield Both(event_id, [], _known.validate_json(known))
+                (record,) = self._database.execute("SELECT body FROM ledger WHERE event_id = ?", (event_id,)).fetchone()
+                yield RefundPair(event_id, [], _record_adapter.validate_json(record))
 
     def note(self, found: Iterable[Key]) -> None:
         """Remember that these were found now."""
@@ -177,11 +185,11 @@ class Comparison:
         self._database.executemany("INSERT INTO earlier VALUES (?, ?, ?)", keys)
         self._database.execute("COMMIT")
 
-    def gone(self) -> Iterator[Key]:
+    def resolved_keys(self) -> Iterator[Key]:
         """What was found earlier, and not now."""
         yield from self._database.execute("SELECT * FROM earlier EXCEPT SELECT * FROM found")
 
-    def __enter__(self) -> Comparison:
+    def __enter__(self) -> Staging:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -323,8 +323,8 @@ def test_tries_end_with_max_attempts(sandbox: Sandbox, hook: Any, impatient: Non
 def test_after_429_the_next_try_waits_as_told_or_longer_than_usual(
     told: str, sandbox: Sandbox, hook: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retry.wait_as_told, "_usual", wait_fixed(0.0))
-    monkeypatch.setattr(retry.wait_as_told, "_limited", wait_fixed(1.0 if told == "not-at-all" else 0.0))
+    monkeypatch.setattr(retry.wait_retry_after, "_usual", wait_fixed(0.0))
+    monkeypatch.setattr(retry.wait_retry_after, "_limited", wait_fixed(1.0 if told == "not-at-all" else 0.0))
     later = datetime.now(UTC) + timedelta(seconds=3)
     header = {"in-seconds": "1", "as-a-date": f"{later:%a, %d %b %Y %H:%M:%S} GMT", "not-at-all": None}[told]
     sandbox.fault("status", status=429, retry_after=header)
@@ -772,7 +772,7 @@ def test_commissions_are_read_page_by_page_as_they_are_wanted(sandbox: Sandbox, 
     assert asked() == 1
     assert Counter(one.id for one in hook.iter_commissions()) == Counter(ids)
     assert asked() == 4
-    assert {one.of_a_refund for one in hook.iter_commissions(refunded=True)} == {True}
+    assert {one.is_reversal for one in hook.iter_commissions(refunded=True)} == {True}
     assert [one.event_id for one in hook.iter_commissions(q="e_17")][:2] == ["e_17", "e_170"]
 
 

@@ -17,7 +17,7 @@ from sqlalchemy import create_engine
 from airflow_provider_firstpromoter.api.account import Account
 from airflow_provider_firstpromoter.exceptions import LedgerError
 from airflow_provider_firstpromoter.hooks.firstpromoter import FirstPromoterHook
-from airflow_provider_firstpromoter.ledger import Entry, Known, RefundLedger, RunKey
+from airflow_provider_firstpromoter.ledger import LedgerRecord, LedgerWrite, RefundLedger, RunKey
 from airflow_provider_firstpromoter.ledger import __main__ as module
 from airflow_provider_firstpromoter.refunds import Lead, Outcome, Promoter, Refund, Result, Reward
 
@@ -37,10 +37,10 @@ def entry(
     at: datetime = THEN,
     run: RunKey = NO_RUN,
     **result: Any,
-) -> Entry:
+) -> LedgerWrite:
     sent = outcome is not Outcome.REJECTED
     result = {"sent": sent, "http_status": 200 if sent else None, **result}
-    return Entry(
+    return LedgerWrite(
         Result(event_id=event_id, outcome=outcome, **result),
         row_amount=str(amount),
         fingerprint=fingerprint,
@@ -67,7 +67,7 @@ def ledger(open_ledger: Callable[..., RefundLedger]) -> RefundLedger:
     return ledger
 
 
-def known(ledger: RefundLedger, event_id: str = "re_1") -> Known:
+def known(ledger: RefundLedger, event_id: str = "re_1") -> LedgerRecord:
     return ledger.find({event_id})[event_id]
 
 
@@ -205,7 +205,7 @@ def test_nothing_to_write_and_nothing_to_find_ask_nothing(open_ledger: Callable[
     ledger = open_ledger()  # there is no table, so that any statement would fail
     ledger.write([])
     ledger.write(entry(outcome=outcome) for outcome in (Outcome.FAILED, Outcome.CHANGED, Outcome.PENDING))
-    ledger.write([Entry(Result(event_id=None, outcome=Outcome.REJECTED), None, "f")])
+    ledger.write([LedgerWrite(Result(event_id=None, outcome=Outcome.REJECTED), None, "f")])
     assert ledger.find(set()) == {}
 
 
@@ -389,8 +389,8 @@ def test_what_a_run_did_is_found_again(ledger: RefundLedger, open_ledger: Callab
     ledger.write([entry("re_1", run=run), entry("re_2", Outcome.REJECTED, run=run)])
     ledger.write(entry(f"other_{number}", run=other) for number, other in enumerate([*others, RunKey()]))
     open_ledger("another account").write([entry("re_3", run=run)])
-    assert {one.event_id for one in ledger.of_run(run)} == {"re_1", "re_2"}
-    assert [one.event_id for one in ledger.of_run(RunKey())] == ["other_4"]
+    assert {one.event_id for one in ledger.records_of_run(run)} == {"re_1", "re_2"}
+    assert [one.event_id for one in ledger.records_of_run(RunKey())] == ["other_4"]
 
 
 # --- a database that refuses ------------------------------------------------------------------------------

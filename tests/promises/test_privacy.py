@@ -156,7 +156,7 @@ def test_no_run_leaves_a_secret_or_a_person_behind(
     assert sandbox.refund_requests()
     assert "summary" in tracked
     assert "summary" in synced
-    assert "unknown_here" in str(reconciled) or answer != "recorded"
+    assert "missing_in_ledger" in str(reconciled) or answer != "recorded"
     traces.keep(written(warehouse))
     text = traces.text()
     assert "urllib3.connectionpool" in text

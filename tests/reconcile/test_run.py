@@ -11,10 +11,10 @@ from typing import Any
 import pendulum
 import pytest
 
-from airflow_provider_firstpromoter.exceptions import BooksDifferError, ConnectionSettingsError, ReadError
+from airflow_provider_firstpromoter.exceptions import ConnectionSettingsError, ReadError, ReconciliationMismatchError
 from airflow_provider_firstpromoter.operators.reconcile import ReconcileRefundsOperator
 from airflow_provider_firstpromoter.operators.refund import TrackRefundOperator
-from airflow_provider_firstpromoter.reconcile import Kind
+from airflow_provider_firstpromoter.reconcile import MismatchKind
 from airflow_provider_firstpromoter.reconcile import run as reconcile
 from airflow_provider_firstpromoter.sandbox import Sandbox
 from airflow_provider_firstpromoter.transfers.sql_to_firstpromoter import SqlToFirstPromoterOperator
@@ -99,7 +99,7 @@ def refund(number: int, **values: Any) -> dict[str, Any]:
 
 
 def differing(told: dict[str, Any]) -> dict[str, int]:
-    return {kind: told[kind] for kind in Kind if told[kind]}
+    return {kind: told[kind] for kind in MismatchKind if told[kind]}
 
 
 # --- what differs ---
@@ -129,7 +129,7 @@ def test_planted_differences_of_every_kind_are_found_and_nothing_else(world: Wor
     sandbox.change_commission(ids["re_0003"], status="denied")
     sandbox.change_commission(ids["re_0004"], is_paid=True)
     sandbox.change_commission(ids["re_0005"], status="pending")  # in the course of things
-    twin = world.commission("stripe_6", "cus_6", 1006)
+    duplicate_of = world.commission("stripe_6", "cus_6", 1006)
     by_hand = world.commission("by_hand", "cus_7", 4711)
     nameless = world.commission(None, "cus_8", 4712)
     # None of these is a refund's.
@@ -139,28 +139,28 @@ def test_planted_differences_of_every_kind_are_found_and_nothing_else(world: Wor
     told = world.reconcile()
 
     assert differing(told) == {
-        "absent_there": 1,
+        "missing_in_firstpromoter": 1,
         "amount_differs": 1,
         "reversed_twice": 1,
         "reward_changed": 2,
-        "unknown_here": 2,
+        "missing_in_ledger": 2,
     }
     assert told["mismatches"] == 5, "a reward that was paid or denied is none"
     assert told["matched"] == 13 - 4
     assert {kind: [case["event_id"] for case in cases] for kind, cases in told["cases"].items()} == {
-        "absent_there": ["re_0001"],
+        "missing_in_firstpromoter": ["re_0001"],
         "amount_differs": ["re_0002"],
         "reversed_twice": ["stripe_6"],
         "reward_changed": ["re_0003", "re_0004"],
-        "unknown_here": ["", "by_hand"],
+        "missing_in_ledger": ["", "by_hand"],
     }
     assert told["table"] == TABLE
     assert world.mismatches("kind, event_id, commission_id, other_event_id, ledger_amount, firstpromoter_amount") == [
-        ("absent_there", "re_0001", 0, None, -1001, None),
+        ("missing_in_firstpromoter", "re_0001", 0, None, -1001, None),
         ("amount_differs", "re_0002", ids["re_0002"], None, -1002, -900),
-        ("reversed_twice", "stripe_6", twin, "re_0006", None, -1006),
-        ("unknown_here", "", nameless, None, None, -4712),
-        ("unknown_here", "by_hand", by_hand, None, None, -4711),
+        ("reversed_twice", "stripe_6", duplicate_of, "re_0006", None, -1006),
+        ("missing_in_ledger", "", nameless, None, None, -4712),
+        ("missing_in_ledger", "by_hand", by_hand, None, None, -4711),
     ]
     changed = world.mismatches("event_id, ledger_reward_status, firstpromoter_reward_status", "kind = 'reward_changed'")
     assert changed == [("re_0003", "approved", "denied"), ("re_0004", "approved", "paid")]
@@ -178,14 +178,16 @@ def test_beyond_max_mismatches_the_task_fails_when_all_is_written(world: World) 
         world.commission(f"other_{n}", f"cus_{n}", 5000 + n)
     assert world.reconcile(max_mismatches=7)["mismatches"] == 7
 
-    with pytest.raises(BooksDifferError) as error:
+    with pytest.raises(ReconciliationMismatchError) as error:
         world.reconcile(max_mismatches=6)
 
     assert str(error.value) == (
-        "7 unknown_here (max_mismatches=6): unknown_here: 'other_0'; unknown_here: 'other_1'; unknown_here: 'other_2'; "
-        f"unknown_here: 'other_3'; unknown_here: 'other_4' …. All of them are in {TABLE}, where resolved_at is empty"
+        "7 missing_in_ledger (max_mismatches=6): missing_in_ledger: 'other_0'; missing_in_ledger: 'other_1'; "
+        "missing_in_ledger: 'other_2'; "
+        "missing_in_ledger: 'other_3'; missing_in_ledger: 'other_4' …. "
+        f"All of them are in {TABLE}, where resolved_at is empty"
     )
-    assert world.pushed["return_value"]["unknown_here"] == 7
+    assert world.pushed["return_value"]["missing_in_ledger"] == 7
     assert len(world.mismatches()) == 7
 
 
@@ -212,7 +214,7 @@ def test_only_as_many_twins_as_refunds_that_were_sent(world: World) -> None:
     for number in range(3):
         world.commission(f"stripe_{number}", "cus_1", 1001)
 
-    assert differing(world.reconcile()) == {"reversed_twice": 1, "unknown_here": 2}
+    assert differing(world.reconcile()) == {"reversed_twice": 1, "missing_in_ledger": 2}
 
 
 @pytest.mark.parametrize(
@@ -249,7 +251,7 @@ def test_only_the_days_asked_for_are_judged(world: World) -> None:
         world.commission(f"old_{days_ago}", "cus_1", 7000 + days_ago, days_ago)
 
     def found(**days: Any) -> list[str]:
-        return [case["event_id"] for case in world.reconcile(**days)["cases"].get("unknown_here", [])]
+        return [case["event_id"] for case in world.reconcile(**days)["cases"].get("missing_in_ledger", [])]
 
     ten, five = TODAY.date() - timedelta(days=10), TODAY.date() - timedelta(days=5)
     assert sorted(found()) == ["old_0", "old_10", "old_20", "old_5"]
@@ -277,7 +279,7 @@ def test_lookups_have_an_end_and_the_report_says_so(world: World, monkeypatch: p
 
     told = world.reconcile(created_from=TODAY.date())
 
-    assert (told["matched"], told["absent_there"]) == (3, 5)
+    assert (told["matched"], told["missing_in_firstpromoter"]) == (3, 5)
     assert "Only the first 3 refunds" in told["warnings"][0]
 
 
@@ -348,7 +350,7 @@ def test_what_was_not_referred_is_adopted_too_when_it_is_in_the_books(world: Wor
     assert world.ledger() == {"re_5000": "not_referred"}
     world.commission("re_5000", "cus_5", 6000)
 
-    assert differing(world.reconcile()) == {"unknown_here": 1}
+    assert differing(world.reconcile()) == {"missing_in_ledger": 1}
     assert world.mismatches("event_id, ledger_outcome") == [("re_5000", "not_referred")]
     assert world.reconcile(adopt=True)["adopted"] == 1
     assert world.ledger() == {"re_5000": "already_recorded"}

@@ -152,10 +152,10 @@ def test_a_row_without_a_required_column_is_told_so(absent: str) -> None:
 
 
 def test_both_ids_are_kept_and_asked_in_the_order_given() -> None:
-    both = refund(email="jane@example.com")
-    assert both.identities() == [("uid", "cus_1"), ("email", "jane@example.com")]
-    assert both.identities(("email", "uid")) == [("email", "jane@example.com"), ("uid", "cus_1")]
-    assert both.identities(("email",)) == [("email", "jane@example.com")]
+    pair = refund(email="jane@example.com")
+    assert pair.identities() == [("uid", "cus_1"), ("email", "jane@example.com")]
+    assert pair.identities(("email", "uid")) == [("email", "jane@example.com"), ("uid", "cus_1")]
+    assert pair.identities(("email",)) == [("email", "jane@example.com")]
 
 
 def test_one_id_is_enough_whichever() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_firstpromoter.api.responses import Answer, result_of
+from airflow_provider_firstpromoter.api.responses import ApiResponse, result_from
 from airflow_provider_firstpromoter.refunds import Outcome, Refund, Result, Reward, Summary, masked
 
 REFUND = Refund.from_row({"event_id": "re_1", "amount": 1000, "uid": "cus_1", "email": "jane@example.com"})
@@ -61,7 +61,7 @@ ANSWER: dict[str, Any] = {
 
 
 def recorded(**fields: object) -> Result:
-    return result_of(Answer(200, {**ANSWER, **fields}), REFUND, 1)
+    return result_from(ApiResponse(200, {**ANSWER, **fields}), REFUND, 1)
 
 
 def test_a_result_has_exactly_the_allow_listed_fields() -> None:
@@ -249,7 +249,7 @@ def test_a_summary_adds_up() -> None:
     assert told["rewards_unknown"] == 2
     assert told["refunded"] == {"EUR": 1200, "JPY": 500, "account": 7}
     assert told["without_sale_event_id"] == 3
-    assert summary.needing_a_person == 3
+    assert summary.need_attention == 3
     assert [problem["outcome"] for problem in told["problems"]] == ["rejected", "rejected", "changed", "failed"]
     assert json.loads(json.dumps(told)) == told
 
