@@ -10,9 +10,9 @@ from airflow.providers.common.compat.sdk import AirflowException
 
 from airflow_provider_firstpromoter.database.query import RefundQuery
 from airflow_provider_firstpromoter.exceptions import RefundInputError, SourceError
+from tests.support import EVERY_DATABASE, per_database, refund_with_id
 
 ALL = "SELECT * FROM refunds ORDER BY event_id"
-EVERY = ("sqlite", "postgresql", "mariadb", "duckdb")
 
 
 def query(database: Any, sql: str, parameters: Any = None, **options: Any) -> RefundQuery:
@@ -27,15 +27,6 @@ def ids(database: Any, sql: str, parameters: Any = None) -> list[str]:
     return sorted(row["event_id"] for row in rows(database, sql, parameters))
 
 
-def refund(event_id: str, amount: int = 1000) -> dict[str, Any]:
-    return {"event_id": event_id, "amount": amount, "uid": "cus_1"}
-
-
-def on(*kinds_and_cases: tuple[Any, ...]) -> Any:
-    """Cases, each for its databases: ``((kinds), sql, ...)``."""
-    return [pytest.param(kind, *case, id=f"{kind}-{case[0]}") for kinds, *case in kinds_and_cases for kind in kinds]
-
-
 # --- the author's text ------------------------------------------------------------------------------------
 
 
@@ -48,11 +39,11 @@ def test_a_text_in_the_query_stays_as_it_is(text: str, database: Any) -> None:
 
 @pytest.mark.parametrize(
     ("database", "sql"),
-    on(
-        (EVERY, "SELECT * FROM refunds WHERE event_id LIKE '%x' OR event_id LIKE 're%'"),
-        (EVERY, "-- 100% of it's :them \"? %s\n" + ALL),
-        (EVERY, "/* it's :all %(of)s $1 */ " + ALL + " -- ; 'done'"),
-        (EVERY, "WITH r AS (SELECT * FROM refunds) SELECT * FROM r WHERE '12:30:00' <> ':name'"),
+    per_database(
+        (EVERY_DATABASE, "SELECT * FROM refunds WHERE event_id LIKE '%x' OR event_id LIKE 're%'"),
+        (EVERY_DATABASE, "-- 100% of it's :them \"? %s\n" + ALL),
+        (EVERY_DATABASE, "/* it's :all %(of)s $1 */ " + ALL + " -- ; 'done'"),
+        (EVERY_DATABASE, "WITH r AS (SELECT * FROM refunds) SELECT * FROM r WHERE '12:30:00' <> ':name'"),
         (("sqlite", "postgresql", "mariadb"), ALL + ";"),
         (("postgresql", "duckdb"), "SELECT event_id::varchar AS event_id, amount::bigint AS amount, uid FROM refunds"),
         (("sqlite",), """SELECT *, json_extract('{"a": [1]}', '$.a[0]') AS one FROM refunds"""),
@@ -63,14 +54,14 @@ def test_a_text_in_the_query_stays_as_it_is(text: str, database: Any) -> None:
     indirect=["database"],
 )
 def test_the_databases_own_language_is_left_to_it(sql: str, database: Any) -> None:
-    database.fill([refund("re_1"), refund("re_2")])
+    database.fill([refund_with_id("re_1"), refund_with_id("re_2")])
 
     assert ids(database, sql) == ["re_1", "re_2"]
 
 
 @pytest.mark.parametrize(
     ("database", "where", "parameters"),
-    on(
+    per_database(
         (("sqlite",), "event_id = :name OR event_id LIKE '%_2'", {"name": "re_1"}),
         (("sqlite",), "event_id IN (?, ?)", ["re_1", "re_2"]),
         (("postgresql", "mariadb"), "event_id = %(name)s OR event_id LIKE '%%_2'", {"name": "re_1"}),
@@ -85,20 +76,20 @@ def test_the_databases_own_language_is_left_to_it(sql: str, database: Any) -> No
     indirect=["database"],
 )
 def test_parameters_are_bound_in_the_drivers_own_style(where: str, parameters: Any, database: Any) -> None:
-    database.fill([refund("re_1"), refund("re_2"), refund("re_3")])
+    database.fill([refund_with_id("re_1"), refund_with_id("re_2"), refund_with_id("re_3")])
 
     assert ids(database, f"SELECT * FROM refunds WHERE {where}", parameters) == ["re_1", "re_2"]
 
 
 @pytest.mark.parametrize("nothing", [None, [], (), {}], ids=repr)
 def test_no_parameters_are_none_however_they_are_written(nothing: Any, database: Any) -> None:
-    database.fill([refund("re_1"), refund("100% re")])
+    database.fill([refund_with_id("re_1"), refund_with_id("100% re")])
 
     assert ids(database, "SELECT * FROM refunds WHERE event_id LIKE '%%%re%'", nothing) == ["100% re", "re_1"]
 
 
 def test_a_parameter_is_a_value_and_never_sql(database: Any) -> None:
-    database.fill([refund("re_1")])
+    database.fill([refund_with_id("re_1")])
     place = "?" if database.kind in ("sqlite", "duckdb") else "%s"
 
     assert ids(database, f"SELECT * FROM refunds WHERE event_id = {place}", ["x' OR '1' = '1"]) == []
@@ -143,7 +134,7 @@ def test_columns_may_be_in_upper_case(database: Any) -> None:
 
 @pytest.mark.parametrize(
     ("database", "sql"),
-    on(
+    per_database(
         (
             ("sqlite",),
             "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000)"
@@ -174,7 +165,7 @@ def test_rows_come_as_they_are_read_and_a_late_error_is_an_error(sql: str, datab
 
 @pytest.mark.parametrize("end", ["close", "exhaust"])
 def test_nothing_is_held_open_once_the_rows_are_read(end: str, database: Any) -> None:
-    database.fill([refund(f"re_{number}") for number in range(2500)])
+    database.fill([refund_with_id(f"re_{number}") for number in range(2500)])
     stream = query(database, ALL).rows()
     next(stream)
 
@@ -229,7 +220,7 @@ def test_an_email_that_the_database_quotes_is_masked(new_database: Callable[...,
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql", "duckdb"])
 def test_an_airflow_connection_leads_to_it(kind: str, new_database: Callable[..., Any]) -> None:
     database = new_database(kind, "warehouse")
-    database.fill([refund("re_1")])
+    database.fill([refund_with_id("re_1")])
     database.dispose()
 
     found = RefundQuery.from_connection("warehouse", ALL)
@@ -241,7 +232,7 @@ def test_an_airflow_connection_leads_to_it(kind: str, new_database: Callable[...
 def test_the_connections_own_extras_count(new_database: Callable[..., Any], set_connection: Any) -> None:
     database = new_database("postgresql")
     database.run("CREATE SCHEMA refunding")
-    database.fill([refund("re_1")], table="refunding.refunds")
+    database.fill([refund_with_id("re_1")], table="refunding.refunds")
     set_connection("warehouse", **database.connection, extra={"options": "-c search_path=refunding"})
 
     found = RefundQuery.from_connection("warehouse", ALL)

@@ -20,6 +20,7 @@ import pytest
 
 from airflow_provider_firstpromoter.sandbox import Sandbox
 from airflow_provider_firstpromoter.sync.run import FLUSH_EVERY_RESULTS
+from tests.support import ledger_outcomes, refunds
 
 #: `make soak` takes others. It says where the kills fall; how far the threads have got by then, no seed can say.
 SEED = int(os.environ.get("SEED", "20240"))
@@ -129,8 +130,7 @@ class World:
 
     def fill(self, count: int) -> None:
         self.count = count
-        rows = [{"event_id": f"re_{n:05}", "amount": 1000 + n, "uid": f"cus_{n}"} for n in range(count)]
-        self.warehouse.fill(rows, email="TEXT")
+        self.warehouse.fill(refunds(count, digits=5), email="TEXT")
         # Refused for want of an event_id, but they have to go into the spool, to be counted.
         self.warehouse.fill([{"amount": 1, "email": "x" * 400_000} for _ in range(LARGE)])
         self.sandbox.add_leads({"uid": f"cus_{n}"} for n in range(count) if n % 3)
@@ -173,9 +173,7 @@ class World:
         return self.log.read_text()[-3000:]
 
     def ledger(self) -> dict[str, str]:
-        rows = self.warehouse.run("SELECT event_id, outcome FROM firstpromoter_refunds")
-        assert len({event_id for event_id, _ in rows}) == len(rows)
-        return dict(rows)
+        return ledger_outcomes(self.warehouse)
 
     def check(self, *, nobody_died: bool = False) -> None:
         """Audit and ledger agree: each refund once, none missing."""

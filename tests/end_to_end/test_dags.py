@@ -16,6 +16,7 @@ from airflow_provider_firstpromoter.operators.refund import TrackRefundOperator
 from airflow_provider_firstpromoter.sandbox import Sandbox
 from airflow_provider_firstpromoter.sensors.refund import UnrecordedRefundSensor
 from airflow_provider_firstpromoter.transfers.sql_to_firstpromoter import SqlToFirstPromoterOperator
+from tests import support
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "dags_examples").glob("*.py"))
 
@@ -55,7 +56,7 @@ def firstpromoter(sandbox: Sandbox, connect: Callable[..., str]) -> Sandbox:
 
 
 def refund(number: int, **values: Any) -> dict[str, Any]:
-    return {"event_id": f"re_{number}", "amount": 1000, "uid": f"cus_{number}", **values}
+    return support.refund(number, **{"amount": 1000, **values})
 
 
 # --- the examples ---

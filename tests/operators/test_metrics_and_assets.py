@@ -18,25 +18,9 @@ from airflow_provider_firstpromoter.operators.refund import TrackRefundOperator
 from airflow_provider_firstpromoter.sandbox import Sandbox
 from airflow_provider_firstpromoter.sync import run as sync
 from airflow_provider_firstpromoter.transfers.sql_to_firstpromoter import SqlToFirstPromoterOperator
+from tests.support import Task, refund
 
 ACCOUNT = "firstpromoter://sandbox-account%40127.0.0.1/refunds"
-
-
-def refund(number: int, **values: Any) -> dict[str, Any]:
-    return {"event_id": f"re_{number}", "amount": 1000 + number, "uid": f"cus_{number}", **values}
-
-
-class TaskInstance:
-    """What an operator sees of Airflow's."""
-
-    dag_id, run_id, task_id, map_index = "dag", "manual__1", "task", -1
-
-    def __init__(self, try_number: int = 1) -> None:
-        self.try_number = try_number
-        self.pushed: dict[str, Any] = {}
-
-    def xcom_push(self, key: str, value: Any) -> None:
-        self.pushed[key] = value
 
 
 @pytest.fixture(autouse=True)
@@ -50,11 +34,9 @@ def firstpromoter(sandbox: Sandbox, connect: Callable[..., str], new_database: C
 
 def track(*rows: dict[str, Any], **parameters: Any) -> dict[str, Any]:
     """Returns the summary."""
-    task, ti = TrackRefundOperator(task_id="task", refunds=list(rows), **parameters), TaskInstance()
-    context: Any = {"ti": ti}
-    task.execute(context)
-    summary: dict[str, Any] = ti.pushed["summary"]
-    return summary
+    task = Task(TrackRefundOperator(task_id="task", refunds=list(rows), **parameters))
+    task.run()
+    return task.summary
 
 
 # --- metrics ----------------------------------------------------------------------------------------------
@@ -164,17 +146,16 @@ class Events:
 
     def run(self, *rows: dict[str, Any], try_number: int = 1, **parameters: Any) -> dict[str, Any]:
         """Returns the summary, also of a task that fails."""
-        ti = TaskInstance(try_number)
         parameters = {"task_id": "task", "outlets": [self.asset, self.alias], **parameters}
-        task: Any
+        operator: Any
         if "sql" in parameters:
-            task = SqlToFirstPromoterOperator(sql_conn_id="warehouse", **parameters)
+            operator = SqlToFirstPromoterOperator(sql_conn_id="warehouse", **parameters)
         else:
-            task = TrackRefundOperator(refunds=list(rows), **parameters)
+            operator = TrackRefundOperator(refunds=list(rows), **parameters)
+        task = Task(operator, try_number=try_number)
         with suppress(RefundsRejectedError):
-            task.execute({"ti": ti, "outlet_events": self.accessors})
-        summary: dict[str, Any] = ti.pushed["summary"]
-        return summary
+            task.run(outlet_events=self.accessors)
+        return task.summary
 
     @property
     def of_the_asset(self) -> Any:

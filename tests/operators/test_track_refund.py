@@ -18,6 +18,7 @@ from airflow_provider_firstpromoter.exceptions import (
 )
 from airflow_provider_firstpromoter.operators.refund import TrackRefundOperator
 from airflow_provider_firstpromoter.sandbox import Sandbox
+from tests.support import Task, refund
 
 RESULT_FIELDS = {
     "event_id",
@@ -33,36 +34,9 @@ RESULT_FIELDS = {
 }
 
 
-class TaskInstance:
-    """What an operator sees of Airflow's: which task run it is, and XCom, which takes plain JSON only."""
-
-    dag_id, run_id, task_id, map_index, try_number = "dag", "manual__1", "track", -1, 1
-
-    def __init__(self) -> None:
-        self.pushed: dict[str, Any] = {}
-
-    def xcom_push(self, key: str, value: Any) -> None:
-        self.pushed[key] = json.loads(json.dumps(value))
-
-
-class Task:
-    """Runs an operator as a task, and keeps what it pushed, also when it fails."""
-
-    def __init__(self, **parameters: Any) -> None:
-        self.operator = TrackRefundOperator(task_id="track", **parameters)
-        self.ti = TaskInstance()
-
-    def run(self) -> Any:
-        return self.operator.execute({"ti": self.ti})
-
-    @property
-    def summary(self) -> dict[str, Any]:
-        summary: dict[str, Any] = self.ti.pushed["summary"]
-        return summary
-
-
-def refund(number: int, **values: Any) -> dict[str, Any]:
-    return {"event_id": f"re_{number}", "amount": 1000 + number, "uid": f"cus_{number}", **values}
+def track_task(**parameters: Any) -> Task:
+    """Return the operator as a task."""
+    return Task(TrackRefundOperator(task_id="track", **parameters))
 
 
 def outcomes(results: Sequence[dict[str, Any]]) -> list[str]:
@@ -85,7 +59,7 @@ def firstpromoter(sandbox: Sandbox, connect: Callable[..., str], new_database: C
 
 
 def test_a_mapping_gives_one_result(sandbox: Sandbox) -> None:
-    result = Task(refunds=refund(0, amount=1999)).run()
+    result = track_task(refunds=refund(0, amount=1999)).run()
 
     recorded = sandbox.recorded()[0]
     assert set(result) == RESULT_FIELDS
@@ -119,16 +93,16 @@ def test_a_sequence_gives_a_list_in_its_order(kind: Callable[[Sequence[Any]], An
     sandbox.fault("latency", times=None, probability=0.5, max_seconds=0.05)  # the answers come in another order
     numbers = [7, 3, 42, 0, 9, 77, 1]
 
-    results = Task(refunds=kind([refund(number) for number in numbers])).run()
+    results = track_task(refunds=kind([refund(number) for number in numbers])).run()
 
     assert [result["event_id"] for result in results] == [f"re_{number}" for number in numbers]
     assert outcomes(results) == ["recorded" if number < 10 else "not_referred" for number in numbers]
 
 
 def test_a_list_of_one_gives_a_list_and_an_empty_one_an_empty_one(sandbox: Sandbox) -> None:
-    assert len(Task(refunds=[refund(0)]).run()) == 1
-    assert Task(refunds=[]).run() == []
-    assert Task(refunds=()).run() == []
+    assert len(track_task(refunds=[refund(0)]).run()) == 1
+    assert track_task(refunds=[]).run() == []
+    assert track_task(refunds=()).run() == []
 
 
 @pytest.mark.parametrize(
@@ -149,7 +123,7 @@ def test_a_list_of_one_gives_a_list_and_an_empty_one_an_empty_one(sandbox: Sandb
     ],
 )
 def test_what_is_no_refund_is_an_error_before_any_call(wrong: Any, told: str, sandbox: Sandbox) -> None:
-    task = Task(refunds=wrong)
+    task = track_task(refunds=wrong)
 
     with pytest.raises(RefundInputError, match=told) as refused:
         task.run()
@@ -161,12 +135,12 @@ def test_what_is_no_refund_is_an_error_before_any_call(wrong: Any, told: str, sa
 
 def test_a_column_that_identify_by_leaves_out_does_not_count(sandbox: Sandbox) -> None:
     with pytest.raises(RefundInputError, match="lack email"):
-        Task(refunds=[refund(0)], identify_by="email").run()
+        track_task(refunds=[refund(0)], identify_by="email").run()
     assert requests_of(sandbox) == 0
 
 
 def test_repeated_rows_do_not_bear_the_reward_twice(sandbox: Sandbox) -> None:
-    task = Task(refunds=[refund(0), refund(1), refund(0)])
+    task = track_task(refunds=[refund(0), refund(1), refund(0)])
 
     first, other, again = task.run()
 
@@ -179,7 +153,7 @@ def test_repeated_rows_do_not_bear_the_reward_twice(sandbox: Sandbox) -> None:
 
 
 def test_upper_case_columns_and_further_ones_do_no_harm(sandbox: Sandbox) -> None:
-    result = Task(refunds={"EVENT_ID": "re_0", "AMOUNT": 5, "UID": "cus_0", "STATUS": "succeeded"}).run()
+    result = track_task(refunds={"EVENT_ID": "re_0", "AMOUNT": 5, "UID": "cus_0", "STATUS": "succeeded"}).run()
 
     assert result["outcome"] == "recorded"
     assert sandbox.refund_requests()[0].body == {"event_id": "re_0", "amount": "5", "uid": "cus_0"}
@@ -201,7 +175,7 @@ def leaves(value: Any) -> Iterator[Any]:
 
 
 def test_results_in_xcom_are_plain_json_without_emails_and_uids(sandbox: Sandbox) -> None:
-    task = Task(refunds=[refund(n, email=f"c{n}@example.com") for n in (0, 1, 50)] + [refund(2, amount=0)])
+    task = track_task(refunds=[refund(n, email=f"c{n}@example.com") for n in (0, 1, 50)] + [refund(2, amount=0)])
 
     with pytest.raises(RefundsRejectedError):
         task.run()
@@ -216,11 +190,11 @@ def test_results_in_xcom_are_plain_json_without_emails_and_uids(sandbox: Sandbox
 def test_a_settled_refund_gives_the_same_values_without_a_request(sandbox: Sandbox) -> None:
     """Clearing the task and running it again hands the very same rewards on."""
     given = [refund(0), refund(50), refund(1), refund(0)]
-    first = Task(refunds=given)
+    first = track_task(refunds=given)
     first.run()
     before = requests_of(sandbox)
 
-    again = Task(refunds=given)
+    again = track_task(refunds=given)
     results = again.run()
 
     assert requests_of(sandbox) == before
@@ -233,7 +207,7 @@ def test_a_settled_refund_gives_the_same_values_without_a_request(sandbox: Sandb
 
 
 def test_a_page_on_which_most_were_referred_by_nobody_is_green(sandbox: Sandbox) -> None:
-    task = Task(refunds=[refund(number) for number in range(100)])
+    task = track_task(refunds=[refund(number) for number in range(100)])
 
     results = task.run()
 
@@ -249,7 +223,7 @@ def test_a_page_on_which_most_were_referred_by_nobody_is_green(sandbox: Sandbox)
 def test_one_rejected_row_fails_the_task_after_all_others_were_sent(
     wrong: dict[str, Any], reason: str, sandbox: Sandbox
 ) -> None:
-    task = Task(refunds=[refund(0), refund(1, **wrong), refund(2), refund(3)])
+    task = track_task(refunds=[refund(0), refund(1, **wrong), refund(2), refund(3)])
 
     with pytest.raises(RefundsRejectedError) as failed:
         task.run()
@@ -263,7 +237,7 @@ def test_one_rejected_row_fails_the_task_after_all_others_were_sent(
 
 @pytest.mark.parametrize(("max_rejected", "fails"), [(0, True), (1, True), (2, False), (None, False)])
 def test_max_rejected_says_how_many_are_too_many(max_rejected: int | None, fails: bool) -> None:
-    task = Task(refunds=[refund(0), refund(1, amount=0), refund(2, amount=-1)], max_rejected=max_rejected)
+    task = track_task(refunds=[refund(0), refund(1, amount=0), refund(2, amount=-1)], max_rejected=max_rejected)
 
     if fails:
         with pytest.raises(RefundsRejectedError, match=rf"max_rejected={max_rejected}"):
@@ -277,7 +251,7 @@ def test_max_rejected_says_how_many_are_too_many(max_rejected: int | None, fails
 def test_a_failed_refund_fails_the_task_so_that_airflow_tries_again(sandbox: Sandbox) -> None:
     sandbox.fault("status", status=502, event_id="re_1")
     given = [refund(0), refund(1), refund(2, amount=0)]
-    task = Task(refunds=given)
+    task = track_task(refunds=given)
 
     with pytest.raises(RefundsFailedError, match="1 failed: 're_1': answered 502") as failed:
         task.run()
@@ -286,14 +260,14 @@ def test_a_failed_refund_fails_the_task_so_that_airflow_tries_again(sandbox: San
     assert not isinstance(failed.value, AirflowFailException), "the retry takes it up, rejected rows or not"
     assert outcomes(task.ti.pushed["return_value"]) == ["recorded", "failed", "rejected"]
 
-    retry = Task(refunds=given, max_rejected=None)
+    retry = track_task(refunds=given, max_rejected=None)
     assert outcomes(retry.run()) == ["recorded", "recorded", "rejected"]
     assert [request.body["event_id"] for request in sandbox.refund_requests()[2:]] == ["re_1"]
 
 
 def test_results_are_handed_on_before_a_wrong_key_fails_the_task(connect: Callable[..., str]) -> None:
     connect(password="not-the-right-key", ledger_conn_id="ledger")
-    task = Task(refunds=[refund(0), refund(1)])
+    task = track_task(refunds=[refund(0), refund(1)])
 
     with pytest.raises(AccessRefusedError):
         task.run()
@@ -303,7 +277,7 @@ def test_results_are_handed_on_before_a_wrong_key_fails_the_task(connect: Callab
 
 
 def test_xcom_is_left_alone_if_that_is_asked_for() -> None:
-    task = Task(refunds=refund(0), do_xcom_push=False)
+    task = track_task(refunds=refund(0), do_xcom_push=False)
 
     assert task.run()["outcome"] == "recorded"
     assert task.ti.pushed == {}
@@ -324,8 +298,8 @@ def test_without_a_ledger_409_alone_keeps_refunds_apart_and_the_log_says_so(
 ) -> None:
     connect()
 
-    first = Task(refunds=[refund(0)]).run()
-    second = Task(refunds=[refund(0)]).run()
+    first = track_task(refunds=[refund(0)]).run()
+    second = track_task(refunds=[refund(0)]).run()
 
     assert (outcomes(first), outcomes(second)) == (["recorded"], ["already_recorded"])
     assert requests_of(sandbox) == 2
@@ -334,7 +308,7 @@ def test_without_a_ledger_409_alone_keeps_refunds_apart_and_the_log_says_so(
 
 
 def test_with_a_ledger_the_log_does_not_warn(logged: Callable[[], str]) -> None:
-    Task(refunds=[refund(0, currency="ZZZ")], max_rejected=None).run()
+    track_task(refunds=[refund(0, currency="ZZZ")], max_rejected=None).run()
 
     log = logged()
     assert "Refund 're_0' is rejected" in log
@@ -344,7 +318,7 @@ def test_with_a_ledger_the_log_does_not_warn(logged: Callable[[], str]) -> None:
 def test_the_tasks_own_ledger_goes_before_the_connections(new_database: Callable[..., Any]) -> None:
     other = new_database("sqlite", "other_ledger")
 
-    Task(refunds=[refund(0)], ledger_conn_id="other_ledger", ledger_table="told").run()
+    track_task(refunds=[refund(0)], ledger_conn_id="other_ledger", ledger_table="told").run()
 
     assert other.run("SELECT event_id, outcome, dag_id, run_id, task_id, map_index FROM told") == [
         ("re_0", "recorded", "dag", "manual__1", "track", -1)
@@ -353,7 +327,7 @@ def test_the_tasks_own_ledger_goes_before_the_connections(new_database: Callable
 
 def test_preview_reports_and_neither_sends_nor_writes(sandbox: Sandbox, new_database: Callable[..., Any]) -> None:
     ledger = new_database("sqlite", "ledger")
-    task = Task(refunds=[refund(0), refund(1, amount=0)], preview=True)
+    task = track_task(refunds=[refund(0), refund(1, amount=0)], preview=True)
 
     results = task.run()
 
@@ -391,7 +365,7 @@ def test_parameters_reach_the_request(sandbox: Sandbox) -> None:
         "quantity": 2,
         "sale_event_id": "ch_1",
     }
-    Task(refunds=given, amount_unit="major", identify_by=("email",), skip_email_notification=True).run()
+    track_task(refunds=given, amount_unit="major", identify_by=("email",), skip_email_notification=True).run()
 
     assert [request.body for request in sandbox.refund_requests()] == [
         {
@@ -409,7 +383,7 @@ def test_parameters_reach_the_request(sandbox: Sandbox) -> None:
 def test_a_customer_who_is_known_by_email_only_is_found_though_the_row_has_a_uid(sandbox: Sandbox) -> None:
     sandbox.add_lead(email="by-mail@example.com")
 
-    result = Task(refunds=refund(50, email="by-mail@example.com")).run()
+    result = track_task(refunds=refund(50, email="by-mail@example.com")).run()
 
     assert result["outcome"] == "recorded"
     assert [sorted(request.body.keys() & {"uid", "email"}) for request in sandbox.refund_requests()] == [

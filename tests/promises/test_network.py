@@ -18,6 +18,7 @@ from airflow_provider_firstpromoter.hooks.firstpromoter import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import RefundLedger
 from airflow_provider_firstpromoter.refunds.rows import marking_repeats, numbered
 from airflow_provider_firstpromoter.sync import RefundSync, SyncOptions
+from tests import support
 
 #: `make soak` takes others.
 SEED = int(os.environ.get("SEED", "1"))
@@ -57,8 +58,7 @@ def true_outcome(number: int) -> str:
 
 
 def refund(number: int) -> dict[str, Any]:
-    values: dict[str, Any] = {"event_id": f"re_{number}", "amount": 1000 + number, "uid": f"cus_{number}"}
-    return {**values, "currency": "ZZZ"} if true_outcome(number) == "rejected" else values
+    return support.refund(number, **({"currency": "ZZZ"} if true_outcome(number) == "rejected" else {}))
 
 
 def leads(count: int) -> Iterator[dict[str, Any]]:

@@ -22,24 +22,13 @@ from airflow_provider_firstpromoter.sandbox import SECRET, Sandbox
 from airflow_provider_firstpromoter.sensors.refund import UnrecordedRefundSensor
 from airflow_provider_firstpromoter.transfers.sql_to_firstpromoter import SqlToFirstPromoterOperator
 from airflow_provider_firstpromoter.triggers.refund import UnrecordedRefundTrigger
+from tests.support import Task, TaskInstance
 
 UID = "uid-of-jane-7731"
 EMAIL = "jane.doe-7731@customers.example"
 LOUD = ("sqlalchemy", "sqlalchemy.engine", "sqlalchemy.pool", "urllib3", "requests", "airflow", "airflow.task")
 #: A message as a server might write it that means well.
 ECHO = f"Error. Nothing is known of {UID} <{EMAIL}>, 'uid': '{UID}'."
-
-
-class TaskInstance:
-    """What an operator sees of Airflow's: which task run it is, and XCom."""
-
-    dag_id, run_id, task_id, map_index, try_number = "dag", "manual__1", "task", -1, 1
-
-    def __init__(self) -> None:
-        self.pushed: dict[str, Any] = {}
-
-    def xcom_push(self, key: str, value: Any) -> None:
-        self.pushed[key] = value
 
 
 class Traces:
@@ -56,14 +45,14 @@ class Traces:
 
         :returns: what it pushed to XCom
         """
-        ti = TaskInstance()
+        task = Task(operator)
         try:
-            operator.execute({"ti": ti})
+            task.run()
         except Exception as error:
             self.keep("".join(traceback.format_exception(error)), repr(error))
         if not isinstance(operator, UnrecordedRefundSensor):  # it hands the refunds themselves on
-            self.keep(json.dumps(ti.pushed))
-        return ti.pushed
+            self.keep(json.dumps(task.ti.pushed))
+        return task.ti.pushed
 
     def keep(self, *texts: Any) -> None:
         self._kept.extend(map(str, texts))

@@ -17,18 +17,11 @@ from airflow_provider_firstpromoter.operators.refund import TrackRefundOperator
 from airflow_provider_firstpromoter.reconcile import run as reconcile
 from airflow_provider_firstpromoter.sandbox import Sandbox
 from airflow_provider_firstpromoter.transfers.sql_to_firstpromoter import SqlToFirstPromoterOperator
+from tests import support
+from tests.support import ALL_REFUNDS, Task
 
 TODAY = datetime.now(UTC)
 TABLE = "firstpromoter_refunds_mismatches"
-
-
-class TaskInstance:
-    def __init__(self, task_id: str) -> None:
-        self.dag_id, self.run_id, self.task_id, self.map_index, self.try_number = "dag", "run", task_id, -1, 1
-        self.pushed: dict[str, Any] = {}
-
-    def xcom_push(self, key: str, value: Any) -> None:
-        self.pushed[key] = json.loads(json.dumps(value))
 
 
 class World:
@@ -40,11 +33,11 @@ class World:
         self.pushed: dict[str, Any] = {}
 
     def _run(self, operator: Any) -> Any:
-        ti = TaskInstance(operator.task_id)
+        task = Task(operator)
         try:
-            return operator.execute({"ti": ti})
+            return task.run()
         finally:
-            self.pushed = ti.pushed
+            self.pushed = task.ti.pushed
 
     def track(self, *refunds: dict[str, Any], **parameters: Any) -> list[dict[str, Any]]:
         results: list[dict[str, Any]] = self._run(
@@ -53,9 +46,8 @@ class World:
         return results
 
     def sync(self, **parameters: Any) -> dict[str, Any]:
-        sql = "SELECT * FROM refunds"
         summary: dict[str, Any] = self._run(
-            SqlToFirstPromoterOperator(task_id="sync", sql=sql, sql_conn_id="warehouse", **parameters)
+            SqlToFirstPromoterOperator(task_id="sync", sql=ALL_REFUNDS, sql_conn_id="warehouse", **parameters)
         )
         return summary
 
@@ -94,7 +86,7 @@ def world(sandbox: Sandbox, connect: Callable[..., str], warehouse: Any) -> Worl
 
 
 def refund(number: int, **values: Any) -> dict[str, Any]:
-    return {"event_id": f"re_{number:04}", "amount": 1000 + number, "uid": f"cus_{number}", **values}
+    return support.refund(number, digits=4, **values)
 
 
 def differing(told: dict[str, Any]) -> dict[str, int]:

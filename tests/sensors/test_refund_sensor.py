@@ -31,6 +31,8 @@ from airflow_provider_firstpromoter.sandbox import Sandbox
 from airflow_provider_firstpromoter.sensors.refund import UnrecordedRefundSensor
 from airflow_provider_firstpromoter.triggers import refund as triggers
 from airflow_provider_firstpromoter.triggers.refund import UnrecordedRefundTrigger
+from tests import support
+from tests.support import Task, TaskInstance, event_ids
 
 ALL = "SELECT * FROM refunds ORDER BY event_id"
 WHERE: dict[str, Any] = {"sql": ALL, "sql_conn_id": "warehouse"}
@@ -39,33 +41,16 @@ FOR_EVER = 30.0
 
 
 def refund(number: int, **values: Any) -> dict[str, Any]:
-    return {"event_id": f"re_{number:05}", "amount": 1000 + number, "uid": f"cus_{number}", **values}
+    return support.refund(number, digits=5, **values)
 
 
 def sensor(**parameters: Any) -> Any:
     return UnrecordedRefundSensor(task_id="find", **{**WHERE, **parameters})
 
 
-def ids(rows: Any) -> list[str]:
-    return [row["event_id"] for row in rows]
-
-
-class TaskInstance:
-    """What operators see of Airflow's."""
-
-    dag_id, run_id, task_id, map_index, try_number, max_tries = "dag", "manual__1", "track", -1, 1, 0
-
-    def xcom_push(self, key: str, value: Any) -> None:
-        pass
-
-    def get_first_reschedule_date(self, _: Any) -> None:
-        return None
-
-
 def track(*rows: dict[str, Any]) -> None:
     """Send them, or judge them, so that the ledger knows what became of each."""
-    context: Any = {"ti": TaskInstance()}
-    TrackRefundOperator(task_id="track", refunds=list(rows), max_rejected=None).execute(context)
+    Task(TrackRefundOperator(task_id="track", refunds=list(rows), max_rejected=None)).run()
 
 
 @pytest.fixture(autouse=True)
@@ -96,7 +81,7 @@ def test_it_wakes_for_what_is_pending_and_hands_it_on(warehouse: Any, sandbox: S
 
     look = sensor().poke({})
 
-    assert (look.is_done, ids(look.xcom_value)) == (True, ["re_00002"])
+    assert (look.is_done, event_ids(look.xcom_value)) == (True, ["re_00002"])
     assert look.xcom_value[0]["amount"] == 2000
     assert json.loads(json.dumps(look.xcom_value)) == look.xcom_value
     assert sandbox.request_counts() == before
@@ -115,7 +100,7 @@ def test_with_nothing_pending_it_waits_and_writes_nothing(warehouse: Any) -> Non
 def test_it_hands_on_no_more_than_its_limit(warehouse: Any) -> None:
     warehouse.fill([refund(number) for number in range(5)])
 
-    assert ids(sensor(limit=2).poke({}).xcom_value) == ["re_00000", "re_00001"]
+    assert event_ids(sensor(limit=2).poke({}).xcom_value) == ["re_00000", "re_00001"]
 
 
 @pytest.mark.parametrize("ledger", ["warehouse", "elsewhere"])
@@ -133,7 +118,7 @@ def test_it_pages_past_rejected_rows_that_have_not_changed(
     warehouse.fill([refund(5000), refund(5001)])
     warehouse.run("UPDATE refunds SET amount = -2 WHERE event_id = 're_00700'")
 
-    assert ids(sensor(limit=2).poke({}).xcom_value) == ["re_00700", "re_05000"], "one has changed, one is new"
+    assert event_ids(sensor(limit=2).poke({}).xcom_value) == ["re_00700", "re_05000"], "one has changed, one is new"
 
 
 def test_a_row_for_a_person_does_not_wake_it(sqlite: Any) -> None:
@@ -145,7 +130,7 @@ def test_a_row_for_a_person_does_not_wake_it(sqlite: Any) -> None:
 
     sqlite.fill([refund(3)])
 
-    found = ids(sensor().poke({}).xcom_value)
+    found = event_ids(sensor().poke({}).xcom_value)
     assert (found[0], set(found[1:])) == ("re_00003", {None, "re_00001"})
 
 
@@ -178,10 +163,10 @@ def test_poking_it_waits_until_a_refund_is_there(sqlite: Any) -> None:
     late = threading.Thread(target=lambda: looked.wait(FOR_EVER) and sqlite.fill([refund(1)]))
     late.start()
 
-    found = task.execute({"ti": TaskInstance()})
+    found = task.execute({"ti": TaskInstance("find")})
 
     late.join()
-    assert ids(found) == ["re_00001"]
+    assert event_ids(found) == ["re_00001"]
 
 
 @pytest.mark.parametrize(("soft_fail", "error"), [(False, AirflowSensorTimeout), (True, AirflowSkipException)])
@@ -189,7 +174,7 @@ def test_poking_it_gives_up_in_time(soft_fail: bool, error: type[Exception], sql
     sqlite.fill([])
 
     with pytest.raises(error):
-        sensor(poke_interval=0.05, timeout=0.1, soft_fail=soft_fail).execute({"ti": TaskInstance()})
+        sensor(poke_interval=0.05, timeout=0.1, soft_fail=soft_fail).execute({"ti": TaskInstance("find")})
 
 
 def test_rescheduled_it_gives_its_slot_back_between_looks(sqlite: Any, airflow_db: None) -> None:
@@ -199,11 +184,11 @@ def test_rescheduled_it_gives_its_slot_back_between_looks(sqlite: Any, airflow_d
     task = sensor(mode="reschedule", poke_interval=60)
 
     with pytest.raises(AirflowRescheduleException) as later:
-        task.execute({"ti": TaskInstance()})
+        task.execute({"ti": TaskInstance("find")})
     assert later.value.reschedule_date > pendulum.now("UTC").add(seconds=30)
     sqlite.fill([refund(1)])
 
-    assert ids(task.execute({"ti": TaskInstance()})) == ["re_00001"]
+    assert event_ids(task.execute({"ti": TaskInstance("find")})) == ["re_00001"]
 
 
 # --- deferrable: the sensor's side ------------------------------------------------------------------------
@@ -220,7 +205,7 @@ def deferred(task: Any, event: Any = None) -> TaskDeferred:
 def test_what_is_pending_already_is_handed_on_without_the_triggerer(sqlite: Any) -> None:
     sqlite.fill([refund(1)])
 
-    assert ids(sensor(deferrable=True).execute({})) == ["re_00001"]
+    assert event_ids(sensor(deferrable=True).execute({})) == ["re_00001"]
 
 
 def test_it_waits_in_the_triggerer_with_its_own_parameters_only(sqlite: Any) -> None:
@@ -252,7 +237,7 @@ def test_it_waits_in_the_triggerer_with_its_own_parameters_only(sqlite: Any) -> 
 def test_woken_it_reads_the_rows_itself(sqlite: Any) -> None:
     sqlite.fill([refund(1), refund(2)])
 
-    assert ids(sensor().execute_complete({}, {"status": "pending", "end_time": 0.5})) == ["re_00001", "re_00002"]
+    assert event_ids(sensor().execute_complete({}, {"status": "pending", "end_time": 0.5})) == ["re_00001", "re_00002"]
 
 
 def test_woken_for_nothing_it_waits_on_until_the_same_end(sqlite: Any) -> None:
@@ -521,6 +506,6 @@ def test_what_it_finds_is_tracked_by_the_next_task(
     run = run_dag(dag)
 
     assert run.states == {"find": "success", "track": "success"}
-    assert ids(run.xcom("find")) == ["re_00007"]
+    assert event_ids(run.xcom("find")) == ["re_00007"]
     assert [recorded.event_id for recorded in sandbox.recorded()] == ["re_00001", "re_00007"]
     assert [result["outcome"] for result in run.xcom("track")] == ["recorded"]

@@ -27,20 +27,12 @@ from airflow_provider_firstpromoter.refunds import Outcome, Result, Summary
 from airflow_provider_firstpromoter.refunds.rows import marking_repeats, numbered
 from airflow_provider_firstpromoter.sandbox import Sandbox
 from airflow_provider_firstpromoter.sync import RefundSync, SyncOptions
+from tests.support import refund, refunds
 
 #: Three letters, so it passes our validation; FirstPromoter does not know it and answers 400.
 UNKNOWN_CURRENCY = "ZZZ"
 #: What every request of a broken API meets.
 EVERY_TIME: dict[str, Any] = {"times": None}
-
-
-def refund(number: int, **values: Any) -> dict[str, Any]:
-    """A refund of customer ``cus_<number>``."""
-    return {"event_id": f"re_{number}", "amount": 1000 + number, "uid": f"cus_{number}", **values}
-
-
-def refunds(count: int, start: int = 0, **values: Any) -> list[dict[str, Any]]:
-    return [refund(number, **values) for number in range(start, start + count)]
 
 
 @dataclass
