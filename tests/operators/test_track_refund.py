@@ -1,24 +1,24 @@
-"""TrackRefundOperator: what it takes, what it hands on by XCom, and when the task fails."""
+"""TrackRefundOperator: the refunds that it takes, its parameters, and its results in XCom."""
 
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
+from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_firstpromoter.exceptions import (
-    AccessRefusedError,
     RefundInputError,
-    RefundsFailedError,
     RefundsRejectedError,
 )
 from airflow_provider_firstpromoter.operators.refund import TrackRefundOperator
 from airflow_provider_firstpromoter.sandbox import Sandbox
-from tests.support import Task, refund
+from tests.operators.tracking import outcomes, requests_of, track_task
+from tests.support import refund
+
+pytestmark = pytest.mark.usefixtures("firstpromoter")
 
 RESULT_FIELDS = {
     "event_id",
@@ -32,27 +32,6 @@ RESULT_FIELDS = {
     "promoter",
     "message",
 }
-
-
-def track_task(**parameters: Any) -> Task:
-    """Return the operator as a task."""
-    return Task(TrackRefundOperator(task_id="track", **parameters))
-
-
-def outcomes(results: Sequence[dict[str, Any]]) -> list[str]:
-    return [result["outcome"] for result in results]
-
-
-def requests_of(sandbox: Sandbox) -> int:
-    return len(sandbox.refund_requests())
-
-
-@pytest.fixture(autouse=True)
-def firstpromoter(sandbox: Sandbox, connect: Callable[..., str], new_database: Callable[..., Any]) -> None:
-    """A FirstPromoter that knows ``cus_0`` to ``cus_9``, and a ledger in SQLite that its connection names."""
-    new_database("sqlite", "ledger")
-    connect(max_attempts=1, ledger_conn_id="ledger")
-    sandbox.add_leads({"uid": f"cus_{n}", "email": f"c{n}@example.com", "promoter": "anna"} for n in range(10))
 
 
 # --- what goes in, and what comes out ---
@@ -201,140 +180,6 @@ def test_a_settled_refund_gives_the_same_values_without_a_request(sandbox: Sandb
     assert results == [{**result, "sent": False} for result in first.ti.pushed["return_value"]]
     for name in ("outcomes", "reversed", "refunded", "rewards_unknown", "without_sale_event_id", "repeated"):
         assert again.summary[name] == first.summary[name]
-
-
-# --- when the task fails ---
-
-
-def test_a_page_on_which_most_were_referred_by_nobody_is_green(sandbox: Sandbox) -> None:
-    task = track_task(refunds=[refund(number) for number in range(100)])
-
-    results = task.run()
-
-    assert outcomes(results) == ["recorded"] * 10 + ["not_referred"] * 90
-    assert task.summary["warnings"] == []
-
-
-@pytest.mark.parametrize(
-    ("wrong", "reason"),
-    [({"amount": 0}, "amount must be above zero"), ({"currency": "ZZZ"}, "Error. Currency blank or invalid.")],
-    ids=["by-ourselves", "by-the-api"],
-)
-def test_one_rejected_row_fails_the_task_after_all_others_were_sent(
-    wrong: dict[str, Any], reason: str, sandbox: Sandbox
-) -> None:
-    task = track_task(refunds=[refund(0), refund(1, **wrong), refund(2), refund(3)])
-
-    with pytest.raises(RefundsRejectedError) as failed:
-        task.run()
-
-    assert isinstance(failed.value, AirflowFailException), "no retry mends it"
-    assert f"1 rejected: 're_1': {reason}" in str(failed.value)
-    assert {recorded.event_id for recorded in sandbox.recorded()} == {"re_0", "re_2", "re_3"}
-    assert outcomes(task.ti.pushed["return_value"]) == ["recorded", "rejected", "recorded", "recorded"]
-    assert task.summary["outcomes"]["rejected"] == 1
-
-
-@pytest.mark.parametrize(("max_rejected", "fails"), [(0, True), (1, True), (2, False), (None, False)])
-def test_max_rejected_says_how_many_are_too_many(max_rejected: int | None, fails: bool) -> None:
-    task = track_task(refunds=[refund(0), refund(1, amount=0), refund(2, amount=-1)], max_rejected=max_rejected)
-
-    if fails:
-        with pytest.raises(RefundsRejectedError, match=rf"max_rejected={max_rejected}"):
-            task.run()
-    else:
-        task.run()
-
-    assert outcomes(task.ti.pushed["return_value"]) == ["recorded", "rejected", "rejected"]
-
-
-def test_a_failed_refund_fails_the_task_so_that_airflow_tries_again(sandbox: Sandbox) -> None:
-    sandbox.fault("status", status=502, event_id="re_1")
-    given = [refund(0), refund(1), refund(2, amount=0)]
-    task = track_task(refunds=given)
-
-    with pytest.raises(RefundsFailedError, match="1 failed: 're_1': answered 502") as failed:
-        task.run()
-
-    assert isinstance(failed.value, AirflowException)
-    assert not isinstance(failed.value, AirflowFailException), "the retry takes it up, rejected rows or not"
-    assert outcomes(task.ti.pushed["return_value"]) == ["recorded", "failed", "rejected"]
-
-    retry = track_task(refunds=given, max_rejected=None)
-    assert outcomes(retry.run()) == ["recorded", "recorded", "rejected"]
-    assert [request.body["event_id"] for request in sandbox.refund_requests()[2:]] == ["re_1"]
-
-
-def test_results_are_handed_on_before_a_wrong_key_fails_the_task(connect: Callable[..., str]) -> None:
-    connect(password="not-the-right-key", ledger_conn_id="ledger")
-    task = track_task(refunds=[refund(0), refund(1)])
-
-    with pytest.raises(AccessRefusedError):
-        task.run()
-
-    assert outcomes(task.ti.pushed["return_value"]) == ["pending", "pending"]
-    assert task.summary["stopped_because"] == "FirstPromoter refused access"
-
-
-def test_xcom_is_left_alone_if_that_is_asked_for() -> None:
-    task = track_task(refunds=refund(0), do_xcom_push=False)
-
-    assert task.run()["outcome"] == "recorded"
-    assert task.ti.pushed == {}
-
-
-# --- with and without a ledger ---
-
-
-@pytest.fixture
-def logged(caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]) -> Callable[[], str]:
-    """What a task has logged: Airflow 2 uses Python's logging, Airflow 3 prints."""
-    caplog.set_level(logging.WARNING)
-    return lambda: caplog.text + capsys.readouterr().out
-
-
-def test_without_a_ledger_409_alone_keeps_refunds_apart_and_the_log_says_so(
-    sandbox: Sandbox, connect: Callable[..., str], logged: Callable[[], str]
-) -> None:
-    connect()
-
-    first = track_task(refunds=[refund(0)]).run()
-    second = track_task(refunds=[refund(0)]).run()
-
-    assert (outcomes(first), outcomes(second)) == (["recorded"], ["already_recorded"])
-    assert requests_of(sandbox) == 2
-    assert len(sandbox.recorded()) == 1
-    assert "No ledger: FirstPromoter's 409 alone keeps a refund from being sent twice" in logged()
-
-
-def test_with_a_ledger_the_log_does_not_warn(logged: Callable[[], str]) -> None:
-    track_task(refunds=[refund(0, currency="ZZZ")], max_rejected=None).run()
-
-    log = logged()
-    assert "Refund 're_0' is rejected" in log
-    assert "No ledger" not in log
-
-
-def test_the_tasks_own_ledger_goes_before_the_connections(new_database: Callable[..., Any]) -> None:
-    other = new_database("sqlite", "other_ledger")
-
-    track_task(refunds=[refund(0)], ledger_conn_id="other_ledger", ledger_table="told").run()
-
-    assert other.run("SELECT event_id, outcome, dag_id, run_id, task_id, map_index FROM told") == [
-        ("re_0", "recorded", "dag", "manual__1", "track", -1)
-    ]
-
-
-def test_preview_reports_and_neither_sends_nor_writes(sandbox: Sandbox, new_database: Callable[..., Any]) -> None:
-    ledger = new_database("sqlite", "ledger")
-    task = track_task(refunds=[refund(0), refund(1, amount=0)], preview=True)
-
-    results = task.run()
-
-    assert outcomes(results) == ["pending", "rejected"]
-    assert task.summary["preview"] is True
-    assert requests_of(sandbox) == 0
-    assert ledger.run("SELECT name FROM sqlite_master") == []
 
 
 # --- parameters ---

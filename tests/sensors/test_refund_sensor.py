@@ -1,17 +1,14 @@
-"""UnrecordedRefundSensor and its trigger: in every mode they wake for what is pending, and events hold none of it."""
+"""UnrecordedRefundSensor in every mode, on the worker."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import timedelta
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -29,49 +26,10 @@ from airflow_provider_firstpromoter.exceptions import ConnectionSettingsError, R
 from airflow_provider_firstpromoter.operators.refund import TrackRefundOperator
 from airflow_provider_firstpromoter.sandbox import Sandbox
 from airflow_provider_firstpromoter.sensors.refund import UnrecordedRefundSensor
-from airflow_provider_firstpromoter.triggers import refund as triggers
-from airflow_provider_firstpromoter.triggers.refund import UnrecordedRefundTrigger
-from tests import support
-from tests.support import Task, TaskInstance, event_ids
+from tests.sensors.waiting import FOR_EVER, refund, sensor, track
+from tests.support import TaskInstance, event_ids
 
-ALL = "SELECT * FROM refunds ORDER BY event_id"
-WHERE: dict[str, Any] = {"sql": ALL, "sql_conn_id": "warehouse"}
-#: Seconds; what a test that hangs costs.
-FOR_EVER = 30.0
-
-
-def refund(number: int, **values: Any) -> dict[str, Any]:
-    return support.refund(number, digits=5, **values)
-
-
-def sensor(**parameters: Any) -> Any:
-    return UnrecordedRefundSensor(task_id="find", **{**WHERE, **parameters})
-
-
-def track(*rows: dict[str, Any]) -> None:
-    """Send them, or judge them, so that the ledger knows what became of each."""
-    Task(TrackRefundOperator(task_id="track", refunds=list(rows), max_rejected=None)).run()
-
-
-@pytest.fixture(autouse=True)
-def firstpromoter(sandbox: Sandbox, connect: Callable[..., str]) -> Sandbox:
-    """A FirstPromoter that knows ``cus_0`` to ``cus_9``; its connection says that the ledger is in the warehouse."""
-    connect(max_attempts=1, ledger_conn_id="warehouse")
-    sandbox.add_leads({"uid": f"cus_{number}"} for number in range(10))
-    return sandbox
-
-
-@pytest.fixture
-def sqlite(new_database: Callable[..., Any]) -> Any:
-    return new_database("sqlite", "warehouse")
-
-
-@pytest.fixture
-def postgresql(new_database: Callable[..., Any]) -> Any:
-    return new_database("postgresql", "warehouse")
-
-
-# --- one look ---------------------------------------------------------------------------------------------
+# --- one look ---
 
 
 def test_it_wakes_for_what_is_pending_and_hands_it_on(warehouse: Any, sandbox: Sandbox) -> None:
@@ -145,7 +103,7 @@ def test_what_it_lacks_is_said(sqlite: Any, connect: Callable[..., str]) -> None
         sensor(limit=0)
 
 
-# --- poke and reschedule ----------------------------------------------------------------------------------
+# --- poke and reschedule ---
 
 
 def test_poking_it_waits_until_a_refund_is_there(sqlite: Any) -> None:
@@ -191,7 +149,7 @@ def test_rescheduled_it_gives_its_slot_back_between_looks(sqlite: Any, airflow_d
     assert event_ids(task.execute({"ti": TaskInstance("find")})) == ["re_00001"]
 
 
-# --- deferrable: the sensor's side ------------------------------------------------------------------------
+# --- deferrable: the sensor's side ---
 
 
 def deferred(task: Any, event: Any = None) -> TaskDeferred:
@@ -313,156 +271,7 @@ def test_airflows_configuration_has_the_default(said: str | None, deferrable: bo
     assert f"deferrable {deferrable} True False" in done.stdout, done.stderr
 
 
-# --- deferrable: the triggerer's side ---------------------------------------------------------------------
-
-
-def trigger(**parameters: Any) -> UnrecordedRefundTrigger:
-    return UnrecordedRefundTrigger(**{**WHERE, "end_time": time.time() + FOR_EVER, "poke_interval": 0.05, **parameters})
-
-
-async def event_of(trigger: UnrecordedRefundTrigger) -> Any:
-    """The payload of its one event."""
-    payloads = [event.payload async for event in trigger.run()]
-    assert len(payloads) == 1
-    return payloads[0]
-
-
-def test_its_event_says_that_something_is_pending_and_not_what(warehouse: Any) -> None:
-    warehouse.fill([refund(1, email="jane@example.com")])
-    waiting = trigger()
-
-    event = asyncio.run(event_of(waiting))
-
-    assert event == {"status": "pending", "end_time": waiting.end_time}
-    assert json.loads(json.dumps(event)) == event
-
-
-def test_it_waits_until_a_refund_is_there(warehouse: Any) -> None:
-    warehouse.fill([refund(1)])
-    track(refund(1))
-
-    async def story() -> Any:
-        waiting = asyncio.create_task(event_of(trigger()))
-        await asyncio.sleep(0.3)
-        assert not waiting.done()
-        await asyncio.to_thread(warehouse.fill, [refund(2)])
-        return await asyncio.wait_for(waiting, FOR_EVER)
-
-    assert asyncio.run(story())["status"] == "pending"
-
-
-def test_its_end_is_an_event_of_its_own(sqlite: Any) -> None:
-    sqlite.fill([])
-
-    assert asyncio.run(event_of(trigger(end_time=time.time() + 0.2))) == {"status": "timeout"}
-    assert asyncio.run(event_of(trigger(end_time=0.0))) == {"status": "timeout"}
-
-    sqlite.fill([refund(1)])
-    assert asyncio.run(event_of(trigger(end_time=0.0)))["status"] == "pending", "it always looks once"
-
-
-def test_what_goes_wrong_is_told_in_one_line_without_values(postgresql: Any) -> None:
-    event = asyncio.run(event_of(trigger(sql="SELECT 'jane@example.com'::int AS event_id, 1 AS amount, 'c' AS uid")))
-
-    assert event["status"] == "error"
-    assert "invalid input syntax for type integer" in event["message"]
-    assert "jane" not in event["message"]
-    assert "\n" not in event["message"]
-
-
-@contextmanager
-def lock(database: Any) -> Iterator[Callable[[], None]]:
-    """Holds PostgreSQL's advisory lock 1, and gives the function that releases it; at the end it is released anyway."""
-    connection = database.engine().raw_connection()
-    connection.cursor().execute("SELECT pg_advisory_lock(1)")
-    released = threading.Lock()
-
-    def release() -> None:
-        if released.acquire(blocking=False):
-            connection.cursor().execute("SELECT pg_advisory_unlock(1)")
-
-    timer = threading.Timer(FOR_EVER, release)
-    timer.start()
-    try:
-        yield release
-    finally:
-        timer.cancel()
-        release()
-        connection.close()
-
-
-SLOW = "SELECT r.*, pg_advisory_lock_shared(1)::text AS waits FROM refunds r"
-
-
-def test_a_slow_query_blocks_neither_the_triggerers_loop_nor_other_triggers(postgresql: Any) -> None:
-    postgresql.fill([refund(1)])
-
-    async def story() -> tuple[bool, Any, Any]:
-        with lock(postgresql) as release:
-            slow = [asyncio.create_task(event_of(trigger(sql=SLOW))) for _ in range(3)]
-            for _ in range(20):
-                await asyncio.sleep(0.02)
-            quick = await event_of(trigger())
-            still_waiting = not any(one.done() for one in slow)
-            release()
-            return still_waiting, quick, await asyncio.gather(*slow)
-
-    still_waiting, quick, slow = asyncio.run(story())
-
-    assert still_waiting, "the loop went on, and another trigger came and went, while they waited for the database"
-    assert {event["status"] for event in [quick, *slow]} == {"pending"}
-
-
-def test_a_query_that_takes_too_long_is_ended(postgresql: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(triggers, "STATEMENT_TIMEOUT", 0.3)
-    postgresql.fill([refund(1)])
-
-    with lock(postgresql):
-        event = asyncio.run(event_of(trigger(sql=SLOW)))
-
-    assert event["status"] == "error"
-    assert "statement timeout" in event["message"]
-
-
-@pytest.mark.parametrize(
-    "parameters",
-    [None, {"least": 5, "names": ["a", "b"]}, [5, ["a", "b"]], [5, ("a", "b")]],
-    ids=["none", "named", "lists", "tuples"],
-)
-def test_it_survives_a_restart_of_the_triggerer(parameters: Any, sqlite: Any) -> None:
-    """By way of Airflow's metadata database, in which its parameters are kept."""
-    from airflow.models.trigger import Trigger
-
-    waiting = trigger(
-        parameters=parameters,
-        recheck_unreferred=timedelta(days=30),
-        ledger_conn_id="warehouse",
-        ledger_table="books",
-        poke_interval=7.5,
-    )
-    kept = Trigger.from_object(waiting)
-    module, name = kept.classpath.rsplit(".", 1)
-    again = getattr(import_module(module), name)(**kept.kwargs)
-
-    assert again.serialize() == waiting.serialize()
-
-
-def test_begun_again_it_goes_on_waiting_until_the_same_end(sqlite: Any) -> None:
-    sqlite.fill([])
-    first = trigger(end_time=time.time() + 0.3)
-
-    async def killed_and_begun_again() -> Any:
-        task = asyncio.create_task(event_of(first))
-        await asyncio.sleep(0.1)
-        task.cancel()
-        _, kwargs = first.serialize()
-        return await event_of(UnrecordedRefundTrigger(**kwargs))
-
-    assert asyncio.run(killed_and_begun_again()) == {"status": "timeout"}
-    assert time.time() >= first.end_time
-
-
-# --- in a DAG ---------------------------------------------------------------------------------------------
+# --- in a DAG ---
 
 
 class Sensor(UnrecordedRefundSensor):

@@ -1,11 +1,9 @@
-"""SqlToFirstPromoterOperator: a query of any size, on SQLite and PostgreSQL, kept level with FirstPromoter."""
+"""SqlToFirstPromoterOperator: queries of any size, limits, and errors before the first request."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pendulum
@@ -16,48 +14,13 @@ from airflow_provider_firstpromoter.exceptions import (
     AccessRefusedError,
     ConnectionSettingsError,
     RefundInputError,
-    RefundsFailedError,
-    RefundsRejectedError,
     RunRefusedError,
     SourceError,
 )
 from airflow_provider_firstpromoter.sandbox import Account, Sandbox
 from airflow_provider_firstpromoter.transfers.sql_to_firstpromoter import SqlToFirstPromoterOperator
-from tests import support
-from tests.support import ALL_REFUNDS, Task, ledger_outcomes, nonzero_outcomes
-
-
-def sync_task(sql: str = ALL_REFUNDS, *, run_id: str = "manual__1", **parameters: Any) -> Task:
-    """Return the operator as a task."""
-    parameters = {"sql_conn_id": "warehouse", **parameters}
-    return Task(SqlToFirstPromoterOperator(task_id="sync", sql=sql, **parameters), run_id=run_id)
-
-
-def refund(number: int, **values: Any) -> dict[str, Any]:
-    return support.refund(number, digits=5, **values)
-
-
-def refunds(count: int, start: int = 0, **values: Any) -> list[dict[str, Any]]:
-    return support.refunds(count, start, digits=5, **values)
-
-
-def sent(sandbox: Sandbox, after: int = 0) -> list[str]:
-    return [request.body["event_id"] for request in sandbox.refund_requests(after=after)]
-
-
-@pytest.fixture(autouse=True)
-def firstpromoter(sandbox: Sandbox, connect: Callable[..., str]) -> Sandbox:
-    """A FirstPromoter that knows ``cus_0`` to ``cus_9``; its connection says that the ledger is in the warehouse."""
-    connect(max_attempts=1, ledger_conn_id="warehouse")
-    sandbox.add_leads({"uid": f"cus_{number}"} for number in range(10))
-    return sandbox
-
-
-@pytest.fixture
-def sqlite(new_database: Callable[..., Any]) -> Any:
-    """A warehouse in SQLite, for what is the same in every database."""
-    return new_database("sqlite", "warehouse")
-
+from tests.support import ALL_REFUNDS, ledger_outcomes, nonzero_outcomes
+from tests.transfers.syncing import refund, refunds, sent, sync_task
 
 # --- any size ---
 
@@ -185,111 +148,6 @@ def test_a_limit_below_one_is_refused_when_the_dag_is_parsed(limit: int) -> None
         sync_task(limit=limit)
 
 
-# --- again, and after a failure ---
-
-
-def test_after_a_failure_the_retry_sends_the_rest_and_hands_on_everything(warehouse: Any, sandbox: Sandbox) -> None:
-    warehouse.fill(refunds(30))
-    for number in range(8, 30):
-        sandbox.fault("status", status=503, event_id=f"re_{number:05}")
-    task = sync_task(max_in_flight=1)
-
-    with pytest.raises(RefundsFailedError, match="10 refunds failed in a row"):
-        task.run()
-
-    assert nonzero_outcomes(task.summary) == {"recorded": 8, "failed": 10, "pending": 12}
-    assert len(task.ti.pushed["rewards"]) == 8
-    assert len(ledger_outcomes(warehouse)) == 8
-    sandbox.clear_faults()
-
-    retry = sync_task()
-    summary = retry.run()
-
-    assert sorted(sent(sandbox, after=18)) == [f"re_{number:05}" for number in range(8, 30)]
-    assert nonzero_outcomes(summary) == {"recorded": 10, "not_referred": 20}, "the first try's are among them"
-    assert len(retry.ti.pushed["rewards"]) == 10
-    assert len(sandbox.recorded()) == 10
-
-
-def test_a_cleared_task_hands_on_the_same_counts_and_rewards_without_a_request(
-    warehouse: Any, sandbox: Sandbox
-) -> None:
-    warehouse.fill([*refunds(15), refund(3, amount=1003), refund(20, amount=-1)])
-    first = sync_task(max_rejected=None)
-    first.run()
-    before = len(sandbox.refund_requests())
-
-    cleared = sync_task(max_rejected=None)
-    cleared.run()
-
-    assert len(sandbox.refund_requests()) == before
-    assert cleared.ti.pushed["rewards"] == first.ti.pushed["rewards"]
-    for name in ("outcomes", "reversed", "refunded", "rewards_unknown", "without_sale_event_id", "problems"):
-        assert cleared.summary[name] == first.summary[name], name
-
-
-def test_another_run_hands_on_its_own_only(sqlite: Any) -> None:
-    sqlite.fill(refunds(3))
-    sync_task().run()
-    sqlite.fill(refunds(2, start=3))
-    task = sync_task(run_id="manual__2")
-
-    summary = task.run()
-
-    assert nonzero_outcomes(summary) == {"recorded": 2}
-    assert [result["event_id"] for result in task.ti.pushed["rewards"]] == ["re_00003", "re_00004"]
-
-
-def test_a_settled_refund_whose_amount_differs_crosses_the_wire_and_is_named(warehouse: Any, sandbox: Sandbox) -> None:
-    warehouse.fill(refunds(5))
-    sync_task().run()
-    warehouse.run("UPDATE refunds SET amount = 7777 WHERE event_id = 're_00003'")
-    task = sync_task(run_id="manual__2")
-
-    with pytest.raises(RefundsRejectedError, match=r"1 changed: 're_00003': is settled with amount 1003, .* 7777"):
-        task.run()
-
-    assert nonzero_outcomes(task.summary) == {"changed": 1}
-    assert len(sandbox.refund_requests()) == 5
-
-
-@pytest.mark.parametrize("wrong", [{"currency": "ZZZ"}, {"amount": -1}], ids=["by-the-api", "by-ourselves"])
-def test_a_rejected_row_costs_one_request_at_most_and_stays_red_until_it_is_put_right(
-    wrong: dict[str, Any], warehouse: Any, sandbox: Sandbox
-) -> None:
-    warehouse.fill([refund(0), refund(1, **wrong), refund(2)])
-    for number in range(3):
-        task = sync_task(run_id=f"manual__{number}")
-        with pytest.raises(RefundsRejectedError, match="1 rejected: 're_00001'"):
-            task.run()
-        assert task.summary["outcomes"]["rejected"] == 1
-    assert sorted(sent(sandbox)) == ["re_00000", *(["re_00001"] if "currency" in wrong else []), "re_00002"]
-
-    warehouse.run("UPDATE refunds SET currency = 'USD', amount = 5 WHERE event_id = 're_00001'")
-
-    assert nonzero_outcomes(sync_task(run_id="manual__9").run()) == {"recorded": 1}
-
-
-def test_a_late_sale_is_found_the_next_day(warehouse: Any, sandbox: Sandbox) -> None:
-    """A refund, 404, its sale, the next day's run, a reward."""
-    month = timedelta(days=30)
-    warehouse.fill([refund(77)])
-    assert nonzero_outcomes(sync_task(recheck_unreferred=month).run()) == {"not_referred": 1}
-    sandbox.add_lead(uid="cus_77")
-    assert sync_task(recheck_unreferred=month, run_id="manual__2").run()["requests"] == 0, "not on the same day"
-    for column in ("first_sent_at", "last_sent_at"):
-        ((at,),) = warehouse.run(f"SELECT {column} FROM firstpromoter_refunds")
-        yesterday = (datetime.fromisoformat(str(at)) - timedelta(days=1)).isoformat(sep=" ", timespec="microseconds")
-        warehouse.run(f"UPDATE firstpromoter_refunds SET {column} = '{yesterday}'")
-
-    task = sync_task(recheck_unreferred=month, run_id="manual__3")
-    summary = task.run()
-
-    assert nonzero_outcomes(summary) == {"recorded": 1}
-    assert summary["rechecked"] == 1
-    assert [result["event_id"] for result in task.ti.pushed["rewards"]] == ["re_00077"]
-
-
 # --- errors before any request ---
 
 
@@ -342,92 +200,6 @@ def test_a_wrong_key_ends_the_task_after_one_request(
 
 
 # --- the author's SQL ---
-
-
-BOTH = ("sqlite", "postgresql")
-
-
-@pytest.mark.parametrize("again", [False, True], ids=["first-run", "with-a-ledger"])
-@pytest.mark.parametrize(
-    ("warehouse", "sql", "parameters"),
-    [
-        pytest.param(kind, sql, parameters, id=f"{kind}-{sql}")
-        for kinds, sql, parameters in [
-            (BOTH, ALL_REFUNDS + ";", None),
-            (BOTH, ALL_REFUNDS + " -- all of them; really", None),
-            (BOTH, ALL_REFUNDS + "; -- that is it\n-- %s :name ?\n", None),
-            (BOTH, "/* 100% :of ? %(them)s */ " + ALL_REFUNDS, None),
-            (BOTH, ALL_REFUNDS + " WHERE event_id LIKE 're%' AND event_id NOT LIKE '%x'", None),
-            (BOTH, ALL_REFUNDS + " WHERE '12:30:00' <> ':name' AND '?' <> '%s'", None),
-            (BOTH, "WITH r AS (SELECT * FROM refunds) SELECT * FROM r", None),
-            (
-                BOTH,
-                "SELECT 'b' AS event_id, 5 AS amount, 'cus_1' AS uid UNION ALL SELECT 'a', 6, 'cus_2'",
-                None,
-            ),
-            (BOTH, ALL_REFUNDS + " ORDER BY event_id LIMIT 2", None),
-            (
-                ("postgresql",),
-                "SELECT event_id::varchar, amount::numeric, uid::text FROM refunds WHERE '5'::int = 5",
-                None,
-            ),
-            (("postgresql",), """SELECT *, '{"a": [1]}'::jsonb #>> '{a,0}' AS one FROM refunds""", None),
-            (
-                ("postgresql",),
-                ALL_REFUNDS + " WHERE event_id = %(name)s OR event_id LIKE '%%_00001'",
-                {"name": "re_00000"},
-            ),
-            (("postgresql",), ALL_REFUNDS + " WHERE event_id = ANY(%s) -- 100%%", [["re_00000", "re_00001"]]),
-            (("sqlite",), ALL_REFUNDS + " WHERE event_id = :name OR event_id LIKE '%_00001'", {"name": "re_00000"}),
-            (("sqlite",), ALL_REFUNDS + " WHERE event_id IN (?, ?) -- really?", ["re_00000", "re_00001"]),
-        ]
-        for kind in kinds
-    ],
-    indirect=["warehouse"],
-)
-def test_the_authors_sql_goes_to_the_database_as_it_is(
-    sql: str, parameters: Any, again: bool, warehouse: Any, sandbox: Sandbox
-) -> None:
-    warehouse.fill(refunds(2))
-    if again:
-        # With a ledger beside it, the query is joined with it inside the database.
-        sync_task("SELECT 'other' AS event_id, 1 AS amount, 'cus_0' AS uid").run()
-    before = len(sandbox.refund_requests())
-
-    summary = sync_task(sql, parameters=parameters, run_id="manual__2").run()
-
-    assert nonzero_outcomes(summary) == {"recorded": 2}
-    assert len(sandbox.refund_requests()) == before + 2
-    assert sync_task(sql, parameters=parameters, run_id="manual__3").run()["requests"] == 0
-
-
-def test_sql_comes_from_a_file_and_is_templated_with_its_parameters(
-    warehouse: Any, sandbox: Sandbox, tmp_path: Path, run_dag: Callable[..., Any]
-) -> None:
-    warehouse.fill(refunds(10))
-    place = ":first" if warehouse.kind == "sqlite" else "%(first)s"
-    (tmp_path / "refunds.sql").write_text(f"SELECT * FROM {{{{ params.table }}}} WHERE event_id >= {place} -- all\n")
-    dag = DAG(
-        "from_file",
-        schedule=None,
-        start_date=pendulum.datetime(2025, 1, 1, tz="UTC"),
-        template_searchpath=str(tmp_path),
-        params={"table": "refunds", "number": 8},
-    )
-    SqlToFirstPromoterOperator(
-        task_id="sync",
-        sql="refunds.sql",
-        sql_conn_id="{{ params.table and 'warehouse' }}",
-        parameters={"first": "re_{{ '%05d' % params.number }}"},
-        dag=dag,
-    )
-
-    run = run_dag(dag)
-
-    assert run.states == {"sync": "success"}
-    assert sorted(sent(sandbox)) == ["re_00008", "re_00009"]
-    assert run.xcom("sync") == run.xcom("sync", "summary")
-    assert [result["event_id"] for result in run.xcom("sync", "rewards")] == ["re_00008", "re_00009"]
 
 
 def test_several_accounts_are_mapped_with_their_own_rows_keys_and_ledger_entries(
