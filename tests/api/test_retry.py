@@ -20,7 +20,7 @@ from tests.http_server import REFUND, bodies
 # --- again ---
 
 
-def test_every_try_carries_the_same_refund(sandbox: Sandbox, connect: Callable[..., str], impatient: None) -> None:
+def test_every_retry_sends_the_same_body(sandbox: Sandbox, connect: Callable[..., str], impatient: None) -> None:
     sandbox.add_lead(uid="cus_1")
     for fault in ({"kind": "reset_before"}, {"kind": "status", "status": 503}, {"kind": "truncated"}):
         sandbox.fault(**fault)
@@ -35,7 +35,7 @@ def test_every_try_carries_the_same_refund(sandbox: Sandbox, connect: Callable[.
     assert result.reward.id == recorded.reward_id, "of an answer that was lost, the reward is looked up"
 
 
-def test_tries_end_with_max_attempts(sandbox: Sandbox, hook: Any, impatient: None) -> None:
+def test_retries_end_after_max_attempts(sandbox: Sandbox, hook: Any, impatient: None) -> None:
     sandbox.fault("status", status=500, times=None)
 
     result = hook.track_refund(REFUND)
@@ -45,7 +45,7 @@ def test_tries_end_with_max_attempts(sandbox: Sandbox, hook: Any, impatient: Non
 
 
 @pytest.mark.parametrize("told", ["in-seconds", "as-a-date", "not-at-all"])
-def test_after_429_the_next_try_waits_as_told_or_longer_than_usual(
+def test_retry_after_429_waits_for_retry_after_or_longer_than_usual(
     told: str, sandbox: Sandbox, hook: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(firstpromoter._wait_as_told, "_usual", wait_fixed(0.0))
@@ -86,7 +86,7 @@ def test_after_429_no_hook_of_the_account_sends(sandbox: Sandbox, hook: Any, at_
 # --- several threads ---
 
 
-def test_a_kill_ends_a_wait_between_two_tries(sandbox: Sandbox, hook: Any) -> None:
+def test_kill_ends_a_wait_between_two_attempts(sandbox: Sandbox, hook: Any) -> None:
     from airflow_provider_firstpromoter.exceptions import SyncInterruptedError
 
     sandbox.fault("status", status=503, retry_after="60", times=None)

@@ -22,7 +22,7 @@ from tests.http_server import EMAIL, HTML, KEY, REFUND, Server, bodies, says
 # --- on the wire ---
 
 
-def test_a_request_carries_both_headers_and_json(
+def test_request_has_both_account_headers_and_a_json_body(
     serve: Callable[..., Server], hook_on: Callable[..., FirstPromoterHook]
 ) -> None:
     server = serve()
@@ -42,7 +42,7 @@ def test_a_request_carries_both_headers_and_json(
 # --- the table of answers ---
 
 
-def test_a_host_where_nobody_listens_is_a_failure_in_words(
+def test_refused_connection_is_a_failure_with_a_message(
     hook_on: Callable[..., FirstPromoterHook], impatient: None
 ) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as listener:
@@ -59,7 +59,7 @@ def test_a_host_where_nobody_listens_is_a_failure_in_words(
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_a_redirect_is_not_followed(
+def test_redirect_is_not_followed(
     status: int, sandbox: Sandbox, hook: Any, serve: Callable[..., Server], impatient: None
 ) -> None:
     elsewhere = serve()
@@ -166,7 +166,7 @@ def netrc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NETRC", str(path))
 
 
-def test_over_https_the_environments_proxy_is_used_which_cannot_read_the_key(
+def test_proxy_is_used_over_https_and_cannot_read_the_api_key(
     certificate: Path,
     netrc: None,
     serve: Callable[..., Server],
@@ -190,7 +190,7 @@ def test_over_https_the_environments_proxy_is_used_which_cannot_read_the_key(
     assert b"acct_7" not in asked
 
 
-def test_a_certificate_that_nobody_vouches_for_gets_no_key(
+def test_api_key_is_not_sent_to_a_host_with_an_untrusted_certificate(
     certificate: Path,
     serve: Callable[..., Server],
     hook_on: Callable[..., FirstPromoterHook],
@@ -205,7 +205,7 @@ def test_a_certificate_that_nobody_vouches_for_gets_no_key(
     assert server.asked == []
 
 
-def test_a_proxy_that_refuses_is_named_without_its_password(
+def test_proxy_refusal_error_does_not_show_the_proxy_password(
     hook_on: Callable[..., FirstPromoterHook],
     proxy: Callable[..., list[bytes]],
     logged: Callable[[], str],
@@ -219,7 +219,7 @@ def test_a_proxy_that_refuses_is_named_without_its_password(
     assert "proxy-password" not in logged()
 
 
-def test_to_this_machine_no_proxy_and_no_netrc_is_used(
+def test_loopback_requests_use_neither_proxy_nor_netrc(
     netrc: None,
     serve: Callable[..., Server],
     hook_on: Callable[..., FirstPromoterHook],
@@ -238,7 +238,7 @@ def test_to_this_machine_no_proxy_and_no_netrc_is_used(
     ("status", "body"),
     [(200, b'{"id": 7}'), (401, says("bad")), (404, HTML), (409, says("again")), (500, b""), (200, b'{"id')],
 )
-def test_neither_key_nor_customer_is_in_a_log_or_an_error(
+def test_logs_and_errors_show_neither_api_key_nor_customer(
     status: int,
     body: bytes,
     serve: Callable[..., Server],

@@ -210,7 +210,7 @@ def world(
     tasks.kill_all()
 
 
-def test_killed_again_and_again_it_finishes_the_rest(world: World) -> None:
+def test_task_killed_repeatedly_sends_the_rest_and_records_each_refund_once(world: World) -> None:
     """SIGKILL at random points, before and after results are written; at most one flush's worth is lost each time."""
     world.fill(1200)
     chance = random.Random(SEED)
@@ -234,9 +234,7 @@ def test_killed_again_and_again_it_finishes_the_rest(world: World) -> None:
         assert spooled, "the spool was too small to be on disk"
 
 
-def test_stopped_by_airflow_it_writes_what_it_knows_and_asks_hardly_anything_twice(
-    world: World, airflow_db: None
-) -> None:
+def test_task_stopped_by_airflow_writes_its_results_and_resends_few_refunds(world: World, airflow_db: None) -> None:
     """
     By the task runner of this Airflow: on SIGTERM Airflow 3 calls on_kill and Airflow 2 raises in the main thread too;
     when the execution_timeout is over, which SIGALRM says, both raise there.
@@ -259,7 +257,7 @@ def test_stopped_by_airflow_it_writes_what_it_knows_and_asks_hardly_anything_twi
     assert world.asked() <= world.count + len(causes)
 
 
-def test_cleared_while_it_runs_it_hands_on_the_results_of_the_whole_task_run(world: World) -> None:
+def test_task_cleared_while_running_pushes_the_results_of_the_whole_task_run(world: World) -> None:
     """Airflow stops the task and runs it again under the same run_id."""
     world.fill(300)
     process = world.start()
@@ -282,7 +280,7 @@ def test_cleared_while_it_runs_it_hands_on_the_results_of_the_whole_task_run(wor
     assert rewards == {event_id: refund.reward_id for event_id, refund in recorded.items()}
 
 
-def test_two_at_once_record_each_refund_once_and_both_end_green(world: World) -> None:
+def test_two_tasks_at_once_record_each_refund_once_and_both_succeed(world: World) -> None:
     """Two processes, overlapping queries, one account: the ledger keeps the stronger outcome."""
     world.fill(400)
     processes = [

@@ -15,7 +15,7 @@ from airflow_provider_firstpromoter.sandbox import Sandbox
 from tests.http_server import HTML, Server
 
 
-def test_a_reward_is_found_by_exactly_its_event_id(sandbox: Sandbox, hook: Any) -> None:
+def test_find_reward_matches_the_event_id_exactly(sandbox: Sandbox, hook: Any) -> None:
     sandbox.add_lead(uid="cus_1")
     sandbox.add_commission(uid="cus_1", sale_amount=5000, event_id="re_1", amount=1000)
     sandbox.add_commission(uid="cus_1", sale_amount=-7000, event_id="re_10", amount=-1400)
@@ -27,7 +27,7 @@ def test_a_reward_is_found_by_exactly_its_event_id(sandbox: Sandbox, hook: Any) 
     assert hook.find_reward("re_100") is None
 
 
-def test_commissions_are_read_page_by_page_as_they_are_wanted(sandbox: Sandbox, hook: Any) -> None:
+def test_iter_commissions_reads_pages_on_demand(sandbox: Sandbox, hook: Any) -> None:
     sandbox.add_lead(uid="cus_1")
     ids = sandbox.add_commissions(
         {"uid": "cus_1", "sale_amount": 100 if number % 2 else -100, "event_id": f"e_{number}"} for number in range(250)
@@ -53,7 +53,7 @@ def test_commissions_are_read_page_by_page_as_they_are_wanted(sandbox: Sandbox, 
         (404, b"", "answered 404, but not as FirstPromoter does"),
     ],
 )
-def test_books_that_cannot_be_read_are_an_error(
+def test_iter_commissions_raises_if_commissions_cannot_be_read(
     status: int,
     body: bytes,
     told: str,

@@ -25,7 +25,7 @@ from tests.http_server import KEY, REFUND, Server
         ({"timeout": "soon"}, "extra field 'timeout' is unusable"),
     ],
 )
-def test_an_unusable_connection_is_named_with_its_field_before_any_request(
+def test_unusable_connection_error_names_the_field_before_any_request(
     fields: dict[str, Any], told: str, serve: Callable[..., Server], hook_on: Callable[..., FirstPromoterHook]
 ) -> None:
     server = serve()
@@ -42,7 +42,7 @@ def test_an_unusable_connection_is_named_with_its_field_before_any_request(
     assert server.asked == []
 
 
-def test_the_connection_test_changes_nothing_and_says_that_it_works(sandbox: Sandbox, hook: Any) -> None:
+def test_connection_test_succeeds_with_one_read_request(sandbox: Sandbox, hook: Any) -> None:
     assert hook.test_connection() == (
         True,
         f"Connected to FirstPromoter account {sandbox.account_id} at {sandbox.base_url}",
@@ -62,7 +62,7 @@ def test_the_connection_test_changes_nothing_and_says_that_it_works(sandbox: San
         ({}, {"kind": "reset_before"}, "FirstPromoter could not be reached at http://127.0.0.1"),
     ],
 )
-def test_the_connection_test_says_in_one_sentence_what_is_wrong(
+def test_connection_test_failure_is_one_sentence(
     fields: dict[str, Any], fault: dict[str, Any] | None, told: str, sandbox: Sandbox, connect: Callable[..., str]
 ) -> None:
     if fault:

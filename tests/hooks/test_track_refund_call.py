@@ -34,7 +34,9 @@ from tests.http_server import EMAIL, HTML, KEY, REFUND, Server, bodies, says
         pytest.param({"email": EMAIL}, {}, id="one-id-of-two"),
     ],
 )
-def test_the_body_is_the_contracts(row: dict[str, Any], body: dict[str, Any], sandbox: Sandbox, hook: Any) -> None:
+def test_request_body_follows_the_contract(
+    row: dict[str, Any], body: dict[str, Any], sandbox: Sandbox, hook: Any
+) -> None:
     sandbox.add_lead(uid="cus_1")
     sandbox.add_lead(email=EMAIL)
 
@@ -46,7 +48,7 @@ def test_the_body_is_the_contracts(row: dict[str, Any], body: dict[str, Any], sa
     assert result.event_id == expected["event_id"]
 
 
-def test_an_invalid_mapping_costs_no_request(sandbox: Sandbox, hook: Any) -> None:
+def test_invalid_refund_sends_no_request(sandbox: Sandbox, hook: Any) -> None:
     with pytest.raises(InvalidRefund, match="amount"):
         hook.track_refund({**REFUND, "amount": -5})
     with pytest.raises(ValueError, match="has none of email"):
@@ -54,7 +56,7 @@ def test_an_invalid_mapping_costs_no_request(sandbox: Sandbox, hook: Any) -> Non
     assert sandbox.request_counts() == {}
 
 
-def test_a_result_has_what_firstpromoter_answered_and_no_secret(sandbox: Sandbox, hook: Any) -> None:
+def test_result_has_the_fields_of_the_response_and_no_secret(sandbox: Sandbox, hook: Any) -> None:
     sandbox.add_lead(uid="cus_1", email=EMAIL)
 
     result = hook.track_refund(REFUND)
@@ -96,7 +98,7 @@ def test_a_result_has_what_firstpromoter_answered_and_no_secret(sandbox: Sandbox
         (503, says("Later"), "failed", 2),
     ],
 )
-def test_an_answer_makes_one_outcome_and_is_asked_for_again_only_if_that_may_help(
+def test_response_decides_the_outcome_and_only_transient_ones_are_retried(
     status: int,
     body: bytes,
     outcome: str,
@@ -114,7 +116,7 @@ def test_an_answer_makes_one_outcome_and_is_asked_for_again_only_if_that_may_hel
 
 
 @pytest.mark.parametrize("status", [400, 404, 409, 422])
-def test_an_answer_that_repeats_the_key_does_not_hand_it_on(
+def test_api_key_echoed_in_a_response_is_masked(
     status: int, serve: Callable[..., Server], hook_on: Callable[..., FirstPromoterHook]
 ) -> None:
     hook = hook_on(serve(status=status, body=says(f"Not with {KEY}", errors={"key": [KEY]})))
@@ -127,7 +129,7 @@ def test_an_answer_that_repeats_the_key_does_not_hand_it_on(
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_refused_access_is_an_error_after_one_request_that_airflow_does_not_retry(
+def test_refused_access_raises_after_one_request_and_airflow_does_not_retry(
     status: int, serve: Callable[..., Server], hook_on: Callable[..., FirstPromoterHook]
 ) -> None:
     server = serve(status=status, body=says(f"No access with {KEY}"))
@@ -156,7 +158,7 @@ def test_refused_access_is_an_error_after_one_request_that_airflow_does_not_retr
         (("email",), ["email"], "recorded"),
     ],
 )
-def test_the_second_id_is_asked_only_if_the_first_finds_nobody(
+def test_second_id_is_sent_only_if_the_first_is_not_found(
     identify_by: Any, asked: list[str], outcome: str, sandbox: Sandbox, hook: Any
 ) -> None:
     sandbox.add_lead(email=EMAIL)
@@ -169,7 +171,7 @@ def test_the_second_id_is_asked_only_if_the_first_finds_nobody(
 
 
 @pytest.mark.parametrize(("bought", "http_status"), [(True, 404), (False, 204)])
-def test_nobody_is_believed_only_when_both_ids_found_nobody(
+def test_refund_is_not_referred_only_if_neither_id_is_found(
     bought: bool, http_status: int, sandbox: Sandbox, hook: Any
 ) -> None:
     sandbox.add_lead(email=EMAIL, bought=bought)
@@ -180,7 +182,7 @@ def test_nobody_is_believed_only_when_both_ids_found_nobody(
     assert (result.outcome, result.http_status) == ("not_referred", http_status)
 
 
-def test_a_refusal_is_not_asked_for_again_with_the_other_id(sandbox: Sandbox, hook: Any) -> None:
+def test_rejected_refund_is_not_sent_again_with_the_other_id(sandbox: Sandbox, hook: Any) -> None:
     result = hook.track_refund({**REFUND, "email": EMAIL, "currency": "ZZZ"})
 
     assert (result.outcome, len(bodies(sandbox))) == ("rejected", 1)
@@ -212,7 +214,7 @@ def test_one_hook_serves_eight_threads(sandbox: Sandbox, hook: Any, at_once: Cal
 
 
 @pytest.mark.parametrize(("recover", "found"), [(True, True), (False, False)])
-def test_the_reward_of_a_refund_that_was_recorded_before_is_looked_up_if_so_told(
+def test_reward_of_an_already_recorded_refund_is_looked_up_with_recover_rewards(
     recover: bool, found: bool, sandbox: Sandbox, hook: Any
 ) -> None:
     sandbox.add_lead(uid="cus_1")
@@ -228,7 +230,7 @@ def test_the_reward_of_a_refund_that_was_recorded_before_is_looked_up_if_so_told
     assert ("GET /api/v2/company/commissions" in sandbox.request_counts()) is found
 
 
-def test_a_refund_is_on_record_though_the_books_cannot_be_read(
+def test_refund_is_already_recorded_even_if_commissions_cannot_be_read(
     sandbox: Sandbox, connect: Callable[..., str], logged: Callable[[], str]
 ) -> None:
     sandbox.add_lead(uid="cus_1")

@@ -22,7 +22,7 @@ def said(error: BaseException) -> str:
     return "".join(traceback.format_exception(error))
 
 
-def test_a_refused_batch_is_named_without_its_values_and_none_of_it_is_written(
+def test_refused_batch_raises_without_values_and_writes_nothing(
     database: Any, open_ledger: Callable[..., RefundLedger]
 ) -> None:
     ledger = open_ledger()
@@ -53,7 +53,7 @@ def _read_only(database: Any) -> str:
     return f"{database.url}?access_mode=read_only"
 
 
-def test_a_database_that_may_only_be_read_is_said_so_with_the_statement_for_those_who_may_write(
+def test_read_only_database_error_has_the_statement_that_makes_the_table(
     database: Any, new_engine: Callable[[str], Any]
 ) -> None:
     database.run("CREATE TABLE something (x INTEGER)")
@@ -64,7 +64,7 @@ def test_a_database_that_may_only_be_read_is_said_so_with_the_statement_for_thos
     assert ledger.ddl() in str(caught.value)
 
 
-def test_a_ledger_that_may_only_be_read_can_be_read(
+def test_read_only_ledger_can_be_read(
     database: Any, open_ledger: Callable[..., RefundLedger], new_engine: Callable[[str], Any]
 ) -> None:
     open_ledger().ensure()
@@ -82,7 +82,7 @@ def test_a_ledger_that_may_only_be_read_can_be_read(
         ("postgresql", "&options=-c%20lock_timeout%3D50", "LOCK TABLE firstpromoter_refunds"),
     ],
 )
-def test_a_ledger_that_stays_locked_is_said_so_without_values(
+def test_locked_ledger_error_has_no_values(
     kind: str, impatience: str, lock: str, new_database: Callable[..., Any], new_engine: Callable[[str], Any]
 ) -> None:
     database = new_database(kind)
@@ -110,7 +110,7 @@ def test_a_ledger_that_stays_locked_is_said_so_without_values(
         "duckdb:////nowhere/at/all.duckdb",
     ],
 )
-def test_a_database_that_is_gone_is_said_so_without_its_password(url: str, new_engine: Callable[[str], Any]) -> None:
+def test_unreachable_database_error_has_no_password(url: str, new_engine: Callable[[str], Any]) -> None:
     ledger = RefundLedger(new_engine(url), "acc", name="warehouse")
     for use in (ledger.ensure, ledger.exists, lambda: ledger.find({"re_1"}), lambda: ledger.write([entry()])):
         with pytest.raises(LedgerError, match=r"'warehouse' (cannot be read|refused 1 results): ") as caught:

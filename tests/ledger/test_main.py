@@ -15,7 +15,7 @@ from airflow_provider_firstpromoter.refunds import Outcome
 from tests.ledger.rows import entry, known
 
 
-def test_its_statement_is_printed_for_those_who_may_not_create_tables(
+def test_main_prints_a_statement_that_makes_the_table(
     database: Any,
     open_ledger: Callable[..., RefundLedger],
     monkeypatch: pytest.MonkeyPatch,
@@ -33,14 +33,14 @@ def test_its_statement_is_printed_for_those_who_may_not_create_tables(
     assert known(ledger).outcome is Outcome.RECORDED
 
 
-def test_the_statement_comes_from_the_command_line_too() -> None:
+def test_main_runs_from_the_command_line() -> None:
     command = [sys.executable, "-m", "airflow_provider_firstpromoter.ledger"]
     done = subprocess.run([*command, "postgresql", "books.refunds"], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("CREATE TABLE books.refunds (")
     assert done.stdout.endswith(");\n")
 
 
-def test_an_unknown_dialect_or_none_at_all_is_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_main_with_an_unknown_or_missing_dialect_exits_with_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
     for arguments, said in ([], "usage: python -m .* DIALECT"), (["tabledb"], "no dialect 'tabledb'"):
         monkeypatch.setattr(sys, "argv", ["ledger", *arguments])
         with pytest.raises(SystemExit, match=said):

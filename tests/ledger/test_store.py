@@ -22,7 +22,7 @@ WEAK_TO_STRONG = [Outcome.REJECTED, Outcome.NOT_REFERRED, Outcome.ALREADY_RECORD
 # --- what is written, and read again ---
 
 
-def test_any_number_of_results_at_once(ledger: RefundLedger, database: Any) -> None:
+def test_write_accepts_any_number_of_results(ledger: RefundLedger, database: Any) -> None:
     event_ids = [f"re_{number}" for number in range(602)]
     ledger.write(entry(event_id) for event_id in event_ids)
     ledger.write(entry(event_id, Outcome.RECORDED) for event_id in [*event_ids[:300], "one more"])
@@ -30,7 +30,7 @@ def test_any_number_of_results_at_once(ledger: RefundLedger, database: Any) -> N
     assert count(database) == 603
 
 
-def test_nothing_to_write_and_nothing_to_find_ask_nothing(open_ledger: Callable[..., RefundLedger]) -> None:
+def test_write_and_find_without_rows_run_no_statement(open_ledger: Callable[..., RefundLedger]) -> None:
     ledger = open_ledger()  # there is no table, so that any statement would fail
     ledger.write([])
     ledger.write(entry(outcome=outcome) for outcome in (Outcome.FAILED, Outcome.CHANGED, Outcome.PENDING))
@@ -38,7 +38,7 @@ def test_nothing_to_write_and_nothing_to_find_ask_nothing(open_ledger: Callable[
     assert ledger.find(set()) == {}
 
 
-def test_a_result_comes_back_as_it_was_but_sent_by_nobody_now(ledger: RefundLedger) -> None:
+def test_stored_result_is_read_back_with_sent_false(ledger: RefundLedger) -> None:
     written = entry(
         recorded_amount=-1000,
         refund_id=2**60,
@@ -51,7 +51,7 @@ def test_a_result_comes_back_as_it_was_but_sent_by_nobody_now(ledger: RefundLedg
     assert known(ledger).result().to_json() == {**written.result.to_json(), "sent": False}
 
 
-def test_analysts_find_plain_columns_and_nobody_finds_an_e_mail(ledger: RefundLedger, database: Any) -> None:
+def test_row_has_plain_columns_and_no_email(ledger: RefundLedger, database: Any) -> None:
     ledger.write(
         [
             entry(
@@ -76,7 +76,7 @@ def test_analysts_find_plain_columns_and_nobody_finds_an_e_mail(ledger: RefundLe
     assert "cus_1" not in everything
 
 
-def test_times_are_utc_whatever_clock_they_came_from(ledger: RefundLedger, database: Any) -> None:
+def test_times_are_stored_in_utc_from_any_timezone(ledger: RefundLedger, database: Any) -> None:
     ledger.write([entry(at=THEN.astimezone(timezone(timedelta(hours=5, minutes=45))))])
     assert known(ledger).first_sent_at == THEN
     assert known(ledger).first_sent_at.utcoffset() == timedelta(0)
@@ -84,7 +84,7 @@ def test_times_are_utc_whatever_clock_they_came_from(ledger: RefundLedger, datab
     assert str(stored).startswith("2026-03-01 12:30:15")
 
 
-def test_what_was_never_sent_has_no_times(ledger: RefundLedger) -> None:
+def test_refund_that_was_never_sent_has_no_times(ledger: RefundLedger) -> None:
     ledger.write([entry(outcome=Outcome.REJECTED)])
     assert (known(ledger).first_sent_at, known(ledger).last_sent_at) == (None, None)
 
@@ -92,7 +92,7 @@ def test_what_was_never_sent_has_no_times(ledger: RefundLedger) -> None:
 # --- stronger and weaker ---
 
 
-def test_a_weaker_outcome_never_overwrites_a_stronger_one(ledger: RefundLedger) -> None:
+def test_weaker_outcome_never_overwrites_a_stronger_one(ledger: RefundLedger) -> None:
     orders = {f"re_{number}": order for number, order in enumerate(itertools.permutations(WEAK_TO_STRONG))}
     assert len(orders) == 24
     for place in range(4):
@@ -103,28 +103,28 @@ def test_a_weaker_outcome_never_overwrites_a_stronger_one(ledger: RefundLedger) 
             assert found.result().message == strongest.value
 
 
-def test_the_same_holds_within_one_batch(ledger: RefundLedger, database: Any) -> None:
+def test_strongest_outcome_of_one_batch_is_stored(ledger: RefundLedger, database: Any) -> None:
     orders = {f"re_{number}": order for number, order in enumerate(itertools.permutations(WEAK_TO_STRONG))}
     ledger.write(entry(one, order[place]) for place in range(4) for one, order in orders.items())
     assert {found.outcome for found in ledger.find(set(orders)).values()} == {Outcome.RECORDED}
     assert count(database) == 24
 
 
-def test_what_failed_or_changed_leaves_the_ledger_alone(ledger: RefundLedger) -> None:
+def test_failed_changed_and_pending_results_are_not_stored(ledger: RefundLedger) -> None:
     ledger.write([entry(outcome=Outcome.NOT_REFERRED)])
     for outcome in (Outcome.FAILED, Outcome.CHANGED, Outcome.PENDING):
         ledger.write([entry(outcome=outcome)])
     assert known(ledger).outcome is Outcome.NOT_REFERRED
 
 
-def test_what_is_recorded_stays_as_it_was_first_recorded(ledger: RefundLedger) -> None:
+def test_recorded_row_is_never_overwritten(ledger: RefundLedger) -> None:
     ledger.write([entry(reward=Reward(id=1, amount=-200), run=RunKey("dag", "first"))])
     ledger.write([entry(reward=Reward(id=2, amount=-999), run=RunKey("dag", "second"), at=THEN + timedelta(days=1))])
     assert known(ledger).result().reward == Reward(id=1, amount=-200)
     assert known(ledger).last_sent_at == THEN
 
 
-def test_asking_again_renews_what_settled_nothing_for_good(ledger: RefundLedger) -> None:
+def test_rejected_and_not_referred_rows_are_renewed_when_sent_again(ledger: RefundLedger) -> None:
     later = THEN + timedelta(days=2)
     ledger.write([entry(outcome=Outcome.NOT_REFERRED), entry("re_2", Outcome.REJECTED, fingerprint="1" * 32)])
     ledger.write([entry(outcome=Outcome.NOT_REFERRED, at=later), entry("re_2", Outcome.REJECTED, fingerprint="2" * 32)])
@@ -132,13 +132,13 @@ def test_asking_again_renews_what_settled_nothing_for_good(ledger: RefundLedger)
     assert known(ledger, "re_2").fingerprint == "2" * 32
 
 
-def test_a_rejected_refund_that_is_mended_gets_its_times(ledger: RefundLedger) -> None:
+def test_rejected_refund_recorded_later_gets_its_times(ledger: RefundLedger) -> None:
     ledger.write([entry(outcome=Outcome.REJECTED)])
     ledger.write([entry(outcome=Outcome.RECORDED)])
     assert (known(ledger).first_sent_at, known(ledger).last_sent_at) == (THEN, THEN)
 
 
-def test_the_stronger_of_two_writers_wins(
+def test_strongest_outcome_of_concurrent_writers_is_kept(
     database: Any, open_ledger: Callable[..., RefundLedger], at_once: Callable[..., Any]
 ) -> None:
     writers = [(open_ledger(), outcome) for outcome in (Outcome.NOT_REFERRED, Outcome.RECORDED, Outcome.REJECTED)]
@@ -157,7 +157,7 @@ def test_the_stronger_of_two_writers_wins(
     assert count(database) == 100
 
 
-def test_where_no_key_is_enforced_the_stronger_of_two_rows_is_read(
+def test_strongest_of_two_rows_is_read_without_a_primary_key(
     database: Any, open_ledger: Callable[..., RefundLedger]
 ) -> None:
     unkeyed = re.sub(r",\s*PRIMARY KEY \([^)]*\)", "", open_ledger().ddl().rstrip(";"))
@@ -196,7 +196,7 @@ def test_event_ids_are_compared_byte_for_byte(ledger: RefundLedger, database: An
     assert count(database) == len(ALIKE)
 
 
-def test_accounts_do_not_see_each_other(open_ledger: Callable[..., RefundLedger]) -> None:
+def test_accounts_do_not_share_rows(open_ledger: Callable[..., RefundLedger]) -> None:
     accounts = ["acc", "ACC", "acc@127.0.0.1", "acc@staging.example.com"]
     open_ledger().ensure()
     for account in accounts:
@@ -206,7 +206,7 @@ def test_accounts_do_not_see_each_other(open_ledger: Callable[..., RefundLedger]
         assert known(open_ledger(account)).result().message == account
 
 
-def test_staging_settles_nothing_of_production(set_connection: Callable[..., str]) -> None:
+def test_account_key_separates_staging_from_production(set_connection: Callable[..., str]) -> None:
     def account(host: str) -> Account:
         set_connection("fp", conn_type="firstpromoter", login="acc", password="sandbox-api-key", host=host)
         return FirstPromoterHook("fp").account
@@ -217,7 +217,7 @@ def test_staging_settles_nothing_of_production(set_connection: Callable[..., str
     assert account("http://127.0.0.1:8765").key == "acc@127.0.0.1"
 
 
-def test_what_a_run_did_is_found_again(ledger: RefundLedger, open_ledger: Callable[..., RefundLedger]) -> None:
+def test_of_run_finds_the_rows_of_a_task_run(ledger: RefundLedger, open_ledger: Callable[..., RefundLedger]) -> None:
     run = RunKey("dag", "manual__2026-03-01T00:00:00+00:00", "task", -1)
     others = [run._replace(**other) for other in ({"run_id": "x"}, {"task_id": "x"}, {"map_index": 0}, {"dag_id": "x"})]
     ledger.write([entry("re_1", run=run), entry("re_2", Outcome.REJECTED, run=run)])
@@ -231,7 +231,7 @@ def test_what_a_run_did_is_found_again(ledger: RefundLedger, open_ledger: Callab
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql", "duckdb"])
-def test_an_airflow_connection_leads_to_it(kind: str, new_database: Callable[..., Any]) -> None:
+def test_airflow_connection_opens_the_database(kind: str, new_database: Callable[..., Any]) -> None:
     database = new_database(kind, "books")
     for _ in range(2):
         ledger = RefundLedger.from_connection("books", "acc")

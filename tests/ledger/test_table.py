@@ -14,7 +14,7 @@ from airflow_provider_firstpromoter.refunds import Lead, Outcome
 from tests.ledger.rows import THEN, entry, known
 
 
-def test_a_missing_table_is_an_empty_ledger_and_reading_does_not_make_it(
+def test_missing_table_reads_as_an_empty_ledger_and_is_not_created(
     open_ledger: Callable[..., RefundLedger],
 ) -> None:
     ledger = open_ledger()
@@ -23,21 +23,23 @@ def test_a_missing_table_is_an_empty_ledger_and_reading_does_not_make_it(
     assert not open_ledger().exists()
 
 
-def test_it_is_made_on_first_use_and_then_left_as_it_is(open_ledger: Callable[..., RefundLedger]) -> None:
+def test_ensure_creates_the_table_once(open_ledger: Callable[..., RefundLedger]) -> None:
     open_ledger().ensure()
     open_ledger().write([entry()])
     open_ledger().ensure()
     assert known(open_ledger()).outcome is Outcome.RECORDED
 
 
-def test_two_makers_at_once_are_no_error(open_ledger: Callable[..., RefundLedger], at_once: Callable[..., Any]) -> None:
+def test_ensure_in_concurrent_processes_is_no_error(
+    open_ledger: Callable[..., RefundLedger], at_once: Callable[..., Any]
+) -> None:
     for number in range(5):
         makers = [open_ledger(table=f"refunds_{number}") for _ in range(3)]
         at_once(*(maker.ensure for maker in makers))
         assert all(maker.exists() for maker in makers)
 
 
-def test_a_missing_column_is_named_with_the_statement_that_adds_it(
+def test_missing_column_error_has_the_statement_that_adds_it(
     database: Any, open_ledger: Callable[..., RefundLedger]
 ) -> None:
     lines = open_ledger().ddl().splitlines()
@@ -56,7 +58,7 @@ def test_a_missing_column_is_named_with_the_statement_that_adds_it(
     assert database.run("SELECT lead_id FROM firstpromoter_refunds") == [(7,)]
 
 
-def test_columns_of_somebody_else_do_no_harm(database: Any, open_ledger: Callable[..., RefundLedger]) -> None:
+def test_additional_columns_are_ignored(database: Any, open_ledger: Callable[..., RefundLedger]) -> None:
     open_ledger().ensure()
     database.run("ALTER TABLE firstpromoter_refunds ADD reviewed_by VARCHAR(20)")
     open_ledger().ensure()
@@ -65,7 +67,7 @@ def test_columns_of_somebody_else_do_no_harm(database: Any, open_ledger: Callabl
 
 
 @pytest.mark.parametrize("name", ["Order Refunds", "MyRefunds", "select", "réfunds", "refunds-2"])
-def test_a_name_that_needs_quoting_gets_it(open_ledger: Callable[..., RefundLedger], name: str) -> None:
+def test_table_name_is_quoted_where_needed(open_ledger: Callable[..., RefundLedger], name: str) -> None:
     ledger = open_ledger(table=name)
     ledger.ensure()
     ledger.write([entry()])
@@ -74,7 +76,7 @@ def test_a_name_that_needs_quoting_gets_it(open_ledger: Callable[..., RefundLedg
 
 
 @pytest.mark.parametrize("schema", ["books", "Our Books"])
-def test_it_can_live_in_another_schema(
+def test_table_can_be_in_another_schema(
     database: Any, open_ledger: Callable[..., RefundLedger], schema: str, request: pytest.FixtureRequest
 ) -> None:
     if database.kind == "sqlite":

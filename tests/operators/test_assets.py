@@ -71,7 +71,7 @@ class Events:
         return [(one.dest_asset_key.uri, json.loads(json.dumps(one.extra))) for one in events]
 
 
-def test_an_asset_and_an_alias_carry_the_summary_of_a_run_that_recorded_something() -> None:
+def test_asset_and_alias_events_have_the_summary_of_a_run_that_recorded_refunds() -> None:
     events = Events()
 
     summary = events.run(refund(0), refund(50))
@@ -81,7 +81,7 @@ def test_an_asset_and_an_alias_carry_the_summary_of_a_run_that_recorded_somethin
     assert events.of_the_alias == [(ACCOUNT, summary)]
 
 
-def test_a_run_that_recorded_nothing_makes_no_event_of_an_alias() -> None:
+def test_alias_has_no_event_after_a_run_that_recorded_nothing() -> None:
     events = Events()
 
     summary = events.run(refund(50))
@@ -90,7 +90,7 @@ def test_a_run_that_recorded_nothing_makes_no_event_of_an_alias() -> None:
     assert events.of_the_alias == []
 
 
-def test_what_was_recorded_before_is_no_news_but_on_a_further_try() -> None:
+def test_alias_has_no_event_for_refunds_recorded_before_except_on_a_retry() -> None:
     Events().run(refund(0))
     cleared, retried = Events(), Events()
 
@@ -101,7 +101,7 @@ def test_what_was_recorded_before_is_no_news_but_on_a_further_try() -> None:
     assert [uri for uri, _ in retried.of_the_alias] == [ACCOUNT], "the first try may have failed after sending"
 
 
-def test_a_preview_and_a_task_that_fails_are_no_news() -> None:
+def test_alias_has_no_event_after_a_preview_or_a_failed_task() -> None:
     preview, failed = Events(), Events()
 
     preview.run(refund(0), preview=True, try_number=2)
@@ -113,7 +113,7 @@ def test_a_preview_and_a_task_that_fails_are_no_news() -> None:
     assert failed.of_the_asset == {}
 
 
-def test_a_query_tells_as_a_list_does() -> None:
+def test_asset_events_of_a_query_match_those_of_a_list() -> None:
     events = Events()
 
     summary = events.run(sql="SELECT 're_1' AS event_id, 500 AS amount, 'cus_1' AS uid")
@@ -122,7 +122,7 @@ def test_a_query_tells_as_a_list_does() -> None:
     assert events.of_the_alias == [(ACCOUNT, summary)]
 
 
-def test_an_assets_event_reaches_airflows_database_with_every_run_that_succeeds(run_dag: Callable[..., Any]) -> None:
+def test_asset_event_is_stored_after_every_successful_run(run_dag: Callable[..., Any]) -> None:
     """Only an alias is shown by the example DAGs."""
     with DAG("assets", schedule=None, start_date=pendulum.datetime(2025, 1, 1, tz="UTC")) as dag:
         TrackRefundOperator(task_id="track", refunds=[refund(0)], outlets=[Asset("x-refunds://assets")])

@@ -37,7 +37,7 @@ RESULT_FIELDS = {
 # --- what goes in, and what comes out ---
 
 
-def test_a_mapping_gives_one_result(sandbox: Sandbox) -> None:
+def test_mapping_returns_one_result(sandbox: Sandbox) -> None:
     result = track_task(refunds=refund(0, amount=1999)).run()
 
     recorded = sandbox.recorded()[0]
@@ -68,7 +68,7 @@ class Lazy(Sequence[Any]):
 
 
 @pytest.mark.parametrize("kind", [list, tuple, Lazy])
-def test_a_sequence_gives_a_list_in_its_order(kind: Callable[[Sequence[Any]], Any], sandbox: Sandbox) -> None:
+def test_sequence_returns_results_in_its_order(kind: Callable[[Sequence[Any]], Any], sandbox: Sandbox) -> None:
     sandbox.fault("latency", times=None, probability=0.5, max_seconds=0.05)  # the answers come in another order
     numbers = [7, 3, 42, 0, 9, 77, 1]
 
@@ -78,7 +78,7 @@ def test_a_sequence_gives_a_list_in_its_order(kind: Callable[[Sequence[Any]], An
     assert outcomes(results) == ["recorded" if number < 10 else "not_referred" for number in numbers]
 
 
-def test_a_list_of_one_gives_a_list_and_an_empty_one_an_empty_one(sandbox: Sandbox) -> None:
+def test_list_returns_a_list_of_the_same_length(sandbox: Sandbox) -> None:
     assert len(track_task(refunds=[refund(0)]).run()) == 1
     assert track_task(refunds=[]).run() == []
     assert track_task(refunds=()).run() == []
@@ -101,7 +101,7 @@ def test_a_list_of_one_gives_a_list_and_an_empty_one_an_empty_one(sandbox: Sandb
         ([{"id": 1}, {"total": 2}], "refunds lack event_id, amount, uid or email$"),
     ],
 )
-def test_what_is_no_refund_is_an_error_before_any_call(wrong: Any, told: str, sandbox: Sandbox) -> None:
+def test_invalid_refunds_raise_before_any_request(wrong: Any, told: str, sandbox: Sandbox) -> None:
     task = track_task(refunds=wrong)
 
     with pytest.raises(RefundInputError, match=told) as refused:
@@ -112,13 +112,13 @@ def test_what_is_no_refund_is_an_error_before_any_call(wrong: Any, told: str, sa
     assert task.ti.pushed == {}
 
 
-def test_a_column_that_identify_by_leaves_out_does_not_count(sandbox: Sandbox) -> None:
+def test_column_outside_identify_by_is_ignored(sandbox: Sandbox) -> None:
     with pytest.raises(RefundInputError, match="lack email"):
         track_task(refunds=[refund(0)], identify_by="email").run()
     assert requests_of(sandbox) == 0
 
 
-def test_repeated_rows_do_not_bear_the_reward_twice(sandbox: Sandbox) -> None:
+def test_repeated_row_has_no_reward(sandbox: Sandbox) -> None:
     task = track_task(refunds=[refund(0), refund(1), refund(0)])
 
     first, other, again = task.run()
@@ -131,7 +131,7 @@ def test_repeated_rows_do_not_bear_the_reward_twice(sandbox: Sandbox) -> None:
     assert task.summary["reversed"] == {"cash": first["reward"]["amount"] + other["reward"]["amount"]}
 
 
-def test_upper_case_columns_and_further_ones_do_no_harm(sandbox: Sandbox) -> None:
+def test_upper_case_and_additional_columns_are_accepted(sandbox: Sandbox) -> None:
     result = track_task(refunds={"EVENT_ID": "re_0", "AMOUNT": 5, "UID": "cus_0", "STATUS": "succeeded"}).run()
 
     assert result["outcome"] == "recorded"
@@ -166,7 +166,7 @@ def test_results_in_xcom_are_plain_json_without_emails_and_uids(sandbox: Sandbox
     assert "cus_" not in text
 
 
-def test_a_settled_refund_gives_the_same_values_without_a_request(sandbox: Sandbox) -> None:
+def test_settled_refund_returns_the_same_values_without_a_request(sandbox: Sandbox) -> None:
     """Clearing the task and running it again hands the very same rewards on."""
     given = [refund(0), refund(50), refund(1), refund(0)]
     first = track_task(refunds=given)
@@ -225,7 +225,7 @@ def test_parameters_reach_the_request(sandbox: Sandbox) -> None:
     ]
 
 
-def test_a_customer_who_is_known_by_email_only_is_found_though_the_row_has_a_uid(sandbox: Sandbox) -> None:
+def test_customer_known_by_email_only_is_found_from_a_row_with_a_uid(sandbox: Sandbox) -> None:
     sandbox.add_lead(email="by-mail@example.com")
 
     result = track_task(refunds=refund(50, email="by-mail@example.com")).run()

@@ -20,7 +20,7 @@ from tests.support import refund
 pytestmark = pytest.mark.usefixtures("firstpromoter")
 
 
-def test_a_page_on_which_most_were_referred_by_nobody_is_green(sandbox: Sandbox) -> None:
+def test_task_succeeds_if_most_refunds_are_not_referred(sandbox: Sandbox) -> None:
     task = track_task(refunds=[refund(number) for number in range(100)])
 
     results = task.run()
@@ -34,7 +34,7 @@ def test_a_page_on_which_most_were_referred_by_nobody_is_green(sandbox: Sandbox)
     [({"amount": 0}, "amount must be above zero"), ({"currency": "ZZZ"}, "Error. Currency blank or invalid.")],
     ids=["by-ourselves", "by-the-api"],
 )
-def test_one_rejected_row_fails_the_task_after_all_others_were_sent(
+def test_rejected_row_fails_the_task_after_all_others_were_sent(
     wrong: dict[str, Any], reason: str, sandbox: Sandbox
 ) -> None:
     task = track_task(refunds=[refund(0), refund(1, **wrong), refund(2), refund(3)])
@@ -50,7 +50,7 @@ def test_one_rejected_row_fails_the_task_after_all_others_were_sent(
 
 
 @pytest.mark.parametrize(("max_rejected", "fails"), [(0, True), (1, True), (2, False), (None, False)])
-def test_max_rejected_says_how_many_are_too_many(max_rejected: int | None, fails: bool) -> None:
+def test_max_rejected_limits_the_rejected_rows(max_rejected: int | None, fails: bool) -> None:
     task = track_task(refunds=[refund(0), refund(1, amount=0), refund(2, amount=-1)], max_rejected=max_rejected)
 
     if fails:
@@ -62,7 +62,7 @@ def test_max_rejected_says_how_many_are_too_many(max_rejected: int | None, fails
     assert outcomes(task.ti.pushed["return_value"]) == ["recorded", "rejected", "rejected"]
 
 
-def test_a_failed_refund_fails_the_task_so_that_airflow_tries_again(sandbox: Sandbox) -> None:
+def test_failed_refund_fails_the_task_and_airflow_retries(sandbox: Sandbox) -> None:
     sandbox.fault("status", status=502, event_id="re_1")
     given = [refund(0), refund(1), refund(2, amount=0)]
     task = track_task(refunds=given)
@@ -79,7 +79,7 @@ def test_a_failed_refund_fails_the_task_so_that_airflow_tries_again(sandbox: San
     assert [request.body["event_id"] for request in sandbox.refund_requests()[2:]] == ["re_1"]
 
 
-def test_results_are_handed_on_before_a_wrong_key_fails_the_task(connect: Callable[..., str]) -> None:
+def test_results_are_pushed_before_a_wrong_api_key_fails_the_task(connect: Callable[..., str]) -> None:
     connect(password="not-the-right-key", ledger_conn_id="ledger")
     task = track_task(refunds=[refund(0), refund(1)])
 
@@ -90,7 +90,7 @@ def test_results_are_handed_on_before_a_wrong_key_fails_the_task(connect: Callab
     assert task.summary["stopped_because"] == "FirstPromoter refused access"
 
 
-def test_xcom_is_left_alone_if_that_is_asked_for() -> None:
+def test_nothing_is_pushed_with_do_xcom_push_false() -> None:
     task = track_task(refunds=refund(0), do_xcom_push=False)
 
     assert task.run()["outcome"] == "recorded"

@@ -22,7 +22,7 @@ def logged(caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str])
     return lambda: caplog.text + capsys.readouterr().out
 
 
-def test_without_a_ledger_409_alone_keeps_refunds_apart_and_the_log_says_so(
+def test_without_a_ledger_only_409_prevents_duplicates_and_the_log_warns(
     sandbox: Sandbox, connect: Callable[..., str], logged: Callable[[], str]
 ) -> None:
     connect()
@@ -44,7 +44,7 @@ def test_with_a_ledger_the_log_does_not_warn(logged: Callable[[], str]) -> None:
     assert "No ledger" not in log
 
 
-def test_the_tasks_own_ledger_goes_before_the_connections(new_database: Callable[..., Any]) -> None:
+def test_ledger_of_the_task_overrides_that_of_the_connection(new_database: Callable[..., Any]) -> None:
     other = new_database("sqlite", "other_ledger")
 
     track_task(refunds=[refund(0)], ledger_conn_id="other_ledger", ledger_table="told").run()

@@ -60,7 +60,7 @@ def beside(database: Any) -> Warehouse:
 # --- who crosses the wire ---------------------------------------------------------------------------------
 
 
-def test_what_is_settled_stays_and_what_is_not_comes(beside: Warehouse) -> None:
+def test_settled_refunds_are_left_out_and_others_returned(beside: Warehouse) -> None:
     settled = [Outcome.RECORDED, Outcome.ALREADY_RECORDED, Outcome.NOT_REFERRED]
     for outcome in [*settled, Outcome.REJECTED]:
         beside.settle(outcome.value, outcome=outcome)
@@ -70,7 +70,7 @@ def test_what_is_settled_stays_and_what_is_not_comes(beside: Warehouse) -> None:
     assert beside.crossing() == ["new", "rejected"]
 
 
-def test_a_settled_refund_comes_if_its_amount_differs(beside: Warehouse) -> None:
+def test_settled_refund_with_another_amount_is_returned(beside: Warehouse) -> None:
     for event_id in ("same", "more", "less", "null"):
         beside.settle(event_id, 1000)
     beside.fill(
@@ -80,14 +80,14 @@ def test_a_settled_refund_comes_if_its_amount_differs(beside: Warehouse) -> None
     assert beside.crossing() == ["less", "more", "null"]
 
 
-def test_a_row_without_an_event_id_comes(beside: Warehouse) -> None:
+def test_row_without_an_event_id_is_returned(beside: Warehouse) -> None:
     beside.settle("a")
     beside.fill(refund_with_id(None), refund_with_id("a"), refund_with_id(None))
 
     assert beside.crossing() == [None, None]
 
 
-def test_event_ids_that_are_numbers_are_found_by_their_digits(beside: Warehouse) -> None:
+def test_numeric_event_ids_match_their_digits(beside: Warehouse) -> None:
     beside.settle("7")
     beside.settle("9007199254740993")
     beside.fill(refund_with_id(7), refund_with_id(70), refund_with_id(9007199254740993), event_id="BIGINT")
@@ -102,7 +102,7 @@ def test_event_ids_are_compared_byte_for_byte(beside: Warehouse) -> None:
     assert beside.crossing() == ["re_a", "re_Ä"]
 
 
-def test_another_account_settles_nothing_here(beside: Warehouse) -> None:
+def test_ledger_of_another_account_settles_nothing(beside: Warehouse) -> None:
     beside.settle("a", account="other")
     beside.settle("b")
     beside.fill(refund_with_id("a"), refund_with_id("b"))
@@ -121,7 +121,7 @@ def test_amounts_may_be_decimals(beside: Warehouse) -> None:
         assert beside.crossing() == ["other"]
 
 
-def test_a_row_comes_as_it_is(beside: Warehouse) -> None:
+def test_row_is_returned_unchanged(beside: Warehouse) -> None:
     beside.settle("a")
     beside.fill(refund_with_id("a"), refund_with_id("b", 55, email="jane@example.com", currency="EUR", quantity=2))
 
@@ -141,7 +141,7 @@ def test_a_row_comes_as_it_is(beside: Warehouse) -> None:
     ],
     ids=["not-asked-for", "due", "asked-today", "given-up"],
 )
-def test_a_refund_that_matched_nobody_comes_when_it_is_due_again(
+def test_not_referred_refund_is_returned_when_its_recheck_is_due(
     sent_first: timedelta, sent_last: timedelta, recheck: timedelta | None, comes: bool, beside: Warehouse
 ) -> None:
     now = datetime.now(UTC)
@@ -198,14 +198,14 @@ PERCENT = ("postgresql", "mariadb")
     ),
     indirect=["database"],
 )
-def test_the_authors_words_mean_the_same_beside_the_ledger(sql: str, parameters: Any, beside: Warehouse) -> None:
+def test_authors_sql_keeps_its_meaning_in_the_join(sql: str, parameters: Any, beside: Warehouse) -> None:
     beside.settle("re_1")
     beside.fill(refund_with_id("re_1"), refund_with_id("re_2"))
 
     assert beside.crossing(sql, parameters) == ["re_2"]
 
 
-def test_the_authors_parameters_are_left_as_they_were(new_database: Callable[..., Any]) -> None:
+def test_authors_parameters_are_not_modified(new_database: Callable[..., Any]) -> None:
     beside = Warehouse(new_database("sqlite"))
     beside.settle("re_1")
     beside.fill(refund_with_id("re_1"))
@@ -230,7 +230,7 @@ def came(beside: Warehouse, sql: str = ALL_REFUNDS, name: str = "warehouse", **o
     return sorted(row["event_id"] for row in unsettled_rows(beside.query(sql, name=name), beside.ledger, **options))
 
 
-def test_with_the_ledger_beside_it_only_what_is_pending_comes(
+def test_ledger_in_the_same_database_leaves_out_settled_rows(
     beside: Warehouse, fallback_said: Callable[[], bool]
 ) -> None:
     beside.settle("re_1")
@@ -253,7 +253,7 @@ def cannot_nest_with(beside: Warehouse) -> Iterator[None]:
     event.remove(beside.engine, "before_cursor_execute", refuse)
 
 
-def test_a_database_that_cannot_nest_with_is_asked_for_all(
+def test_database_without_nested_with_returns_all_rows(
     beside: Warehouse, cannot_nest_with: None, fallback_said: Callable[[], bool]
 ) -> None:
     beside.settle("re_1")
@@ -263,7 +263,7 @@ def test_a_database_that_cannot_nest_with_is_asked_for_all(
     assert fallback_said()
 
 
-def test_a_query_that_cannot_be_nested_is_asked_for_all(
+def test_query_that_cannot_be_nested_returns_all_rows(
     new_database: Callable[..., Any], fallback_said: Callable[[], bool]
 ) -> None:
     """Two columns of one name stand in the way of PostgreSQL."""
@@ -275,21 +275,21 @@ def test_a_query_that_cannot_be_nested_is_asked_for_all(
     assert fallback_said()
 
 
-def test_with_the_ledger_elsewhere_all_rows_come(beside: Warehouse) -> None:
+def test_ledger_in_another_database_returns_all_rows(beside: Warehouse) -> None:
     beside.settle("re_1")
     beside.fill(refund_with_id("re_1"), refund_with_id("re_2"))
 
     assert came(beside, name="another_connection") == ["re_1", "re_2"]
 
 
-def test_a_ledger_that_is_not_there_yet_is_not_made(beside: Warehouse) -> None:
+def test_missing_ledger_is_not_created(beside: Warehouse) -> None:
     beside.fill(refund_with_id("re_1"))
 
     assert came(beside) == ["re_1"]
     assert not RefundLedger(beside.engine, "acc").exists()
 
 
-def test_the_authors_own_mistakes_are_told_as_such(beside: Warehouse) -> None:
+def test_authors_sql_error_is_reported_for_the_authors_sql(beside: Warehouse) -> None:
     beside.settle("re_1")
     beside.fill(refund_with_id("re_1"))
 
@@ -301,7 +301,7 @@ def test_the_authors_own_mistakes_are_told_as_such(beside: Warehouse) -> None:
         came(beside, "SELECT event_id, amount, uid FROM refunds", identify_by=("email",))
 
 
-def test_an_error_after_the_first_rows_is_no_reason_to_begin_anew(new_database: Callable[..., Any]) -> None:
+def test_error_after_the_first_rows_does_not_restart_the_query(new_database: Callable[..., Any]) -> None:
     beside = Warehouse(new_database("postgresql"))
     beside.settle("re_1")
     sql = "SELECT 're_' || i AS event_id, 5 / (5000 - i) AS amount, 'c' AS uid FROM generate_series(1, 9999) i"

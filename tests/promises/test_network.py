@@ -157,7 +157,7 @@ def test_every_refund_ends_with_one_true_outcome(
     assert asked_elsewhere == []
 
 
-def test_an_api_where_nobody_listens_ends_the_run_early_and_the_next_one_sends_the_rest(
+def test_unreachable_api_ends_the_run_early_and_the_next_run_sends_the_rest(
     sandbox: Any, new_database: Callable[..., Any], connect: Callable[..., str], impatient: None
 ) -> None:
     with socket.socket() as taken:  # bound and not listening: nobody else gets the port, and connecting is refused

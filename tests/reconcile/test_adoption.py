@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.reconcile.world import World, differing, refund
 
 
-def test_a_ledger_emptied_by_accident_is_rebuilt_by_adoption(world: World) -> None:
+def test_emptied_ledger_is_rebuilt_with_adopt(world: World) -> None:
     world.database.fill([refund(n) for n in range(250)] + [refund(n, uid=f"nobody_{n}") for n in range(250, 260)])
     world.sync()
     rewards = "reward_id, reward_amount, reward_unit, reward_status, recorded_amount, promoter_id, lead_id"
@@ -25,7 +25,7 @@ def test_a_ledger_emptied_by_accident_is_rebuilt_by_adoption(world: World) -> No
     assert world.reconcile(adopt=True)["adopted"] == 0
 
 
-def test_adopted_refunds_never_leave_the_database_again(world: World) -> None:
+def test_adopted_refunds_are_never_sent(world: World) -> None:
     world.database.fill([refund(n) for n in range(20)])
     for n in range(20):
         world.commission(f"re_{n:04}", f"cus_{n}", 999)  # by the old tool, and before taxes
@@ -37,7 +37,7 @@ def test_adopted_refunds_never_leave_the_database_again(world: World) -> None:
     assert world.sandbox.refund_requests() == []
 
 
-def test_adoption_takes_refunds_only_and_hands_out_their_rewards(world: World) -> None:
+def test_adopt_takes_refunds_only_and_their_rewards(world: World) -> None:
     world.commission("old_1", "cus_1", 1000, 400)
     world.commission("old_1", "cus_1", 1000, 400, promoter="ref2", tier=2, amount=-50)
     world.sandbox.add_commission(uid="cus_2", event_id="old_2", sale_amount=5000)
@@ -50,7 +50,7 @@ def test_adoption_takes_refunds_only_and_hands_out_their_rewards(world: World) -
     assert (result["sent"], result["outcome"], result["reward"]["amount"]) == (False, "already_recorded", -250)
 
 
-def test_what_was_not_referred_is_adopted_too_when_it_is_in_the_books(world: World) -> None:
+def test_not_referred_refund_with_a_commission_is_adopted(world: World) -> None:
     world.track(refund(5000))
     assert world.ledger() == {"re_5000": "not_referred"}
     world.commission("re_5000", "cus_5", 6000)
@@ -62,7 +62,7 @@ def test_what_was_not_referred_is_adopted_too_when_it_is_in_the_books(world: Wor
     assert world.mismatches() == []
 
 
-def test_a_twin_is_adopted_and_still_a_twin(world: World) -> None:
+def test_reversed_twice_commission_is_adopted_and_still_reported(world: World) -> None:
     world.track(refund(1))
     world.commission("stripe_1", "cus_1", 1001)
 
@@ -71,7 +71,7 @@ def test_a_twin_is_adopted_and_still_a_twin(world: World) -> None:
     assert world.ledger() == {"re_0001": "recorded", "stripe_1": "already_recorded"}
 
 
-def test_a_missing_reward_is_filled_in_and_handed_on_from_then_on(world: World) -> None:
+def test_missing_reward_is_filled_in_and_returned_from_then_on(world: World) -> None:
     world.sandbox.fault("reset_after", event_id="re_0001")
     world.sandbox.fault("status", times=None, path="/company/commissions")
     (result,) = world.track(refund(1))
@@ -88,7 +88,7 @@ def test_a_missing_reward_is_filled_in_and_handed_on_from_then_on(world: World) 
     assert world.reconcile()["rewards_filled"] == 0
 
 
-def test_the_status_of_a_reward_follows_the_books_but_the_result_stays_as_handed_on(world: World) -> None:
+def test_reward_status_follows_the_commission_and_the_result_stays_the_same(world: World) -> None:
     before = world.track(refund(1), refund(2), refund(3))
     ids = {recorded.event_id: recorded.reward_id for recorded in world.sandbox.recorded()}
     world.sandbox.change_commission(ids["re_0001"], status="pending")
@@ -106,7 +106,7 @@ def test_the_status_of_a_reward_follows_the_books_but_the_result_stays_as_handed
     assert [one["reward"] for one in after] == [one["reward"] for one in before]
 
 
-def test_a_tier_that_the_answer_left_out_is_added_without_an_alarm(world: World) -> None:
+def test_missing_tier_is_added_without_a_mismatch(world: World) -> None:
     (result,) = world.track(refund(1))
     world.commission("re_0001", "cus_1", 1001, promoter="ref2", tier=2, amount=-30)
 
@@ -117,7 +117,7 @@ def test_a_tier_that_the_answer_left_out_is_added_without_an_alarm(world: World)
     assert world.reconcile()["rewards_updated"] == 0
 
 
-def test_lost_answers_leave_no_reward_unknown(world: World, impatient: None) -> None:
+def test_lost_responses_leave_no_reward_unknown(world: World, impatient: None) -> None:
     """One in ten of 2,000 answers is lost after the refund was recorded."""
     world.sandbox.add_leads({"uid": f"cus_{number}"} for number in range(1000, 2000))
     world.database.fill([refund(n) for n in range(2000)])

@@ -10,7 +10,7 @@ from airflow_provider_firstpromoter.exceptions import BooksDifferError
 from tests.reconcile.world import TABLE, World, differing, refund
 
 
-def test_two_sides_that_agree(world: World) -> None:
+def test_reconciliation_without_differences_reports_none(world: World) -> None:
     world.track(*(refund(n) for n in range(5)))
 
     told = world.reconcile(max_mismatches=0)
@@ -21,7 +21,7 @@ def test_two_sides_that_agree(world: World) -> None:
     assert told["requests"] == 1, "the books come a hundred at a time, and nothing has to be looked up"
 
 
-def test_planted_differences_of_every_kind_are_found_and_nothing_else(world: World) -> None:
+def test_reconciliation_finds_each_kind_of_difference_and_nothing_else(world: World) -> None:
     sandbox = world.sandbox
     world.track(*(refund(n) for n in range(10)), refund(10, currency="JPY", amount=5000))
     ids = {recorded.event_id: recorded.reward_id for recorded in sandbox.recorded()}
@@ -77,7 +77,7 @@ def test_planted_differences_of_every_kind_are_found_and_nothing_else(world: Wor
     assert again["matched"] == told["matched"] + 2
 
 
-def test_beyond_max_mismatches_the_task_fails_when_all_is_written(world: World) -> None:
+def test_more_than_max_mismatches_fails_the_task_after_writing_them(world: World) -> None:
     world.track(refund(1))
     for n in range(7):
         world.commission(f"other_{n}", f"cus_{n}", 5000 + n)
@@ -94,7 +94,7 @@ def test_beyond_max_mismatches_the_task_fails_when_all_is_written(world: World) 
     assert len(world.mismatches()) == 7
 
 
-def test_what_is_gone_later_is_resolved_and_what_comes_back_is_open_again(world: World) -> None:
+def test_mismatch_is_resolved_when_gone_and_reopened_when_back(world: World) -> None:
     world.track(refund(1), refund(2))
     ids = {recorded.event_id: recorded.reward_id for recorded in world.sandbox.recorded()}
     amount = "UPDATE commissions SET sale_amount = ?, original_sale_amount = ? WHERE id = ?"
@@ -112,7 +112,7 @@ def test_what_is_gone_later_is_resolved_and_what_comes_back_is_open_again(world:
     assert world.mismatches("event_id, firstpromoter_amount") == [("re_0001", -2)]
 
 
-def test_only_as_many_twins_as_refunds_that_were_sent(world: World) -> None:
+def test_reversed_twice_is_reported_once_per_sent_refund(world: World) -> None:
     world.track(refund(1))
     for number in range(3):
         world.commission(f"stripe_{number}", "cus_1", 1001)
@@ -130,7 +130,7 @@ def test_only_as_many_twins_as_refunds_that_were_sent(world: World) -> None:
         ({"currency": "JPY"}, {"sale_amount": -650, "original": (-1001, "JPY")}, True),
     ],
 )
-def test_amounts_are_compared_as_the_customer_paid_them(
+def test_amounts_are_compared_in_the_customers_currency(
     world: World, sent: dict[str, Any], there: dict[str, Any], same: bool
 ) -> None:
     world.track(refund(1, **sent))

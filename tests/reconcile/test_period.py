@@ -12,7 +12,7 @@ from airflow_provider_firstpromoter.reconcile import run as reconcile
 from tests.reconcile.world import TODAY, World, refund
 
 
-def test_only_the_days_asked_for_are_judged(world: World) -> None:
+def test_period_limits_the_commissions_that_are_compared(world: World) -> None:
     world.track(refund(1))
     for days_ago in (0, 5, 10, 20):
         world.commission(f"old_{days_ago}", "cus_1", 7000 + days_ago, days_ago)
@@ -29,7 +29,7 @@ def test_only_the_days_asked_for_are_judged(world: World) -> None:
     assert len(world.mismatches()) == 4, "what is of other days is not resolved"
 
 
-def test_a_refund_that_stands_under_another_day_is_looked_up(world: World) -> None:
+def test_commission_outside_the_period_is_looked_up(world: World) -> None:
     world.track(refund(1), refund(2))
     world.sandbox.books.all("UPDATE commissions SET created_at = '2020-01-01T00:00:00.000Z' WHERE event_id = 're_0001'")
 
@@ -39,7 +39,7 @@ def test_a_refund_that_stands_under_another_day_is_looked_up(world: World) -> No
     assert told["requests"] == 2
 
 
-def test_lookups_have_an_end_and_the_report_says_so(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lookups_are_limited_and_the_report_says_so(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reconcile, "MOST_LOOKUPS", 3)
     world.track(*(refund(n) for n in range(8)))
     world.sandbox.books.all("UPDATE commissions SET created_at = '2020-01-01T00:00:00.000Z'")
@@ -58,7 +58,7 @@ def test_lookups_have_an_end_and_the_report_says_so(world: World, monkeypatch: p
         ({"created_from": "2026-02-01", "created_to": "2026-01-31"}, "created_to .2026-01-31. is before created_from"),
     ],
 )
-def test_days_that_are_none_are_refused(world: World, days: dict[str, Any], message: str) -> None:
+def test_invalid_dates_are_refused(world: World, days: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         world.reconcile(**days)
     assert world.sandbox.request_counts() == {}

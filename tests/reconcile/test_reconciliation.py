@@ -14,13 +14,13 @@ from airflow_provider_firstpromoter.sandbox import Sandbox
 from tests.reconcile.world import World, refund
 
 
-def test_without_a_ledger_there_is_nothing_to_compare(world: World, connect: Callable[..., str]) -> None:
+def test_reconciliation_without_a_ledger_raises(world: World, connect: Callable[..., str]) -> None:
     connect()
     with pytest.raises(ConnectionSettingsError, match="No ledger is named"):
         world.reconcile()
 
 
-def test_books_that_cannot_be_read_change_nothing(world: World, impatient: None) -> None:
+def test_unreadable_commissions_change_nothing(world: World, impatient: None) -> None:
     world.track(refund(1))
     world.reconcile()
     before = world.everything()
@@ -33,7 +33,7 @@ def test_books_that_cannot_be_read_change_nothing(world: World, impatient: None)
     assert world.everything() == before
 
 
-def test_many_pages_are_read_and_most_of_them_match(world: World) -> None:
+def test_many_pages_of_commissions_are_read(world: World) -> None:
     world.sandbox.add_commissions(
         {"event_id": f"x_{n:05}", "uid": f"cus_{n % 1000}", "sale_amount": -(100_000 + n)} for n in range(1730)
     )
@@ -44,7 +44,7 @@ def test_many_pages_are_read_and_most_of_them_match(world: World) -> None:
     assert world.reconcile()["matched"] == 1730
 
 
-def test_memory_does_not_grow_with_the_books(
+def test_memory_does_not_grow_with_the_commissions(
     sandbox: Sandbox, connect: Callable[..., str], new_database: Callable[..., Any]
 ) -> None:
     connect(ledger_conn_id="warehouse")
@@ -69,7 +69,7 @@ def test_memory_does_not_grow_with_the_books(
     assert large - small < 2, f"{small:.1f} MiB for 1,200 commissions, {large:.1f} MiB for 4,200"
 
 
-def test_neither_table_nor_result_holds_an_email_or_a_uid(world: World) -> None:
+def test_table_and_result_have_no_email_and_no_uid(world: World) -> None:
     world.sandbox.add_lead(uid="cus_secret", email="secret@example.com")
     world.track(refund(1, uid="cus_secret"))
     world.commission("stripe_1", "cus_secret", 1001)

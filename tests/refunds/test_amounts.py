@@ -39,7 +39,7 @@ from tests.refunds.warehouse_values import MANY_DIGITS, WarehouseInteger, reason
     ],
     ids=repr,
 )
-def test_minor_units_pass_as_they_are(held: object, sent: int) -> None:
+def test_minor_units_are_sent_unchanged(held: object, sent: int) -> None:
     assert refund(amount=held).amount == sent
 
 
@@ -81,14 +81,14 @@ def test_minor_units_pass_as_they_are(held: object, sent: int) -> None:
     ],
     ids=lambda value: repr(value)[:40] if not isinstance(value, int) or value < 2**60 else "number",
 )
-def test_an_amount_that_is_none_is_rejected(unit: str, held: object, complaint: str) -> None:
+def test_invalid_amount_is_rejected(unit: str, held: object, complaint: str) -> None:
     how = Validation(amount_unit=unit, currency="USD")  # type: ignore[arg-type]
     assert reason(how, amount=held).startswith("amount ")
     assert complaint in reason(how, amount=held)
 
 
 @pytest.mark.parametrize("held", [19.99, "19.99", Decimal("19.99"), "1999.5", "1e-3", Decimal("1E-70")], ids=repr)
-def test_a_fraction_of_a_minor_unit_asks_whether_major_is_meant(held: object) -> None:
+def test_fraction_of_a_minor_unit_is_rejected_with_a_hint_at_major(held: object) -> None:
     assert reason(amount=held) == "amount must be a whole number of minor units; is amount_unit='major' meant?"
 
 
@@ -105,7 +105,7 @@ ISO_EXPONENT_3_OR_4 = "BHD CLF IQD JOD KWD LYD OMR TND UYW".split()
 MAJOR = Validation(amount_unit="major")
 
 
-def test_the_currencies_without_two_decimals_are_those_of_iso_4217() -> None:
+def test_currencies_without_two_decimals_are_those_of_iso_4217() -> None:
     assert sorted(ZERO_DECIMAL_CURRENCIES) == ISO_EXPONENT_0
     assert sorted(MANY_DECIMAL_CURRENCIES) == ISO_EXPONENT_3_OR_4
 
@@ -141,14 +141,14 @@ def test_major_units_become_minor_by_the_currency(held: object, currency: str, s
 
 
 @pytest.mark.parametrize("currency", ISO_EXPONENT_0)
-def test_currencies_without_decimals_are_taken_in_whole_units(currency: str) -> None:
+def test_currencies_without_decimals_are_sent_in_whole_units(currency: str) -> None:
     assert refund(MAJOR, amount="500", currency=currency).amount == 500
     assert refund(amount=500, currency=currency).amount == 500
     assert "has more decimals than FirstPromoter takes" in reason(MAJOR, amount="500.5", currency=currency)
 
 
 @pytest.mark.parametrize("currency", ISO_EXPONENT_3_OR_4)
-def test_minor_units_of_currencies_with_three_decimals_are_ambiguous(currency: str) -> None:
+def test_minor_units_of_three_decimal_currencies_are_rejected(currency: str) -> None:
     assert reason(amount=1250, currency=currency) == (
         f"amount in minor units of {currency} is ambiguous; give it with amount_unit='major'"
     )
@@ -176,7 +176,7 @@ def test_more_decimals_than_the_currency_has_are_rejected_not_rounded(held: obje
     )
 
 
-def test_an_amount_that_is_too_large_only_in_minor_units_is_rejected() -> None:
+def test_amount_too_large_only_in_minor_units_is_rejected() -> None:
     assert reason(MAJOR, amount="90071992547409.92", currency="USD") == "amount is too large to be exact"
 
 
@@ -188,5 +188,5 @@ def test_major_units_need_a_currency_from_the_row_or_the_connection() -> None:
     assert refund(in_yen, amount="19.99", currency="EUR").amount == 1999
 
 
-def test_the_accounts_own_currency_is_not_put_into_the_body() -> None:
+def test_default_currency_of_the_account_is_not_in_the_body() -> None:
     assert "currency" not in refund(Validation(amount_unit="major", currency="EUR"), amount="19.99").body("uid")

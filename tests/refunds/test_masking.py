@@ -31,20 +31,20 @@ REFUND = Refund.from_row({"event_id": "re_1", "amount": 1000, "uid": "cus_1", "e
     ],
     ids=repr,
 )
-def test_a_message_is_kept_on_one_line_without_ids_or_emails(message: object, kept: str | None) -> None:
+def test_message_is_one_line_without_ids_and_emails(message: object, kept: str | None) -> None:
     assert masked(message, "cus_1", None, "", "two  words") == kept
 
 
-def test_the_longer_private_text_is_masked_first() -> None:
+def test_longer_private_text_is_masked_first() -> None:
     assert masked("uid cus_12 is unknown", "cus_1", "cus_12") == "uid *** is unknown"
 
 
-def test_a_megabyte_of_message_is_cut() -> None:
+def test_long_message_is_truncated() -> None:
     text = masked("word " * 200_000)
     assert text is not None
     assert len(text) <= 500
     assert text.endswith("…")
 
 
-def test_a_message_that_fits_is_not_cut() -> None:
+def test_message_within_the_limit_is_not_truncated() -> None:
     assert masked("x" * 500) == "x" * 500

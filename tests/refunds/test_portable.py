@@ -17,7 +17,7 @@ from airflow_provider_firstpromoter.refunds import (
 from tests.refunds.warehouse_values import NAN, ROW
 
 
-def test_rows_travel_as_plain_json_without_other_columns() -> None:
+def test_portable_row_is_plain_json_without_other_columns() -> None:
     row = {
         "EVENT_ID": UUID(int=1),
         "amount": Decimal("19.90"),
@@ -55,7 +55,7 @@ def test_rows_travel_as_plain_json_without_other_columns() -> None:
     ],
     ids=repr,
 )
-def test_a_row_out_of_xcom_is_the_same_refund(columns: dict[str, object]) -> None:
+def test_row_after_xcom_is_the_same_refund(columns: dict[str, object]) -> None:
     row = {**ROW, **columns}
     assert Refund.from_row(json.loads(json.dumps(portable(row)))) == Refund.from_row(row)
 
@@ -64,7 +64,7 @@ def test_a_row_out_of_xcom_is_the_same_refund(columns: dict[str, object]) -> Non
     "unusable", [12.5, Decimal("12.50"), 1e17, b"re_1", date(2026, 1, 2), Decimal("Infinity")], ids=repr
 )
 @pytest.mark.parametrize("column", ["event_id", "uid", "sale_event_id"])
-def test_what_is_no_id_is_refused_behind_xcom_too(column: str, unusable: object) -> None:
+def test_invalid_id_is_rejected_after_xcom_too(column: str, unusable: object) -> None:
     """Nor is it left out: the refund would go out by its other id, or without its sale."""
     row = {**ROW, "uid": "cus_1", "email": "jane@example.com", column: unusable}
     for given in (row, json.loads(json.dumps(portable(row)))):
@@ -84,7 +84,7 @@ def test_what_is_no_id_is_refused_behind_xcom_too(column: str, unusable: object)
     ],
     ids=repr,
 )
-def test_what_is_refused_in_another_column_is_refused_behind_xcom_too(column: str, refused: object) -> None:
+def test_invalid_value_in_another_column_is_rejected_after_xcom_too(column: str, refused: object) -> None:
     row = {**ROW, column: refused}
     for given in (row, json.loads(json.dumps(portable(row)))):
         with pytest.raises(InvalidRefund, match=column):

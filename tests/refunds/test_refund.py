@@ -20,7 +20,7 @@ from tests.refunds.warehouse_values import NAN, ROW, reason, refund
 
 
 @pytest.mark.parametrize("absent", ["event_id", "amount"])
-def test_a_row_without_a_required_column_is_told_so(absent: str) -> None:
+def test_missing_required_column_is_named(absent: str) -> None:
     with pytest.raises(InvalidRefund, match=f"{absent} is missing"):
         Refund.from_row({name: value for name, value in ROW.items() if name != absent})
 
@@ -28,19 +28,19 @@ def test_a_row_without_a_required_column_is_told_so(absent: str) -> None:
 # --- who ---
 
 
-def test_both_ids_are_kept_and_asked_in_the_order_given() -> None:
+def test_identities_are_in_the_order_of_identify_by() -> None:
     both = refund(email="jane@example.com")
     assert both.identities() == [("uid", "cus_1"), ("email", "jane@example.com")]
     assert both.identities(("email", "uid")) == [("email", "jane@example.com"), ("uid", "cus_1")]
     assert both.identities(("email",)) == [("email", "jane@example.com")]
 
 
-def test_one_id_is_enough_whichever() -> None:
+def test_one_id_is_enough() -> None:
     assert refund().identities() == [("uid", "cus_1")]
     assert refund(uid=None, email="jane@example.com").identities() == [("email", "jane@example.com")]
 
 
-def test_an_id_that_does_not_count_is_not_read() -> None:
+def test_id_outside_identify_by_is_not_read() -> None:
     by_email = Validation(identify_by=("email",))
     assert refund(by_email, uid=" unusable ", email="jane@example.com").uid is None
     assert reason(by_email, email=None) == "neither uid nor email has a value"
@@ -49,7 +49,7 @@ def test_an_id_that_does_not_count_is_not_read() -> None:
 # --- the other columns ---
 
 
-def test_other_columns_are_ignored_whatever_they_hold() -> None:
+def test_other_columns_are_ignored() -> None:
     assert refund(note=object(), created_at=datetime.now(UTC), AMOUNT_USD=5, **{"": 1}) == refund()
 
 
@@ -58,7 +58,7 @@ def test_column_names_may_be_in_upper_case() -> None:
     assert shouted == refund(sale_event_id="ch_1")
 
 
-def test_the_row_itself_is_left_as_it_was() -> None:
+def test_row_is_not_modified() -> None:
     row = {**ROW, "email": "jane@example.com", "note": "x"}
     before = dict(row)
     Refund.from_row(row, Validation(identify_by=("email",), skip_email_notification=True))
@@ -68,11 +68,11 @@ def test_the_row_itself_is_left_as_it_was() -> None:
 # --- the body ---
 
 
-def test_a_body_has_only_what_is_known() -> None:
+def test_body_leaves_out_missing_fields() -> None:
     assert refund().body("uid") == {"event_id": "re_1", "amount": "1999", "uid": "cus_1"}
 
 
-def test_a_full_body_has_amount_and_quantity_as_strings_and_one_id() -> None:
+def test_full_body_has_amount_and_quantity_as_strings_and_one_id() -> None:
     full = refund(email="jane@example.com", currency="eur", quantity=2, sale_event_id="ch_1", skip_email_notification=0)
     rest = {
         "event_id": "re_1",
@@ -93,7 +93,7 @@ def test_amounts_are_never_written_with_an_exponent() -> None:
 # --- what errors say ---
 
 
-def test_an_error_names_the_event_id_and_every_column_that_is_wrong() -> None:
+def test_error_names_the_event_id_and_every_invalid_column() -> None:
     with pytest.raises(InvalidRefund) as caught:
         refund(amount="x", uid="a\x00", email=" b", quantity=0, currency="??", sale_event_id=True)
     assert caught.value.event_id == "re_1"
@@ -102,7 +102,7 @@ def test_an_error_names_the_event_id_and_every_column_that_is_wrong() -> None:
         assert f"{column} " in caught.value.reason
 
 
-def test_an_error_of_a_row_without_a_usable_event_id_says_so() -> None:
+def test_error_of_a_row_without_a_usable_event_id_says_so() -> None:
     with pytest.raises(InvalidRefund) as caught:
         refund(event_id="x" * 300)
     assert caught.value.event_id is None
@@ -111,7 +111,7 @@ def test_an_error_of_a_row_without_a_usable_event_id_says_so() -> None:
 
 @pytest.mark.parametrize("column", ["uid", "email", "amount", "currency", "quantity", "sale_event_id"])
 @pytest.mark.parametrize("shape", ["{} ", "{}\x00", "{}" + "x" * 300])
-def test_an_error_never_shows_what_the_row_holds(column: str, shape: str) -> None:
+def test_error_never_shows_values_of_the_row(column: str, shape: str) -> None:
     private = shape.format("jane.doe@example.com")
     with pytest.raises(InvalidRefund) as caught:
         refund(**{column: private})
@@ -120,7 +120,7 @@ def test_an_error_never_shows_what_the_row_holds(column: str, shape: str) -> Non
     assert caught.value.__suppress_context__  # pydantic's error, which has the row, is not in the traceback
 
 
-def test_the_text_of_a_refund_shows_neither_uid_nor_email() -> None:
+def test_repr_of_a_refund_shows_neither_uid_nor_email() -> None:
     shown = f"{refund(email='jane@example.com')!r} {refund(email='jane@example.com')}"
     assert "re_1" in shown
     assert "jane" not in shown
@@ -145,17 +145,17 @@ def test_missing_columns_are_named(columns: list[str], missing: list[str]) -> No
     assert missing_columns(columns) == missing
 
 
-def test_an_id_that_does_not_count_does_not_stand_in_for_the_one_that_does() -> None:
+def test_id_outside_identify_by_does_not_replace_the_required_one() -> None:
     assert missing_columns(["event_id", "amount", "uid"], ("email",)) == ["email"]
 
 
-def test_known_columns_come_in_one_order_whatever_the_query_says() -> None:
+def test_known_columns_have_one_order() -> None:
     assert list(known_columns({"UID": 1, "x": 2, "Amount": 3, "event_id": 4})) == ["event_id", "amount", "uid"]
 
 
 @pytest.mark.parametrize(
     ("held", "usable"), [("re_1", "re_1"), (7, "7"), (7.0, "7"), (None, None), (NAN, None), (" a", None), (b"a", None)]
 )
-def test_a_rows_event_id_is_none_where_it_cannot_be_sent(held: object, usable: str | None) -> None:
+def test_event_id_of_a_row_is_none_if_unusable(held: object, usable: str | None) -> None:
     assert event_id_of({"EVENT_ID": held}) == usable
     assert event_id_of({}) is None

@@ -68,7 +68,7 @@ def recorded(**fields: object) -> Result:
     return result_of(Answer(200, {**ANSWER, **fields}), REFUND, 1)
 
 
-def test_a_result_has_exactly_the_allow_listed_fields() -> None:
+def test_result_has_exactly_the_allow_listed_fields() -> None:
     assert recorded().to_json() == {
         "event_id": "re_1",
         "outcome": "recorded",
@@ -104,13 +104,13 @@ def test_a_result_has_exactly_the_allow_listed_fields() -> None:
     ],
     ids=["xcom", "ledger", "dump", "repr", "str", "parts"],
 )
-def test_no_credential_tax_form_or_email_is_written_anywhere(written: Any) -> None:
+def test_written_result_has_no_credential_tax_form_or_email(written: Any) -> None:
     text = written(recorded())
     assert "8yi2epelut" in text
     assert "SECRET" not in text
 
 
-def test_python_code_has_the_emails_but_never_the_credentials() -> None:
+def test_result_in_python_has_emails_but_no_credentials() -> None:
     result = recorded()
     assert result.lead is not None
     assert result.promoter is not None
@@ -120,7 +120,7 @@ def test_python_code_has_the_emails_but_never_the_credentials() -> None:
         assert not hasattr(result.promoter, credential)
 
 
-def test_a_result_is_the_same_out_of_xcom_and_out_of_the_ledger() -> None:
+def test_result_is_the_same_after_xcom_and_ledger() -> None:
     result = recorded()
     assert Result.model_validate(json.loads(json.dumps(result.to_json()))).to_json() == result.to_json()
     assert Result.model_validate_json(result.model_dump_json()).to_json() == result.to_json()
@@ -128,7 +128,7 @@ def test_a_result_is_the_same_out_of_xcom_and_out_of_the_ledger() -> None:
 
 @pytest.mark.parametrize("part", ["reward", "lead", "promoter"])
 @pytest.mark.parametrize("unexpected", [None, "a text", 7, [], [1], True], ids=repr)
-def test_a_part_of_an_unexpected_type_is_absent_and_the_refund_recorded_still(part: str, unexpected: object) -> None:
+def test_part_of_an_unexpected_type_is_absent_and_the_refund_recorded(part: str, unexpected: object) -> None:
     result = recorded(**{part: unexpected})
     assert result.outcome is Outcome.RECORDED
     assert getattr(result, part) is None
@@ -154,13 +154,13 @@ def test_a_part_of_an_unexpected_type_is_absent_and_the_refund_recorded_still(pa
     ],
     ids=repr,
 )
-def test_a_field_of_an_unexpected_type_is_null_and_its_neighbours_are_kept(field: str, unexpected: object) -> None:
+def test_field_of_an_unexpected_type_is_null_and_others_are_kept(field: str, unexpected: object) -> None:
     reward = recorded(reward={**ANSWER["reward"], field: unexpected}).to_json()["reward"]
     assert reward == {**recorded().to_json()["reward"], field: None}
 
 
 @pytest.mark.parametrize("unexpected", ["33847726", True, 1.5, [1], 2**63], ids=repr)
-def test_an_id_of_an_unexpected_type_still_means_recorded(unexpected: object) -> None:
+def test_id_of_an_unexpected_type_still_means_recorded(unexpected: object) -> None:
     result = recorded(id=unexpected, amount_cents=unexpected)
     assert result.outcome is Outcome.RECORDED
     assert result.refund_id is None

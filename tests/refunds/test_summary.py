@@ -16,7 +16,7 @@ def result(outcome: Outcome, sent: bool = True, reward: Reward | None = None, ev
 CASH = Reward(amount=-200, unit="cash")
 
 
-def test_a_summary_adds_up() -> None:
+def test_summary_adds_up() -> None:
     summary = Summary()
     summary.add(result(Outcome.RECORDED, reward=CASH), amount=1000, currency="EUR", sale_event_id="ch_1")
     summary.add(result(Outcome.RECORDED, reward=CASH), amount=500, currency="JPY")
@@ -53,11 +53,11 @@ def test_a_summary_adds_up() -> None:
     assert json.loads(json.dumps(told)) == told
 
 
-def test_every_outcome_is_counted_in_a_summary_if_as_zero() -> None:
+def test_summary_counts_every_outcome_even_if_zero() -> None:
     assert Summary().to_json()["outcomes"] == {outcome.value: 0 for outcome in Outcome}
 
 
-def test_a_summary_names_the_first_twenty_problems_and_counts_all() -> None:
+def test_summary_names_twenty_problems_and_counts_all() -> None:
     summary = Summary()
     for number in range(25):
         summary.add(result(Outcome.REJECTED, event_id=f"re_{number}"))
@@ -67,5 +67,5 @@ def test_a_summary_names_the_first_twenty_problems_and_counts_all() -> None:
 
 
 @pytest.mark.parametrize("outcome", list(Outcome))
-def test_only_what_needs_nothing_more_is_settled(outcome: Outcome) -> None:
+def test_outcomes_that_need_nothing_more_are_settled(outcome: Outcome) -> None:
     assert outcome.settled == (outcome in ("recorded", "already_recorded", "not_referred"))

@@ -53,7 +53,7 @@ IDENTIFIERS = ("event_id", "uid", "email", "sale_event_id")
     ],
     ids=repr,
 )
-def test_an_id_is_sent_as_it_is_and_a_whole_number_as_its_digits(column: str, held: object, sent: str) -> None:
+def test_id_is_sent_unchanged_and_a_whole_number_as_its_digits(column: str, held: object, sent: str) -> None:
     assert getattr(refund(**{column: held}), column) == sent
 
 
@@ -90,14 +90,14 @@ def test_an_id_is_sent_as_it_is_and_a_whole_number_as_its_digits(column: str, he
     ],
     ids=lambda value: repr(value)[:40] if not isinstance(value, int) else "number",
 )
-def test_an_id_that_cannot_be_sent_as_it_is_is_rejected_by_column(column: str, held: object, complaint: str) -> None:
+def test_unusable_id_is_rejected_and_the_column_named(column: str, held: object, complaint: str) -> None:
     told = reason(**{column: held})
     assert told.startswith(f"{column} ")
     assert complaint in told
 
 
 @pytest.mark.parametrize("nothing", [None, "", "   ", NAN, Decimal("NaN"), Decimal("sNaN")], ids=repr)
-def test_null_nan_and_blanks_are_no_value(nothing: object) -> None:
+def test_null_nan_and_blanks_count_as_missing(nothing: object) -> None:
     assert reason(event_id=nothing) == "event_id is missing"
     assert reason(amount=nothing) == "amount is missing"
     assert reason(uid=nothing) == "neither uid nor email has a value"
@@ -109,17 +109,17 @@ def test_null_nan_and_blanks_are_no_value(nothing: object) -> None:
 
 
 @pytest.mark.parametrize("held", ["EUR", "eur", "Eur", b"eur"], ids=repr)
-def test_a_currency_is_sent_in_upper_case(held: object) -> None:
+def test_currency_is_sent_in_upper_case(held: object) -> None:
     assert refund(currency=held).currency == "EUR"
 
 
 @pytest.mark.parametrize("held", ["EURO", "E", "E R", " EUR", "EUR ", "EUR\n", "\u20ac", 978, True], ids=repr)
-def test_what_is_no_currency_code_is_rejected(held: object) -> None:
+def test_invalid_currency_code_is_rejected(held: object) -> None:
     assert reason(currency=held) == "currency must be a three-letter currency code"
 
 
 @pytest.mark.parametrize("held", [3, "3", 3.0, Decimal("3.00"), WarehouseInteger(3)], ids=repr)
-def test_a_quantity_is_a_whole_number(held: object) -> None:
+def test_quantity_is_a_whole_number(held: object) -> None:
     assert refund(quantity=held).quantity == 3
 
 
@@ -136,7 +136,7 @@ def test_a_quantity_is_a_whole_number(held: object) -> None:
     ],
     ids=repr,
 )
-def test_an_impossible_quantity_is_rejected(held: object, complaint: str) -> None:
+def test_invalid_quantity_is_rejected(held: object, complaint: str) -> None:
     assert reason(quantity=held).startswith("quantity ")
     assert complaint in reason(quantity=held)
 
@@ -168,19 +168,19 @@ def test_booleans_may_be_numbers_or_text(held: object, read: bool | None) -> Non
 
 
 @pytest.mark.parametrize("held", [2, -1, 0.5, "maybe", "2", [], b"\x01", date(2026, 1, 1)], ids=repr)
-def test_what_is_no_boolean_is_rejected(held: object) -> None:
+def test_invalid_boolean_is_rejected(held: object) -> None:
     assert reason(skip_email_notification=held).startswith("skip_email_notification ")
 
 
 @pytest.mark.parametrize("silent", [None, NAN, "", Decimal("NaN")], ids=repr)
 @pytest.mark.parametrize("default", [True, False])
-def test_rows_that_do_not_say_get_the_default_for_notifications(silent: object, default: bool) -> None:
+def test_missing_skip_email_notification_has_the_default(silent: object, default: bool) -> None:
     how = Validation(skip_email_notification=default)
     assert refund(how, skip_email_notification=silent).skip_email_notification is default
     assert refund(how).skip_email_notification is default
 
 
 @pytest.mark.parametrize("said", [True, False, 0, 1, "f"])
-def test_rows_that_do_say_keep_their_word_on_notifications(said: object) -> None:
+def test_skip_email_notification_of_the_row_overrides_the_default(said: object) -> None:
     how = Validation(skip_email_notification=said in (False, 0, "f"))
     assert refund(how, skip_email_notification=said).skip_email_notification is (said not in (False, 0, "f"))

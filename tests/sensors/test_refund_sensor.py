@@ -32,7 +32,7 @@ from tests.support import TaskInstance, event_ids
 # --- one look ---
 
 
-def test_it_wakes_for_what_is_pending_and_hands_it_on(warehouse: Any, sandbox: Sandbox) -> None:
+def test_poke_returns_pending_refunds(warehouse: Any, sandbox: Sandbox) -> None:
     warehouse.fill([refund(1), refund(2, amount=2000), refund(3)])
     track(refund(1), refund(3))
     before = sandbox.request_counts()
@@ -45,7 +45,7 @@ def test_it_wakes_for_what_is_pending_and_hands_it_on(warehouse: Any, sandbox: S
     assert sandbox.request_counts() == before
 
 
-def test_with_nothing_pending_it_waits_and_writes_nothing(warehouse: Any) -> None:
+def test_poke_without_pending_refunds_waits_and_writes_nothing(warehouse: Any) -> None:
     warehouse.fill([])
 
     assert not sensor().poke({}).is_done
@@ -55,14 +55,14 @@ def test_with_nothing_pending_it_waits_and_writes_nothing(warehouse: Any) -> Non
     assert warehouse.run(f"SELECT 1 FROM {catalogue} = 'firstpromoter_refunds'") == []
 
 
-def test_it_hands_on_no_more_than_its_limit(warehouse: Any) -> None:
+def test_poke_returns_at_most_limit_refunds(warehouse: Any) -> None:
     warehouse.fill([refund(number) for number in range(5)])
 
     assert event_ids(sensor(limit=2).poke({}).xcom_value) == ["re_00000", "re_00001"]
 
 
 @pytest.mark.parametrize("ledger", ["warehouse", "elsewhere"])
-def test_it_pages_past_rejected_rows_that_have_not_changed(
+def test_poke_skips_unchanged_rejected_rows(
     ledger: str, warehouse: Any, connect: Callable[..., str], new_database: Callable[..., Any]
 ) -> None:
     if ledger == "elsewhere":
@@ -79,7 +79,7 @@ def test_it_pages_past_rejected_rows_that_have_not_changed(
     assert event_ids(sensor(limit=2).poke({}).xcom_value) == ["re_00700", "re_05000"], "one has changed, one is new"
 
 
-def test_a_row_for_a_person_does_not_wake_it(sqlite: Any) -> None:
+def test_poke_is_not_done_for_rows_that_only_need_attention(sqlite: Any) -> None:
     sqlite.fill([refund(1)])
     track(refund(1))
     sqlite.run("UPDATE refunds SET amount = 5")
@@ -92,7 +92,7 @@ def test_a_row_for_a_person_does_not_wake_it(sqlite: Any) -> None:
     assert (found[0], set(found[1:])) == ("re_00003", {None, "re_00001"})
 
 
-def test_what_it_lacks_is_said(sqlite: Any, connect: Callable[..., str]) -> None:
+def test_missing_column_ledger_and_invalid_limit_are_reported(sqlite: Any, connect: Callable[..., str]) -> None:
     sqlite.fill([])
     with pytest.raises(RefundInputError, match="lacks the column amount"):
         sensor(sql="SELECT event_id, uid FROM refunds").poke({})
@@ -106,7 +106,7 @@ def test_what_it_lacks_is_said(sqlite: Any, connect: Callable[..., str]) -> None
 # --- poke and reschedule ---
 
 
-def test_poking_it_waits_until_a_refund_is_there(sqlite: Any) -> None:
+def test_poke_mode_waits_until_a_refund_is_pending(sqlite: Any) -> None:
     sqlite.fill([])
     task = sensor(poke_interval=0.05, timeout=FOR_EVER)
     looked = threading.Event()
@@ -128,14 +128,14 @@ def test_poking_it_waits_until_a_refund_is_there(sqlite: Any) -> None:
 
 
 @pytest.mark.parametrize(("soft_fail", "error"), [(False, AirflowSensorTimeout), (True, AirflowSkipException)])
-def test_poking_it_gives_up_in_time(soft_fail: bool, error: type[Exception], sqlite: Any) -> None:
+def test_poke_mode_times_out(soft_fail: bool, error: type[Exception], sqlite: Any) -> None:
     sqlite.fill([])
 
     with pytest.raises(error):
         sensor(poke_interval=0.05, timeout=0.1, soft_fail=soft_fail).execute({"ti": TaskInstance("find")})
 
 
-def test_rescheduled_it_gives_its_slot_back_between_looks(sqlite: Any, airflow_db: None) -> None:
+def test_reschedule_mode_frees_its_slot_between_pokes(sqlite: Any, airflow_db: None) -> None:
     from airflow.exceptions import AirflowRescheduleException
 
     sqlite.fill([])
@@ -160,13 +160,13 @@ def deferred(task: Any, event: Any = None) -> TaskDeferred:
     return raised.value
 
 
-def test_what_is_pending_already_is_handed_on_without_the_triggerer(sqlite: Any) -> None:
+def test_deferrable_sensor_returns_pending_refunds_without_deferring(sqlite: Any) -> None:
     sqlite.fill([refund(1)])
 
     assert event_ids(sensor(deferrable=True).execute({})) == ["re_00001"]
 
 
-def test_it_waits_in_the_triggerer_with_its_own_parameters_only(sqlite: Any) -> None:
+def test_trigger_has_the_parameters_of_the_sensor_and_no_refund(sqlite: Any) -> None:
     sqlite.fill([refund(1)])
     track(refund(1))
     month = timedelta(days=30)
@@ -192,13 +192,13 @@ def test_it_waits_in_the_triggerer_with_its_own_parameters_only(sqlite: Any) -> 
     }
 
 
-def test_woken_it_reads_the_rows_itself(sqlite: Any) -> None:
+def test_execute_complete_reads_the_rows_itself(sqlite: Any) -> None:
     sqlite.fill([refund(1), refund(2)])
 
     assert event_ids(sensor().execute_complete({}, {"status": "pending", "end_time": 0.5})) == ["re_00001", "re_00002"]
 
 
-def test_woken_for_nothing_it_waits_on_until_the_same_end(sqlite: Any) -> None:
+def test_execute_complete_without_pending_refunds_defers_until_the_same_end(sqlite: Any) -> None:
     sqlite.fill([refund(1)])
     track(refund(1))
     end = time.time() + 500
@@ -210,7 +210,7 @@ def test_woken_for_nothing_it_waits_on_until_the_same_end(sqlite: Any) -> None:
 
 @pytest.mark.parametrize("event", [{"status": "timeout"}, {"status": "pending", "end_time": 0.5}], ids=str)
 @pytest.mark.parametrize(("soft_fail", "error"), [(False, AirflowSensorTimeout), (True, AirflowSkipException)])
-def test_out_of_time_it_fails_or_skips_as_told(
+def test_deferred_sensor_that_times_out_fails_or_skips(
     event: dict[str, Any], soft_fail: bool, error: type[Exception], sqlite: Any
 ) -> None:
     sqlite.fill([])
@@ -219,7 +219,7 @@ def test_out_of_time_it_fails_or_skips_as_told(
         sensor(timeout=500, soft_fail=soft_fail).execute_complete({}, event)
 
 
-def test_a_trigger_that_failed_fails_the_task_with_its_words() -> None:
+def test_trigger_error_fails_the_task_with_its_message() -> None:
     with pytest.raises(AirflowException, match="The trigger failed: no such table") as failed:
         sensor().execute_complete({}, {"status": "error", "message": "no such table"})
     assert not isinstance(failed.value, AirflowSensorTimeout)
@@ -241,14 +241,14 @@ def test_a_trigger_that_failed_fails_the_task_with_its_words() -> None:
     ],
     ids=repr,
 )
-def test_an_event_that_is_not_the_triggers_is_refused_and_not_repeated(event: Any) -> None:
+def test_unexpected_trigger_event_is_refused_and_not_repeated(event: Any) -> None:
     with pytest.raises(AirflowException, match="The trigger sent something unexpected") as refused:
         sensor().execute_complete({}, event)
     assert "jane" not in str(refused.value)
 
 
 @pytest.mark.parametrize(("said", "deferrable"), [("True", True), (None, False)])
-def test_airflows_configuration_has_the_default(said: str | None, deferrable: bool, tmp_path: Path) -> None:
+def test_deferrable_defaults_to_airflows_configuration(said: str | None, deferrable: bool, tmp_path: Path) -> None:
     environment = {"PATH": "/usr/bin:/bin", "AIRFLOW_HOME": str(tmp_path)}
     if said:
         environment["AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE"] = said
@@ -285,7 +285,7 @@ class Sensor(UnrecordedRefundSensor):
 
 
 @pytest.mark.parametrize("deferrable", [True, False])
-def test_what_it_finds_is_tracked_by_the_next_task(
+def test_found_refunds_are_tracked_by_the_next_task(
     deferrable: bool, sqlite: Any, sandbox: Sandbox, tmp_path: Path, run_dag: Callable[..., Any]
 ) -> None:
     sqlite.fill([refund(1)])

@@ -17,7 +17,7 @@ from tests.support import refund, refunds
 from tests.sync.runs import EVERY_TIME, UNKNOWN_CURRENCY, Refunds
 
 
-def test_twenty_answers_of_400_in_a_row_stop_the_run(track: Refunds) -> None:
+def test_twenty_rejections_in_a_row_stop_the_run(track: Refunds) -> None:
     given = refunds(30, currency=UNKNOWN_CURRENCY)
 
     run = track(*given, max_in_flight=1, max_rejected=None)
@@ -31,7 +31,7 @@ def test_twenty_answers_of_400_in_a_row_stop_the_run(track: Refunds) -> None:
         run.sync.raise_for_summary()
 
 
-def test_a_stop_takes_back_what_is_under_way_and_starts_nothing_new(track: Refunds) -> None:
+def test_stopped_run_collects_results_under_way_and_sends_nothing_new(track: Refunds) -> None:
     track.sandbox.fault("latency", seconds=0.05, times=None)
 
     run = track(*refunds(60, currency=UNKNOWN_CURRENCY), max_in_flight=8)
@@ -42,7 +42,7 @@ def test_a_stop_takes_back_what_is_under_way_and_starts_nothing_new(track: Refun
     assert run.summary.left_pending == 60 - len(sent)
 
 
-def test_answers_of_400_with_others_in_between_do_not_stop_the_run(track: Refunds) -> None:
+def test_rejections_with_others_in_between_do_not_stop_the_run(track: Refunds) -> None:
     given = [*refunds(19, start=10, currency=UNKNOWN_CURRENCY), refund(0)] * 2
     rows = [{**row, "event_id": f"re_{position}"} for position, row in enumerate(given)]
 
@@ -53,7 +53,7 @@ def test_answers_of_400_with_others_in_between_do_not_stop_the_run(track: Refund
     run.sync.raise_for_summary()
 
 
-def test_rows_that_we_refuse_ourselves_do_not_stop_the_run(track: Refunds) -> None:
+def test_rows_rejected_by_validation_do_not_stop_the_run(track: Refunds) -> None:
     run = track(*refunds(50, start=10, amount=0), refund(0), max_rejected=None)
 
     assert run.outcomes == {"rejected": 50, "recorded": 1}
@@ -80,7 +80,7 @@ def test_ten_failures_in_a_row_stop_the_run_and_the_next_run_sends_the_rest(trac
     assert len(track.stored()) == 25
 
 
-def test_a_stop_flushes_what_is_known(track: Refunds) -> None:
+def test_stopped_run_writes_its_results(track: Refunds) -> None:
     for number in range(5, 30):
         track.sandbox.fault("status", status=503, event_id=f"re_{number}")
 
@@ -90,7 +90,7 @@ def test_a_stop_flushes_what_is_known(track: Refunds) -> None:
     assert track.stored() == {f"re_{number}": "recorded" for number in range(5)}
 
 
-def test_a_wrong_key_ends_the_run_after_one_request(track: Refunds) -> None:
+def test_wrong_api_key_ends_the_run_after_one_request(track: Refunds) -> None:
     track.connect(max_attempts=1, password="not-the-right-key")
 
     run = track(*refunds(10), max_in_flight=8)
@@ -103,7 +103,7 @@ def test_a_wrong_key_ends_the_run_after_one_request(track: Refunds) -> None:
     assert isinstance(refused.value, AirflowFailException), "Airflow would try again"
 
 
-def test_a_key_that_is_withdrawn_during_the_run_ends_it_and_keeps_what_is_known(track: Refunds) -> None:
+def test_api_key_revoked_during_the_run_ends_it_and_keeps_the_results(track: Refunds) -> None:
     track.sandbox.fault("status", status=403, event_id="re_4")
 
     run = track(*refunds(10), max_in_flight=1)
@@ -125,7 +125,7 @@ def test_a_key_that_is_withdrawn_during_the_run_ends_it_and_keeps_what_is_known(
     ],
     ids=lambda fault: f"{fault['kind']}-{fault.get('status', '')}",
 )
-def test_a_base_url_that_is_not_firstpromoters_settles_nothing(track: Refunds, fault: dict[str, Any]) -> None:
+def test_responses_of_another_server_settle_nothing(track: Refunds, fault: dict[str, Any]) -> None:
     track.sandbox.fault(**fault, **EVERY_TIME)
 
     run = track(*refunds(30, start=10), max_in_flight=1)
@@ -134,7 +134,7 @@ def test_a_base_url_that_is_not_firstpromoters_settles_nothing(track: Refunds, f
     assert run.outcomes == {"failed": 10, "pending": 20}
 
 
-def test_a_wrong_path_settles_nothing(track: Refunds) -> None:
+def test_wrong_path_settles_nothing(track: Refunds) -> None:
     track.connect(max_attempts=1, host=track.sandbox.base_url.removesuffix("/api/v2") + "/somewhere/else")
 
     run = track(*refunds(12), max_in_flight=1)
@@ -144,7 +144,7 @@ def test_a_wrong_path_settles_nothing(track: Refunds) -> None:
     assert "is the connection's host right?" in (run.summary.stopped_because or "")
 
 
-def test_an_api_that_is_down_ends_the_run_early_and_leaves_the_rest_pending(track: Refunds) -> None:
+def test_api_that_is_down_ends_the_run_early_and_leaves_the_rest_pending(track: Refunds) -> None:
     with socket.socket() as nobody_listens:
         nobody_listens.bind(("127.0.0.1", 0))
         track.connect(max_attempts=1, host=f"http://127.0.0.1:{nobody_listens.getsockname()[1]}/api/v2")
@@ -158,7 +158,7 @@ def test_an_api_that_is_down_ends_the_run_early_and_leaves_the_rest_pending(trac
 
 
 @pytest.mark.parametrize(("strangers", "referred", "warns"), [(100, 0, True), (99, 0, False), (150, 1, False)])
-def test_a_hundred_sent_without_a_match_is_a_warning(
+def test_hundred_sent_without_a_match_gives_a_warning(
     track: Refunds, strangers: int, referred: int, warns: bool
 ) -> None:
     run = track(*refunds(strangers, start=10), *refunds(referred))

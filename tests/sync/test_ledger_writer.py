@@ -30,7 +30,7 @@ def test_results_are_in_the_ledger_while_the_run_goes_on(track: Refunds) -> None
     assert len(track.stored()) == 610
 
 
-def test_a_slow_run_writes_what_it_has_after_a_while(track: Refunds, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slow_run_writes_its_results_after_a_while(track: Refunds, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("airflow_provider_firstpromoter.sync.run.FLUSH_EVERY_SECONDS", 0.1)
     track.sandbox.fault("latency", seconds=0.6, event_id="re_3")
     stored = []
@@ -46,7 +46,7 @@ def test_a_slow_run_writes_what_it_has_after_a_while(track: Refunds, monkeypatch
 # --- a kill ---
 
 
-def test_an_error_on_the_way_does_not_lose_what_is_known(track: Refunds) -> None:
+def test_error_during_the_run_loses_no_result(track: Refunds) -> None:
     def run_out_of_luck(row: Any, result: Result) -> None:
         if result.event_id == "re_5":
             raise MemoryError

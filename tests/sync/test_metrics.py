@@ -57,7 +57,7 @@ def metrics(monkeypatch: pytest.MonkeyPatch) -> Metrics:
     return metrics
 
 
-def test_outcomes_requests_and_time_are_told(sandbox: Sandbox, metrics: Metrics, impatient: None) -> None:
+def test_metrics_have_outcomes_requests_and_time(sandbox: Sandbox, metrics: Metrics, impatient: None) -> None:
     sandbox.fault("status", status=503, event_id="re_2")
     sandbox.fault("status", status=503, event_id="re_3", times=None)
     rows = [refund(0), refund(1), refund(2), refund(3), refund(50), refund(4, amount=-1), refund(5, currency="ZZZ")]
@@ -79,7 +79,7 @@ def test_outcomes_requests_and_time_are_told(sandbox: Sandbox, metrics: Metrics,
     assert {tags["conn_id"] for tags in metrics.tags} == {"firstpromoter_default"}
 
 
-def test_they_are_told_while_a_run_goes_on_and_add_up(metrics: Metrics, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_metrics_are_sent_during_the_run_and_add_up(metrics: Metrics, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sync, "PROGRESS_EVERY_SECONDS", 0.01)
     rows = [refund(number % 10, event_id=f"re_{number}") for number in range(600)]
 
@@ -90,7 +90,7 @@ def test_they_are_told_while_a_run_goes_on_and_add_up(metrics: Metrics, monkeypa
     assert summary["requests"] == 600
 
 
-def test_what_is_settled_costs_no_request_there_either(metrics: Metrics) -> None:
+def test_metrics_do_not_count_settled_refunds_again(metrics: Metrics) -> None:
     track(refund(0), refund(1))
     assert metrics.counts["requests"] == 2
 
@@ -100,7 +100,7 @@ def test_what_is_settled_costs_no_request_there_either(metrics: Metrics) -> None
     assert len(metrics.told["run"]) == 2
 
 
-def test_a_run_that_is_refused_access_tells_its_one_request(metrics: Metrics, connect: Callable[..., str]) -> None:
+def test_metrics_of_refused_access_count_one_request(metrics: Metrics, connect: Callable[..., str]) -> None:
     connect(password="another-key", ledger_conn_id="warehouse")
 
     with pytest.raises(AccessRefusedError):
@@ -110,7 +110,7 @@ def test_a_run_that_is_refused_access_tells_its_one_request(metrics: Metrics, co
     assert len(metrics.told["run"]) == 1
 
 
-def test_the_wait_for_the_rate_limit_is_told(sandbox: Sandbox, metrics: Metrics) -> None:
+def test_metrics_have_the_wait_for_the_rate_limit(sandbox: Sandbox, metrics: Metrics) -> None:
     sandbox.fault("status", status=429, retry_after="1", event_id="re_1")
 
     track(*(refund(number % 10, event_id=f"re_{number}") for number in range(200)), max_in_flight=4)

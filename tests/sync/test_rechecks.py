@@ -11,7 +11,7 @@ from tests.sync.runs import A_MONTH, Refunds, on_both
 
 
 @on_both
-def test_a_refund_that_came_before_its_sale_is_asked_again_the_next_day(track: Refunds) -> None:
+def test_refund_before_its_sale_is_sent_again_the_next_day(track: Refunds) -> None:
     late = refund(77)
     assert track(late, recheck_unreferred=A_MONTH).outcomes == {"not_referred": 1}
     track.sandbox.add_lead(uid="cus_77")
@@ -26,7 +26,7 @@ def test_a_refund_that_came_before_its_sale_is_asked_again_the_next_day(track: R
     assert track.stored() == {"re_77": "recorded"}
 
 
-def test_without_recheck_unreferred_a_refund_that_matched_nobody_is_settled(track: Refunds) -> None:
+def test_not_referred_refund_is_settled_without_recheck_unreferred(track: Refunds) -> None:
     track(refund(77))
     track.let_days_pass(10)
     track.sent()
@@ -36,7 +36,7 @@ def test_without_recheck_unreferred_a_refund_that_matched_nobody_is_settled(trac
 
 
 @on_both
-def test_a_refund_is_rechecked_once_a_day_at_most(track: Refunds) -> None:
+def test_refund_is_rechecked_at_most_once_a_day(track: Refunds) -> None:
     sent = []
     for _ in range(3):  # days
         for _ in range(3):  # runs
@@ -47,7 +47,7 @@ def test_a_refund_is_rechecked_once_a_day_at_most(track: Refunds) -> None:
     assert sent == [1, 0, 0] * 3
 
 
-def test_a_refund_is_not_rechecked_for_ever(track: Refunds) -> None:
+def test_refund_is_rechecked_only_within_the_period(track: Refunds) -> None:
     track(refund(77), recheck_unreferred=A_MONTH)
     sent = []
     for _ in range(4):
@@ -69,7 +69,7 @@ def test_rechecks_come_after_the_new_refunds(track: Refunds) -> None:
     assert track.sent() == ["re_0", "re_1", "re_2", "re_70", "re_71", "re_72"]
 
 
-def test_the_limit_is_for_the_new_refunds_first(track: Refunds) -> None:
+def test_limit_counts_new_refunds_first(track: Refunds) -> None:
     old = refunds(3, start=70)
     track(*old)
     track.let_days_pass(2)
@@ -81,7 +81,7 @@ def test_the_limit_is_for_the_new_refunds_first(track: Refunds) -> None:
     assert (run.summary.rechecked, run.summary.left_pending) == (1, 2)
 
 
-def test_409_on_a_recheck_is_no_proof_of_a_commission_taken_back(
+def test_409_on_a_recheck_does_not_prove_a_reversed_commission(
     new_sandbox: Callable[..., Sandbox], connect: Callable[..., str], new_database: Callable[..., Any]
 ) -> None:
     """Where a 204 uses up the event_id, the recheck only hears the echo of the first try."""
@@ -100,7 +100,9 @@ def test_409_on_a_recheck_is_no_proof_of_a_commission_taken_back(
     assert track.stored() == {"re_77": "not_referred"}
 
 
-def test_409_on_a_recheck_whose_own_answer_was_lost_is_settled_by_the_books(track: Refunds, impatient: None) -> None:
+def test_409_on_a_recheck_after_a_lost_response_is_looked_up_in_the_commissions(
+    track: Refunds, impatient: None
+) -> None:
     track(refund(77))
     track.sandbox.add_lead(uid="cus_77")
     track.let_days_pass(1)

@@ -14,9 +14,7 @@ from tests.sync.runs import UNKNOWN_CURRENCY, Refunds, on_both
 
 
 @pytest.mark.parametrize("wrong", [{"currency": UNKNOWN_CURRENCY}, {"amount": -1}], ids=["by-the-api", "by-ourselves"])
-def test_a_rejected_refund_that_is_still_the_same_costs_no_request_and_is_still_counted(
-    track: Refunds, wrong: dict[str, Any]
-) -> None:
+def test_unchanged_rejected_refund_sends_no_request_and_is_counted(track: Refunds, wrong: dict[str, Any]) -> None:
     first = track(refund(0, **wrong))
     track.sent()
 
@@ -33,7 +31,7 @@ def test_a_rejected_refund_that_is_still_the_same_costs_no_request_and_is_still_
 @pytest.mark.parametrize(
     "change", [{"currency": "EUR"}, {"quantity": 2}, {"email": "c0@example.com"}, {"sale_event_id": "ch_1"}]
 )
-def test_a_rejected_refund_whose_content_changed_is_sent_again(track: Refunds, change: dict[str, Any]) -> None:
+def test_rejected_refund_with_changed_content_is_sent_again(track: Refunds, change: dict[str, Any]) -> None:
     track(refund(0, currency=UNKNOWN_CURRENCY))
     track.sent()
 
@@ -43,7 +41,7 @@ def test_a_rejected_refund_whose_content_changed_is_sent_again(track: Refunds, c
 
 
 @on_both
-def test_a_rejected_refund_that_was_put_right_is_recorded(track: Refunds) -> None:
+def test_corrected_rejected_refund_is_recorded(track: Refunds) -> None:
     track(refund(0, amount=-1), refund(1, currency=UNKNOWN_CURRENCY))
 
     run = track(refund(0, amount=1), refund(1, currency="USD"))
@@ -52,7 +50,7 @@ def test_a_rejected_refund_that_was_put_right_is_recorded(track: Refunds) -> Non
     assert track.stored() == {"re_0": "recorded", "re_1": "recorded"}
 
 
-def test_a_rejected_refund_is_sent_unchanged_if_that_is_asked_for(track: Refunds) -> None:
+def test_unchanged_rejected_refund_is_sent_with_retry_rejected(track: Refunds) -> None:
     track.sandbox.fault("status", status=422)
     track(refund(0))
     track.sent()
@@ -63,7 +61,7 @@ def test_a_rejected_refund_is_sent_unchanged_if_that_is_asked_for(track: Refunds
     assert track.stored() == {"re_0": "recorded"}
 
 
-def test_what_our_own_validation_refused_is_validated_anew(track: Refunds) -> None:
+def test_refund_rejected_by_validation_is_validated_again(track: Refunds) -> None:
     """The row is the same, but the task's parameters are not: it is fit to be sent now."""
     row = refund(0, amount="19.99", currency="USD")
     first = track(row)
@@ -76,7 +74,7 @@ def test_what_our_own_validation_refused_is_validated_anew(track: Refunds) -> No
     assert track.sandbox.recorded()[0].original_amount == -1999
 
 
-def test_a_row_without_a_usable_event_id_counts_as_rejected_and_never_enters_the_ledger(track: Refunds) -> None:
+def test_row_without_a_usable_event_id_is_rejected_and_not_stored(track: Refunds) -> None:
     run = track(refund(0, event_id=None), refund(1, event_id="x" * 256), refund(2, event_id=" re_2"), refund(3))
 
     assert run.outcomes == {"rejected": 3, "recorded": 1}

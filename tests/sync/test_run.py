@@ -34,7 +34,7 @@ from tests.sync.runs import UNKNOWN_CURRENCY, Refunds, on_both
         pytest.param({"amount": -1}, None, "rejected", None, id="refused-before-any-call"),
     ],
 )
-def test_what_an_answer_settles_or_rejects_is_in_the_ledger(
+def test_settled_and_rejected_results_are_stored(
     track: Refunds, row: dict[str, Any], fault: dict[str, Any] | None, outcome: str, http_status: int | None
 ) -> None:
     track.sandbox.add_lead(uid="window_shopper", bought=False)
@@ -65,7 +65,7 @@ def test_what_an_answer_settles_or_rejects_is_in_the_ledger(
         pytest.param({"kind": "redirect", "location": "https://example.com/"}, id="redirect"),
     ],
 )
-def test_what_failed_is_never_in_the_ledger_and_is_sent_again(track: Refunds, fault: dict[str, Any]) -> None:
+def test_failed_refund_is_not_stored_and_is_sent_again(track: Refunds, fault: dict[str, Any]) -> None:
     track.sandbox.fault(**fault)
 
     run = track(refund(0))
@@ -83,7 +83,7 @@ def test_what_failed_is_never_in_the_ledger_and_is_sent_again(track: Refunds, fa
     again.sync.raise_for_summary()
 
 
-def test_a_failure_is_an_error_that_airflow_retries() -> None:
+def test_refunds_failed_error_is_retried_by_airflow() -> None:
     assert issubclass(RefundsFailedError, AirflowException)
     assert not issubclass(RefundsFailedError, AirflowFailException)
 
@@ -92,7 +92,7 @@ def test_a_failure_is_an_error_that_airflow_retries() -> None:
 
 
 @on_both
-def test_a_settled_refund_is_not_sent_and_its_stored_result_comes_back(track: Refunds) -> None:
+def test_settled_refund_is_not_sent_and_its_stored_result_returned(track: Refunds) -> None:
     FirstPromoterHook().track_refund(refund(1))
     given = [refund(0), refund(1), refund(99)]
     first = track(*given)
@@ -121,7 +121,7 @@ def test_a_settled_refund_is_not_sent_and_its_stored_result_comes_back(track: Re
         pytest.param({"amount": 1050}, {"amount": 1050, "quantity": 3}, {}, id="another-column-changed"),
     ],
 )
-def test_the_same_money_written_otherwise_is_not_changed(
+def test_same_amount_in_another_notation_is_not_changed(
     track: Refunds, first: dict[str, Any], then: dict[str, Any], options: dict[str, Any]
 ) -> None:
     track(refund(0, currency="USD", **first), **options)
@@ -132,7 +132,7 @@ def test_the_same_money_written_otherwise_is_not_changed(
     assert (again.outcomes, track.sent()) == ({"recorded": 1}, [])
 
 
-def test_the_same_money_in_another_unit_is_not_changed(track: Refunds) -> None:
+def test_same_amount_in_another_unit_is_not_changed(track: Refunds) -> None:
     track(refund(0, amount=1999, currency="USD"))
     track.sent()
 
@@ -151,7 +151,7 @@ def test_the_same_money_in_another_unit_is_not_changed(track: Refunds) -> None:
         ("a lot", "is settled, and now amount is not a number"),
     ],
 )
-def test_a_settled_refund_with_another_amount_is_named_and_not_sent(
+def test_settled_refund_with_another_amount_is_reported_and_not_sent(
     track: Refunds, amount: object, reason: str
 ) -> None:
     track(refund(0))
@@ -171,7 +171,7 @@ def test_a_settled_refund_with_another_amount_is_named_and_not_sent(
 # --- the same event_id twice in one run ---
 
 
-def test_the_same_event_id_twice_in_one_run_is_sent_once(track: Refunds) -> None:
+def test_repeated_event_id_is_sent_once(track: Refunds) -> None:
     run = track(refund(0), refund(1), refund(0), refund(0))
 
     assert sorted(track.sent()) == ["re_0", "re_1"]
@@ -180,7 +180,7 @@ def test_the_same_event_id_twice_in_one_run_is_sent_once(track: Refunds) -> None
     run.sync.raise_for_summary()
 
 
-def test_the_same_event_id_with_another_amount_is_changed(track: Refunds) -> None:
+def test_repeated_event_id_with_another_amount_is_changed(track: Refunds) -> None:
     run = track(refund(0, amount=500), refund(0, amount=700))
 
     assert track.sent() == ["re_0"]
@@ -192,7 +192,7 @@ def test_the_same_event_id_with_another_amount_is_changed(track: Refunds) -> Non
 
 
 @pytest.mark.parametrize("amount", [None, "a lot"])
-def test_the_same_refused_row_twice_is_a_repetition_and_no_change(track: Refunds, amount: object) -> None:
+def test_repeated_rejected_row_is_not_changed(track: Refunds, amount: object) -> None:
     run = track(refund(0, amount=amount), refund(0, amount=amount))
 
     assert run.outcomes == {"rejected": 1}
@@ -202,7 +202,7 @@ def test_the_same_refused_row_twice_is_a_repetition_and_no_change(track: Refunds
 # --- uid and e-mail ---
 
 
-def test_a_customer_known_by_email_only_is_found_though_the_row_has_a_uid(track: Refunds) -> None:
+def test_customer_known_by_email_only_is_found_from_a_row_with_a_uid(track: Refunds) -> None:
     track.sandbox.add_lead(email="by-mail@example.com")
 
     run = track(refund(77, email="by-mail@example.com"))
@@ -215,7 +215,7 @@ def test_a_customer_known_by_email_only_is_found_though_the_row_has_a_uid(track:
     assert (run.summary.sent, run.summary.requests) == (1, 2)
 
 
-def test_an_answer_lost_after_the_other_ids_204_is_settled_by_the_books(track: Refunds, impatient: None) -> None:
+def test_response_lost_after_the_other_ids_204_is_looked_up_in_the_commissions(track: Refunds, impatient: None) -> None:
     track.sandbox.add_lead(uid="window_shopper", bought=False)
     track.connect(max_attempts=2)
     track.sandbox.fault("latency", event_id="re_0")  # lets the request for the uid through
@@ -231,7 +231,7 @@ def test_an_answer_lost_after_the_other_ids_204_is_settled_by_the_books(track: R
 # --- limit and preview ---
 
 
-def test_limit_sends_so_many_and_leaves_the_rest_pending(track: Refunds) -> None:
+def test_limit_leaves_the_rest_pending(track: Refunds) -> None:
     given = refunds(10)
 
     run = track(*given, limit=4)
@@ -245,14 +245,14 @@ def test_limit_sends_so_many_and_leaves_the_rest_pending(track: Refunds) -> None
     assert len(track.sent()) == 6
 
 
-def test_rows_that_are_refused_do_not_use_up_the_limit(track: Refunds) -> None:
+def test_rejected_rows_do_not_use_up_the_limit(track: Refunds) -> None:
     run = track(*refunds(5, start=10, amount=0), *refunds(2), limit=2, max_rejected=None)
 
     assert run.outcomes == {"rejected": 5, "recorded": 2}
 
 
 @on_both
-def test_preview_sends_nothing_writes_nothing_and_does_not_make_the_table(track: Refunds) -> None:
+def test_preview_sends_nothing_and_does_not_create_the_table(track: Refunds) -> None:
     run = track(refund(0), refund(1, amount=-1), preview=True)
 
     assert track.sent() == []
@@ -262,7 +262,7 @@ def test_preview_sends_nothing_writes_nothing_and_does_not_make_the_table(track:
     run.sync.raise_for_summary()
 
 
-def test_preview_consults_the_ledger_and_leaves_it_as_it_is(track: Refunds) -> None:
+def test_preview_reads_the_ledger_and_does_not_change_it(track: Refunds) -> None:
     track(refund(0))
     before = track.stored()
     track.sent()

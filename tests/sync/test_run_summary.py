@@ -13,7 +13,7 @@ from tests.support import refund, refunds
 from tests.sync.runs import A_MONTH, Refunds
 
 
-def test_the_summary_adds_up(track: Refunds) -> None:
+def test_run_summary_adds_up(track: Refunds) -> None:
     track.sandbox.add_lead(uid="cus_points", promoter="ref2", unit="points")
     track(refund(0), refund(50))
     track.let_days_pass(2)
@@ -62,7 +62,7 @@ def test_the_summary_adds_up(track: Refunds) -> None:
     assert summary["stopped_because"] is None
 
 
-def test_the_summary_names_twenty_problems_and_counts_all(track: Refunds) -> None:
+def test_run_summary_names_twenty_problems_and_counts_all(track: Refunds) -> None:
     run = track(*refunds(50, amount=0))
 
     assert len(run.summary.problems) == 20

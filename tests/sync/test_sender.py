@@ -37,7 +37,7 @@ def test_max_in_flight_is_reached_and_never_exceeded(track: Refunds, most: int) 
     assert under_way_at_once(track.sandbox, latency) == most
 
 
-def test_the_first_request_goes_alone(track: Refunds) -> None:
+def test_first_request_is_sent_alone(track: Refunds) -> None:
     """A wrong key or host is not tried eight times over."""
     track.sandbox.fault("latency", seconds=0.3)
 
@@ -77,7 +77,7 @@ def cancelled_when(sync: RefundSync, ready: Callable[[], bool]) -> Callable[[], 
 
 
 @on_both
-def test_a_kill_ends_a_paced_run_in_time_with_what_is_known(track: Refunds) -> None:
+def test_kill_ends_a_rate_limited_run_in_time_and_keeps_the_results(track: Refunds) -> None:
     track.connect(requests_per_minute=20)
     sync = track.make()
     answered = {"POST /api/v2/track/refund": {"200": 10, "404": 10}}
@@ -91,7 +91,7 @@ def test_a_kill_ends_a_paced_run_in_time_with_what_is_known(track: Refunds) -> N
     assert len(track.stored()) == 20
 
 
-def test_a_kill_does_not_wait_for_a_request_that_hangs(track: Refunds) -> None:
+def test_kill_does_not_wait_for_a_hanging_request(track: Refunds) -> None:
     track.sandbox.fault("latency", seconds=20, event_id="re_5")
     sync = track.make(max_in_flight=4)
     since = cancelled_when(sync, lambda: len(track.sandbox.refund_requests()) == 40)

@@ -34,11 +34,11 @@ def through_spool(*mappings: dict[str, Any]) -> list[Row]:
 # --- what comes out ---
 
 
-def test_an_empty_spool_has_nothing() -> None:
+def test_empty_spool_has_no_rows() -> None:
     assert through_spool() == []
 
 
-def test_rows_keep_their_order_and_number() -> None:
+def test_spool_keeps_order_and_number_of_rows() -> None:
     count = 2 * BATCH + 1
 
     rows = through_spool(*(refund_with_id(f"re_{count - number}") for number in range(count)))
@@ -69,7 +69,7 @@ def test_rows_keep_their_order_and_number() -> None:
     ],
     ids=repr,
 )
-def test_values_keep_their_types_or_become_what_xcom_would_hold(given: dict[str, Any], kept: dict[str, Any]) -> None:
+def test_spool_keeps_types_or_converts_values_like_xcom(given: dict[str, Any], kept: dict[str, Any]) -> None:
     mapping = {**refund_with_id("re_1"), **given}
 
     (row,) = through_spool(mapping)
@@ -79,7 +79,7 @@ def test_values_keep_their_types_or_become_what_xcom_would_hold(given: dict[str,
     assert "note" not in row.values
 
 
-def test_a_row_is_judged_as_if_it_had_never_been_away() -> None:
+def test_row_from_the_spool_is_classified_like_the_original() -> None:
     mappings = [
         refund_with_id("re_1", Decimal("10.50")),
         refund_with_id(7, "10"),
@@ -95,7 +95,7 @@ def test_a_row_is_judged_as_if_it_had_never_been_away() -> None:
         assert row.fingerprint(KEY) == direct.fingerprint(KEY)
 
 
-def test_a_repeated_event_id_carries_the_first_ones_amount() -> None:
+def test_repeated_event_id_has_the_amount_of_the_first() -> None:
     mappings = [
         refund_with_id("a", 1),
         refund_with_id(None, 2),
@@ -116,7 +116,7 @@ def test_a_repeated_event_id_carries_the_first_ones_amount() -> None:
     assert repeats == [row.repeats for row in marking_repeats(numbered(mappings))], "as for rows in memory"
 
 
-def test_a_source_that_fails_is_not_swallowed() -> None:
+def test_error_of_the_source_is_raised() -> None:
     def rows() -> Any:
         yield from numbered([refund_with_id("re_1")])
         raise RuntimeError("the warehouse is gone")
@@ -174,7 +174,7 @@ def spool_in_a_process(folder: Path, count: int, end: str) -> tuple[dict[str, An
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="Linux shows a process's open files under /proc")
 @pytest.mark.parametrize(("end", "code"), [("close", 0), ("raise", 1), ("kill", -signal.SIGKILL)])
-def test_its_file_has_no_name_and_is_gone_however_the_process_ends(end: str, code: int, tmp_path: Path) -> None:
+def test_spool_file_has_no_name_and_is_removed_when_the_process_ends(end: str, code: int, tmp_path: Path) -> None:
     told, returned = spool_in_a_process(tmp_path, 20_000, end)
 
     assert (told["read"], returned) == (20_000, code)

@@ -56,7 +56,7 @@ BOTH = ("sqlite", "postgresql")
     ],
     indirect=["warehouse"],
 )
-def test_the_authors_sql_goes_to_the_database_as_it_is(
+def test_authors_sql_reaches_the_database_unchanged(
     sql: str, parameters: Any, again: bool, warehouse: Any, sandbox: Sandbox
 ) -> None:
     warehouse.fill(refunds(2))
@@ -72,7 +72,7 @@ def test_the_authors_sql_goes_to_the_database_as_it_is(
     assert sync_task(sql, parameters=parameters, run_id="manual__3").run()["requests"] == 0
 
 
-def test_sql_comes_from_a_file_and_is_templated_with_its_parameters(
+def test_sql_file_and_parameters_are_templated(
     warehouse: Any, sandbox: Sandbox, tmp_path: Path, run_dag: Callable[..., Any]
 ) -> None:
     warehouse.fill(refunds(10))

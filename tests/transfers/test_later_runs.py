@@ -16,7 +16,7 @@ from tests.support import ledger_outcomes, nonzero_outcomes
 from tests.transfers.syncing import refund, refunds, sent, sync_task
 
 
-def test_after_a_failure_the_retry_sends_the_rest_and_hands_on_everything(warehouse: Any, sandbox: Sandbox) -> None:
+def test_retry_after_a_failure_sends_the_rest_and_pushes_all_results(warehouse: Any, sandbox: Sandbox) -> None:
     warehouse.fill(refunds(30))
     for number in range(8, 30):
         sandbox.fault("status", status=503, event_id=f"re_{number:05}")
@@ -39,9 +39,7 @@ def test_after_a_failure_the_retry_sends_the_rest_and_hands_on_everything(wareho
     assert len(sandbox.recorded()) == 10
 
 
-def test_a_cleared_task_hands_on_the_same_counts_and_rewards_without_a_request(
-    warehouse: Any, sandbox: Sandbox
-) -> None:
+def test_cleared_task_pushes_the_same_counts_and_rewards_without_a_request(warehouse: Any, sandbox: Sandbox) -> None:
     warehouse.fill([*refunds(15), refund(3, amount=1003), refund(20, amount=-1)])
     first = sync_task(max_rejected=None)
     first.run()
@@ -56,7 +54,7 @@ def test_a_cleared_task_hands_on_the_same_counts_and_rewards_without_a_request(
         assert cleared.summary[name] == first.summary[name], name
 
 
-def test_another_run_hands_on_its_own_only(sqlite: Any) -> None:
+def test_another_run_pushes_only_its_own_results(sqlite: Any) -> None:
     sqlite.fill(refunds(3))
     sync_task().run()
     sqlite.fill(refunds(2, start=3))
@@ -68,7 +66,7 @@ def test_another_run_hands_on_its_own_only(sqlite: Any) -> None:
     assert [result["event_id"] for result in task.ti.pushed["rewards"]] == ["re_00003", "re_00004"]
 
 
-def test_a_settled_refund_whose_amount_differs_crosses_the_wire_and_is_named(warehouse: Any, sandbox: Sandbox) -> None:
+def test_settled_refund_with_another_amount_is_read_and_reported(warehouse: Any, sandbox: Sandbox) -> None:
     warehouse.fill(refunds(5))
     sync_task().run()
     warehouse.run("UPDATE refunds SET amount = 7777 WHERE event_id = 're_00003'")
@@ -82,7 +80,7 @@ def test_a_settled_refund_whose_amount_differs_crosses_the_wire_and_is_named(war
 
 
 @pytest.mark.parametrize("wrong", [{"currency": "ZZZ"}, {"amount": -1}], ids=["by-the-api", "by-ourselves"])
-def test_a_rejected_row_costs_one_request_at_most_and_stays_red_until_it_is_put_right(
+def test_rejected_row_sends_at_most_one_request_and_fails_until_corrected(
     wrong: dict[str, Any], warehouse: Any, sandbox: Sandbox
 ) -> None:
     warehouse.fill([refund(0), refund(1, **wrong), refund(2)])
@@ -98,7 +96,7 @@ def test_a_rejected_row_costs_one_request_at_most_and_stays_red_until_it_is_put_
     assert nonzero_outcomes(sync_task(run_id="manual__9").run()) == {"recorded": 1}
 
 
-def test_a_late_sale_is_found_the_next_day(warehouse: Any, sandbox: Sandbox) -> None:
+def test_late_sale_is_found_the_next_day(warehouse: Any, sandbox: Sandbox) -> None:
     """A refund, 404, its sale, the next day's run, a reward."""
     month = timedelta(days=30)
     warehouse.fill([refund(77)])

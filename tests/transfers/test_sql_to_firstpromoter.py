@@ -26,7 +26,7 @@ from tests.transfers.syncing import refund, refunds, sent, sync_task
 
 
 @pytest.mark.parametrize(("ledger", "count"), [("beside", 1300), ("elsewhere", 600)])
-def test_a_query_of_any_size_is_sent_once(
+def test_query_of_any_size_is_sent_once(
     ledger: str,
     count: int,
     warehouse: Any,
@@ -66,7 +66,7 @@ def test_a_query_of_any_size_is_sent_once(
     assert again["requests"] == 3
 
 
-def test_an_empty_query_is_green(warehouse: Any, sandbox: Sandbox) -> None:
+def test_empty_query_succeeds(warehouse: Any, sandbox: Sandbox) -> None:
     warehouse.fill(refunds(1))
 
     summary = sync_task(ALL_REFUNDS + " WHERE amount < 0").run()
@@ -75,7 +75,7 @@ def test_an_empty_query_is_green(warehouse: Any, sandbox: Sandbox) -> None:
     assert sent(sandbox) == []
 
 
-def test_xcom_holds_no_emails_and_uids(sqlite: Any) -> None:
+def test_xcom_has_no_emails_and_uids(sqlite: Any) -> None:
     sqlite.fill([refund(number, email=f"c{number}@example.com") for number in range(3)])
     task = sync_task()
     task.run()
@@ -89,7 +89,7 @@ def test_xcom_holds_no_emails_and_uids(sqlite: Any) -> None:
 # --- brakes ---
 
 
-def test_more_than_max_pending_is_refused_before_the_first_request(warehouse: Any, sandbox: Sandbox) -> None:
+def test_more_than_max_pending_raises_before_the_first_request(warehouse: Any, sandbox: Sandbox) -> None:
     warehouse.fill(refunds(3, amount=1000) + refunds(2, start=3, amount=500, currency="EUR"))
     task = sync_task(max_pending=4)
 
@@ -110,13 +110,13 @@ def test_more_than_max_pending_is_refused_before_the_first_request(warehouse: An
     )
 
 
-def test_max_pending_none_takes_any_number(sqlite: Any, sandbox: Sandbox) -> None:
+def test_max_pending_none_allows_any_number(sqlite: Any, sandbox: Sandbox) -> None:
     sqlite.fill(refunds(20))
 
     assert nonzero_outcomes(sync_task(max_pending=None).run()) == {"recorded": 10, "not_referred": 10}
 
 
-def test_limit_sends_so_many_a_run_until_nothing_is_left(sqlite: Any, sandbox: Sandbox) -> None:
+def test_limit_applies_to_each_run_until_nothing_is_pending(sqlite: Any, sandbox: Sandbox) -> None:
     sqlite.fill(refunds(10))
 
     runs = [sync_task(limit=4, run_id=f"manual__{number}").run() for number in range(4)]
@@ -143,7 +143,7 @@ def test_preview_reports_and_neither_sends_nor_writes(warehouse: Any, sandbox: S
 
 
 @pytest.mark.parametrize("limit", [0, -1])
-def test_a_limit_below_one_is_refused_when_the_dag_is_parsed(limit: int) -> None:
+def test_limit_below_one_is_refused_when_the_dag_is_parsed(limit: int) -> None:
     with pytest.raises(ValueError, match="limit must be at least 1"):
         sync_task(limit=limit)
 
@@ -151,9 +151,7 @@ def test_a_limit_below_one_is_refused_when_the_dag_is_parsed(limit: int) -> None
 # --- errors before any request ---
 
 
-def test_without_a_ledger_the_task_says_where_to_name_one(
-    sqlite: Any, sandbox: Sandbox, connect: Callable[..., str]
-) -> None:
+def test_missing_ledger_error_says_where_to_set_it(sqlite: Any, sandbox: Sandbox, connect: Callable[..., str]) -> None:
     connect()
     sqlite.fill(refunds(1))
 
@@ -172,7 +170,7 @@ def test_without_a_ledger_the_task_says_where_to_name_one(
         ("UPDATE refunds SET amount = 1", (RefundInputError, SourceError), "returns no rows at all|syntax error"),
     ],
 )
-def test_a_query_that_gives_no_refunds_is_an_error_before_any_request(
+def test_query_without_refund_columns_raises_before_any_request(
     sql: str, error: Any, told: str, warehouse: Any, sandbox: Sandbox
 ) -> None:
     warehouse.fill(refunds(1))
@@ -184,7 +182,7 @@ def test_a_query_that_gives_no_refunds_is_an_error_before_any_request(
     assert warehouse.run("SELECT amount FROM refunds") == [(1000,)]
 
 
-def test_a_wrong_key_ends_the_task_after_one_request(
+def test_wrong_api_key_ends_the_task_after_one_request(
     sqlite: Any, sandbox: Sandbox, connect: Callable[..., str]
 ) -> None:
     sqlite.fill(refunds(20))
@@ -202,7 +200,7 @@ def test_a_wrong_key_ends_the_task_after_one_request(
 # --- the author's SQL ---
 
 
-def test_several_accounts_are_mapped_with_their_own_rows_keys_and_ledger_entries(
+def test_mapped_accounts_have_their_own_rows_keys_and_ledger_rows(
     warehouse: Any,
     connect: Callable[..., str],
     new_sandbox: Callable[..., Sandbox],

@@ -30,7 +30,7 @@ async def event_of(trigger: UnrecordedRefundTrigger) -> Any:
     return payloads[0]
 
 
-def test_its_event_says_that_something_is_pending_and_not_what(warehouse: Any) -> None:
+def test_trigger_event_has_a_status_and_no_refund(warehouse: Any) -> None:
     warehouse.fill([refund(1, email="jane@example.com")])
     waiting = trigger()
 
@@ -40,7 +40,7 @@ def test_its_event_says_that_something_is_pending_and_not_what(warehouse: Any) -
     assert json.loads(json.dumps(event)) == event
 
 
-def test_it_waits_until_a_refund_is_there(warehouse: Any) -> None:
+def test_trigger_waits_until_a_refund_is_pending(warehouse: Any) -> None:
     warehouse.fill([refund(1)])
     track(refund(1))
 
@@ -54,7 +54,7 @@ def test_it_waits_until_a_refund_is_there(warehouse: Any) -> None:
     assert asyncio.run(story())["status"] == "pending"
 
 
-def test_its_end_is_an_event_of_its_own(sqlite: Any) -> None:
+def test_trigger_sends_a_timeout_event_at_its_end(sqlite: Any) -> None:
     sqlite.fill([])
 
     assert asyncio.run(event_of(trigger(end_time=time.time() + 0.2))) == {"status": "timeout"}
@@ -64,7 +64,7 @@ def test_its_end_is_an_event_of_its_own(sqlite: Any) -> None:
     assert asyncio.run(event_of(trigger(end_time=0.0)))["status"] == "pending", "it always looks once"
 
 
-def test_what_goes_wrong_is_told_in_one_line_without_values(postgresql: Any) -> None:
+def test_trigger_error_event_is_one_line_without_values(postgresql: Any) -> None:
     event = asyncio.run(event_of(trigger(sql="SELECT 'jane@example.com'::int AS event_id, 1 AS amount, 'c' AS uid")))
 
     assert event["status"] == "error"
@@ -97,7 +97,7 @@ def lock(database: Any) -> Iterator[Callable[[], None]]:
 SLOW = "SELECT r.*, pg_advisory_lock_shared(1)::text AS waits FROM refunds r"
 
 
-def test_a_slow_query_blocks_neither_the_triggerers_loop_nor_other_triggers(postgresql: Any) -> None:
+def test_slow_query_blocks_neither_event_loop_nor_other_triggers(postgresql: Any) -> None:
     postgresql.fill([refund(1)])
 
     async def story() -> tuple[bool, Any, Any]:
@@ -116,7 +116,7 @@ def test_a_slow_query_blocks_neither_the_triggerers_loop_nor_other_triggers(post
     assert {event["status"] for event in [quick, *slow]} == {"pending"}
 
 
-def test_a_query_that_takes_too_long_is_ended(postgresql: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trigger_query_ends_at_the_statement_timeout(postgresql: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(triggers, "STATEMENT_TIMEOUT", 0.3)
     postgresql.fill([refund(1)])
 
@@ -132,7 +132,7 @@ def test_a_query_that_takes_too_long_is_ended(postgresql: Any, monkeypatch: pyte
     [None, {"least": 5, "names": ["a", "b"]}, [5, ["a", "b"]], [5, ("a", "b")]],
     ids=["none", "named", "lists", "tuples"],
 )
-def test_it_survives_a_restart_of_the_triggerer(parameters: Any, sqlite: Any) -> None:
+def test_trigger_survives_a_restart_of_the_triggerer(parameters: Any, sqlite: Any) -> None:
     """By way of Airflow's metadata database, in which its parameters are kept."""
     from airflow.models.trigger import Trigger
 
@@ -150,7 +150,7 @@ def test_it_survives_a_restart_of_the_triggerer(parameters: Any, sqlite: Any) ->
     assert again.serialize() == waiting.serialize()
 
 
-def test_begun_again_it_goes_on_waiting_until_the_same_end(sqlite: Any) -> None:
+def test_restarted_trigger_keeps_its_end_time(sqlite: Any) -> None:
     sqlite.fill([])
     first = trigger(end_time=time.time() + 0.3)
 
