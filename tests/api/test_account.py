@@ -171,7 +171,7 @@ def test_line_end_in_the_host_never_reaches_a_url(host: str) -> None:
 
 
 @pytest.mark.parametrize("schema", ["http", "https", "HTTPS"])
-def test_scheme_in_the_schema_field_error_says_where_it_belongs(schema: str) -> None:
+def test_scheme_in_the_schema_field_is_refused_with_a_hint(schema: str) -> None:
     assert refused(form(schema=schema)) == (
         "Connection 'fp_eu': schema is the URL's path here; write the scheme in front of the host"
     )

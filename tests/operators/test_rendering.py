@@ -16,13 +16,13 @@ KINDS = [TrackRefundOperator, SqlToFirstPromoterOperator, UnrecordedRefundSensor
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_template_fields_have_renderers(kind: Any) -> None:
+def test_renderers_are_of_template_fields(kind: Any) -> None:
     assert set(kind.template_fields_renderers) <= set(kind.template_fields)
     if "sql" in kind.template_fields:
         assert kind.template_fields_renderers["sql"] == "sql"
 
 
-def test_sql_and_parameters_are_template_fields() -> None:
+def test_sql_is_a_template_field_of_operators_with_a_query() -> None:
     assert [kind for kind in KINDS if "sql" in kind.template_fields] == [
         SqlToFirstPromoterOperator,
         UnrecordedRefundSensor,

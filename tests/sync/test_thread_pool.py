@@ -85,7 +85,7 @@ def test_dismissed_threads_finish_their_jobs_and_end() -> None:
         assert not thread.is_alive()
 
 
-def test_closing_the_pool_does_not_wait_for_a_working_thread() -> None:
+def test_dismiss_does_not_wait_for_a_working_thread() -> None:
     go_on = threading.Event()
     working: list[threading.Thread] = []
 
