@@ -21,7 +21,7 @@ class RefundsRejectedError(AirflowFailException):
     """More refunds were rejected or changed than ``max_rejected`` allows; all others have been sent."""
 
 
-class BooksDifferError(AirflowFailException):
+class ReconciliationMismatchError(AirflowFailException):
     """The ledger and FirstPromoter's books differ in more refunds than ``max_mismatches`` allows."""
 
 

@@ -113,7 +113,7 @@ def connect(
     """
     from airflow_provider_firstpromoter.api import rate_limit
 
-    monkeypatch.setattr(rate_limit, "_pacers", {})
+    monkeypatch.setattr(rate_limit, "_rate_limiters", {})
 
     def connect(
         sandbox: Any = None,
@@ -144,8 +144,8 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
     from airflow_provider_firstpromoter.api import retry
 
-    monkeypatch.setattr(retry.wait_as_told, "_usual", wait_fixed(0.01))
-    monkeypatch.setattr(retry.wait_as_told, "_limited", wait_fixed(0.05))
+    monkeypatch.setattr(retry.wait_retry_after, "_usual", wait_fixed(0.01))
+    monkeypatch.setattr(retry.wait_retry_after, "_limited", wait_fixed(0.05))
 
 
 # --- Databases --------------------------------------------------------------------------------------------

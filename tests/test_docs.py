@@ -12,8 +12,8 @@ from sqlalchemy import create_engine
 
 from airflow_provider_firstpromoter import exceptions
 from airflow_provider_firstpromoter.api.account import Extra
-from airflow_provider_firstpromoter.ledger import Entry, RefundLedger, RunKey, ledger_table
-from airflow_provider_firstpromoter.reconcile.mismatches import Kind, Mismatch, MismatchTable, mismatch_table
+from airflow_provider_firstpromoter.ledger import LedgerWrite, RefundLedger, RunKey, ledger_table
+from airflow_provider_firstpromoter.reconcile.mismatches import MismatchKind, Mismatch, MismatchTable, mismatch_table
 from airflow_provider_firstpromoter.refunds import (
     MANY_DECIMAL_CURRENCIES,
     ZERO_DECIMAL_CURRENCIES,
@@ -56,8 +56,8 @@ def test_every_outcome_is_documented(outcome: Outcome) -> None:
     assert f"\n| `{outcome}` |" in page("outcomes.md")
 
 
-@pytest.mark.parametrize("kind", Kind)
-def test_every_kind_of_mismatch_is_documented(kind: Kind) -> None:
+@pytest.mark.parametrize("kind", MismatchKind)
+def test_every_kind_of_mismatch_is_documented(kind: MismatchKind) -> None:
     assert f"| `{kind}` |" in page("reconcile.md")
 
 
@@ -106,7 +106,7 @@ def test_documented_queries_run_on_a_ledger(tmp_path: Path) -> None:
         "re_2": Result(event_id="re_2", outcome=Outcome.ALREADY_RECORDED, sent=True),
         "re_3": Result(event_id="re_3", outcome=Outcome.REJECTED, message="amount is missing"),
     }
-    ledger.write(Entry(result, row_amount="1999", fingerprint=None) for result in results.values())
+    ledger.write(LedgerWrite(result, row_amount="1999", fingerprint=None) for result in results.values())
     with engine.connect() as connection:
         found = [connection.exec_driver_sql(sql) for sql in queries("ledger.md")]
         assert [len(rows.all()) if rows.returns_rows else None for rows in found] == [1, 1, 1, 3, 1, 1, None]
@@ -119,11 +119,11 @@ def test_documented_queries_run_on_the_mismatch_table(tmp_path: Path) -> None:
     ledger.ensure()
     reward = Reward(id=1, amount=-400, unit="cash", status="pending")
     result = Result(event_id="re_1", outcome=Outcome.RECORDED, sent=True, reward=reward)
-    ledger.write([Entry(result, row_amount="1999", fingerprint=None)])
+    ledger.write([LedgerWrite(result, row_amount="1999", fingerprint=None)])
     table = MismatchTable(ledger, RunKey())
     table.ensure()
     told = {"firstpromoter_reward": -400, "reward_unit": "cash", "firstpromoter_reward_status": "denied"}
-    table.write([Mismatch(kind, f"re_{kind}", 7, datetime.now(UTC), **told) for kind in Kind])
+    table.write([Mismatch(kind, f"re_{kind}", 7, datetime.now(UTC), **told) for kind in MismatchKind])
     with engine.connect() as connection:
         found = [connection.exec_driver_sql(sql).all() for sql in queries("reconcile.md")]
     assert [len(rows) for rows in found] == [4, 1, 1, 1]

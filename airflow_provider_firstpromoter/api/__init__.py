@@ -5,8 +5,8 @@ It knows HTTP and no SQL.
 """
 
 from airflow_provider_firstpromoter.api.account import DEFAULT_LEDGER_TABLE, DEFAULT_PATH, PUBLIC_HOST, Account
-from airflow_provider_firstpromoter.api.commissions import Commission, commission_filters, taken_back
-from airflow_provider_firstpromoter.api.responses import Answer, failure_of, result_of
+from airflow_provider_firstpromoter.api.commissions import Commission, commission_filters, reversal_from
+from airflow_provider_firstpromoter.api.responses import ApiResponse, describe_failure, result_from
 from airflow_provider_firstpromoter.api.transport import Transport
 
 __all__ = [

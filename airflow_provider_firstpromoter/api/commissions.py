@@ -62,7 +62,7 @@ class Commission(_Read):
     promoter_campaign: Annotated[PromoterCampaign, _mapping] = PromoterCampaign()
 
     @property
-    def of_a_refund(self) -> bool:
+    def is_reversal(self) -> bool:
         """Whether it takes a commission back: only negative ones do."""
         return (self.amount or 0) < 0 or (self.sale_amount or 0) < 0
 
@@ -79,7 +79,7 @@ class Commission(_Read):
         return "paid" if self.is_paid else self.status
 
 
-def taken_back(event_id: str, commissions: Iterable[Commission]) -> dict[str, Any] | None:
+def reversal_from(event_id: str, commissions: Iterable[Commission]) -> dict[str, Any] | None:
     """
     What a refund took back, from the commissions that its event_id finds.
 
@@ -91,7 +91,7 @@ def taken_back(event_id: str, commissions: Iterable[Commission]) -> dict[str, An
     """
     of_units: dict[str, list[Commission]] = {}
     for commission in commissions:
-        if commission.event_id == event_id and commission.of_a_refund:
+        if commission.event_id == event_id and commission.is_reversal:
             of_units.setdefault(commission.unit or "", []).append(commission)
     if not of_units:
         return None

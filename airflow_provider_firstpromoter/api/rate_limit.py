@@ -18,10 +18,10 @@ from airflow_provider_firstpromoter.exceptions import SyncInterruptedError
 #: Seconds. One percent longer than the API's minute, because requests don't all travel equally fast.
 WINDOW = 60.6
 #: Seconds; no wait is longer, so that a kill is noticed in time.
-LONGEST_NAP = 0.25
+LONGEST_WAIT = 0.25
 
 
-class Pacer:
+class RateLimiter:
     """
     One account's budget in this process.
 
@@ -42,9 +42,9 @@ class Pacer:
         :raises SyncInterruptedError: as soon as ``cancelled`` is set
         """
         while (seconds := self._seconds_to_wait()) > 0:
-            nap(seconds, cancelled)
+            wait_or_cancel(seconds, cancelled)
             with self._lock:
-                self.waited += min(seconds, LONGEST_NAP)
+                self.waited += min(seconds, LONGEST_WAIT)
 
     def pause(self, seconds: float) -> None:
         """Hold back the whole account for so long: another client of it has used up the limit."""
@@ -73,25 +73,25 @@ def sleep(seconds: float, cancelled: threading.Event) -> None:
     """
     until = time.monotonic() + seconds
     while (left := until - time.monotonic()) > 0:
-        nap(left, cancelled)
+        wait_or_cancel(left, cancelled)
 
 
-def nap(seconds: float, cancelled: threading.Event) -> None:
+def wait_or_cancel(seconds: float, cancelled: threading.Event) -> None:
     """
-    Sleep for at most :data:`LONGEST_NAP` seconds.
+    Sleep for at most :data:`LONGEST_WAIT` seconds.
 
     :raises SyncInterruptedError: as soon as ``cancelled`` is set
     """
-    if cancelled.wait(min(seconds, LONGEST_NAP)):
+    if cancelled.wait(min(seconds, LONGEST_WAIT)):
         raise SyncInterruptedError("The task was asked to stop")
 
 
-_pacers: dict[tuple[str, str, int], Pacer] = {}
-_pacers_lock = threading.Lock()
+_rate_limiters: dict[tuple[str, str, int], RateLimiter] = {}
+_rate_limiters_lock = threading.Lock()
 
 
-def pacer_for(account: Account) -> Pacer:
+def rate_limiter_for(account: Account) -> RateLimiter:
     """The one pacer of an account (and of a rate) in this process, whichever hook or task asks."""
     rate = account.extra.requests_per_minute
-    with _pacers_lock:
-        return _pacers.setdefault((account.base_url, account.account_id, rate), Pacer(rate))
+    with _rate_limiters_lock:
+        return _rate_limiters.setdefault((account.base_url, account.account_id, rate), RateLimiter(rate))

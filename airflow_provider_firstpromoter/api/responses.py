@@ -14,7 +14,7 @@ LONGEST_RETRY_AFTER = 120.0
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ApiResponse:
     """
     What came back for one request.
 
@@ -48,24 +48,24 @@ BROKEN_JSON = "the answer is not whole JSON"
 NO_JSON = "the answer is not JSON"
 
 
-def outcome_of(answer: Answer) -> Outcome:
+def outcome_from(response: ApiResponse) -> Outcome:
     """
     The outcome of a refund, by its answer.
 
     Anything that FirstPromoter is not known to say settles nothing: a wrong base URL, a proxy's error page and a
     gateway's ``{"message": "Not Found"}`` must not pass for "nobody referred this customer".
     """
-    payload = answer.payload if isinstance(answer.payload, dict) else None
-    match answer.status:
+    payload = response.payload if isinstance(response.payload, dict) else None
+    match response.status:
         case 200 if payload and payload.get("id") is not None:
             return Outcome.RECORDED
         case 204:
             return Outcome.NOT_REFERRED
-        case 404 if payload and answer.message and ("code" in payload or not _says_only_not_found(answer.message)):
+        case 404 if payload and response.message and ("code" in payload or not _says_only_not_found(response.message)):
             return Outcome.NOT_REFERRED
-        case 409 if answer.message:
+        case 409 if response.message:
             return Outcome.ALREADY_RECORDED
-        case 400 | 422 if answer.payload is not None:
+        case 400 | 422 if response.payload is not None:
             return Outcome.REJECTED
     return Outcome.FAILED
 
@@ -74,54 +74,54 @@ def _says_only_not_found(message: str) -> bool:
     return message.strip(" .!").lower() in ("not found", "404 not found")
 
 
-def result_of(answer: Answer, refund: Refund, attempts: int, secret: str | None = None) -> Result:
+def result_from(response: ApiResponse, refund: Refund, attempts: int, secret: str | None = None) -> Result:
     """
     The result of a refund, by its last answer; only allow-listed fields of it.
 
     :param attempts: how often the request was made
     :param secret: the key, lest an answer repeats it
     """
-    outcome = outcome_of(answer)
+    outcome = outcome_from(response)
     recorded: dict[str, Any] = {}
     if outcome is Outcome.RECORDED:
-        recorded = {name: _dict_or_none(answer.payload.get(name)) for name in ("reward", "lead", "promoter")}
-        recorded["refund_id"] = _whole_or_none(answer.payload.get("id"))
-        recorded["recorded_amount"] = _whole_or_none(answer.payload.get("amount_cents"))
+        recorded = {name: _dict_or_none(response.payload.get(name)) for name in ("reward", "lead", "promoter")}
+        recorded["refund_id"] = _whole_or_none(response.payload.get("id"))
+        recorded["recorded_amount"] = _whole_or_none(response.payload.get("amount_cents"))
     return Result(
         event_id=refund.event_id,
         outcome=outcome,
         sent=True,
-        http_status=answer.status,
-        message=failure_of(answer, attempts)
+        http_status=response.status,
+        message=describe_failure(response, attempts)
         if outcome is Outcome.FAILED
-        else _reason(answer, refund.email, refund.uid, secret),
+        else _reason(response, refund.email, refund.uid, secret),
         **recorded,
     )
 
 
-def _reason(answer: Answer, *private: str | None) -> str | None:
+def _reason(response: ApiResponse, *private: str | None) -> str | None:
     """The server's message, with the fields that a 422 names."""
-    message = answer.message
-    errors = answer.payload.get("errors") if isinstance(answer.payload, dict) else None
+    message = response.message
+    errors = response.payload.get("errors") if isinstance(response.payload, dict) else None
     if isinstance(errors, dict):
         fields = ", ".join(
             f"{field}: {' '.join(map(str, texts if isinstance(texts, list) else [texts]))}"
             for field, texts in list(errors.items())[:10]
         )
         message = f"{message} ({fields})" if message else fields
-    if message is None and answer.status in (400, 422):
-        message = f"answered {answer.status} without a message"
+    if message is None and response.status in (400, 422):
+        message = f"answered {response.status} without a message"
     return masked(message, *private)
 
 
-def failure_of(answer: Answer, attempts: int) -> str:
+def describe_failure(response: ApiResponse, attempts: int) -> str:
     """Why an answer is none, in words for the person on call."""
     tries = "1 try" if attempts == 1 else f"{attempts} tries"
-    if answer.status is None:
-        return f"no answer in {tries}: {answer.problem}"
-    if answer.transient:
-        return f"answered {answer.status} in {tries}" + (f": {answer.problem}" if answer.status == 200 else "")
-    return f"answered {answer.status}, but not as FirstPromoter does; is the connection's host right?"
+    if response.status is None:
+        return f"no answer in {tries}: {response.problem}"
+    if response.transient:
+        return f"answered {response.status} in {tries}" + (f": {response.problem}" if response.status == 200 else "")
+    return f"answered {response.status}, but not as FirstPromoter does; is the connection's host right?"
 
 
 def retry_after(header: str | None) -> float | None:

@@ -14,14 +14,14 @@ from urllib3.exceptions import ReadTimeoutError
 from airflow_provider_firstpromoter import __version__
 from airflow_provider_firstpromoter.api.account import Account
 from airflow_provider_firstpromoter.api.deadline import DeadlineAdapter
-from airflow_provider_firstpromoter.api.rate_limit import pacer_for
-from airflow_provider_firstpromoter.api.responses import BROKEN_JSON, NO_JSON, Answer, retry_after
+from airflow_provider_firstpromoter.api.rate_limit import rate_limiter_for
+from airflow_provider_firstpromoter.api.responses import BROKEN_JSON, NO_JSON, ApiResponse, retry_after
 from airflow_provider_firstpromoter.api.retry import retrying
 from airflow_provider_firstpromoter.exceptions import AccessRefusedError
 from airflow_provider_firstpromoter.refunds import masked
 
 #: Bytes; a refund's answer has some two thousand.
-LARGEST_ANSWER = 1024 * 1024
+LARGEST_RESPONSE = 1024 * 1024
 
 
 class Transport:
@@ -36,10 +36,10 @@ class Transport:
         self.account = account
         self.cancelled = cancelled
         #: The account's budget of requests, shared with every other transport of this process.
-        self.pacer = pacer_for(account)
+        self.rate_limiter = rate_limiter_for(account)
         #: HTTP requests made so far, retries included.
         self.requests = 0
-        self._retrying = retrying(account.extra.max_attempts, self.pacer, cancelled)
+        self._retrying = retrying(account.extra.max_attempts, self.rate_limiter, cancelled)
         self._lock = threading.Lock()
         self._sessions = threading.local()
 
@@ -59,7 +59,7 @@ class Transport:
             self._sessions.session = session
         return session
 
-    def request(self, method: str, path: str, **kwargs: Any) -> tuple[Answer, int]:
+    def request(self, method: str, path: str, **kwargs: Any) -> tuple[ApiResponse, int]:
         """
         Make a request until its answer is final or the attempts are used up.
 
@@ -68,14 +68,14 @@ class Transport:
         :raises AccessRefusedError: on 401 and 403
         :raises SyncInterruptedError: if the transport is cancelled meanwhile
         """
-        answer: Answer = self._retrying(self.attempt, method, path, **kwargs)
-        if answer.status in (401, 403):
-            raise AccessRefusedError(self._refusal(answer, kwargs.get("json")))
-        return answer, self._retrying.statistics.get("attempt_number", 1)
+        response: ApiResponse = self._retrying(self.attempt, method, path, **kwargs)
+        if response.status in (401, 403):
+            raise AccessRefusedError(self._refusal(response, kwargs.get("json")))
+        return response, self._retrying.statistics.get("attempt_number", 1)
 
-    def attempt(self, method: str, path: str, **kwargs: Any) -> Answer:
+    def attempt(self, method: str, path: str, **kwargs: Any) -> ApiResponse:
         """Make a request once, when the account's rate allows it."""
-        self.pacer.acquire(self.cancelled)
+        self.rate_limiter.acquire(self.cancelled)
         with self._lock:
             self.requests += 1
         timeout = self.account.extra.timeout
@@ -90,15 +90,15 @@ class Transport:
             ) as response:
                 return _read(response)
         except requests.RequestException as error:
-            return Answer(problem=_transport_problem(error))
+            return ApiResponse(problem=_transport_problem(error))
 
-    def _refusal(self, answer: Answer, asked: Mapping[str, Any] | None) -> str:
+    def _refusal(self, response: ApiResponse, asked: Mapping[str, Any] | None) -> str:
         message = None
         if asked is not None:  # else whom the message may name is not known, and cannot be masked
             private = self.account.api_key.get_secret_value(), asked.get("uid"), asked.get("email")
-            message = masked(answer.message, *private)
+            message = masked(response.message, *private)
         return (
-            f"FirstPromoter refused access with connection {self.account.conn_id!r} ({answer.status}"
+            f"FirstPromoter refused access with connection {self.account.conn_id!r} ({response.status}"
             f"{f': {message}' if message else ''}). Check its password (API key) and login (Account ID) against "
             "Settings > Integrations in FirstPromoter."
         )
@@ -118,19 +118,19 @@ class _AccountAuth(AuthBase):
         return request
 
 
-def _read(response: requests.Response) -> Answer:
+def _read(response: requests.Response) -> ApiResponse:
     """Read an answer, but not without bounds."""
     told = retry_after(response.headers.get("Retry-After"))
     body = bytearray()
     for chunk in response.iter_content(64 * 1024):
         body += chunk
-        if len(body) > LARGEST_ANSWER:
-            return Answer(response.status_code, problem=NO_JSON, retry_after=told)
+        if len(body) > LARGEST_RESPONSE:
+            return ApiResponse(response.status_code, problem=NO_JSON, retry_after=told)
     try:
-        return Answer(response.status_code, payload=json.loads(body), retry_after=told)
+        return ApiResponse(response.status_code, payload=json.loads(body), retry_after=told)
     except (ValueError, RecursionError):
         looks_like_json = body.lstrip()[:1] in (bytearray(b"{"), bytearray(b"["))
-        return Answer(response.status_code, problem=BROKEN_JSON if looks_like_json else NO_JSON, retry_after=told)
+        return ApiResponse(response.status_code, problem=BROKEN_JSON if looks_like_json else NO_JSON, retry_after=told)
 
 
 def _transport_problem(error: requests.RequestException) -> str:

@@ -7,12 +7,12 @@ It knows SQL and no HTTP.
 from airflow_provider_firstpromoter.database.engine import engine_for, first_line
 from airflow_provider_firstpromoter.database.managed_table import (
     CHUNK,
-    OwnTable,
+    ManagedTable,
     Utc,
-    bound,
+    as_bind_params,
     chunks,
     key_text,
-    persistently,
+    retry_on_conflict,
 )
 from airflow_provider_firstpromoter.database.query import Parameters, RefundQuery
 

@@ -46,7 +46,7 @@ def key_text(length: int = MAX_ID_LENGTH) -> String:
     )
 
 
-class OwnTable:
+class ManagedTable:
     """
     Made on first use, and never changed: new columns may only be added, and only nullable.
 
@@ -73,7 +73,7 @@ class OwnTable:
         if self.exists():
             return
         try:
-            persistently(self._make)
+            retry_on_conflict(self._make)
         except SQLAlchemyError as error:
             raise LedgerError(
                 f"{self} cannot be made: {first_line(error)}. Have it made by somebody who may:\n{self.ddl()}"
@@ -130,7 +130,7 @@ class OwnTable:
         return f"The {self.WHAT} {self.table.fullname!r} of connection {self.name!r}"
 
 
-def persistently(change: Callable[..., None], *arguments: Any) -> None:
+def retry_on_conflict(change: Callable[..., None], *arguments: Any) -> None:
     """Try a change again that the database refused, because another may have been faster."""
     retrying = Retrying(
         retry=retry_if_exception_type(DBAPIError),
@@ -141,7 +141,7 @@ def persistently(change: Callable[..., None], *arguments: Any) -> None:
     retrying(change, *arguments)
 
 
-def bound(row: dict[str, Any]) -> dict[str, Any]:
+def as_bind_params(row: dict[str, Any]) -> dict[str, Any]:
     """SQLAlchemy reserves the columns' own names for an UPDATE's SET."""
     return {f"new_{name}": value for name, value in row.items()}
 

@@ -18,9 +18,9 @@ from airflow_provider_firstpromoter.api import (
     Commission,
     Transport,
     commission_filters,
-    failure_of,
-    result_of,
-    taken_back,
+    describe_failure,
+    result_from,
+    reversal_from,
 )
 from airflow_provider_firstpromoter.exceptions import ReadError
 from airflow_provider_firstpromoter.refunds import Identity, Outcome, Refund, Result, Reward, masked
@@ -135,8 +135,8 @@ class FirstPromoterHook(BaseHook):
             refund = Refund.from_row(refund)
         result = None
         for identity, _ in refund.identities(identify_by):
-            answer, attempts = self.transport.request("POST", "/track/refund", json=refund.body(identity))
-            result = result_of(answer, refund, attempts, self.account.api_key.get_secret_value())
+            response, attempts = self.transport.request("POST", "/track/refund", json=refund.body(identity))
+            result = result_from(response, refund, attempts, self.account.api_key.get_secret_value())
             if result.outcome is Outcome.ALREADY_RECORDED and (recover_rewards or attempts > 1):
                 result = self._with_reward(result)
             if sent_before and result.outcome is Outcome.ALREADY_RECORDED and result.reward is None:
@@ -145,7 +145,7 @@ class FirstPromoterHook(BaseHook):
                 return result.model_copy(update={"outcome": Outcome.NOT_REFERRED, "message": message})
             if result.outcome is not Outcome.NOT_REFERRED:
                 return result
-            sent_before = sent_before or answer.status == 204
+            sent_before = sent_before or response.status == 204
         if result is None:
             raise ValueError(f"Refund {refund.event_id!r} has none of {' or '.join(identify_by)}")
         return result
@@ -164,17 +164,17 @@ class FirstPromoterHook(BaseHook):
         seen: deque[int] = deque(maxlen=2 * PAGE)  # a page can shift while it is read
         page = 1
         while True:
-            answer, attempts = self.transport.request(
+            response, attempts = self.transport.request(
                 "GET", "/company/commissions", params={**params, "page": str(page)}
             )
-            if answer.status != 200 or not isinstance(answer.payload, list):
-                raise ReadError(f"FirstPromoter's commissions could not be read: {failure_of(answer, attempts)}")
-            for item in answer.payload:
+            if response.status != 200 or not isinstance(response.payload, list):
+                raise ReadError(f"FirstPromoter's commissions could not be read: {describe_failure(response, attempts)}")
+            for item in response.payload:
                 commission = Commission.model_validate(item)
                 if commission.id not in seen:
                     seen.append(commission.id)
                     yield commission
-            if len(answer.payload) < PAGE:
+            if len(response.payload) < PAGE:
                 return
             page += 1
 
@@ -186,14 +186,14 @@ class FirstPromoterHook(BaseHook):
         :returns: None if none was taken back
         :raises ReadError: if the API does not answer as it should
         """
-        found = taken_back(event_id, self.iter_commissions(q=event_id))
+        found = reversal_from(event_id, self.iter_commissions(q=event_id))
         return found["reward"] if found else None
 
     def _with_reward(self, result: Result) -> Result:
         """The result of a refund that is on record, with what the books say it took back."""
         assert result.event_id is not None
         try:
-            found = taken_back(result.event_id, self.iter_commissions(q=result.event_id))
+            found = reversal_from(result.event_id, self.iter_commissions(q=result.event_id))
         except ReadError as error:
             self.log.warning("The reward of refund %r is not known. %s", result.event_id, error)
             return result
@@ -207,34 +207,34 @@ class FirstPromoterHook(BaseHook):
         """
         try:
             account = self.account
-            answer = self.transport.attempt("GET", "/company/promoters", params={"per_page": 1})
+            response = self.transport.attempt("GET", "/company/promoters", params={"per_page": 1})
         except AirflowException as error:
             # Airflow tests under an id made up for the moment, which would tell nobody anything.
             problem = str(error).removeprefix(f"Connection {self.firstpromoter_conn_id!r}: ")
             return False, problem[:1].upper() + problem[1:]
         where = account.base_url
-        message = (masked(answer.message, account.api_key.get_secret_value()) or "").rstrip(".")
-        status = f"{answer.status}: {message}" if message else f"{answer.status}"
-        if answer.status is None:
-            return False, f"FirstPromoter could not be reached at {where}: {answer.problem}"
-        if answer.status == 200 and _is_listing(answer.payload):
+        message = (masked(response.message, account.api_key.get_secret_value()) or "").rstrip(".")
+        status = f"{response.status}: {message}" if message else f"{response.status}"
+        if response.status is None:
+            return False, f"FirstPromoter could not be reached at {where}: {response.problem}"
+        if response.status == 200 and _is_listing(response.payload):
             return True, f"Connected to FirstPromoter account {account.account_id} at {where}"
-        if answer.status == 401:
+        if response.status == 401:
             return False, (
                 f"FirstPromoter refused the API key ({status}); "
                 "copy it again from Settings > Integrations > Manage API Keys"
             )
-        if answer.status == 403:
+        if response.status == 403:
             return False, (
                 f"FirstPromoter refused Account ID {account.account_id!r} with this API key ({status}); "
                 "compare it with Settings > Integrations"
             )
-        if answer.status == 429 or answer.status >= 500:
+        if response.status == 429 or response.status >= 500:
             return False, f"{where} answered {status}; try again in a minute"
-        if message and "code" in answer.payload:
+        if message and "code" in response.payload:
             return False, f"FirstPromoter answered {status}; check the Account ID and the API base URL"
         return False, (
-            f"{where} answered {answer.status}, but not as FirstPromoter does; "
+            f"{where} answered {response.status}, but not as FirstPromoter does; "
             f"leave the API base URL empty for https://{PUBLIC_HOST}{DEFAULT_PATH}"
         )
 

@@ -19,7 +19,7 @@ class RunKey(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class LedgerWrite:
     """
     What the ledger is told of one refund.
 
@@ -37,7 +37,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class LedgerRecord:
     """What the ledger says of one refund; times are UTC, and None for what was never sent."""
 
     event_id: str

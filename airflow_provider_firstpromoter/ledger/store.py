@@ -24,9 +24,9 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from airflow_provider_firstpromoter.api import DEFAULT_LEDGER_TABLE, Account
-from airflow_provider_firstpromoter.database import OwnTable, bound, chunks, engine_for, first_line, persistently
+from airflow_provider_firstpromoter.database import ManagedTable, as_bind_params, chunks, engine_for, first_line, retry_on_conflict
 from airflow_provider_firstpromoter.exceptions import ConnectionSettingsError, LedgerError
-from airflow_provider_firstpromoter.ledger.records import Entry, Known, RunKey
+from airflow_provider_firstpromoter.ledger.records import LedgerWrite, LedgerRecord, RunKey
 from airflow_provider_firstpromoter.ledger.table import ledger_table
 from airflow_provider_firstpromoter.refunds import (
     Outcome,
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from sqlalchemy.sql.elements import ColumnElement
 
 
-class RefundLedger(OwnTable):
+class RefundLedger(ManagedTable):
     """
     The ledger of one account.
 
@@ -89,33 +89,33 @@ class RefundLedger(OwnTable):
 
     # --- reading ---
 
-    def find(self, event_ids: Collection[str], details: bool = True) -> dict[str, Known]:
+    def find(self, event_ids: Collection[str], details: bool = True) -> dict[str, LedgerRecord]:
         """
         What is known of these refunds; an unknown one is absent, and a missing table is an empty ledger.
 
-        :param details: whether :meth:`Known.result` will be wanted
+        :param details: whether :meth:`LedgerRecord.result` will be wanted
         """
         if not event_ids or not self.exists():
             return {}
-        known: dict[str, Known] = {}
+        record: dict[str, LedgerRecord] = {}
         try:
             with self.engine.connect() as connection:
                 for chunk in chunks(list(event_ids)):
                     for entry in self._select(connection, self.table.c.event_id.in_(chunk), details):
                         # Databases that don't enforce keys can hold two rows of two writers: the stronger counts.
-                        rival = known.get(entry.event_id)
+                        rival = record.get(entry.event_id)
                         if rival is None or entry.outcome.strength > rival.outcome.strength:
-                            known[entry.event_id] = entry
+                            record[entry.event_id] = entry
         except SQLAlchemyError as error:
             raise self._unreachable(error) from None
-        return known
+        return record
 
-    def of_run(self, run: RunKey) -> Iterator[Known]:
+    def records_of_run(self, run: RunKey) -> Iterator[LedgerRecord]:
         """Everything that this task run was the last to send, or rejected; in the order of the event_ids."""
         where = and_(*(self.table.c[name] == value for name, value in run._asdict().items()))
         yield from self._stream(where, order_by=self.table.c.event_id)
 
-    def recorded_between(self, start: datetime | None, end: datetime | None) -> Iterator[Known]:
+    def recorded_between(self, start: datetime | None, end: datetime | None) -> Iterator[LedgerRecord]:
         """
         Everything that FirstPromoter has, as far as the ledger knows, and was asked about in this time.
 
@@ -130,7 +130,7 @@ class RefundLedger(OwnTable):
             where.append(c.last_sent_at < end)
         yield from self._stream(and_(*where))
 
-    def _stream(self, where: ColumnElement[bool], order_by: Any = None) -> Iterator[Known]:
+    def _stream(self, where: ColumnElement[bool], order_by: Any = None) -> Iterator[LedgerRecord]:
         if not self.exists():
             return
         try:
@@ -141,7 +141,7 @@ class RefundLedger(OwnTable):
 
     def _select(
         self, connection: Connection, where: ColumnElement[bool], details: bool, order_by: Any = None
-    ) -> Iterator[Known]:
+    ) -> Iterator[LedgerRecord]:
         c = self.table.c
         columns = [
             c.event_id,
@@ -172,11 +172,11 @@ class RefundLedger(OwnTable):
             ]
         query = select(*columns).where(c.account == self.account, where)
         for row in connection.execute(query if order_by is None else query.order_by(order_by)):
-            yield Known(*row)
+            yield LedgerRecord(*row)
 
     # --- writing ---
 
-    def write(self, entries: Iterable[Entry]) -> None:
+    def write(self, entries: Iterable[LedgerWrite]) -> None:
         """
         Remember what became of these refunds; a weaker outcome never overwrites a stronger one.
 
@@ -195,7 +195,7 @@ class RefundLedger(OwnTable):
             return
         try:
             # Two writers can meet on a key, or one can lose a lock: the second try sees the winner's row.
-            persistently(self._write, rows)
+            retry_on_conflict(self._write, rows)
         except SQLAlchemyError as error:
             raise LedgerError(
                 f"{self} refused {len(rows)} results: {first_line(error)}. Run the task again when it is mended: "
@@ -217,7 +217,7 @@ class RefundLedger(OwnTable):
             for outcome in Outcome:
                 again = [rows[event_id] for event_id in present if rows[event_id]["outcome"] is outcome]
                 if again:
-                    connection.execute(self._overwrite_weaker(outcome), [bound(row) for row in again])
+                    connection.execute(self._overwrite_weaker(outcome), [as_bind_params(row) for row in again])
 
     def _overwrite_weaker(self, outcome: Outcome) -> Any:
         """
@@ -247,7 +247,7 @@ class RefundLedger(OwnTable):
             .values({**values, "first_sent_at": func.coalesce(c.first_sent_at, values["first_sent_at"])})
         )
 
-    def update_rewards(self, refunds: Iterable[tuple[Known, Result]]) -> None:
+    def update_rewards(self, refunds: Iterable[tuple[LedgerRecord, Result]]) -> None:
         """
         Write what the books now say of the rewards of these refunds.
 
@@ -257,26 +257,26 @@ class RefundLedger(OwnTable):
         :raises LedgerError: if the database refuses; nothing of it is then written
         """
         rows = []
-        for known, result in refunds:
+        for record, result in refunds:
             reward, lead, promoter = result.reward, result.lead, result.promoter
             rows.append(
                 {
-                    "event_id": known.event_id,
+                    "event_id": record.event_id,
                     "account": self.account,
-                    "recorded_amount": known.recorded_amount or result.recorded_amount,
+                    "recorded_amount": record.recorded_amount or result.recorded_amount,
                     "reward_id": reward and reward.id,
                     "reward_status": reward and reward.status,
                     "reward_amount": reward and reward.amount,
                     "reward_unit": reward and reward.unit,
-                    "promoter_id": known.promoter_id or (promoter and promoter.id),
-                    "lead_id": known.lead_id or (lead and lead.id),
-                    "details": known.details if known.reward_id else result.model_dump_json(),
+                    "promoter_id": record.promoter_id or (promoter and promoter.id),
+                    "lead_id": record.lead_id or (lead and lead.id),
+                    "details": record.details if record.reward_id else result.model_dump_json(),
                 }
             )
         if not rows:
             return
         try:
-            persistently(self._update, rows)
+            retry_on_conflict(self._update, rows)
         except SQLAlchemyError as error:
             raise LedgerError(f"{self} refused {len(rows)} rewards: {first_line(error)}") from None
 
@@ -289,9 +289,9 @@ class RefundLedger(OwnTable):
             .values(values)
         )
         with self.engine.begin() as connection:
-            connection.execute(change, [bound(row) for row in rows])
+            connection.execute(change, [as_bind_params(row) for row in rows])
 
-    def _row(self, entry: Entry) -> dict[str, Any]:
+    def _row(self, entry: LedgerWrite) -> dict[str, Any]:
         result, refund = entry.result, entry.refund
         reward, lead, promoter = result.reward, result.lead, result.promoter
         return {

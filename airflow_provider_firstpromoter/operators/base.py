@@ -116,7 +116,7 @@ class RefundOperator(BaseOperator):
         )
         return self._sync
 
-    def _hand_on(self, context: Context, sync: RefundSync, return_value: Any, **more: Any) -> Any:
+    def _push_results(self, context: Context, sync: RefundSync, return_value: Any, **more: Any) -> Any:
         """
         Log and push what came of the run, then fail if it calls for that: so a failed task's results can be read.
 
@@ -130,10 +130,10 @@ class RefundOperator(BaseOperator):
             for key, value in {"summary": sync.summary.to_json(), **more, "return_value": return_value}.items():
                 context["ti"].xcom_push(key=key, value=value)
         sync.raise_for_summary()
-        self._tell_assets(context, sync)
+        self._attach_asset_events(context, sync)
         return return_value
 
-    def _tell_assets(self, context: Context, sync: RefundSync) -> None:
+    def _attach_asset_events(self, context: Context, sync: RefundSync) -> None:
         """
         Attach the summary to the events of the ``outlets``.
 

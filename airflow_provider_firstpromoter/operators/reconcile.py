@@ -29,8 +29,8 @@ class ReconcileRefundsOperator(BaseOperator):
 
     What differs is of one of five kinds:
 
-    - ``absent_there``: the ledger says it is recorded, and no commission was taken back
-    - ``unknown_here``: a commission was taken back, and the ledger does not know of it
+    - ``missing_in_firstpromoter``: the ledger says it is recorded, and no commission was taken back
+    - ``missing_in_ledger``: a commission was taken back, and the ledger does not know of it
     - ``reversed_twice``: the same referral and amount as a refund that was sent, under an event_id that was not: a
       billing integration that tracks refunds too
     - ``amount_differs``: another amount there than the one that was sent
@@ -94,7 +94,7 @@ class ReconcileRefundsOperator(BaseOperator):
         Compare, and bring the ledger up to date.
 
         :returns: what was found, as plain JSON
-        :raises BooksDifferError: if there are more mismatches than ``max_mismatches`` allows
+        :raises ReconciliationMismatchError: if there are more mismatches than ``max_mismatches`` allows
         :raises ConnectionSettingsError: if no ledger is named anywhere
         :raises ReadError: if the books cannot be read; a retry begins anew
         :raises LedgerError: if the ledger's database refuses
@@ -103,7 +103,7 @@ class ReconcileRefundsOperator(BaseOperator):
         from airflow_provider_firstpromoter.hooks.firstpromoter import FirstPromoterHook
         from airflow_provider_firstpromoter.ledger import RefundLedger, RunKey
         from airflow_provider_firstpromoter.reconcile import Period, Reconciliation
-        from airflow_provider_firstpromoter.sync import gauge_mismatches
+        from airflow_provider_firstpromoter.sync import report_mismatches
 
         period = Period.of(self.created_from, self.created_to)
         self._hook = hook = FirstPromoterHook(self.firstpromoter_conn_id)
@@ -112,12 +112,12 @@ class ReconcileRefundsOperator(BaseOperator):
         run = RunKey(ti.dag_id, ti.run_id, ti.task_id, ti.map_index)
         log = cast("logging.Logger", self.log)
         report = Reconciliation(hook, ledger, period, adopt=self.adopt, run=run, log=log).run()
-        gauge_mismatches(self.firstpromoter_conn_id, report.mismatches)
+        report_mismatches(self.firstpromoter_conn_id, report.mismatches)
         self.log.info("%s", report.text())
         told = report.to_json()
         if self.do_xcom_push:
             ti.xcom_push(key="return_value", value=told)
-        report.raise_beyond(self.max_mismatches)
+        report.raise_if_more_than(self.max_mismatches)
         return told
 
     def on_kill(self) -> None:

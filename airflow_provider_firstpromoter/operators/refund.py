@@ -74,7 +74,7 @@ class TrackRefundOperator(RefundOperator):
         results: dict[int, Result] = {}
         sync.run(rows, on_result=lambda row, result: results.update({row.position: result}), total=len(rows))
         answers = [result.to_json() for result in _in_order(rows, results)]
-        return self._hand_on(context, sync, answers[0] if isinstance(self.refunds, Mapping) else answers)
+        return self._push_results(context, sync, answers[0] if isinstance(self.refunds, Mapping) else answers)
 
 
 def _resolved(content: Any, context: Context) -> Any:

@@ -11,7 +11,7 @@ from airflow_provider_firstpromoter.database import Parameters, RefundQuery
 from airflow_provider_firstpromoter.hooks.firstpromoter import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import RefundLedger
 from airflow_provider_firstpromoter.pending.antijoin import unsettled_rows
-from airflow_provider_firstpromoter.pending.rules import Verdict, judged
+from airflow_provider_firstpromoter.pending.rules import Action, classify_rows
 from airflow_provider_firstpromoter.refunds import Row, numbered
 
 
@@ -71,10 +71,10 @@ def find_pending(
     new: list[Row] = []
     again: list[Row] = []
     for_a_person: list[Row] = []
-    wanted = {Verdict.SEND: new, Verdict.RECHECK: again, Verdict.CHANGED: for_a_person}
-    for batch in judged(rows, ledger, key=key, recheck_unreferred=recheck_unreferred, details=False):
-        for row, verdict, _ in batch:
-            found = wanted.get(verdict if row.event_id else Verdict.CHANGED)
+    wanted = {Action.SEND: new, Action.RECHECK: again, Action.CHANGED: for_a_person}
+    for batch in classify_rows(rows, ledger, key=key, recheck_unreferred=recheck_unreferred, details=False):
+        for row, action, _ in batch:
+            found = wanted.get(action if row.event_id else Action.CHANGED)
             if found is not None and len(found) < limit:
                 found.append(row)
         if len(new) >= limit:

@@ -1,8 +1,8 @@
 """
 Which refunds need sending: the one place that decides it, once in Python and once in SQL.
 
-:func:`judge` is the rule. :func:`unsettled_condition` lets a database leave out rows before they are read; it may let
-through rows that :func:`judge` then finds settled, and never leaves out one that it does not.
+:func:`classify` is the rule. :func:`unsettled_condition` lets a database leave out rows before they are read; it may let
+through rows that :func:`classify` then finds settled, and never leaves out one that it does not.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import NamedTuple
 
-from airflow_provider_firstpromoter.ledger import Known, RefundLedger
+from airflow_provider_firstpromoter.ledger import LedgerRecord, RefundLedger
 from airflow_provider_firstpromoter.refunds import (
     InvalidRefund,
     Outcome,
@@ -28,7 +28,7 @@ from airflow_provider_firstpromoter.refunds import (
 RECHECK_EVERY = timedelta(days=1)
 
 
-class Verdict(Enum):
+class Action(Enum):
     """What is to be done with a row."""
 
     SEND = "send"
@@ -42,23 +42,23 @@ class Verdict(Enum):
     STILL_REJECTED = "still_rejected"
 
 
-class Judged(NamedTuple):
+class ClassifiedRow(NamedTuple):
     """A row, what is to be done with it, and what the ledger says of it."""
 
     row: Row
-    verdict: Verdict
-    known: Known | None
+    action: Action
+    record: LedgerRecord | None
 
 
-def judge(
+def classify(
     row: Row,
-    known: Known | None,
+    record: LedgerRecord | None,
     *,
     key: bytes,
     now: datetime,
     recheck_unreferred: timedelta | None = None,
     retry_rejected: bool = False,
-) -> Verdict:
+) -> Action:
     """
     Decide what is to be done with a row that has an event_id.
 
@@ -68,22 +68,22 @@ def judge(
     :param recheck_unreferred: for how long after it was first sent a ``not_referred`` refund is asked again
     :param retry_rejected: whether rejected rows are sent though they have not changed
     """
-    if known is None:
-        return Verdict.SEND
-    if known.outcome is Outcome.REJECTED:
-        unchanged = known.fingerprint == row.fingerprint(key)
-        return Verdict.STILL_REJECTED if unchanged and not retry_rejected else Verdict.SEND
-    if not same_amount(known.row_amount, row.amount) and known.row_amount is not None:
-        return Verdict.CHANGED
-    if known.outcome is Outcome.NOT_REFERRED and _due(known, now, recheck_unreferred):
-        return Verdict.RECHECK
-    return Verdict.SETTLED
+    if record is None:
+        return Action.SEND
+    if record.outcome is Outcome.REJECTED:
+        unchanged = record.fingerprint == row.fingerprint(key)
+        return Action.STILL_REJECTED if unchanged and not retry_rejected else Action.SEND
+    if not same_amount(record.row_amount, row.amount) and record.row_amount is not None:
+        return Action.CHANGED
+    if record.outcome is Outcome.NOT_REFERRED and _due(record, now, recheck_unreferred):
+        return Action.RECHECK
+    return Action.SETTLED
 
 
-def _due(known: Known, now: datetime, recheck_unreferred: timedelta | None) -> bool:
-    if recheck_unreferred is None or known.first_sent_at is None or known.last_sent_at is None:
+def _due(record: LedgerRecord, now: datetime, recheck_unreferred: timedelta | None) -> bool:
+    if recheck_unreferred is None or record.first_sent_at is None or record.last_sent_at is None:
         return False
-    return now - known.first_sent_at < recheck_unreferred and now - known.last_sent_at >= RECHECK_EVERY
+    return now - record.first_sent_at < recheck_unreferred and now - record.last_sent_at >= RECHECK_EVERY
 
 
 def unsettled_condition(
@@ -95,7 +95,7 @@ def unsettled_condition(
     :param amount_text: the SQL expression for the row's amount as text
     :param bind: takes a value and returns the placeholder that stands for it
     :param now: aware
-    :param recheck_unreferred: as for :func:`judge`
+    :param recheck_unreferred: as for :func:`classify`
     """
     conditions = [
         "l.event_id IS NULL",
@@ -112,11 +112,11 @@ def unsettled_condition(
     return " OR ".join(conditions)
 
 
-def decide(row: Row, verdict: Verdict, known: Known | None, how: Validation) -> Refund | Result | Known | None:
+def decide(row: Row, action: Action, record: LedgerRecord | None, how: Validation) -> Refund | Result | LedgerRecord | None:
     """
     What a row comes to.
 
-    :param verdict: of :func:`judge`
+    :param verdict: of :func:`classify`
     :param how: how the row is to be read
     :returns: a refund that is to be sent; the result of a row that cannot be sent; what the ledger knows, for a row
         with which nothing is to be done; or None for a row that merely repeats an earlier one
@@ -126,19 +126,19 @@ def decide(row: Row, verdict: Verdict, known: Known | None, how: Validation) -> 
             return None
         return _changed(row, f"came earlier in this run with amount {row.repeats or 'NULL'}")
     # What our own validation refused is validated anew: that costs no request, and its rules may change.
-    if known and (verdict is Verdict.SETTLED or (verdict is Verdict.STILL_REJECTED and known.http_status is not None)):
-        return known
+    if record and (action is Action.SETTLED or (action is Action.STILL_REJECTED and record.http_status is not None)):
+        return record
     try:
         refund = Refund.from_row(row.values, how)
     except InvalidRefund as error:
-        if verdict is Verdict.CHANGED:
+        if action is Action.CHANGED:
             return _changed(row, f"is settled, and now {error.reason}")
         reason = error.reason if row.event_id else f"row {row.position + 1} of the input: {error.reason}"
         return Result(event_id=row.event_id, outcome=Outcome.REJECTED, message=reason)
-    if known and verdict is Verdict.CHANGED:
-        if refund.amount == known.sent_amount:  # the same money, written in another unit
-            return known
-        return _changed(row, f"is settled with amount {known.row_amount}, and the row now says {row.amount}")
+    if record and action is Action.CHANGED:
+        if refund.amount == record.sent_amount:  # the same money, written in another unit
+            return record
+        return _changed(row, f"is settled with amount {record.row_amount}, and the row now says {row.amount}")
     return refund
 
 
@@ -146,7 +146,7 @@ def _changed(row: Row, reason: str) -> Result:
     return Result(event_id=row.event_id, outcome=Outcome.CHANGED, message=reason)
 
 
-def judged(
+def classify_rows(
     rows: Iterable[Row],
     ledger: RefundLedger | None,
     *,
@@ -154,27 +154,27 @@ def judged(
     recheck_unreferred: timedelta | None = None,
     retry_rejected: bool = False,
     details: bool = True,
-) -> Iterator[list[Judged]]:
+) -> Iterator[list[ClassifiedRow]]:
     """
     The rows with their verdicts, batch by batch, each batch checked against the ledger when its turn comes.
 
     :param details: whether the ledger's stored results will be wanted
     """
     for batch in batches(rows):
-        known = ledger.find({row.event_id for row in batch if row.event_id}, details) if ledger else {}
+        record = ledger.find({row.event_id for row in batch if row.event_id}, details) if ledger else {}
         now = datetime.now(UTC)
         yield [
-            Judged(
+            ClassifiedRow(
                 row,
-                judge(
+                classify(
                     row,
-                    known.get(row.event_id or ""),
+                    record.get(row.event_id or ""),
                     key=key,
                     now=now,
                     recheck_unreferred=recheck_unreferred,
                     retry_rejected=retry_rejected,
                 ),
-                known.get(row.event_id or ""),
+                record.get(row.event_id or ""),
             )
             for row in batch
         ]

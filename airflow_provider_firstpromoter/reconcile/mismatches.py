@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Column, MetaData, String, Table, and_, bindparam, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
-from airflow_provider_firstpromoter.database import CHUNK, OwnTable, Utc, bound, first_line, key_text, persistently
+from airflow_provider_firstpromoter.database import CHUNK, ManagedTable, Utc, as_bind_params, first_line, key_text, retry_on_conflict
 from airflow_provider_firstpromoter.exceptions import LedgerError
 from airflow_provider_firstpromoter.ledger import RefundLedger, RunKey
 from airflow_provider_firstpromoter.refunds import MAX_ID_LENGTH
@@ -20,13 +20,13 @@ from airflow_provider_firstpromoter.refunds import MAX_ID_LENGTH
 SUFFIX = "_mismatches"
 
 
-class Kind(StrEnum):
+class MismatchKind(StrEnum):
     """How one refund differs."""
 
     #: The ledger says it is recorded, and no commission was taken back.
-    ABSENT_THERE = "absent_there"
+    MISSING_IN_FIRSTPROMOTER = "missing_in_firstpromoter"
     #: A commission was taken back, and the ledger does not know of it.
-    UNKNOWN_HERE = "unknown_here"
+    MISSING_IN_LEDGER = "missing_in_ledger"
     #: The same referral and amount as a refund that was sent, under an event_id that was not.
     REVERSED_TWICE = "reversed_twice"
     #: The amount recorded there is not the one that was sent.
@@ -36,9 +36,9 @@ class Kind(StrEnum):
     REWARD_CHANGED = "reward_changed"
 
     @property
-    def needs_a_person(self) -> bool:
+    def needs_attention(self) -> bool:
         """Whether it counts against ``max_mismatches``."""
-        return self is not Kind.REWARD_CHANGED
+        return self is not MismatchKind.REWARD_CHANGED
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Mismatch:
     :param happened_at: when the commission was made; else when the refund was last sent
     """
 
-    kind: Kind
+    kind: MismatchKind
     event_id: str
     commission_id: int
     happened_at: datetime
@@ -97,7 +97,7 @@ def mismatch_table(name: str) -> Table:
         table,
         MetaData(),
         Column("account", key_text(), primary_key=True),
-        Column("kind", key_text(32), primary_key=True, comment=", ".join(Kind)),
+        Column("kind", key_text(32), primary_key=True, comment=", ".join(MismatchKind)),
         Column("event_id", key_text(), primary_key=True, comment="FirstPromoter's; empty if it has none"),
         Column("commission_id", BigInteger, primary_key=True, autoincrement=False, comment="0 where there is none"),
         Column("happened_at", Utc, comment="the commission's making, else the refund's sending; UTC"),
@@ -122,7 +122,7 @@ def mismatch_table(name: str) -> Table:
     )
 
 
-class MismatchTable(OwnTable):
+class MismatchTable(ManagedTable):
     """
     What the reconciliations of one account found, and when it was gone again.
 
@@ -153,7 +153,7 @@ class MismatchTable(OwnTable):
         c = self.table.c
         with self.engine.begin() as connection:
             where = and_(c.account == self.account, c.event_id.in_({one.event_id for one in found}))
-            known = {
+            record = {
                 (row.kind, row.event_id, row.commission_id): row
                 for row in connection.execute(select(self.table).where(where))
             }
@@ -167,19 +167,19 @@ class MismatchTable(OwnTable):
                     "run_id": self.run.run_id,
                     "found_at": now,
                     # There is nothing left to do about these: the ledger has it.
-                    "resolved_at": None if one.kind.needs_a_person else now,
+                    "resolved_at": None if one.kind.needs_attention else now,
                 }
-                old = known.get(one.key)
+                old = record.get(one.key)
                 if old is None:
                     new.append(row)
-                elif one.kind.needs_a_person and old.resolved_at is None and _same(old, one):
+                elif one.kind.needs_attention and old.resolved_at is None and _same(old, one):
                     continue
                 else:
                     again.append(row)
             if new:
                 connection.execute(insert(self.table), new)
             if again:
-                connection.execute(self._overwrite(again[0]), [bound(row) for row in again])
+                connection.execute(self._overwrite(again[0]), [as_bind_params(row) for row in again])
 
     def open_between(self, start: datetime | None, end: datetime | None) -> Iterator[Key]:
         """
@@ -200,7 +200,7 @@ class MismatchTable(OwnTable):
         except SQLAlchemyError as error:
             raise self._unreachable(error) from None
 
-    def resolve(self, gone: Iterable[Key]) -> None:
+    def resolve(self, resolved_keys: Iterable[Key]) -> None:
         """
         Note that these are no more.
 
@@ -209,14 +209,14 @@ class MismatchTable(OwnTable):
         now = datetime.now(UTC)
         rows = [
             {"account": self.account, "kind": kind, "event_id": event_id, "commission_id": number, "resolved_at": now}
-            for kind, event_id, number in gone
+            for kind, event_id, number in resolved_keys
         ]
         if rows:
             self._change(self._resolve, rows)
 
     def _resolve(self, rows: list[dict[str, Any]]) -> None:
         with self.engine.begin() as connection:
-            connection.execute(self._overwrite(rows[0]), [bound(row) for row in rows])
+            connection.execute(self._overwrite(rows[0]), [as_bind_params(row) for row in rows])
 
     def _overwrite(self, row: dict[str, Any]) -> Any:
         """An update of the columns that the row has, by its key."""
@@ -229,7 +229,7 @@ class MismatchTable(OwnTable):
 
     def _change(self, change: Any, what: Any) -> None:
         try:
-            persistently(change, what)
+            retry_on_conflict(change, what)
         except SQLAlchemyError as error:
             raise LedgerError(f"{self} refused {len(what)} entries: {first_line(error)}") from None
 

@@ -46,7 +46,7 @@ class Period:
         """The first moment that is no longer of it."""
         return _midnight(self.last + timedelta(days=1)) if self.last else None
 
-    def holds(self, moment: datetime) -> bool:
+    def contains(self, moment: datetime) -> bool:
         """Whether an aware moment is of it."""
         return (self.start is None or self.start <= moment) and (self.end is None or moment < self.end)
 

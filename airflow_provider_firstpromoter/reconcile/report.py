@@ -6,8 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from airflow_provider_firstpromoter.exceptions import BooksDifferError
-from airflow_provider_firstpromoter.reconcile.mismatches import Kind, Mismatch
+from airflow_provider_firstpromoter.exceptions import ReconciliationMismatchError
+from airflow_provider_firstpromoter.reconcile.mismatches import MismatchKind, Mismatch
 
 
 @dataclass
@@ -27,8 +27,8 @@ class Report:
     """
 
     matched: int = 0
-    counts: Counter[Kind] = field(default_factory=Counter)
-    cases: dict[Kind, list[Mismatch]] = field(default_factory=dict)
+    counts: Counter[MismatchKind] = field(default_factory=Counter)
+    cases: dict[MismatchKind, list[Mismatch]] = field(default_factory=dict)
     adopted: int = 0
     rewards_filled: int = 0
     rewards_updated: int = 0
@@ -41,13 +41,13 @@ class Report:
     @property
     def mismatches(self) -> int:
         """Those that a person must look at."""
-        return sum(count for kind, count in self.counts.items() if kind.needs_a_person)
+        return sum(count for kind, count in self.counts.items() if kind.needs_attention)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON for XCom; every kind is present, if as 0."""
         return {
             "matched": self.matched,
-            **{kind.value: self.counts[kind] for kind in Kind},
+            **{kind.value: self.counts[kind] for kind in MismatchKind},
             "mismatches": self.mismatches,
             "adopted": self.adopted,
             "rewards_filled": self.rewards_filled,
@@ -62,33 +62,33 @@ class Report:
 
     def text(self) -> str:
         """The log's last table."""
-        names = ("matched", *Kind, "adopted", "rewards_filled", "rewards_updated", "commissions", "requests", "seconds")
+        names = ("matched", *MismatchKind, "adopted", "rewards_filled", "rewards_updated", "commissions", "requests", "seconds")
         told = self.to_json()
         lines = [f"  {name:<16}  {told[name]:>10}" for name in names]
-        lines += [f"  {case_line(case)}" for cases in self.cases.values() for case in cases[:5]]
+        lines += [f"  {describe_mismatch(case)}" for cases in self.cases.values() for case in cases[:5]]
         return "\n".join(["Reconciliation", *lines, *(f"  warning: {warning}" for warning in self.warnings)])
 
-    def raise_beyond(self, max_mismatches: int | None) -> None:
+    def raise_if_more_than(self, max_mismatches: int | None) -> None:
         """
-        :raises BooksDifferError: if there are more
+        :raises ReconciliationMismatchError: if there are more
         """
         if max_mismatches is None or self.mismatches <= max_mismatches:
             return
-        kinds = [kind for kind in Kind if kind.needs_a_person and self.counts[kind]]
+        kinds = [kind for kind in MismatchKind if kind.needs_attention and self.counts[kind]]
         first = [case for kind in kinds for case in self.cases[kind]][:5]
-        raise BooksDifferError(
+        raise ReconciliationMismatchError(
             f"{' and '.join(f'{self.counts[kind]} {kind}' for kind in kinds)} (max_mismatches={max_mismatches}): "
-            f"{'; '.join(map(case_line, first))}{' …' if self.mismatches > len(first) else ''}. "
+            f"{'; '.join(map(describe_mismatch, first))}{' …' if self.mismatches > len(first) else ''}. "
             f"All of them are in {self.table}, where resolved_at is empty"
         )
 
 
-def case_line(case: Mismatch) -> str:
+def describe_mismatch(case: Mismatch) -> str:
     """One mismatch in a line."""
     name = repr(case.event_id) if case.event_id else f"commission {case.commission_id}"
     more = {
-        Kind.REVERSED_TWICE: f" as well as {case.other_event_id!r}",
-        Kind.AMOUNT_DIFFERS: f" ({case.ledger_amount} here, {case.firstpromoter_amount} there)",
-        Kind.REWARD_CHANGED: f" ({case.ledger_reward_status} here, {case.firstpromoter_reward_status} there)",
+        MismatchKind.REVERSED_TWICE: f" as well as {case.other_event_id!r}",
+        MismatchKind.AMOUNT_DIFFERS: f" ({case.ledger_amount} here, {case.firstpromoter_amount} there)",
+        MismatchKind.REWARD_CHANGED: f" ({case.ledger_reward_status} here, {case.firstpromoter_reward_status} there)",
     }
     return f"{case.kind}: {name}{more.get(case.kind, '')}"

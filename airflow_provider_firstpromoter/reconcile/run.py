@@ -9,12 +9,12 @@ from datetime import UTC, datetime
 
 from airflow_provider_firstpromoter.api import Commission
 from airflow_provider_firstpromoter.hooks.firstpromoter import FirstPromoterHook
-from airflow_provider_firstpromoter.ledger import Entry, Known, RefundLedger, RunKey
+from airflow_provider_firstpromoter.ledger import LedgerWrite, LedgerRecord, RefundLedger, RunKey
 from airflow_provider_firstpromoter.reconcile.compare import compare, moment_of
 from airflow_provider_firstpromoter.reconcile.mismatches import Mismatch, MismatchTable
 from airflow_provider_firstpromoter.reconcile.period import Period
 from airflow_provider_firstpromoter.reconcile.report import Report
-from airflow_provider_firstpromoter.reconcile.staging import Both, Comparison
+from airflow_provider_firstpromoter.reconcile.staging import RefundPair, Staging
 from airflow_provider_firstpromoter.refunds import Result, batches
 
 #: Single refunds that no page of the time in question showed are looked up, but not without end: one request each.
@@ -57,7 +57,7 @@ class Reconciliation:
 
     def run(self) -> Report:
         """
-        :returns: what was found; :meth:`Report.raise_beyond` fails the task if it calls for that
+        :returns: what was found; :meth:`Report.raise_if_more_than` fails the task if it calls for that
         :raises ReadError: if the books cannot be read
         :raises LedgerError: if the ledger's database refuses
         """
@@ -65,44 +65,44 @@ class Reconciliation:
         requests_before = self.hook.transport.requests
         self.ledger.ensure()
         self.table.ensure()
-        with Comparison() as both_sides:
-            self._read(both_sides)
-            for batch in batches(both_sides):
-                self._judge(batch, both_sides)
+        with Staging() as staging:
+            self._read(staging)
+            for batch in batches(staging):
+                self._compare_batch(batch, staging)
             # Those still open are read to their end first: in SQLite a reader and a writer lock each other.
-            both_sides.add_open(self.table.open_between(self.period.start, self.period.end))
-            for gone in batches(both_sides.gone()):
-                self.table.resolve(gone)
+            staging.add_open(self.table.open_between(self.period.start, self.period.end))
+            for resolved_keys in batches(staging.resolved_keys()):
+                self.table.resolve(resolved_keys)
         self.report.seconds = round(time.monotonic() - started, 3)
         self.report.requests = self.hook.transport.requests - requests_before
         return self.report
 
     # --- both sides in ---
 
-    def _read(self, both_sides: Comparison) -> None:
+    def _read(self, staging: Staging) -> None:
         """The books first: what is recorded while they are read is then in the ledger, and looked up."""
-        for commissions in batches(self._taken_back()):
-            both_sides.add_there((one, self.period.holds(moment_of(one, self._now))) for one in commissions)
-        for event_ids in both_sides.event_ids_there():
-            both_sides.add_here(self.ledger.find(event_ids).values(), judged=False)
-        for known in batches(self.ledger.recorded_between(self.period.start, self.period.end)):
-            both_sides.add_here(known, judged=True)
-        self._look_up(both_sides)
+        for commissions in batches(self._reversals()):
+            staging.add_commissions((one, self.period.contains(moment_of(one, self._now))) for one in commissions)
+        for event_ids in staging.commission_event_ids():
+            staging.add_ledger_rows(self.ledger.find(event_ids).values(), classify_rows=False)
+        for record in batches(self.ledger.recorded_between(self.period.start, self.period.end)):
+            staging.add_ledger_rows(record, classify_rows=True)
+        self._look_up(staging)
 
-    def _taken_back(self) -> Iterator[Commission]:
+    def _reversals(self) -> Iterator[Commission]:
         progress = time.monotonic()
         for commission in self.hook.iter_commissions(**self.period.filters(), sale_amount_to=-1):
             self.report.commissions += 1
-            if commission.of_a_refund and commission.commission_type != "custom":
+            if commission.is_reversal and commission.commission_type != "custom":
                 yield commission
             if time.monotonic() - progress >= PROGRESS_EVERY_SECONDS:
                 progress = time.monotonic()
                 self.log.info("%s commissions read", self.report.commissions)
 
-    def _look_up(self, both_sides: Comparison) -> None:
+    def _look_up(self, staging: Staging) -> None:
         """What the ledger has as recorded may stand in the books under another day: it is looked up by its event_id."""
         lookups = 0
-        for event_ids in both_sides.only_here():
+        for event_ids in staging.ledger_only_event_ids():
             found: list[tuple[Commission, bool]] = []
             for event_id in event_ids:
                 if lookups == MOST_LOOKUPS:
@@ -115,37 +115,37 @@ class Reconciliation:
                 found += [
                     (one, True)
                     for one in self.hook.iter_commissions(q=event_id)
-                    if one.event_id == event_id and one.of_a_refund
+                    if one.event_id == event_id and one.is_reversal
                 ]
-            both_sides.add_there(found)
+            staging.add_commissions(found)
             if lookups == MOST_LOOKUPS:
                 return
 
     # --- compared ---
 
-    def _judge(self, batch: list[Both], both_sides: Comparison) -> None:
+    def _compare_batch(self, batch: list[RefundPair], staging: Staging) -> None:
         mismatches: list[Mismatch] = []
-        adopted: list[Entry] = []
-        rewards: list[tuple[Known, Result]] = []
-        for both in batch:
-            mismatch, result = compare(both, adopt=self.adopt, now=self._now)
+        adopted: list[LedgerWrite] = []
+        rewards: list[tuple[LedgerRecord, Result]] = []
+        for pair in batch:
+            mismatch, result = compare(pair, adopt=self.adopt, now=self._now)
             if mismatch is not None:
                 mismatches.append(mismatch)
             else:
-                self.report.matched += both.known is not None and both.known.recorded
-            if not (both.known and both.known.recorded):
+                self.report.matched += pair.record is not None and pair.record.recorded
+            if not (pair.record and pair.record.recorded):
                 if self.adopt and result is not None:
-                    adopted.append(Entry(result, row_amount=None, fingerprint=None, run=self.run_key, at=self._now))
+                    adopted.append(LedgerWrite(result, row_amount=None, fingerprint=None, run=self.run_key, at=self._now))
             elif result is not None:
-                rewards.append((both.known, result))
+                rewards.append((pair.record, result))
         # Written down before the ledger changes: a run that is killed in between finds it once more.
         self.table.write(mismatches)
-        both_sides.note(mismatch.key for mismatch in mismatches)
+        staging.note(mismatch.key for mismatch in mismatches)
         self.ledger.write(adopted)
         self.ledger.update_rewards(rewards)
         self.report.adopted += len(adopted)
-        for known, _ in rewards:
-            filled = known.reward_id is None
+        for record, _ in rewards:
+            filled = record.reward_id is None
             self.report.rewards_filled += filled
             self.report.rewards_updated += not filled
         for mismatch in mismatches:

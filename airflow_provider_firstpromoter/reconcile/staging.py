@@ -10,10 +10,10 @@ from typing import NamedTuple
 from pydantic import TypeAdapter
 
 from airflow_provider_firstpromoter.api import Commission
-from airflow_provider_firstpromoter.ledger import Known
+from airflow_provider_firstpromoter.ledger import LedgerRecord
 from airflow_provider_firstpromoter.reconcile.mismatches import Key
 
-_known = TypeAdapter(Known)
+_record_adapter = TypeAdapter(LedgerRecord)
 #: Read from and written to in turns of so many.
 BATCH = 500
 
@@ -34,7 +34,7 @@ CREATE TABLE earlier (kind TEXT, event_id TEXT, commission_id INTEGER);
 """
 
 # A refund that was sent has one twin at most. What was sent twice itself, as two refunds, has none too many.
-TWINS = """
+DUPLICATES = """
 CREATE TABLE twins AS
 WITH events AS (
     SELECT min(t.commission_id) AS commission_id, t.referral_id, t.amount, t.event_id, coalesce(h.sent, 0) AS sent
@@ -54,7 +54,7 @@ WHERE NOT sent AND original IS NOT NULL
 """
 
 
-class Both(NamedTuple):
+class RefundPair(NamedTuple):
     """
     What both sides say of one refund.
 
@@ -65,11 +65,11 @@ class Both(NamedTuple):
 
     event_id: str | None
     commissions: list[Commission]
-    known: Known | None
-    twin: str | None = None
+    record: LedgerRecord | None
+    duplicate_of: str | None = None
 
 
-class Comparison:
+class Staging:
     """
     Both sides, to be filled and then gone through.
 
@@ -82,7 +82,7 @@ class Comparison:
         self._database.execute("PRAGMA journal_mode = OFF")
         self._database.executescript(SCHEMA)
 
-    def add_there(self, commissions: Iterable[tuple[Commission, bool]]) -> None:
+    def add_commissions(self, commissions: Iterable[tuple[Commission, bool]]) -> None:
         """
         Take in commissions that were taken back.
 
@@ -97,15 +97,15 @@ class Comparison:
                     commission.event_id or None,
                     commission.referral.id,
                     commission.comparable_amount,
-                    judged,
+                    classify_rows,
                     commission.model_dump_json(),
                 )
-                for commission, judged in commissions
+                for commission, classify_rows in commissions
             ),
         )
         self._database.execute("COMMIT")
 
-    def add_here(self, known: Iterable[Known], *, judged: bool) -> None:
+    def add_ledger_rows(self, record: Iterable[LedgerRecord], *, classify_rows: bool) -> None:
         """
         Take in entries of the ledger.
 
@@ -115,17 +115,17 @@ class Comparison:
         self._database.executemany(
             "INSERT INTO here VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET judged = max(judged, excluded.judged)",
             (
-                (one.event_id, one.recorded and one.last_sent_at is not None, judged, _known.dump_json(one).decode())
-                for one in known
+                (one.event_id, one.recorded and one.last_sent_at is not None, classify_rows, _record_adapter.dump_json(one).decode())
+                for one in record
             ),
         )
         self._database.execute("COMMIT")
 
-    def event_ids_there(self) -> Iterator[list[str]]:
+    def commission_event_ids(self) -> Iterator[list[str]]:
         """The event_ids of the commissions, in batches."""
         return self._in_batches("SELECT DISTINCT event_id FROM there WHERE event_id IS NOT NULL AND event_id > ?")
 
-    def only_here(self) -> Iterator[list[str]]:
+    def ledger_only_event_ids(self) -> Iterator[list[str]]:
         """The event_ids of the time in question that no commission bears, in batches."""
         return self._in_batches(
             "SELECT event_id FROM here WHERE judged AND event_id > ? "
@@ -144,9 +144,9 @@ class Comparison:
             yield batch
             last = batch[-1]
 
-    def __iter__(self) -> Iterator[Both]:
+    def __iter__(self) -> Iterator[RefundPair]:
         """Every refund of the time in question, once."""
-        self._database.execute(TWINS)
+        self._database.execute(DUPLICATES)
         self._database.execute("CREATE UNIQUE INDEX twin ON twins (commission_id)")
         joined = self._database.execute(
             """
@@ -158,14 +158,14 @@ class Comparison:
         )
         for _, group in groupby(joined, key=lambda row: row[0] or row[1]):
             rows = list(group)
-            event_id, _, _, known, _, twin = rows[0]
-            if any(judged for *_, judged, _ in rows):
+            event_id, _, _, record, _, duplicate_of = rows[0]
+            if any(classify_rows for *_, classify_rows, _ in rows):
                 commissions = [Commission.model_validate_json(body) for _, _, body, *_ in rows]
-                yield Both(event_id, commissions, _known.validate_json(known) if known else None, twin)
-        for batch in self.only_here():
+                yield RefundPair(event_id, commissions, _record_adapter.validate_json(record) if record else None, duplicate_of)
+        for batch in self.ledger_only_event_ids():
             for event_id in batch:
-                (known,) = self._database.execute("SELECT body FROM here WHERE event_id = ?", (event_id,)).fetchone()
-                yield Both(event_id, [], _known.validate_json(known))
+                (record,) = self._database.execute("SELECT body FROM here WHERE event_id = ?", (event_id,)).fetchone()
+                yield RefundPair(event_id, [], _record_adapter.validate_json(record))
 
     def note(self, found: Iterable[Key]) -> None:
         """Remember that these were found now."""
@@ -177,11 +177,11 @@ class Comparison:
         self._database.executemany("INSERT INTO earlier VALUES (?, ?, ?)", keys)
         self._database.execute("COMMIT")
 
-    def gone(self) -> Iterator[Key]:
+    def resolved_keys(self) -> Iterator[Key]:
         """What was found earlier, and not now."""
         yield from self._database.execute("SELECT * FROM earlier EXCEPT SELECT * FROM found")
 
-    def __enter__(self) -> Comparison:
+    def __enter__(self) -> Staging:
         return self
 
     def __exit__(self, *_: object) -> None:

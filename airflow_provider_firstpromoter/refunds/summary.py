@@ -97,7 +97,7 @@ class Summary(BaseModel):
                 self.without_sale_event_id += sale_event_id is None
 
     @property
-    def needing_a_person(self) -> int:
+    def need_attention(self) -> int:
         """Refunds that no retry will mend."""
         return sum(count for outcome, count in self.outcomes.items() if outcome.needs_attention)
 

@@ -93,7 +93,7 @@ class UnrecordedRefundSensor(BaseSensorOperator):
     def execute(self, context: Context) -> Any:
         """Wait here, poke by poke, or in the triggerer."""
         if self.deferrable:
-            return self._hand_on_or_defer(context, end_time=time.time() + self.timeout)
+            return self._push_or_defer(context, end_time=time.time() + self.timeout)
         return super().execute(context)
 
     def poke(self, context: Context) -> PokeReturnValue:
@@ -106,7 +106,7 @@ class UnrecordedRefundSensor(BaseSensorOperator):
         from airflow_provider_firstpromoter.pending import PendingRefunds
         from airflow_provider_firstpromoter.refunds import portable
 
-        pending = PendingRefunds(**self._where()).find(self.limit)
+        pending = PendingRefunds(**self._lookup_parameters()).find(self.limit)
         self.log.info("%s refunds are pending%s", len(pending), " (limit)" if len(pending) == self.limit else "")
         return PokeReturnValue(is_done=bool(pending), xcom_value=[portable(row.values) for row in pending])
 
@@ -119,14 +119,14 @@ class UnrecordedRefundSensor(BaseSensorOperator):
         """
         match event:
             case {"status": "pending", "end_time": float(end_time)}:
-                return self._hand_on_or_defer(context, end_time)
+                return self._push_or_defer(context, end_time)
             case {"status": "timeout"}:
                 self._time_out()
             case {"status": "error", "message": str(message)}:
                 raise AirflowException(f"The trigger failed: {message}")
         raise AirflowException(f"The trigger sent something unexpected: {type(event).__name__}")
 
-    def _hand_on_or_defer(self, context: Context, end_time: float) -> Any:
+    def _push_or_defer(self, context: Context, end_time: float) -> Any:
         """
         Hand on what is pending, or wait on in the triggerer: another run may have been faster.
 
@@ -139,7 +139,7 @@ class UnrecordedRefundSensor(BaseSensorOperator):
             self._time_out()
         from airflow_provider_firstpromoter.triggers.refund import UnrecordedRefundTrigger
 
-        trigger = UnrecordedRefundTrigger(**self._where(), poke_interval=self.poke_interval, end_time=end_time)
+        trigger = UnrecordedRefundTrigger(**self._lookup_parameters(), poke_interval=self.poke_interval, end_time=end_time)
         return self.defer(trigger=trigger, method_name="execute_complete")
 
     def _time_out(self) -> NoReturn:
@@ -148,7 +148,7 @@ class UnrecordedRefundSensor(BaseSensorOperator):
             raise AirflowSkipException(message)
         raise AirflowSensorTimeout(message)
 
-    def _where(self) -> dict[str, Any]:
+    def _lookup_parameters(self) -> dict[str, Any]:
         """The parameters that sensor, trigger and look have in common."""
         return {
             "sql": self.sql,

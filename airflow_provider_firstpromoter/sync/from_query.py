@@ -10,7 +10,7 @@ from typing import Any
 from airflow_provider_firstpromoter.database import RefundQuery
 from airflow_provider_firstpromoter.exceptions import RunRefusedError
 from airflow_provider_firstpromoter.ledger import RefundLedger
-from airflow_provider_firstpromoter.pending import Verdict, judged, unsettled_rows
+from airflow_provider_firstpromoter.pending import Action, classify_rows, unsettled_rows
 from airflow_provider_firstpromoter.refunds import InvalidRefund, Refund, Row, numbered
 from airflow_provider_firstpromoter.sync.log_text import duration
 from airflow_provider_firstpromoter.sync.run import RefundSync
@@ -29,10 +29,10 @@ def run_query(sync: RefundSync, query: RefundQuery, max_pending: int | None) -> 
     :raises RunRefusedError: before the first request
     """
     with Spool() as spool:
-        pending = Counter[Verdict]()
+        pending = Counter[Action]()
         spool.fill(_unsettled(sync, query, pending))
-        to_send = pending[Verdict.SEND] + pending[Verdict.RECHECK]
-        sync.summary.skipped += pending[Verdict.SETTLED]
+        to_send = pending[Action.SEND] + pending[Action.RECHECK]
+        sync.summary.skipped += pending[Action.SETTLED]
         if max_pending is not None and to_send > max_pending:
             told = f"{to_send} refunds are pending, more than max_pending={max_pending}: {_sums(sync, spool)}"
             if not sync.options.preview:
@@ -47,11 +47,11 @@ def run_query(sync: RefundSync, query: RefundQuery, max_pending: int | None) -> 
         sync.run(spool, total=len(spool), count_stored=False)
 
 
-def _unsettled(sync: RefundSync, query: RefundQuery, counts: Counter[Verdict]) -> Iterator[Row]:
+def _unsettled(sync: RefundSync, query: RefundQuery, counts: Counter[Action]) -> Iterator[Row]:
     """The rows worth keeping: all but the settled ones. What was kept is checked once more before it is sent."""
     options = sync.options
     with closing(unsettled_rows(query, _ledger(sync), options.recheck_unreferred, options.identify_by)) as rows:
-        for batch in judged(
+        for batch in classify_rows(
             numbered(rows),
             _ledger(sync),
             key=sync.fingerprint_key,
@@ -60,9 +60,9 @@ def _unsettled(sync: RefundSync, query: RefundQuery, counts: Counter[Verdict]) -
             details=False,
         ):
             sync.raise_if_killed()
-            for row, verdict, _ in batch:
-                counts[verdict] += 1
-                if verdict is not Verdict.SETTLED:
+            for row, action, _ in batch:
+                counts[action] += 1
+                if action is not Action.SETTLED:
                     yield row
 
 
@@ -104,13 +104,13 @@ def _count_earlier_tries(sync: RefundSync) -> None:
     A settled refund never comes out of the warehouse again, so only the ledger can give a cleared task the same counts
     as before. Rejected ones do come again, and are counted then.
     """
-    for known in _ledger(sync).of_run(sync.run_key):
-        if known.outcome.settled:
+    for record in _ledger(sync).records_of_run(sync.run_key):
+        if record.outcome.settled:
             sync.summary.add_earlier(
-                known.result(),
-                amount=known.sent_amount,
-                currency=known.sent_currency,
-                sale_event_id=known.sale_event_id,
+                record.result(),
+                amount=record.sent_amount,
+                currency=record.sent_currency,
+                sale_event_id=record.sale_event_id,
             )
 
 
@@ -122,8 +122,8 @@ def rewards_of_run(sync: RefundSync) -> list[dict[str, Any]]:
     """
     rewards: list[dict[str, Any]] = []
     beyond = 0
-    for known in _ledger(sync).of_run(sync.run_key):
-        if known.outcome.settled and (result := known.result()).reward is not None:
+    for record in _ledger(sync).records_of_run(sync.run_key):
+        if record.outcome.settled and (result := record.result()).reward is not None:
             if len(rewards) < MOST_REWARDS:
                 rewards.append(result.to_json())
             else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from airflow_provider_firstpromoter.ledger import Entry, RefundLedger, RunKey
+from airflow_provider_firstpromoter.ledger import LedgerWrite, RefundLedger, RunKey
 from airflow_provider_firstpromoter.refunds import Refund, Result, Row
 
 #: Results are written this often, whichever comes first.
@@ -25,7 +25,7 @@ class LedgerWriter:
         self._ledger = ledger
         self._run = run
         self._fingerprint_key = fingerprint_key
-        self._unwritten: list[Entry] = []
+        self._unwritten: list[LedgerWrite] = []
         self._flushed_at = time.monotonic()
 
     def prepare(self) -> None:
@@ -45,7 +45,7 @@ class LedgerWriter:
         :param refund: what was sent; None where validation refused the row
         """
         if self._ledger is not None and row.event_id:
-            self._unwritten.append(Entry(result, row.amount, row.fingerprint(self._fingerprint_key), refund, self._run))
+            self._unwritten.append(LedgerWrite(result, row.amount, row.fingerprint(self._fingerprint_key), refund, self._run))
 
     def flush_if_due(self) -> None:
         """Write what there is, if it is much or has waited long."""

@@ -9,7 +9,7 @@ from airflow.providers.common.compat.sdk import Stats
 from airflow_provider_firstpromoter.refunds import Result
 
 
-class Meter:
+class Metrics:
     """
     Tells Airflow's Stats what has come since it last did, so that a run of hours is seen while it runs.
 
@@ -49,7 +49,7 @@ class Meter:
         Stats.timing("firstpromoter.rate_limit_wait", waited * 1000, tags=self._tags)
 
 
-def gauge_mismatches(conn_id: str, count: int) -> None:
+def report_mismatches(conn_id: str, count: int) -> None:
     """
     Tell Airflow's Stats what a reconciliation found: ``firstpromoter.mismatches``, a gauge.
 

@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable
 
 from airflow_provider_firstpromoter.api import Transport
-from airflow_provider_firstpromoter.ledger import Known
+from airflow_provider_firstpromoter.ledger import LedgerRecord
 from airflow_provider_firstpromoter.refunds import Refund, Result, Row, Summary
 from airflow_provider_firstpromoter.sync import log_text
-from airflow_provider_firstpromoter.sync.metrics import Meter
+from airflow_provider_firstpromoter.sync.metrics import Metrics
 
 PROGRESS_EVERY_SECONDS = 10.0
 
@@ -30,12 +30,12 @@ class Progress:
         self.summary = summary
         self._transport = transport
         self._log = log
-        self._meter = Meter(conn_id)
+        self._meter = Metrics(conn_id)
         self._on_result: OnResult | None = None
         self._total: int | None = None
         self._started = self._reported = time.monotonic()
         self._requests_before = transport.requests
-        self._waited_before = transport.pacer.waited
+        self._waited_before = transport.rate_limiter.waited
 
     def start(self, on_result: OnResult | None, total: int | None) -> None:
         """
@@ -63,9 +63,9 @@ class Progress:
         if self._on_result is not None:
             self._on_result(row, result)
 
-    def add_stored(self, row: Row, known: Known) -> None:
+    def add_stored(self, row: Row, record: LedgerRecord) -> None:
         """Count a result that the ledger already has."""
-        self.add(row, known.result(), known.sent_amount, known.sent_currency, known.sale_event_id)
+        self.add(row, record.result(), record.sent_amount, record.sent_currency, record.sale_event_id)
 
     def add_sent(self, row: Row, result: Result, refund: Refund) -> None:
         """Count what came of a refund that was sent, or would be."""
@@ -83,7 +83,7 @@ class Progress:
         """Complete the summary and the metrics."""
         self.summary.seconds = round(time.monotonic() - self._started, 3)
         self._count_requests()
-        self._meter.finish(self.summary.seconds, self._transport.pacer.waited - self._waited_before)
+        self._meter.finish(self.summary.seconds, self._transport.rate_limiter.waited - self._waited_before)
 
     def _count_requests(self) -> None:
         self.summary.requests = self._transport.requests - self._requests_before

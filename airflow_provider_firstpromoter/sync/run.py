@@ -13,8 +13,8 @@ from airflow_provider_firstpromoter.exceptions import (
     SyncInterruptedError,
 )
 from airflow_provider_firstpromoter.hooks.firstpromoter import FirstPromoterHook
-from airflow_provider_firstpromoter.ledger import Known, RefundLedger, RunKey
-from airflow_provider_firstpromoter.pending import Verdict, decide, judged
+from airflow_provider_firstpromoter.ledger import LedgerRecord, RefundLedger, RunKey
+from airflow_provider_firstpromoter.pending import Action, decide, classify_rows
 from airflow_provider_firstpromoter.refunds import (
     Outcome,
     Refund,
@@ -146,7 +146,7 @@ class RefundSync:
             return
         if summary.outcomes[Outcome.FAILED]:
             raise RefundsFailedError(log_text.failure(summary, Outcome.FAILED))
-        if allowed is not None and summary.needing_a_person > allowed:
+        if allowed is not None and summary.need_attention > allowed:
             raise RefundsRejectedError(
                 log_text.failure(summary, Outcome.REJECTED, Outcome.CHANGED) + f" (max_rejected={allowed})"
             )
@@ -162,7 +162,7 @@ class RefundSync:
         :returns: whether there are any to be rechecked
         """
         rechecks = False
-        for batch in judged(
+        for batch in classify_rows(
             rows,
             self.ledger,
             key=self.fingerprint_key,
@@ -170,32 +170,32 @@ class RefundSync:
             retry_rejected=self.options.retry_rejected,
         ):
             self.raise_if_killed()
-            for row, verdict, known in batch:
-                recheck = verdict is Verdict.RECHECK and row.repeats is None
+            for row, action, record in batch:
+                recheck = action is Action.RECHECK and row.repeats is None
                 rechecks = rechecks or recheck
                 if recheck is rechecking:
-                    self._handle(row, verdict, known)
+                    self._handle(row, action, record)
             self._pump()
             self._writer.flush_if_due()
         return rechecks
 
-    def _handle(self, row: Row, verdict: Verdict, known: Known | None) -> None:
-        match decide(row, verdict, known, self.validation):
+    def _handle(self, row: Row, action: Action, record: LedgerRecord | None) -> None:
+        match decide(row, action, record, self.validation):
             case None:
                 self.summary.repeated += 1
-            case Known() as known:
-                if self._count_stored or not known.outcome.settled:
-                    self._progress.add_stored(row, known)
+            case LedgerRecord() as record:
+                if self._count_stored or not record.outcome.settled:
+                    self._progress.add_stored(row, record)
                 else:
                     self.summary.skipped += 1
             case Result() as result:
                 self._writer.add(row, result)
                 self._progress.add(row, result)
             case Refund() as refund:
-                if known is not None and known.outcome.settled and known.run == self.run_key and not self._count_stored:
+                if record is not None and record.outcome.settled and record.run == self.run_key and not self._count_stored:
                     # An earlier try of this task run counted it; what comes of it now takes the place of that.
-                    self.summary.outcomes[known.outcome] -= 1
-                self._take_up(Job(row, refund, recheck=verdict is Verdict.RECHECK))
+                    self.summary.outcomes[record.outcome] -= 1
+                self._take_up(Job(row, refund, recheck=action is Action.RECHECK))
 
     def _take_up(self, job: Job) -> None:
         if self.options.limit is not None and self._to_send >= self.options.limit:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from airflow_provider_firstpromoter.refunds import Refund, Result, Row
-from airflow_provider_firstpromoter.sync.thread_pool import Done, Workers
+from airflow_provider_firstpromoter.sync.thread_pool import Done, ThreadPool
 
 #: Seconds; how soon a kill is noticed.
 TICK = 0.25
@@ -33,7 +33,7 @@ class Sender:
 
     def __init__(self, send: Callable[[Job], Result], max_in_flight: int) -> None:
         self._max_in_flight = max_in_flight
-        self._threads: Workers[Job, Result] = Workers(send, max_in_flight)
+        self._threads: ThreadPool[Job, Result] = ThreadPool(send, max_in_flight)
         self._queue: deque[Job] = deque()
         self._in_flight: dict[int, Job] = {}
         self._answered = False

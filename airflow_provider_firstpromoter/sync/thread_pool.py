@@ -23,7 +23,7 @@ class Done(NamedTuple, Generic[Job, Value]):
     error: BaseException | None
 
 
-class Workers(Generic[Job, Value]):
+class ThreadPool(Generic[Job, Value]):
     """
     Run jobs side by side in daemon threads.
 

@@ -86,5 +86,5 @@ class SqlToFirstPromoterOperator(RefundOperator):
         sync = self._make_sync(context, limit=self.limit, ledger_required=True)
         run_query(sync, RefundQuery.from_connection(self.sql_conn_id, self.sql, self.parameters), self.max_pending)
         rewards = [] if self.preview else rewards_of_run(sync)
-        summary: dict[str, Any] = self._hand_on(context, sync, sync.summary.to_json(), rewards=rewards)
+        summary: dict[str, Any] = self._push_results(context, sync, sync.summary.to_json(), rewards=rewards)
         return summary

@@ -41,7 +41,7 @@ class UnrecordedRefundTrigger(BaseTrigger):
         recheck_unreferred: timedelta | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._where: dict[str, Any] = {
+        self._lookup_parameters: dict[str, Any] = {
             "sql": sql,
             "sql_conn_id": sql_conn_id,
             "parameters": parameters,
@@ -57,7 +57,7 @@ class UnrecordedRefundTrigger(BaseTrigger):
         """What the triggerer needs to make it again."""
         return (
             f"{type(self).__module__}.{type(self).__qualname__}",
-            {**self._where, "end_time": self.end_time, "poke_interval": self.poke_interval},
+            {**self._lookup_parameters, "end_time": self.end_time, "poke_interval": self.poke_interval},
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
@@ -83,7 +83,7 @@ class UnrecordedRefundTrigger(BaseTrigger):
     def _is_anything_pending(self) -> bool:
         from airflow_provider_firstpromoter.pending import PendingRefunds
 
-        return bool(PendingRefunds(**self._where, statement_timeout=STATEMENT_TIMEOUT).find(limit=1))
+        return bool(PendingRefunds(**self._lookup_parameters, statement_timeout=STATEMENT_TIMEOUT).find(limit=1))
 
 
 def _event(status: str, **more: Any) -> TriggerEvent:

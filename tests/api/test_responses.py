@@ -14,12 +14,12 @@ from airflow_provider_firstpromoter.api.responses import (
     BROKEN_JSON,
     LONGEST_RETRY_AFTER,
     NO_JSON,
-    Answer,
-    outcome_of,
-    result_of,
+    ApiResponse,
+    outcome_from,
+    result_from,
     retry_after,
 )
-from airflow_provider_firstpromoter.api.transport import LARGEST_ANSWER, _read
+from airflow_provider_firstpromoter.api.transport import LARGEST_RESPONSE, _read
 from airflow_provider_firstpromoter.refunds import Outcome, Refund
 
 REFUND = Refund.from_row({"event_id": "re_1", "amount": 1000, "uid": "cus_1", "email": "jane@example.com"})
@@ -34,7 +34,7 @@ RECORDED, ALREADY, NOT_REFERRED, REJECTED, FAILED = (
 )
 
 
-def read(status: int, body: object = b"", **headers: str) -> Answer:
+def read(status: int, body: object = b"", **headers: str) -> ApiResponse:
     """What the hook makes of a response: bytes go as they are, anything else as JSON."""
     response = requests.Response()
     response.status_code = status
@@ -120,7 +120,7 @@ def test_response_has_one_outcome_and_is_transient_or_not(
     status: int, body: object, outcome: Outcome, transient: bool
 ) -> None:
     answer = read(status, body)
-    assert outcome_of(answer) is outcome
+    assert outcome_from(answer) is outcome
     assert answer.transient is transient
 
 
@@ -128,14 +128,14 @@ def test_response_has_one_outcome_and_is_transient_or_not(
 @pytest.mark.parametrize("body", [b"", HTML, {"message": "Unauthorized", "code": "unauthorized"}, {"id": 1}], ids=repr)
 def test_refused_access_settles_nothing_and_is_not_retried(status: int, body: object) -> None:
     answer = read(status, body)  # the hook raises before it asks; should it forget, nothing is lost
-    assert outcome_of(answer) is FAILED
+    assert outcome_from(answer) is FAILED
     assert not answer.transient
 
 
 def test_missing_response_is_retried_and_fails_in_the_end() -> None:
-    answer = Answer(problem="timed out")
+    answer = ApiResponse(problem="timed out")
     assert answer.transient
-    result = result_of(answer, REFUND, 6)
+    result = result_from(answer, REFUND, 6)
     assert (result.outcome, result.http_status, result.sent) == (FAILED, None, True)
     assert result.message == "no answer in 6 tries: timed out"
 
@@ -161,13 +161,13 @@ def test_missing_response_is_retried_and_fails_in_the_end() -> None:
     ids=repr,
 )
 def test_result_message_is_one_line(status: int, body: object, message: str | None) -> None:
-    assert result_of(read(status, body), REFUND, 1).message == message
+    assert result_from(read(status, body), REFUND, 1).message == message
 
 
 def test_customer_data_echoed_by_the_server_is_masked() -> None:
     body = {"message": "no cus_1 / jane@example.com", "errors": {"email": ["jane@example.com is unknown"]}}
     for status in (400, 404, 409, 422):
-        told = result_of(read(status, {**body, "code": "x"}), REFUND, 1).message
+        told = result_from(read(status, {**body, "code": "x"}), REFUND, 1).message
         assert told is not None
         assert "jane" not in told
         assert "cus_1" not in told
@@ -175,7 +175,7 @@ def test_customer_data_echoed_by_the_server_is_masked() -> None:
 
 def test_long_error_message_is_truncated() -> None:
     errors = {f"field{number}": ["x" * 50_000] for number in range(15)}
-    told = result_of(read(422, {"message": "m" * 100_000, "errors": errors}), REFUND, 1).message
+    told = result_from(read(422, {"message": "m" * 100_000, "errors": errors}), REFUND, 1).message
     assert told is not None
     assert len(told) <= 500
 
@@ -183,21 +183,21 @@ def test_long_error_message_is_truncated() -> None:
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        (Answer(503), "answered 503 in 6 tries"),
-        (Answer(429, {"message": "slow down"}), "answered 429 in 6 tries"),
-        (Answer(200, problem=BROKEN_JSON), "answered 200 in 6 tries: the answer is not whole JSON"),
-        (Answer(302), "answered 302, but not as FirstPromoter does; is the connection's host right?"),
-        (Answer(404), "answered 404, but not as FirstPromoter does; is the connection's host right?"),
-        (Answer(200, problem=NO_JSON), "answered 200, but not as FirstPromoter does; is the connection's host right?"),
+        (ApiResponse(503), "answered 503 in 6 tries"),
+        (ApiResponse(429, {"message": "slow down"}), "answered 429 in 6 tries"),
+        (ApiResponse(200, problem=BROKEN_JSON), "answered 200 in 6 tries: the answer is not whole JSON"),
+        (ApiResponse(302), "answered 302, but not as FirstPromoter does; is the connection's host right?"),
+        (ApiResponse(404), "answered 404, but not as FirstPromoter does; is the connection's host right?"),
+        (ApiResponse(200, problem=NO_JSON), "answered 200, but not as FirstPromoter does; is the connection's host right?"),
     ],
     ids=repr,
 )
-def test_failure_message_says_what_was_tried_or_what_to_check(answer: Answer, message: str) -> None:
-    assert result_of(answer, REFUND, 6).message == message
+def test_failure_message_says_what_was_tried_or_what_to_check(answer: ApiResponse, message: str) -> None:
+    assert result_from(answer, REFUND, 6).message == message
 
 
 def test_failure_message_uses_the_singular_for_one_try() -> None:
-    assert result_of(Answer(503), REFUND, 1).message == "answered 503 in 1 try"
+    assert result_from(ApiResponse(503), REFUND, 1).message == "answered 503 in 1 try"
 
 
 # --- reading --------------------------------------------------------------------------------------------
@@ -216,7 +216,7 @@ def test_endless_response_is_not_read_to_its_end() -> None:
     response.status_code, response.raw = 200, Endless()
     answer = _read(response)
     assert (answer.status, answer.payload, answer.problem) == (200, None, NO_JSON)
-    assert response.raw.given < 2 * LARGEST_ANSWER
+    assert response.raw.given < 2 * LARGEST_RESPONSE
 
 
 def test_deeply_nested_json_is_a_malformed_response() -> None:

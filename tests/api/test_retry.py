@@ -48,8 +48,8 @@ def test_retries_end_after_max_attempts(sandbox: Sandbox, hook: Any, impatient: 
 def test_retry_after_429_waits_for_retry_after_or_longer_than_usual(
     told: str, sandbox: Sandbox, hook: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retry.wait_as_told, "_usual", wait_fixed(0.0))
-    monkeypatch.setattr(retry.wait_as_told, "_limited", wait_fixed(1.0 if told == "not-at-all" else 0.0))
+    monkeypatch.setattr(retry.wait_retry_after, "_usual", wait_fixed(0.0))
+    monkeypatch.setattr(retry.wait_retry_after, "_limited", wait_fixed(1.0 if told == "not-at-all" else 0.0))
     later = datetime.now(UTC) + timedelta(seconds=3)
     header = {"in-seconds": "1", "as-a-date": f"{later:%a, %d %b %Y %H:%M:%S} GMT", "not-at-all": None}[told]
     sandbox.fault("status", status=429, retry_after=header)

@@ -208,7 +208,7 @@ def test_refund_reconcile_puts_mismatches_into_a_message(
 
     assert run.xcom("message") == (
         "Refunds in which ledger and FirstPromoter differ: 1; all of them: firstpromoter_refunds_mismatches\n"
-        "1 unknown_here (by_hand): taken back, but not by us: by hand, or by another tool? Adopt it if it is right"
+        "1 missing_in_ledger (by_hand): taken back, but not by us: by hand, or by another tool? Adopt it if it is right"
     )
 
 

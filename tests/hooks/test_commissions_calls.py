@@ -40,7 +40,7 @@ def test_iter_commissions_reads_pages_on_demand(sandbox: Sandbox, hook: Any) -> 
     assert asked() == 1
     assert Counter(one.id for one in hook.iter_commissions()) == Counter(ids)
     assert asked() == 4
-    assert {one.of_a_refund for one in hook.iter_commissions(refunded=True)} == {True}
+    assert {one.is_reversal for one in hook.iter_commissions(refunded=True)} == {True}
     assert [one.event_id for one in hook.iter_commissions(q="e_17")][:2] == ["e_17", "e_170"]
 
 

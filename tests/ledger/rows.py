@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from airflow_provider_firstpromoter.ledger import Entry, Known, RefundLedger, RunKey
+from airflow_provider_firstpromoter.ledger import LedgerWrite, LedgerRecord, RefundLedger, RunKey
 from airflow_provider_firstpromoter.refunds import Outcome, Refund, Result
 
 NO_RUN = RunKey()
@@ -23,10 +23,10 @@ def entry(
     at: datetime = THEN,
     run: RunKey = NO_RUN,
     **result: Any,
-) -> Entry:
+) -> LedgerWrite:
     sent = outcome is not Outcome.REJECTED
     result = {"sent": sent, "http_status": 200 if sent else None, **result}
-    return Entry(
+    return LedgerWrite(
         Result(event_id=event_id, outcome=outcome, **result),
         row_amount=str(amount),
         fingerprint=fingerprint,
@@ -36,7 +36,7 @@ def entry(
     )
 
 
-def known(ledger: RefundLedger, event_id: str = "re_1") -> Known:
+def known(ledger: RefundLedger, event_id: str = "re_1") -> LedgerRecord:
     return ledger.find({event_id})[event_id]
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from airflow_provider_firstpromoter.api.account import Account
 from airflow_provider_firstpromoter.hooks.firstpromoter import FirstPromoterHook
-from airflow_provider_firstpromoter.ledger import Entry, RefundLedger, RunKey
+from airflow_provider_firstpromoter.ledger import LedgerWrite, RefundLedger, RunKey
 from airflow_provider_firstpromoter.refunds import Lead, Outcome, Promoter, Result, Reward
 from tests.ledger.rows import THEN, count, entry, known
 
@@ -34,7 +34,7 @@ def test_write_and_find_without_rows_run_no_statement(open_ledger: Callable[...,
     ledger = open_ledger()  # there is no table, so that any statement would fail
     ledger.write([])
     ledger.write(entry(outcome=outcome) for outcome in (Outcome.FAILED, Outcome.CHANGED, Outcome.PENDING))
-    ledger.write([Entry(Result(event_id=None, outcome=Outcome.REJECTED), None, "f")])
+    ledger.write([LedgerWrite(Result(event_id=None, outcome=Outcome.REJECTED), None, "f")])
     assert ledger.find(set()) == {}
 
 
@@ -223,8 +223,8 @@ def test_of_run_finds_the_rows_of_a_task_run(ledger: RefundLedger, open_ledger: 
     ledger.write([entry("re_1", run=run), entry("re_2", Outcome.REJECTED, run=run)])
     ledger.write(entry(f"other_{number}", run=other) for number, other in enumerate([*others, RunKey()]))
     open_ledger("another account").write([entry("re_3", run=run)])
-    assert {one.event_id for one in ledger.of_run(run)} == {"re_1", "re_2"}
-    assert [one.event_id for one in ledger.of_run(RunKey())] == ["other_4"]
+    assert {one.event_id for one in ledger.records_of_run(run)} == {"re_1", "re_2"}
+    assert [one.event_id for one in ledger.records_of_run(RunKey())] == ["other_4"]
 
 
 # --- through Airflow ---

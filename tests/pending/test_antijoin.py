@@ -13,7 +13,7 @@ from sqlalchemy.exc import OperationalError
 
 from airflow_provider_firstpromoter.database.query import RefundQuery
 from airflow_provider_firstpromoter.exceptions import RefundInputError, SourceError
-from airflow_provider_firstpromoter.ledger import Entry, RefundLedger
+from airflow_provider_firstpromoter.ledger import LedgerWrite, RefundLedger
 from airflow_provider_firstpromoter.pending.antijoin import unsettled_rows, without_settled
 from airflow_provider_firstpromoter.refunds import Outcome, Result
 from tests.support import ALL_REFUNDS, EVERY_DATABASE, per_database, refund_with_id
@@ -41,7 +41,7 @@ class Warehouse:
         ledger.ensure()
         result = Result(event_id=event_id, outcome=outcome, sent=True)
         row_amount = None if amount is None else str(amount)
-        ledger.write([Entry(result, row_amount=row_amount, fingerprint="f" * 32, **more)])
+        ledger.write([LedgerWrite(result, row_amount=row_amount, fingerprint="f" * 32, **more)])
 
     def query(self, sql: str = ALL_REFUNDS, parameters: Any = None, name: str = "warehouse") -> RefundQuery:
         return RefundQuery(self.engine, sql, parameters, name)

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine
 
-from airflow_provider_firstpromoter.ledger import Entry, Known, RefundLedger
+from airflow_provider_firstpromoter.ledger import LedgerWrite, LedgerRecord, RefundLedger
 from airflow_provider_firstpromoter.pending.lookup import find_pending
-from airflow_provider_firstpromoter.pending.rules import Verdict, judge, judged
+from airflow_provider_firstpromoter.pending.rules import Action, classify, classify_rows
 from airflow_provider_firstpromoter.refunds import Outcome, Refund, Result
 from airflow_provider_firstpromoter.refunds.rows import Row, numbered
 
@@ -26,7 +26,7 @@ def row(event_id: object = "re_1", amount: object = 1000, **columns: object) -> 
     return next(numbered([{"event_id": event_id, "amount": amount, "uid": "cus_1", **columns}]))
 
 
-def known(outcome: Outcome, of: Row | None = None, first: datetime = NOW - 5 * DAY, **fields: Any) -> Known:
+def known(outcome: Outcome, of: Row | None = None, first: datetime = NOW - 5 * DAY, **fields: Any) -> LedgerRecord:
     of = of or row()
     told = {
         "event_id": "re_1",
@@ -40,83 +40,83 @@ def known(outcome: Outcome, of: Row | None = None, first: datetime = NOW - 5 * D
         "first_sent_at": first,
         "last_sent_at": first,
     }
-    return Known(**{**told, **fields})
+    return LedgerRecord(**{**told, **fields})
 
 
-def verdict(of: Row, knows: Known | None, **how: Any) -> Verdict:
-    return judge(of, knows, key=KEY, now=NOW, **how)
+def action(of: Row, knows: LedgerRecord | None, **how: Any) -> Action:
+    return classify(of, knows, key=KEY, now=NOW, **how)
 
 
 def test_unknown_refund_is_sent() -> None:
-    assert verdict(row(), None) is Verdict.SEND
+    assert action(row(), None) is Action.SEND
 
 
 @pytest.mark.parametrize("outcome", [Outcome.RECORDED, Outcome.ALREADY_RECORDED, Outcome.NOT_REFERRED])
 @pytest.mark.parametrize("amount", [1000, "1000", "1000.00", 1000.0, "1e3"], ids=repr)
 def test_settled_refund_with_the_same_amount_stays_settled(outcome: Outcome, amount: object) -> None:
-    assert verdict(row(amount=amount), known(outcome), retry_rejected=True) is Verdict.SETTLED
+    assert action(row(amount=amount), known(outcome), retry_rejected=True) is Action.SETTLED
 
 
 @pytest.mark.parametrize("outcome", [Outcome.RECORDED, Outcome.ALREADY_RECORDED, Outcome.NOT_REFERRED])
 @pytest.mark.parametrize("amount", [1500, 999, "1000.01", None, "x", -1000], ids=repr)
 def test_settled_refund_with_another_amount_is_changed_and_not_sent(outcome: Outcome, amount: object) -> None:
     now_says = row(amount=amount)
-    assert verdict(now_says, known(outcome), recheck_unreferred=90 * DAY, retry_rejected=True) is Verdict.CHANGED
+    assert action(now_says, known(outcome), recheck_unreferred=90 * DAY, retry_rejected=True) is Action.CHANGED
 
 
 def test_settled_refund_with_other_columns_changed_is_not_sent() -> None:
-    assert verdict(row(uid="cus_2", currency="EUR"), known(Outcome.RECORDED)) is Verdict.SETTLED
+    assert action(row(uid="cus_2", currency="EUR"), known(Outcome.RECORDED)) is Action.SETTLED
 
 
 def test_settled_refund_without_a_stored_amount_is_not_changed() -> None:
-    assert verdict(row(), known(Outcome.RECORDED, row_amount=None)) is Verdict.SETTLED
+    assert action(row(), known(Outcome.RECORDED, row_amount=None)) is Action.SETTLED
 
 
 def test_rejected_row_is_sent_only_after_its_content_changed() -> None:
     rejected = known(Outcome.REJECTED, row(amount=0))
-    assert verdict(row(amount=0), rejected) is Verdict.STILL_REJECTED
-    assert verdict(row(amount="0"), rejected) is Verdict.STILL_REJECTED  # out of XCom
-    assert verdict(row(amount=5), rejected) is Verdict.SEND
-    assert verdict(row(amount=0, uid="cus_2"), rejected) is Verdict.SEND
-    assert judge(row(amount=0), rejected, key=b"another key", now=NOW) is Verdict.SEND
+    assert action(row(amount=0), rejected) is Action.STILL_REJECTED
+    assert action(row(amount="0"), rejected) is Action.STILL_REJECTED  # out of XCom
+    assert action(row(amount=5), rejected) is Action.SEND
+    assert action(row(amount=0, uid="cus_2"), rejected) is Action.SEND
+    assert classify(row(amount=0), rejected, key=b"another key", now=NOW) is Action.SEND
 
 
 def test_rejected_row_is_sent_with_retry_rejected() -> None:
-    assert verdict(row(), known(Outcome.REJECTED), retry_rejected=True) is Verdict.SEND
+    assert action(row(), known(Outcome.REJECTED), retry_rejected=True) is Action.SEND
 
 
 def test_not_referred_refund_is_rechecked_only_with_recheck_unreferred() -> None:
-    assert verdict(row(), known(Outcome.NOT_REFERRED)) is Verdict.SETTLED
-    assert verdict(row(), known(Outcome.NOT_REFERRED), recheck_unreferred=30 * DAY) is Verdict.RECHECK
+    assert action(row(), known(Outcome.NOT_REFERRED)) is Action.SETTLED
+    assert action(row(), known(Outcome.NOT_REFERRED), recheck_unreferred=30 * DAY) is Action.RECHECK
 
 
 @pytest.mark.parametrize("outcome", [Outcome.RECORDED, Outcome.ALREADY_RECORDED])
 def test_recorded_refund_is_never_sent_again(outcome: Outcome) -> None:
-    assert verdict(row(), known(outcome), recheck_unreferred=30 * DAY) is Verdict.SETTLED
+    assert action(row(), known(outcome), recheck_unreferred=30 * DAY) is Action.SETTLED
 
 
 @pytest.mark.parametrize(
     ("first", "last", "expected"),
     [
-        (5 * DAY, 5 * DAY, Verdict.RECHECK),
-        (5 * DAY, DAY, Verdict.RECHECK),
-        (5 * DAY, DAY - SECOND, Verdict.SETTLED),  # at most once a day
-        (30 * DAY - SECOND, 2 * DAY, Verdict.RECHECK),
-        (30 * DAY, 2 * DAY, Verdict.SETTLED),  # until that long after it was first sent
-        (90 * DAY, 2 * DAY, Verdict.SETTLED),
-        (None, 2 * DAY, Verdict.SETTLED),
-        (5 * DAY, None, Verdict.SETTLED),
+        (5 * DAY, 5 * DAY, Action.RECHECK),
+        (5 * DAY, DAY, Action.RECHECK),
+        (5 * DAY, DAY - SECOND, Action.SETTLED),  # at most once a day
+        (30 * DAY - SECOND, 2 * DAY, Action.RECHECK),
+        (30 * DAY, 2 * DAY, Action.SETTLED),  # until that long after it was first sent
+        (90 * DAY, 2 * DAY, Action.SETTLED),
+        (None, 2 * DAY, Action.SETTLED),
+        (5 * DAY, None, Action.SETTLED),
     ],
 )
 def test_not_referred_refund_is_rechecked_once_a_day_within_the_period(
-    first: timedelta | None, last: timedelta | None, expected: Verdict
+    first: timedelta | None, last: timedelta | None, expected: Action
 ) -> None:
     knows = known(
         Outcome.NOT_REFERRED,
         first_sent_at=first and NOW - first,
         last_sent_at=last and NOW - last,
     )
-    assert verdict(row(), knows, recheck_unreferred=30 * DAY) is expected
+    assert action(row(), knows, recheck_unreferred=30 * DAY) is expected
 
 
 # --- against a ledger -----------------------------------------------------------------------------------
@@ -134,7 +134,7 @@ def ledger(tmp_path: Path) -> Iterator[RefundLedger]:
 def settle(ledger: RefundLedger, of: Row, outcome: Outcome, ago: timedelta = 5 * DAY) -> None:
     result = Result(event_id=of.event_id, outcome=outcome, sent=outcome is not Outcome.REJECTED, http_status=200)
     refund = None if outcome is Outcome.REJECTED else Refund.from_row(of.values)
-    ledger.write([Entry(result, of.amount, of.fingerprint(KEY), refund, at=datetime.now(UTC) - ago)])
+    ledger.write([LedgerWrite(result, of.amount, of.fingerprint(KEY), refund, at=datetime.now(UTC) - ago)])
 
 
 def pending(rows: list[dict[str, object]], ledger: RefundLedger, limit: int = 100, **how: Any) -> list[str | None]:
@@ -199,21 +199,21 @@ def test_ledger_of_another_account_settles_nothing(ledger: RefundLedger) -> None
 
 
 def test_every_row_is_sent_without_a_ledger() -> None:
-    (batch,) = judged(numbered([{"event_id": "a", "amount": 1}, {"amount": 1}]), None, key=KEY)
-    assert [(one.row.position, one.verdict, one.known) for one in batch] == [
-        (0, Verdict.SEND, None),
-        (1, Verdict.SEND, None),
+    (batch,) = classify_rows(numbered([{"event_id": "a", "amount": 1}, {"amount": 1}]), None, key=KEY)
+    assert [(one.row.position, one.action, one.record) for one in batch] == [
+        (0, Action.SEND, None),
+        (1, Action.SEND, None),
     ]
 
 
 def test_row_comes_with_its_ledger_record(ledger: RefundLedger) -> None:
     settle(ledger, row("settled"), Outcome.RECORDED)
     rows = [{"event_id": "new", "amount": 1}, {"event_id": "settled", "amount": 1000}]
-    (batch,) = judged(numbered(rows), ledger, key=KEY)
-    assert [one.verdict for one in batch] == [Verdict.SEND, Verdict.SETTLED]
-    assert batch[0].known is None
-    assert batch[1].known is not None
-    assert batch[1].known.result().to_json() == {
+    (batch,) = classify_rows(numbered(rows), ledger, key=KEY)
+    assert [one.action for one in batch] == [Action.SEND, Action.SETTLED]
+    assert batch[0].record is None
+    assert batch[1].record is not None
+    assert batch[1].record.result().to_json() == {
         **Result(event_id="settled", outcome=Outcome.RECORDED, http_status=200).to_json(),
         "sent": False,
     }
@@ -221,7 +221,7 @@ def test_row_comes_with_its_ledger_record(ledger: RefundLedger) -> None:
 
 def test_batch_is_checked_against_the_ledger_when_it_is_read(ledger: RefundLedger) -> None:
     rows = [{"event_id": number, "amount": 1000, "uid": "cus_1"} for number in range(501)]
-    batches = judged(numbered(rows), ledger, key=KEY)
-    assert {one.verdict for one in next(batches)} == {Verdict.SEND}
+    batches = classify_rows(numbered(rows), ledger, key=KEY)
+    assert {one.action for one in next(batches)} == {Action.SEND}
     settle(ledger, row(500), Outcome.RECORDED)  # by another task meanwhile
-    assert [one.verdict for one in next(batches)] == [Verdict.SETTLED]
+    assert [one.action for one in next(batches)] == [Action.SETTLED]

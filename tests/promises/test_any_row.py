@@ -12,8 +12,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft4Validator
 
-from airflow_provider_firstpromoter.api.responses import Answer, result_of
-from airflow_provider_firstpromoter.ledger import Entry, RefundLedger
+from airflow_provider_firstpromoter.api.responses import ApiResponse, result_from
+from airflow_provider_firstpromoter.ledger import LedgerWrite, RefundLedger
 from airflow_provider_firstpromoter.refunds import (
     REFUND_COLUMNS,
     InvalidRefund,
@@ -122,14 +122,14 @@ BODIES = part(
     lead=LEAD,
     promoter=part(id=WHOLE, status=WORDS, default_ref_id=WORDS, email=st.emails(), auth_token=WORDS),
 )
-ANSWERS = st.builds(Answer, st.sampled_from([200, 200, 204, 400, 404, 409, 422]), BODIES)
+ANSWERS = st.builds(ApiResponse, st.sampled_from([200, 200, 204, 400, 404, 409, 422]), BODIES)
 REFUND = Refund.from_row({"event_id": "re_1", "amount": 5, "uid": "cus_1", "email": "jane@example.com"})
 numbers = itertools.count()
 
 
 @given(ANSWERS)
-def test_result_is_unchanged_by_xcom(answer: Answer) -> None:
-    result = result_of(answer, REFUND, 1).to_json()
+def test_result_is_unchanged_by_xcom(answer: ApiResponse) -> None:
+    result = result_from(answer, REFUND, 1).to_json()
     assert through_xcom([result, {"rewards": [result]}]) == [result, {"rewards": [result]}]
     assert Result.model_validate(through_xcom(result)).to_json() == result
 
@@ -141,15 +141,15 @@ def test_result_is_unchanged_by_the_ledger(kind: str, new_database: Callable[...
 
     @settings(max_examples=settings().max_examples // 4)  # a statement or two for each
     @given(st.lists(st.tuples(ROWS, ANSWERS), max_size=5))
-    def exchange(given: list[tuple[dict[str, Any], Answer]]) -> None:
-        entries: dict[str, Entry] = {}
+    def exchange(given: list[tuple[dict[str, Any], ApiResponse]]) -> None:
+        entries: dict[str, LedgerWrite] = {}
         for row, answer in given:
             refund = read({**row, "event_id": f"re_{next(numbers)}"}, Validation())
             if isinstance(refund, Refund):
-                result = result_of(answer, refund, 1)
+                result = result_from(answer, refund, 1)
             else:
                 refund, result = None, Result(event_id=refund[0], outcome="rejected", message=refund[1])
-            entries[result.event_id or ""] = Entry(result, amount_text(row["amount"]), fingerprint(row, b"key"), refund)
+            entries[result.event_id or ""] = LedgerWrite(result, amount_text(row["amount"]), fingerprint(row, b"key"), refund)
         ledger.write(entries.values())
         kept = {event_id: entry for event_id, entry in entries.items() if entry.result.outcome.strength}
         found = ledger.find(entries.keys())

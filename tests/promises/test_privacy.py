@@ -145,7 +145,7 @@ def test_runs_leave_no_secret_and_no_personal_data(
     assert sandbox.refund_requests()
     assert "summary" in tracked
     assert "summary" in synced
-    assert "unknown_here" in str(reconciled) or answer != "recorded"
+    assert "missing_in_ledger" in str(reconciled) or answer != "recorded"
     traces.keep(written(warehouse))
     text = traces.text()
     assert "urllib3.connectionpool" in text

@@ -55,7 +55,7 @@ def test_not_referred_refund_with_a_commission_is_adopted(world: World) -> None:
     assert world.ledger() == {"re_5000": "not_referred"}
     world.commission("re_5000", "cus_5", 6000)
 
-    assert differing(world.reconcile()) == {"unknown_here": 1}
+    assert differing(world.reconcile()) == {"missing_in_ledger": 1}
     assert world.mismatches("event_id, ledger_outcome") == [("re_5000", "not_referred")]
     assert world.reconcile(adopt=True)["adopted"] == 1
     assert world.ledger() == {"re_5000": "already_recorded"}

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_firstpromoter.exceptions import BooksDifferError
+from airflow_provider_firstpromoter.exceptions import ReconciliationMismatchError
 from tests.reconcile.world import TABLE, World, differing, refund
 
 
@@ -34,7 +34,7 @@ def test_reconciliation_finds_each_kind_of_difference_and_nothing_else(world: Wo
     sandbox.change_commission(ids["re_0003"], status="denied")
     sandbox.change_commission(ids["re_0004"], is_paid=True)
     sandbox.change_commission(ids["re_0005"], status="pending")  # in the course of things
-    twin = world.commission("stripe_6", "cus_6", 1006)
+    duplicate_of = world.commission("stripe_6", "cus_6", 1006)
     by_hand = world.commission("by_hand", "cus_7", 4711)
     nameless = world.commission(None, "cus_8", 4712)
     # None of these is a refund's.
@@ -44,28 +44,28 @@ def test_reconciliation_finds_each_kind_of_difference_and_nothing_else(world: Wo
     told = world.reconcile()
 
     assert differing(told) == {
-        "absent_there": 1,
+        "missing_in_firstpromoter": 1,
         "amount_differs": 1,
         "reversed_twice": 1,
         "reward_changed": 2,
-        "unknown_here": 2,
+        "missing_in_ledger": 2,
     }
     assert told["mismatches"] == 5, "a reward that was paid or denied is none"
     assert told["matched"] == 13 - 4
     assert {kind: [case["event_id"] for case in cases] for kind, cases in told["cases"].items()} == {
-        "absent_there": ["re_0001"],
+        "missing_in_firstpromoter": ["re_0001"],
         "amount_differs": ["re_0002"],
         "reversed_twice": ["stripe_6"],
         "reward_changed": ["re_0003", "re_0004"],
-        "unknown_here": ["", "by_hand"],
+        "missing_in_ledger": ["", "by_hand"],
     }
     assert told["table"] == TABLE
     assert world.mismatches("kind, event_id, commission_id, other_event_id, ledger_amount, firstpromoter_amount") == [
-        ("absent_there", "re_0001", 0, None, -1001, None),
+        ("missing_in_firstpromoter", "re_0001", 0, None, -1001, None),
         ("amount_differs", "re_0002", ids["re_0002"], None, -1002, -900),
-        ("reversed_twice", "stripe_6", twin, "re_0006", None, -1006),
-        ("unknown_here", "", nameless, None, None, -4712),
-        ("unknown_here", "by_hand", by_hand, None, None, -4711),
+        ("reversed_twice", "stripe_6", duplicate_of, "re_0006", None, -1006),
+        ("missing_in_ledger", "", nameless, None, None, -4712),
+        ("missing_in_ledger", "by_hand", by_hand, None, None, -4711),
     ]
     changed = world.mismatches("event_id, ledger_reward_status, firstpromoter_reward_status", "kind = 'reward_changed'")
     assert changed == [("re_0003", "approved", "denied"), ("re_0004", "approved", "paid")]
@@ -83,14 +83,14 @@ def test_more_than_max_mismatches_fails_the_task_after_writing_them(world: World
         world.commission(f"other_{n}", f"cus_{n}", 5000 + n)
     assert world.reconcile(max_mismatches=7)["mismatches"] == 7
 
-    with pytest.raises(BooksDifferError) as error:
+    with pytest.raises(ReconciliationMismatchError) as error:
         world.reconcile(max_mismatches=6)
 
     assert str(error.value) == (
-        "7 unknown_here (max_mismatches=6): unknown_here: 'other_0'; unknown_here: 'other_1'; unknown_here: 'other_2'; "
-        f"unknown_here: 'other_3'; unknown_here: 'other_4' …. All of them are in {TABLE}, where resolved_at is empty"
+        "7 missing_in_ledger (max_mismatches=6): missing_in_ledger: 'other_0'; missing_in_ledger: 'other_1'; missing_in_ledger: 'other_2'; "
+        f"missing_in_ledger: 'other_3'; missing_in_ledger: 'other_4' …. All of them are in {TABLE}, where resolved_at is empty"
     )
-    assert world.pushed["return_value"]["unknown_here"] == 7
+    assert world.pushed["return_value"]["missing_in_ledger"] == 7
     assert len(world.mismatches()) == 7
 
 
@@ -117,7 +117,7 @@ def test_reversed_twice_is_reported_once_per_sent_refund(world: World) -> None:
     for number in range(3):
         world.commission(f"stripe_{number}", "cus_1", 1001)
 
-    assert differing(world.reconcile()) == {"reversed_twice": 1, "unknown_here": 2}
+    assert differing(world.reconcile()) == {"reversed_twice": 1, "missing_in_ledger": 2}
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ def test_period_limits_the_commissions_that_are_compared(world: World) -> None:
         world.commission(f"old_{days_ago}", "cus_1", 7000 + days_ago, days_ago)
 
     def found(**days: Any) -> list[str]:
-        return [case["event_id"] for case in world.reconcile(**days)["cases"].get("unknown_here", [])]
+        return [case["event_id"] for case in world.reconcile(**days)["cases"].get("missing_in_ledger", [])]
 
     ten, five = TODAY.date() - timedelta(days=10), TODAY.date() - timedelta(days=5)
     assert sorted(found()) == ["old_0", "old_10", "old_20", "old_5"]
@@ -46,7 +46,7 @@ def test_lookups_are_limited_and_the_report_says_so(world: World, monkeypatch: p
 
     told = world.reconcile(created_from=TODAY.date())
 
-    assert (told["matched"], told["absent_there"]) == (3, 5)
+    assert (told["matched"], told["missing_in_firstpromoter"]) == (3, 5)
     assert "Only the first 3 refunds" in told["warnings"][0]
 
 

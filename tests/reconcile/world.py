@@ -7,7 +7,7 @@ from typing import Any
 
 from airflow_provider_firstpromoter.operators.reconcile import ReconcileRefundsOperator
 from airflow_provider_firstpromoter.operators.refund import TrackRefundOperator
-from airflow_provider_firstpromoter.reconcile import Kind
+from airflow_provider_firstpromoter.reconcile import MismatchKind
 from airflow_provider_firstpromoter.sandbox import Sandbox
 from airflow_provider_firstpromoter.transfers.sql_to_firstpromoter import SqlToFirstPromoterOperator
 from tests import support
@@ -78,4 +78,4 @@ def refund(number: int, **values: Any) -> dict[str, Any]:
 
 
 def differing(told: dict[str, Any]) -> dict[str, int]:
-    return {kind: told[kind] for kind in Kind if told[kind]}
+    return {kind: told[kind] for kind in MismatchKind if told[kind]}

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_firstpromoter.api.responses import Answer, outcome_of, result_of, retry_after
+from airflow_provider_firstpromoter.api.responses import ApiResponse, outcome_from, result_from, retry_after
 from airflow_provider_firstpromoter.refunds import (
     MANY_DECIMAL_CURRENCIES,
     MAX_AMOUNT,
@@ -167,15 +167,15 @@ DOCUMENTS = st.dictionaries(
     st.sampled_from(FIELDS), st.one_of(JSON, st.dictionaries(st.sampled_from(FIELDS), JSON)), max_size=8
 )
 ANSWERS = st.builds(
-    Answer, st.none() | st.integers(min_value=100, max_value=599), st.one_of(DOCUMENTS, JSON), st.none() | st.text()
+    ApiResponse, st.none() | st.integers(min_value=100, max_value=599), st.one_of(DOCUMENTS, JSON), st.none() | st.text()
 )
 REFUND = Refund.from_row({"event_id": "re_1", "amount": 5, "uid": "cus_1", "email": "jane@example.com"})
 
 
 @given(ANSWERS)
-def test_any_response_has_an_outcome_and_a_result_that_survives_xcom_and_ledger(answer: Answer) -> None:
-    result = result_of(answer, REFUND, 1)
-    assert result.outcome is outcome_of(answer)
+def test_any_response_has_an_outcome_and_a_result_that_survives_xcom_and_ledger(answer: ApiResponse) -> None:
+    result = result_from(answer, REFUND, 1)
+    assert result.outcome is outcome_from(answer)
     assert result.outcome in set(Outcome) - {Outcome.CHANGED, Outcome.PENDING}
     assert result.message or result.outcome in (Outcome.RECORDED, Outcome.NOT_REFERRED)
     travelled = json.loads(json.dumps(result.to_json()))
@@ -185,7 +185,7 @@ def test_any_response_has_an_outcome_and_a_result_that_survives_xcom_and_ledger(
 
 @given(st.integers(min_value=100, max_value=599), st.none() | st.integers() | st.text() | st.lists(st.integers()))
 def test_response_without_a_json_object_settles_nothing_except_204(status: int, payload: object) -> None:
-    assert outcome_of(Answer(status, payload)).settled == (status == 204)
+    assert outcome_from(ApiResponse(status, payload)).settled == (status == 204)
 
 
 @given(st.text(st.characters(codec=None)) | st.text("0123456789-: GMTSunNov+", max_size=30))

@@ -29,10 +29,10 @@ def test_missing_required_column_is_named(absent: str) -> None:
 
 
 def test_identities_are_in_the_order_of_identify_by() -> None:
-    both = refund(email="jane@example.com")
-    assert both.identities() == [("uid", "cus_1"), ("email", "jane@example.com")]
-    assert both.identities(("email", "uid")) == [("email", "jane@example.com"), ("uid", "cus_1")]
-    assert both.identities(("email",)) == [("email", "jane@example.com")]
+    pair = refund(email="jane@example.com")
+    assert pair.identities() == [("uid", "cus_1"), ("email", "jane@example.com")]
+    assert pair.identities(("email", "uid")) == [("email", "jane@example.com"), ("uid", "cus_1")]
+    assert pair.identities(("email",)) == [("email", "jane@example.com")]
 
 
 def test_one_id_is_enough() -> None:

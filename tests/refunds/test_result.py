@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_firstpromoter.api.responses import Answer, result_of
+from airflow_provider_firstpromoter.api.responses import ApiResponse, result_from
 from airflow_provider_firstpromoter.refunds import Outcome, Refund, Result
 
 REFUND = Refund.from_row({"event_id": "re_1", "amount": 1000, "uid": "cus_1", "email": "jane@example.com"})
@@ -65,7 +65,7 @@ ANSWER: dict[str, Any] = {
 
 
 def recorded(**fields: object) -> Result:
-    return result_of(Answer(200, {**ANSWER, **fields}), REFUND, 1)
+    return result_from(ApiResponse(200, {**ANSWER, **fields}), REFUND, 1)
 
 
 def test_result_has_exactly_the_allow_listed_fields() -> None:

@@ -48,7 +48,7 @@ def test_summary_adds_up() -> None:
     assert told["rewards_unknown"] == 2
     assert told["refunded"] == {"EUR": 1200, "JPY": 500, "account": 7}
     assert told["without_sale_event_id"] == 3
-    assert summary.needing_a_person == 3
+    assert summary.need_attention == 3
     assert [problem["outcome"] for problem in told["problems"]] == ["rejected", "rejected", "changed", "failed"]
     assert json.loads(json.dumps(told)) == told
 
