@@ -1,8 +1,93 @@
-"""What tests of several rooms need."""
+"""Helpers for tests of more than one package."""
 
 from __future__ import annotations
 
+import json
 from typing import Any
+
+import pytest
+
+#: The query of most tests.
+ALL_REFUNDS = "SELECT * FROM refunds"
+#: The kinds of databases on which the ledger is tested.
+EVERY_DATABASE = ("sqlite", "postgresql", "mariadb", "duckdb")
+
+
+def refund(number: int, *, digits: int = 1, **values: Any) -> dict[str, Any]:
+    """
+    Return the row of a refund for customer ``cus_<number>``.
+
+    :param digits: the least number of digits in the event_id, so that event_ids can sort like numbers
+    :param values: columns to add or to replace
+    """
+    return {"event_id": f"re_{number:0{digits}}", "amount": 1000 + number, "uid": f"cus_{number}", **values}
+
+
+def refunds(count: int, start: int = 0, **values: Any) -> list[dict[str, Any]]:
+    """Return consecutive refunds, each as :func:`refund` makes it."""
+    return [refund(number, **values) for number in range(start, start + count)]
+
+
+def refund_with_id(event_id: Any, amount: Any = 1000, **values: Any) -> dict[str, Any]:
+    """Return the row of a refund for customer ``cus_1`` with this event_id, of any type."""
+    return {"event_id": event_id, "amount": amount, "uid": "cus_1", **values}
+
+
+def per_database(*kinds_and_cases: tuple[Any, ...]) -> list[Any]:
+    """Return the parameters of a test with cases that differ by database: ``((kinds), sql, ...)`` each."""
+    return [pytest.param(kind, *case, id=f"{kind}-{case[0]}") for kinds, *case in kinds_and_cases for kind in kinds]
+
+
+def event_ids(rows: Any) -> list[Any]:
+    return [row["event_id"] for row in rows]
+
+
+def nonzero_outcomes(summary: dict[str, Any]) -> dict[str, int]:
+    return {outcome: count for outcome, count in summary["outcomes"].items() if count}
+
+
+def ledger_outcomes(database: Any) -> dict[str, str]:
+    """Return each event_id's outcome in the ledger table, which must have one row for each."""
+    rows = database.run("SELECT event_id, outcome FROM firstpromoter_refunds")
+    assert len({event_id for event_id, _ in rows}) == len(rows)
+    return dict(rows)
+
+
+class TaskInstance:
+    """The part of Airflow's ``TaskInstance`` that operators use; XComs must be plain JSON."""
+
+    dag_id = "dag"
+    map_index = -1
+    max_tries = 0
+
+    def __init__(self, task_id: str = "task", *, run_id: str = "manual__1", try_number: int = 1) -> None:
+        self.task_id = task_id
+        self.run_id = run_id
+        self.try_number = try_number
+        #: The XComs by key.
+        self.pushed: dict[str, Any] = {}
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        self.pushed[key] = json.loads(json.dumps(value))
+
+    def get_first_reschedule_date(self, _: Any) -> None:
+        return None
+
+
+class Task:
+    """An operator that runs as a task, with the XComs that it pushed even if it failed."""
+
+    def __init__(self, operator: Any, **task_instance: Any) -> None:
+        self.operator = operator
+        self.ti = TaskInstance(operator.task_id, **task_instance)
+
+    def run(self, **context: Any) -> Any:
+        return self.operator.execute({"ti": self.ti, **context})
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        summary: dict[str, Any] = self.ti.pushed["summary"]
+        return summary
 
 
 class DagRun:

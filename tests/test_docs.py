@@ -36,7 +36,7 @@ def queries(name: str) -> list[str]:
     return [sql.replace("ACCOUNT_ID", "account") for sql in re.findall(r"```sql\n(.*?)```", page(name), re.DOTALL)]
 
 
-def test_every_metric_is_named() -> None:
+def test_every_metric_is_documented() -> None:
     told = ROOT / "airflow_provider_firstpromoter" / "sync" / "metrics.py"
     names = set(re.findall(r"``(firstpromoter\.[\w.<>]+)``", told.read_text()))
     assert names
@@ -44,7 +44,7 @@ def test_every_metric_is_named() -> None:
 
 
 @pytest.mark.parametrize("field", Extra.model_fields.items(), ids=lambda field: field[0])
-def test_every_field_of_the_connection_is_there_with_its_default(field: tuple[str, object]) -> None:
+def test_every_connection_field_is_documented_with_its_default(field: tuple[str, object]) -> None:
     name, info = field
     default = getattr(info, "default", None)
     told = "none" if default is None else f"{default:g}" if isinstance(default, float) else str(default)
@@ -52,43 +52,43 @@ def test_every_field_of_the_connection_is_there_with_its_default(field: tuple[st
 
 
 @pytest.mark.parametrize("outcome", Outcome)
-def test_every_outcome_is_explained(outcome: Outcome) -> None:
+def test_every_outcome_is_documented(outcome: Outcome) -> None:
     assert f"\n| `{outcome}` |" in page("outcomes.md")
 
 
 @pytest.mark.parametrize("kind", MismatchKind)
-def test_every_kind_of_mismatch_is_explained(kind: MismatchKind) -> None:
+def test_every_kind_of_mismatch_is_documented(kind: MismatchKind) -> None:
     assert f"| `{kind}` |" in page("reconcile.md")
 
 
 @pytest.mark.parametrize("column", mismatch_table("mismatches").columns.keys())
-def test_every_column_of_the_table_of_mismatches_is_explained(column: str) -> None:
+def test_every_column_of_the_mismatch_table_is_documented(column: str) -> None:
     assert f"`{column}`" in page("reconcile.md")
 
 
 @pytest.mark.parametrize("field", Summary.model_fields)
-def test_every_field_of_the_summary_is_explained(field: str) -> None:
+def test_every_summary_field_is_documented(field: str) -> None:
     assert f"`{field}`" in page("outcomes.md")
 
 
 @pytest.mark.parametrize("error", [name for name in vars(exceptions) if name.endswith("Error")])
-def test_every_error_is_there_for_the_person_on_call(error: str) -> None:
+def test_every_error_is_documented(error: str) -> None:
     assert f"`{error}`" in page("on-call.md")
 
 
 @pytest.mark.parametrize("column", [column.name for column in ledger_table().columns])
-def test_every_column_of_the_ledger_is_explained(column: str) -> None:
+def test_every_ledger_column_is_documented(column: str) -> None:
     assert f"`{column}`" in page("ledger.md")
 
 
 @pytest.mark.parametrize("currency", sorted(ZERO_DECIMAL_CURRENCIES | MANY_DECIMAL_CURRENCIES))
-def test_every_unusual_currency_is_listed(currency: str) -> None:
+def test_every_unusual_currency_is_documented(currency: str) -> None:
     units = page("money.md").split("## Stripe")[0]
     assert re.search(rf"\b{currency}\b", units)
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
-def test_every_example_is_shown_and_explains_itself(example: Path) -> None:
+def test_every_example_is_documented(example: Path) -> None:
     shown = "".join(path.read_text() for path in DOCS.glob("*.md"))
     assert f'--8<-- "dags_examples/{example.name}"' in shown
     source = example.read_text()
@@ -96,7 +96,7 @@ def test_every_example_is_shown_and_explains_itself(example: Path) -> None:
     assert "doc_md=__doc__" in source
 
 
-def test_the_queries_run_on_a_ledger(tmp_path: Path) -> None:
+def test_documented_queries_run_on_a_ledger(tmp_path: Path) -> None:
     engine = create_engine(f"sqlite:///{tmp_path / 'ledger.db'}", future=True)
     ledger = RefundLedger(engine, "account")
     ledger.ensure()
@@ -113,7 +113,7 @@ def test_the_queries_run_on_a_ledger(tmp_path: Path) -> None:
         assert connection.exec_driver_sql("SELECT count(*) FROM firstpromoter_refunds_once").scalar() == 3
 
 
-def test_the_queries_run_on_a_table_of_mismatches(tmp_path: Path) -> None:
+def test_documented_queries_run_on_the_mismatch_table(tmp_path: Path) -> None:
     engine = create_engine(f"sqlite:///{tmp_path / 'ledger.db'}", future=True)
     ledger = RefundLedger(engine, "account")
     ledger.ensure()

@@ -52,7 +52,7 @@ def test_airflow_discovers_the_hook(manager: Any) -> None:
     assert found.connection_testable
 
 
-def test_airflow_discovers_the_fields_of_the_form(manager: Any) -> None:
+def test_airflow_discovers_the_form_fields(manager: Any) -> None:
     assert manager.hooks["firstpromoter"]
     prefix = "extra__firstpromoter__"
     found = [name.removeprefix(prefix) for name in manager.connection_form_widgets if name.startswith(prefix)]
@@ -63,7 +63,7 @@ def test_airflow_discovers_the_fields_of_the_form(manager: Any) -> None:
     assert behaviour["placeholders"] == UI_FIELD_BEHAVIOUR["placeholders"]
 
 
-def test_airflow_2_is_given_the_same_fields() -> None:
+def test_airflow_2_has_the_same_form_fields() -> None:
     pytest.importorskip("flask_appbuilder", reason="Airflow 3 makes its form without Flask-AppBuilder")
     wtforms = pytest.importorskip("wtforms", reason="Airflow 3 makes its form without WTForms")
     validators = importlib.import_module("wtforms.validators")
@@ -89,7 +89,7 @@ def test_airflow_2_is_given_the_same_fields() -> None:
         assert isinstance(made.validators[0], validators.Optional)
 
 
-def test_the_command_line_shows_all_of_it() -> None:
+def test_airflow_command_line_shows_the_provider() -> None:
     told = airflow("providers", "get", NAME, "--full", "--output", "json")
     info = get_provider_info()
     modules = [transfer["python-module"] for transfer in info["transfers"]]
@@ -101,7 +101,7 @@ def test_the_command_line_shows_all_of_it() -> None:
         importlib.import_module(name)
 
 
-def test_the_command_line_can_import_the_hook() -> None:
+def test_airflow_command_line_imports_the_hook() -> None:
     hooks = airflow("providers", "hooks", "--output", "json")
     (ours,) = [hook for hook in json.loads(hooks[hooks.index("[{") :]) if hook["connection_type"] == "firstpromoter"]
     assert HOOK in ours.values()

@@ -41,19 +41,19 @@ def imported_by(code: str) -> set[str]:
     return set(json.loads(ran.stdout.splitlines()[-1]))
 
 
-def test_the_info_satisfies_airflows_own_schema() -> None:
+def test_provider_info_satisfies_airflows_schema() -> None:
     schema = json.loads(files("airflow").joinpath("provider_info.schema.json").read_text())
     jsonschema.validate(get_provider_info(), schema)
 
 
-def test_the_doors_that_a_dag_author_needs_are_named() -> None:
+def test_provider_info_names_the_public_modules() -> None:
     text = " ".join(NAMED)
     for door in ("hooks.firstpromoter", "operators.refund", "sensors.refund", "transfers.sql_to_firstpromoter"):
         assert f"airflow_provider_firstpromoter.{door}" in text
 
 
 @pytest.mark.parametrize("name", NAMED)
-def test_everything_that_is_named_can_be_imported(name: str) -> None:
+def test_every_name_in_provider_info_can_be_imported(name: str) -> None:
     module, _, attribute = name.rpartition(".")
     if attribute[0].isupper():
         assert hasattr(importlib.import_module(module), attribute)
@@ -61,21 +61,21 @@ def test_everything_that_is_named_can_be_imported(name: str) -> None:
         assert importlib.import_module(name).__name__ == name
 
 
-def test_the_connection_type_is_the_hooks_own() -> None:
+def test_connection_type_is_that_of_the_hook() -> None:
     (connection_type,) = get_provider_info()["connection-types"]
     assert connection_type["connection-type"] == FirstPromoterHook.conn_type
     assert connection_type["hook-class-name"].endswith(f".{FirstPromoterHook.__name__}")
     assert connection_type["conn-fields"] == CONN_FIELDS
 
 
-def test_the_form_asks_for_what_the_connection_needs() -> None:
+def test_form_has_the_fields_that_the_connection_needs() -> None:
     behaviour = FirstPromoterHook.get_ui_field_behaviour()
     assert set(behaviour["relabeling"]) == {"login", "password", "host"}
     assert set(behaviour["hidden_fields"]) == {"description", "schema", "port"}
 
 
 @pytest.mark.parametrize("field", CONN_FIELDS)
-def test_every_field_of_the_form_is_explained_and_its_default_is_allowed(field: str) -> None:
+def test_every_form_field_has_a_description_and_a_valid_default(field: str) -> None:
     offered = CONN_FIELDS[field]
     assert offered["label"]
     assert offered["description"].endswith(".")
@@ -89,7 +89,7 @@ def test_discovering_the_provider_imports_nothing_else() -> None:
     assert modules == {"airflow_provider_firstpromoter", "airflow_provider_firstpromoter.get_provider_info"}
 
 
-def test_a_dag_file_imports_operators_without_what_they_work_with() -> None:
+def test_importing_operators_does_not_import_their_dependencies() -> None:
     """Airflow's own imports come first: what it loads by itself is not ours to save."""
     code = (
         "from airflow.providers.common.compat.sdk import BaseHook, BaseOperator, BaseSensorOperator, XCom\n"

@@ -85,7 +85,7 @@ def refused(connection: Connection) -> str:
     ],
     ids=repr,
 )
-def test_the_base_url_is_https_unless_said_with_port_and_path(fields: dict[str, Any], base_url: str) -> None:
+def test_base_url_defaults_to_https_and_keeps_port_and_path(fields: dict[str, Any], base_url: str) -> None:
     assert Account.from_connection(form(**fields)).base_url == base_url
 
 
@@ -104,7 +104,7 @@ def test_the_base_url_is_https_unless_said_with_port_and_path(fields: dict[str, 
         (quote("http://[::1]:8799", safe=""), "http://[::1]:8799/api/v2"),
     ],
 )
-def test_a_uri_gives_the_same_base_url_in_parts(rest: str, base_url: str) -> None:
+def test_base_url_of_a_uri_is_built_from_its_parts(rest: str, base_url: str) -> None:
     assert Account.from_connection(uri(rest)).base_url == base_url
 
 
@@ -121,7 +121,7 @@ def test_a_uri_gives_the_same_base_url_in_parts(rest: str, base_url: str) -> Non
         "http://2130706433",
     ],
 )
-def test_plain_http_is_for_loopback_only(host: str) -> None:
+def test_plain_http_is_accepted_for_loopback_only(host: str) -> None:
     assert refused(form(host=host)) == (
         "Connection 'fp_eu': host (API base URL) must use https: over plain http the API key could be read on the way"
     )
@@ -153,7 +153,7 @@ def test_plain_http_is_for_loopback_only(host: str) -> None:
     ],
     ids=repr,
 )
-def test_what_is_no_base_url_is_refused_by_name(host: str) -> None:
+def test_invalid_base_url_is_refused_and_the_field_named(host: str) -> None:
     told = refused(form(host=host))
     assert told.startswith("Connection 'fp_eu': host (API base URL) ")
     assert "word" not in told
@@ -162,7 +162,7 @@ def test_what_is_no_base_url_is_refused_by_name(host: str) -> None:
 @pytest.mark.parametrize(
     "host", ["https://fp.example.com\r\nX-Evil: 1", "https://fp.example.com/\r\nX-Evil: 1", "fp.example.com/v2\r\n\t"]
 )
-def test_no_line_end_in_the_host_gets_into_a_url(host: str) -> None:
+def test_line_end_in_the_host_never_reaches_a_url(host: str) -> None:
     try:
         became = Account.from_connection(form(host=host)).base_url  # urllib drops line ends
     except ConnectionSettingsError as error:
@@ -171,14 +171,14 @@ def test_no_line_end_in_the_host_gets_into_a_url(host: str) -> None:
 
 
 @pytest.mark.parametrize("schema", ["http", "https", "HTTPS"])
-def test_a_scheme_in_the_schema_field_is_told_where_it_belongs(schema: str) -> None:
+def test_scheme_in_the_schema_field_is_refused_with_a_hint(schema: str) -> None:
     assert refused(form(schema=schema)) == (
         "Connection 'fp_eu': schema is the URL's path here; write the scheme in front of the host"
     )
 
 
 @pytest.mark.parametrize("schema", ["a b", "v2?x=1", "v2#x", "v2\r\nX-Evil: 1", "v\u00fc", "a%2fb"], ids=repr)
-def test_an_unusable_path_is_refused(schema: str) -> None:
+def test_base_url_with_an_unusable_path_is_refused(schema: str) -> None:
     assert refused(form(schema=schema)) == "Connection 'fp_eu': host (API base URL) has an unusable path"
 
 
@@ -198,7 +198,7 @@ def test_an_unusable_path_is_refused(schema: str) -> None:
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_form_uri_and_environment_mean_the_same_account(connection: Any) -> None:
+def test_account_is_the_same_from_form_uri_and_environment(connection: Any) -> None:
     account = Account.from_connection(connection() if callable(connection) else connection)
     assert account.account_id == "acc-1"
     assert account.api_key.get_secret_value() == KEY
@@ -207,20 +207,22 @@ def test_form_uri_and_environment_mean_the_same_account(connection: Any) -> None
     assert account.extra == Extra()
 
 
-def test_a_key_with_marks_that_a_uri_escapes_arrives_whole() -> None:
+def test_api_key_with_characters_escaped_in_a_uri_is_kept() -> None:
     key = "a/b+c=d@e:f%g"
     connection = Connection(conn_id="fp_eu", uri=f"firstpromoter://acc-1:{quote(key, safe='')}@")
     assert Account.from_connection(connection).api_key.get_secret_value() == key
 
 
-def test_an_account_id_that_json_holds_as_a_number_is_its_digits() -> None:
+def test_account_id_that_is_a_json_number_becomes_text() -> None:
     connection = environment(json.dumps({"conn_type": "firstpromoter", "login": 1234, "password": KEY}))
     assert Account.from_connection(connection).account_id == "1234"
 
 
 @pytest.mark.parametrize(("field", "shown"), [("login", "login (Account ID)"), ("password", "password (API key)")])
 @pytest.mark.parametrize("empty", [None, ""], ids=repr)
-def test_an_empty_field_is_named_with_where_to_find_it(field: str, shown: str, empty: str | None) -> None:
+def test_empty_field_error_names_the_field_and_where_to_find_its_value(
+    field: str, shown: str, empty: str | None
+) -> None:
     assert refused(form(**{field: empty})) == (
         f"Connection 'fp_eu': {shown} is empty; FirstPromoter shows it under Settings > Integrations"
     )
@@ -243,12 +245,12 @@ def test_an_empty_field_is_named_with_where_to_find_it(field: str, shown: str, e
     ],
     ids=repr,
 )
-def test_what_could_smuggle_in_a_header_is_refused_and_not_shown(field: str, shown: str, value: str) -> None:
+def test_credentials_that_could_inject_a_header_are_refused_and_not_shown(field: str, shown: str, value: str) -> None:
     told = refused(form(**{field: value}))
     assert told == f"Connection 'fp_eu': {shown} holds white space or a character that is not ASCII"
 
 
-def test_a_connection_that_is_not_saved_yet_is_called_so() -> None:
+def test_connection_without_an_id_is_called_unsaved() -> None:
     assert refused(form(conn_id=None, login=None)).startswith("Connection '(unsaved)': login")
 
 
@@ -267,7 +269,7 @@ def test_a_connection_that_is_not_saved_yet_is_called_so() -> None:
     ],
     ids=lambda fields: next(iter(fields)),
 )
-def test_no_error_shows_the_key(fields: dict[str, Any]) -> None:
+def test_errors_never_show_the_api_key(fields: dict[str, Any]) -> None:
     with pytest.raises(ConnectionSettingsError) as caught:
         Account.from_connection(form(**fields))
     assert KEY not in f"{caught.value} {caught.value!r}"
@@ -275,7 +277,7 @@ def test_no_error_shows_the_key(fields: dict[str, Any]) -> None:
     assert caught.value.__context__ is None or caught.value.__suppress_context__
 
 
-def test_the_text_of_an_account_does_not_show_the_key() -> None:
+def test_repr_of_an_account_does_not_show_the_api_key() -> None:
     account = Account.from_connection(form())
     assert "acc-1" in repr(account)
     assert KEY not in f"{account!r} {account} {account.model_dump()} {account.model_dump_json()}"
@@ -296,11 +298,11 @@ def test_the_text_of_an_account_does_not_show_the_key() -> None:
         ("http://[::1]:8799", "acc-1@::1"),
     ],
 )
-def test_another_host_is_another_account_in_the_ledger(host: str | None, key: str) -> None:
+def test_account_key_differs_by_host(host: str | None, key: str) -> None:
     assert Account.from_connection(form(host=host)).key == key
 
 
-def test_fingerprints_are_keyed_by_the_api_key() -> None:
+def test_fingerprints_depend_on_the_api_key() -> None:
     account = Account.from_connection(form())
     assert account.fingerprint_key == Account.from_connection(form(login="acc-2")).fingerprint_key
     assert account.fingerprint_key != Account.from_connection(form(password="another-key")).fingerprint_key
@@ -313,7 +315,7 @@ FULL = Extra(
 )
 
 
-def test_the_extra_is_read_from_json_and_as_the_text_of_a_uri() -> None:
+def test_extra_is_read_from_json_and_from_a_uri() -> None:
     fields = {
         "requests_per_minute": 100,
         "timeout": 2.5,
@@ -329,7 +331,7 @@ def test_the_extra_is_read_from_json_and_as_the_text_of_a_uri() -> None:
 
 
 @pytest.mark.parametrize("empty", [None, ""], ids=repr)
-def test_an_empty_field_of_the_form_is_its_default(empty: str | None) -> None:
+def test_empty_extra_field_has_its_default(empty: str | None) -> None:
     assert Account.from_connection(form(extra=dict.fromkeys(Extra.model_fields, empty))).extra == Extra()
 
 
@@ -357,11 +359,11 @@ def test_an_empty_field_of_the_form_is_its_default(empty: str | None) -> None:
     ],
     ids=repr,
 )
-def test_an_unusable_extra_field_is_named(field: str, value: object) -> None:
+def test_unusable_extra_field_is_named(field: str, value: object) -> None:
     assert refused(form(extra={field: value})).startswith(f"Connection 'fp_eu': extra field '{field}' is unusable: ")
 
 
-def test_the_form_offers_the_fields_that_are_read_with_their_defaults() -> None:
+def test_form_has_every_extra_field_with_its_default() -> None:
     assert list(CONN_FIELDS) == list(Extra.model_fields)
     offered = {name: field["schema"].get("default") for name, field in CONN_FIELDS.items()}
     assert offered == Extra().model_dump()

@@ -54,7 +54,7 @@ def starts(rate_limiter: RateLimiter, threads: int, each: int) -> list[float]:
 
 
 @pytest.mark.parametrize(("threads", "each"), [(1, 20), (8, 3)])
-def test_no_window_has_more_requests_than_allowed(threads: int, each: int) -> None:
+def test_rate_limit_is_never_exceeded_in_any_window(threads: int, each: int) -> None:
     most, window = 5, 0.4
     times = starts(RateLimiter(most, window), threads, each)
     spans = [later - earlier for earlier, later in zip(times, times[most:], strict=False)]
@@ -63,21 +63,21 @@ def test_no_window_has_more_requests_than_allowed(threads: int, each: int) -> No
     assert times[-1] - times[0] >= (len(times) / most - 1) * window * 0.9
 
 
-def test_a_short_run_is_not_held_back() -> None:
+def test_rate_limit_does_not_delay_a_short_run() -> None:
     rate_limiter = RateLimiter(50)
     times = starts(rate_limiter, 4, 10)
     assert times[-1] - times[0] < SOON
     assert rate_limiter.waited == 0
 
 
-def test_the_window_is_a_little_longer_than_the_apis_minute() -> None:
+def test_window_is_slightly_longer_than_the_apis_minute() -> None:
     assert 60 < WINDOW < 62
     rate_limiter = RateLimiter(1)
     rate_limiter.acquire(threading.Event())
     assert rate_limiter._seconds_to_wait() == pytest.approx(WINDOW, abs=1)
 
 
-def test_a_pause_holds_back_the_whole_account() -> None:
+def test_pause_delays_the_whole_account() -> None:
     rate_limiter = RateLimiter(1000)
     paused = time.monotonic()
     rate_limiter.pause(0.4)
@@ -86,7 +86,7 @@ def test_a_pause_holds_back_the_whole_account() -> None:
     assert rate_limiter.waited >= 4 * 0.3
 
 
-def test_a_shorter_pause_does_not_end_a_longer_one() -> None:
+def test_shorter_pause_does_not_end_a_longer_one() -> None:
     rate_limiter = RateLimiter(1000)
     rate_limiter.pause(100)
     rate_limiter.pause(0.01)
@@ -94,7 +94,7 @@ def test_a_shorter_pause_does_not_end_a_longer_one() -> None:
 
 
 @pytest.mark.parametrize("wait", ["full", "paused", "sleep"])
-def test_a_kill_ends_a_wait_of_hours_at_once(wait: str) -> None:
+def test_kill_ends_a_wait_of_hours_at_once(wait: str) -> None:
     cancelled = threading.Event()
     rate_limiter = RateLimiter(1, 3600)
     rate_limiter.acquire(cancelled)
@@ -109,14 +109,14 @@ def test_a_kill_ends_a_wait_of_hours_at_once(wait: str) -> None:
     assert 0.1 < time.monotonic() - began < SOON
 
 
-def test_no_nap_is_longer_than_a_kill_may_wait() -> None:
+def test_waits_are_split_into_steps_that_a_kill_can_afford() -> None:
     assert LONGEST_WAIT <= 0.5
     began = time.monotonic()
     wait_or_cancel(3600, threading.Event())
     assert LONGEST_WAIT * 0.9 <= time.monotonic() - began < LONGEST_WAIT + SOON
 
 
-def test_a_sleep_is_as_long_as_it_was_asked_for() -> None:
+def test_wait_lasts_as_long_as_requested() -> None:
     began = time.monotonic()
     sleep(2.5 * LONGEST_WAIT, threading.Event())
     assert time.monotonic() - began >= 2.5 * LONGEST_WAIT
@@ -124,13 +124,13 @@ def test_a_sleep_is_as_long_as_it_was_asked_for() -> None:
     sleep(-1, threading.Event())
 
 
-def test_an_account_has_one_budget_in_a_process_whichever_connection_names_it() -> None:
+def test_rate_limit_is_shared_by_all_connections_of_an_account() -> None:
     assert rate_limiter_for(account("one")) is rate_limiter_for(account("another"))
     assert rate_limiter_for(account()) is not rate_limiter_for(account(account_id="acc-2"))
     assert rate_limiter_for(account()) is not rate_limiter_for(account(host="b"))
 
 
-def test_a_budget_has_the_accounts_own_rate() -> None:
+def test_rate_limit_has_the_rate_of_the_account() -> None:
     rate_limiter = rate_limiter_for(account(account_id="of its own", rate=2))
     for _ in range(2):
         rate_limiter.acquire(threading.Event())

@@ -116,7 +116,7 @@ def read(status: int, body: object = b"", **headers: str) -> ApiResponse:
     ],
     ids=repr,
 )
-def test_an_answer_has_one_outcome_and_is_transient_or_not(
+def test_response_has_one_outcome_and_is_transient_or_not(
     status: int, body: object, outcome: Outcome, transient: bool
 ) -> None:
     answer = read(status, body)
@@ -126,13 +126,13 @@ def test_an_answer_has_one_outcome_and_is_transient_or_not(
 
 @pytest.mark.parametrize("status", [401, 403])
 @pytest.mark.parametrize("body", [b"", HTML, {"message": "Unauthorized", "code": "unauthorized"}, {"id": 1}], ids=repr)
-def test_refused_access_settles_nothing_and_is_not_tried_again(status: int, body: object) -> None:
+def test_refused_access_settles_nothing_and_is_not_retried(status: int, body: object) -> None:
     answer = read(status, body)  # the hook raises before it asks; should it forget, nothing is lost
     assert outcome_from(answer) is FAILED
     assert not answer.transient
 
 
-def test_no_answer_at_all_is_tried_again_and_failed_in_the_end() -> None:
+def test_missing_response_is_retried_and_fails_in_the_end() -> None:
     answer = ApiResponse(problem="timed out")
     assert answer.transient
     result = result_from(answer, REFUND, 6)
@@ -160,11 +160,11 @@ def test_no_answer_at_all_is_tried_again_and_failed_in_the_end() -> None:
     ],
     ids=repr,
 )
-def test_a_result_says_why_in_one_line(status: int, body: object, message: str | None) -> None:
+def test_result_message_is_one_line(status: int, body: object, message: str | None) -> None:
     assert result_from(read(status, body), REFUND, 1).message == message
 
 
-def test_what_the_server_echoes_of_the_customer_is_masked() -> None:
+def test_customer_data_echoed_by_the_server_is_masked() -> None:
     body = {"message": "no cus_1 / jane@example.com", "errors": {"email": ["jane@example.com is unknown"]}}
     for status in (400, 404, 409, 422):
         told = result_from(read(status, {**body, "code": "x"}), REFUND, 1).message
@@ -173,7 +173,7 @@ def test_what_the_server_echoes_of_the_customer_is_masked() -> None:
         assert "cus_1" not in told
 
 
-def test_a_megabyte_of_errors_is_cut() -> None:
+def test_long_error_message_is_truncated() -> None:
     errors = {f"field{number}": ["x" * 50_000] for number in range(15)}
     told = result_from(read(422, {"message": "m" * 100_000, "errors": errors}), REFUND, 1).message
     assert told is not None
@@ -195,18 +195,18 @@ def test_a_megabyte_of_errors_is_cut() -> None:
     ],
     ids=repr,
 )
-def test_a_failure_says_what_was_tried_or_what_to_check(answer: ApiResponse, message: str) -> None:
+def test_failure_message_says_what_was_tried_or_what_to_check(answer: ApiResponse, message: str) -> None:
     assert result_from(answer, REFUND, 6).message == message
 
 
-def test_one_try_is_not_called_tries() -> None:
+def test_failure_message_uses_the_singular_for_one_try() -> None:
     assert result_from(ApiResponse(503), REFUND, 1).message == "answered 503 in 1 try"
 
 
 # --- reading --------------------------------------------------------------------------------------------
 
 
-def test_an_answer_without_end_is_not_read_to_its_end() -> None:
+def test_endless_response_is_not_read_to_its_end() -> None:
     class Endless(io.RawIOBase):
         given = 0
 
@@ -222,11 +222,11 @@ def test_an_answer_without_end_is_not_read_to_its_end() -> None:
     assert response.raw.given < 2 * LARGEST_RESPONSE
 
 
-def test_json_that_is_nested_without_end_is_a_broken_answer() -> None:
+def test_deeply_nested_json_is_a_malformed_response() -> None:
     assert read(200, b"[" * 200_000).problem == BROKEN_JSON
 
 
-def test_the_wait_that_is_asked_for_is_read_with_the_answer() -> None:
+def test_retry_after_is_read_with_the_response() -> None:
     assert read(429, HTML, Retry_After="7").retry_after == 7
     assert read(503, {"message": "x"}, Retry_After="8").retry_after == 8
     assert read(200, {"id": 1}).retry_after is None

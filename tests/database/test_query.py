@@ -10,9 +10,9 @@ from airflow.providers.common.compat.sdk import AirflowException
 
 from airflow_provider_firstpromoter.database.query import RefundQuery
 from airflow_provider_firstpromoter.exceptions import RefundInputError, SourceError
+from tests.support import EVERY_DATABASE, per_database, refund_with_id
 
 ALL = "SELECT * FROM refunds ORDER BY event_id"
-EVERY = ("sqlite", "postgresql", "mariadb", "duckdb")
 
 
 def query(database: Any, sql: str, parameters: Any = None, **options: Any) -> RefundQuery:
@@ -27,20 +27,11 @@ def ids(database: Any, sql: str, parameters: Any = None) -> list[str]:
     return sorted(row["event_id"] for row in rows(database, sql, parameters))
 
 
-def refund(event_id: str, amount: int = 1000) -> dict[str, Any]:
-    return {"event_id": event_id, "amount": amount, "uid": "cus_1"}
-
-
-def on(*kinds_and_cases: tuple[Any, ...]) -> Any:
-    """Cases, each for its databases: ``((kinds), sql, ...)``."""
-    return [pytest.param(kind, *case, id=f"{kind}-{case[0]}") for kinds, *case in kinds_and_cases for kind in kinds]
-
-
 # --- the author's text ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("text", ["12:30:00", ":name", "100%", "%s", "%(name)s", "%%", "?", "$1", "{{ x }}", "a;b"])
-def test_a_text_in_the_query_stays_as_it_is(text: str, database: Any) -> None:
+def test_literals_and_comments_of_a_query_are_kept(text: str, database: Any) -> None:
     (row,) = rows(database, f"SELECT '{text}' AS event_id, 5 AS amount, 'cus_1' AS uid")
 
     assert row == {"event_id": text, "amount": 5, "uid": "cus_1"}
@@ -48,11 +39,11 @@ def test_a_text_in_the_query_stays_as_it_is(text: str, database: Any) -> None:
 
 @pytest.mark.parametrize(
     ("database", "sql"),
-    on(
-        (EVERY, "SELECT * FROM refunds WHERE event_id LIKE '%x' OR event_id LIKE 're%'"),
-        (EVERY, "-- 100% of it's :them \"? %s\n" + ALL),
-        (EVERY, "/* it's :all %(of)s $1 */ " + ALL + " -- ; 'done'"),
-        (EVERY, "WITH r AS (SELECT * FROM refunds) SELECT * FROM r WHERE '12:30:00' <> ':name'"),
+    per_database(
+        (EVERY_DATABASE, "SELECT * FROM refunds WHERE event_id LIKE '%x' OR event_id LIKE 're%'"),
+        (EVERY_DATABASE, "-- 100% of it's :them \"? %s\n" + ALL),
+        (EVERY_DATABASE, "/* it's :all %(of)s $1 */ " + ALL + " -- ; 'done'"),
+        (EVERY_DATABASE, "WITH r AS (SELECT * FROM refunds) SELECT * FROM r WHERE '12:30:00' <> ':name'"),
         (("sqlite", "postgresql", "mariadb"), ALL + ";"),
         (("postgresql", "duckdb"), "SELECT event_id::varchar AS event_id, amount::bigint AS amount, uid FROM refunds"),
         (("sqlite",), """SELECT *, json_extract('{"a": [1]}', '$.a[0]') AS one FROM refunds"""),
@@ -62,15 +53,15 @@ def test_a_text_in_the_query_stays_as_it_is(text: str, database: Any) -> None:
     ),
     indirect=["database"],
 )
-def test_the_databases_own_language_is_left_to_it(sql: str, database: Any) -> None:
-    database.fill([refund("re_1"), refund("re_2")])
+def test_database_specific_sql_is_passed_through(sql: str, database: Any) -> None:
+    database.fill([refund_with_id("re_1"), refund_with_id("re_2")])
 
     assert ids(database, sql) == ["re_1", "re_2"]
 
 
 @pytest.mark.parametrize(
     ("database", "where", "parameters"),
-    on(
+    per_database(
         (("sqlite",), "event_id = :name OR event_id LIKE '%_2'", {"name": "re_1"}),
         (("sqlite",), "event_id IN (?, ?)", ["re_1", "re_2"]),
         (("postgresql", "mariadb"), "event_id = %(name)s OR event_id LIKE '%%_2'", {"name": "re_1"}),
@@ -84,21 +75,21 @@ def test_the_databases_own_language_is_left_to_it(sql: str, database: Any) -> No
     ),
     indirect=["database"],
 )
-def test_parameters_are_bound_in_the_drivers_own_style(where: str, parameters: Any, database: Any) -> None:
-    database.fill([refund("re_1"), refund("re_2"), refund("re_3")])
+def test_parameters_are_bound_in_the_drivers_style(where: str, parameters: Any, database: Any) -> None:
+    database.fill([refund_with_id("re_1"), refund_with_id("re_2"), refund_with_id("re_3")])
 
     assert ids(database, f"SELECT * FROM refunds WHERE {where}", parameters) == ["re_1", "re_2"]
 
 
 @pytest.mark.parametrize("nothing", [None, [], (), {}], ids=repr)
-def test_no_parameters_are_none_however_they_are_written(nothing: Any, database: Any) -> None:
-    database.fill([refund("re_1"), refund("100% re")])
+def test_empty_parameters_count_as_none(nothing: Any, database: Any) -> None:
+    database.fill([refund_with_id("re_1"), refund_with_id("100% re")])
 
     assert ids(database, "SELECT * FROM refunds WHERE event_id LIKE '%%%re%'", nothing) == ["100% re", "re_1"]
 
 
-def test_a_parameter_is_a_value_and_never_sql(database: Any) -> None:
-    database.fill([refund("re_1")])
+def test_parameter_is_a_value_and_never_sql(database: Any) -> None:
+    database.fill([refund_with_id("re_1")])
     place = "?" if database.kind in ("sqlite", "duckdb") else "%s"
 
     assert ids(database, f"SELECT * FROM refunds WHERE event_id = {place}", ["x' OR '1' = '1"]) == []
@@ -115,21 +106,21 @@ def test_a_parameter_is_a_value_and_never_sql(database: Any) -> None:
         ("event_id, amount", "lacks the column uid or email; it has event_id, amount"),
     ],
 )
-def test_a_missing_column_is_named_though_there_are_no_rows(columns: str, told: str, database: Any) -> None:
+def test_missing_column_is_named_even_without_rows(columns: str, told: str, database: Any) -> None:
     database.fill([])
 
     with pytest.raises(RefundInputError, match=f"The query on connection 'warehouse' {told}"):
         rows(database, f"SELECT {columns} FROM refunds")
 
 
-def test_an_id_that_does_not_count_does_not_stand_in_for_the_other(database: Any) -> None:
+def test_id_outside_identify_by_does_not_replace_the_required_one(database: Any) -> None:
     database.fill([])
 
     with pytest.raises(RefundInputError, match="lacks the column email"):
         list(query(database, "SELECT event_id, amount, uid FROM refunds").rows(("email",)))
 
 
-def test_columns_may_be_in_upper_case(database: Any) -> None:
+def test_column_names_may_be_in_upper_case(database: Any) -> None:
     quote = "`" if database.kind == "mariadb" else '"'
     columns = ", ".join(
         f"{value} AS {quote}{name}{quote}" for name, value in [("EVENT_ID", "'re_1'"), ("AMOUNT", 5), ("UID", "'c'")]
@@ -143,7 +134,7 @@ def test_columns_may_be_in_upper_case(database: Any) -> None:
 
 @pytest.mark.parametrize(
     ("database", "sql"),
-    on(
+    per_database(
         (
             ("sqlite",),
             "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000)"
@@ -162,7 +153,7 @@ def test_columns_may_be_in_upper_case(database: Any) -> None:
     ),
     indirect=["database"],
 )
-def test_rows_come_as_they_are_read_and_a_late_error_is_an_error(sql: str, database: Any) -> None:
+def test_rows_are_streamed_and_a_late_error_is_raised(sql: str, database: Any) -> None:
     stream = query(database, sql).rows()
     came: list[str] = []
 
@@ -173,8 +164,8 @@ def test_rows_come_as_they_are_read_and_a_late_error_is_an_error(sql: str, datab
 
 
 @pytest.mark.parametrize("end", ["close", "exhaust"])
-def test_nothing_is_held_open_once_the_rows_are_read(end: str, database: Any) -> None:
-    database.fill([refund(f"re_{number}") for number in range(2500)])
+def test_connection_is_closed_once_the_rows_are_read(end: str, database: Any) -> None:
+    database.fill([refund_with_id(f"re_{number}") for number in range(2500)])
     stream = query(database, ALL).rows()
     next(stream)
 
@@ -194,7 +185,7 @@ def test_nothing_is_held_open_once_the_rows_are_read(end: str, database: Any) ->
     [("postgresql", "pg_sleep(30)"), ("mariadb", "sleep(30)")],
     indirect=["database"],
 )
-def test_a_statement_takes_no_longer_than_it_may(sleep: str, database: Any) -> None:
+def test_statement_timeout_ends_a_slow_query(sleep: str, database: Any) -> None:
     sql = f"SELECT 're_1' AS event_id, 5 AS amount, 'c' AS uid, {sleep} AS nap"
 
     with pytest.raises(SourceError, match=r"timeout|max_statement_time"):
@@ -206,7 +197,7 @@ def test_a_statement_takes_no_longer_than_it_may(sleep: str, database: Any) -> N
 # --- errors and connections -------------------------------------------------------------------------------
 
 
-def test_what_the_database_says_is_told_in_one_line_without_values(database: Any) -> None:
+def test_database_error_is_reported_in_one_line_without_values(database: Any) -> None:
     place = "?" if database.kind in ("sqlite", "duckdb") else "%s"
 
     with pytest.raises(SourceError) as raised:
@@ -219,7 +210,7 @@ def test_what_the_database_says_is_told_in_one_line_without_values(database: Any
     assert raised.value.__cause__ is None
 
 
-def test_an_email_that_the_database_quotes_is_masked(new_database: Callable[..., Any]) -> None:
+def test_email_in_a_database_error_is_masked(new_database: Callable[..., Any]) -> None:
     with pytest.raises(SourceError, match="invalid input syntax for type integer") as raised:
         rows(new_database("postgresql"), "SELECT 'jane@example.com'::int AS event_id, 1 AS amount, 'c' AS uid")
 
@@ -227,9 +218,9 @@ def test_an_email_that_the_database_quotes_is_masked(new_database: Callable[...,
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql", "duckdb"])
-def test_an_airflow_connection_leads_to_it(kind: str, new_database: Callable[..., Any]) -> None:
+def test_airflow_connection_opens_the_database(kind: str, new_database: Callable[..., Any]) -> None:
     database = new_database(kind, "warehouse")
-    database.fill([refund("re_1")])
+    database.fill([refund_with_id("re_1")])
     database.dispose()
 
     found = RefundQuery.from_connection("warehouse", ALL)
@@ -238,10 +229,10 @@ def test_an_airflow_connection_leads_to_it(kind: str, new_database: Callable[...
     found.engine.dispose()
 
 
-def test_the_connections_own_extras_count(new_database: Callable[..., Any], set_connection: Any) -> None:
+def test_extras_of_the_airflow_connection_are_applied(new_database: Callable[..., Any], set_connection: Any) -> None:
     database = new_database("postgresql")
     database.run("CREATE SCHEMA refunding")
-    database.fill([refund("re_1")], table="refunding.refunds")
+    database.fill([refund_with_id("re_1")], table="refunding.refunds")
     set_connection("warehouse", **database.connection, extra={"options": "-c search_path=refunding"})
 
     found = RefundQuery.from_connection("warehouse", ALL)
@@ -250,7 +241,7 @@ def test_the_connections_own_extras_count(new_database: Callable[..., Any], set_
     found.engine.dispose()
 
 
-def test_a_connection_to_no_database_is_refused_by_name(connect: Callable[..., str]) -> None:
+def test_connection_that_is_no_database_is_refused_by_name(connect: Callable[..., str]) -> None:
     connect(conn_id="warehouse")
 
     with pytest.raises(AirflowException, match="Connection 'warehouse' is not a SQL database"):

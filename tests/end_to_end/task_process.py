@@ -30,6 +30,7 @@ from airflow.providers.common.compat.sdk import DAG, AirflowTaskTimeout
 import airflow_provider_firstpromoter.sync.from_query  # noqa: F401  # imported by the operator when it runs: here once for all
 from airflow_provider_firstpromoter.exceptions import SyncInterruptedError
 from airflow_provider_firstpromoter.transfers.sql_to_firstpromoter import SqlToFirstPromoterOperator
+from tests.support import TaskInstance
 from tests.support import run as run_dag
 
 try:
@@ -41,18 +42,16 @@ except ImportError:  # Airflow 3 raises nothing on SIGTERM
 STOPPED = 75
 
 
-class TaskInstance:
-    """That of every try of the one task run."""
-
-    dag_id, run_id, task_id, map_index, try_number = "dag", "manual__1", "sync", -1, 1
+class WritingTaskInstance(TaskInstance):
+    """The task instance of every try, which writes the XComs to a file."""
 
     def __init__(self, xcom: Path) -> None:
+        super().__init__("sync")
         self._xcom = xcom
-        self._pushed: dict[str, Any] = {}
 
     def xcom_push(self, key: str, value: Any) -> None:
-        self._pushed[key] = value
-        self._xcom.write_text(json.dumps(self._pushed))
+        super().xcom_push(key, value)
+        self._xcom.write_text(json.dumps(self.pushed))
 
 
 def operator(sql: str, **more: Any) -> SqlToFirstPromoterOperator:
@@ -77,7 +76,7 @@ def run(sql: str, told: Path) -> int:
     task = operator(sql)
     signal.signal(signal.SIGTERM, lambda *_: task.on_kill())
     try:
-        task.execute({"ti": TaskInstance(told)})
+        task.execute({"ti": WritingTaskInstance(told)})
     except SyncInterruptedError:
         return STOPPED
     return 0

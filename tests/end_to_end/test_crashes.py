@@ -20,6 +20,7 @@ import pytest
 
 from airflow_provider_firstpromoter.sandbox import Sandbox
 from airflow_provider_firstpromoter.sync.ledger_writer import FLUSH_EVERY_RESULTS
+from tests.support import ledger_outcomes, refunds
 
 #: `make soak` takes others. It says where the kills fall; how far the threads have got by then, no seed can say.
 SEED = int(os.environ.get("SEED", "20240"))
@@ -129,8 +130,7 @@ class World:
 
     def fill(self, count: int) -> None:
         self.count = count
-        rows = [{"event_id": f"re_{n:05}", "amount": 1000 + n, "uid": f"cus_{n}"} for n in range(count)]
-        self.warehouse.fill(rows, email="TEXT")
+        self.warehouse.fill(refunds(count, digits=5), email="TEXT")
         # Refused for want of an event_id, but they have to go into the spool, to be counted.
         self.warehouse.fill([{"amount": 1, "email": "x" * 400_000} for _ in range(LARGE)])
         self.sandbox.add_leads({"uid": f"cus_{n}"} for n in range(count) if n % 3)
@@ -173,9 +173,7 @@ class World:
         return self.log.read_text()[-3000:]
 
     def ledger(self) -> dict[str, str]:
-        rows = self.warehouse.run("SELECT event_id, outcome FROM firstpromoter_refunds")
-        assert len({event_id for event_id, _ in rows}) == len(rows)
-        return dict(rows)
+        return ledger_outcomes(self.warehouse)
 
     def check(self, *, nobody_died: bool = False) -> None:
         """Audit and ledger agree: each refund once, none missing."""
@@ -212,7 +210,7 @@ def world(
     tasks.kill_all()
 
 
-def test_killed_again_and_again_it_finishes_the_rest(world: World) -> None:
+def test_task_killed_repeatedly_sends_the_rest_and_records_each_refund_once(world: World) -> None:
     """SIGKILL at random points, before and after results are written; at most one flush's worth is lost each time."""
     world.fill(1200)
     chance = random.Random(SEED)
@@ -236,9 +234,7 @@ def test_killed_again_and_again_it_finishes_the_rest(world: World) -> None:
         assert spooled, "the spool was too small to be on disk"
 
 
-def test_stopped_by_airflow_it_writes_what_it_knows_and_asks_hardly_anything_twice(
-    world: World, airflow_db: None
-) -> None:
+def test_task_stopped_by_airflow_writes_its_results_and_resends_few_refunds(world: World, airflow_db: None) -> None:
     """
     By the task runner of this Airflow: on SIGTERM Airflow 3 calls on_kill and Airflow 2 raises in the main thread too;
     when the execution_timeout is over, which SIGALRM says, both raise there.
@@ -261,7 +257,7 @@ def test_stopped_by_airflow_it_writes_what_it_knows_and_asks_hardly_anything_twi
     assert world.asked() <= world.count + len(causes)
 
 
-def test_cleared_while_it_runs_it_hands_on_the_results_of_the_whole_task_run(world: World) -> None:
+def test_task_cleared_while_running_pushes_the_results_of_the_whole_task_run(world: World) -> None:
     """Airflow stops the task and runs it again under the same run_id."""
     world.fill(300)
     process = world.start()
@@ -284,7 +280,7 @@ def test_cleared_while_it_runs_it_hands_on_the_results_of_the_whole_task_run(wor
     assert rewards == {event_id: refund.reward_id for event_id, refund in recorded.items()}
 
 
-def test_two_at_once_record_each_refund_once_and_both_end_green(world: World) -> None:
+def test_two_tasks_at_once_record_each_refund_once_and_both_succeed(world: World) -> None:
     """Two processes, overlapping queries, one account: the ledger keeps the stronger outcome."""
     world.fill(400)
     processes = [

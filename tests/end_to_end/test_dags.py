@@ -16,6 +16,7 @@ from airflow_provider_firstpromoter.operators.refund import TrackRefundOperator
 from airflow_provider_firstpromoter.sandbox import Sandbox
 from airflow_provider_firstpromoter.sensors.refund import UnrecordedRefundSensor
 from airflow_provider_firstpromoter.transfers.sql_to_firstpromoter import SqlToFirstPromoterOperator
+from tests import support
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "dags_examples").glob("*.py"))
 
@@ -55,14 +56,14 @@ def firstpromoter(sandbox: Sandbox, connect: Callable[..., str]) -> Sandbox:
 
 
 def refund(number: int, **values: Any) -> dict[str, Any]:
-    return {"event_id": f"re_{number}", "amount": 1000, "uid": f"cus_{number}", **values}
+    return support.refund(number, **{"amount": 1000, **values})
 
 
 # --- the examples ---
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
-def test_every_example_is_a_dag_that_says_what_it_does(path: Path, airflow_db: None) -> None:
+def test_every_example_is_a_dag_with_documentation(path: Path, airflow_db: None) -> None:
     dags = dags_of(path)
 
     assert list(dags) == [path.stem]
@@ -100,7 +101,7 @@ def test_refunds_to_firstpromoter(firstpromoter: Sandbox, warehouse: Any, run_da
     assert set(again.states.values()) == {"skipped"}
 
 
-def test_refunds_to_firstpromoter_hands_the_rewards_on_though_a_row_is_rejected(
+def test_refunds_to_firstpromoter_pushes_rewards_even_if_a_row_is_rejected(
     firstpromoter: Sandbox, new_database: Callable[..., Any], run_dag: Callable[..., Any]
 ) -> None:
     rows = [refund(1, status="succeeded"), refund(2, status="succeeded", amount=0)]
@@ -131,7 +132,7 @@ def test_refund_sync(firstpromoter: Sandbox, warehouse: Any, run_dag: Callable[.
     assert len(firstpromoter.refund_requests()) == 12
 
 
-def test_a_commission_taken_back_is_told_to_other_dags(
+def test_reversed_commission_triggers_an_asset_event(
     firstpromoter: Sandbox, new_database: Callable[..., Any], run_dag: Callable[..., Any]
 ) -> None:
     """refund_report is scheduled by the alias: its asset names the account, and the event carries the summary."""
@@ -163,7 +164,7 @@ def asset_events() -> list[tuple[str, Any]]:
         return [(uris[getattr(event, "asset_id", None) or event.dataset_id], event.extra) for event in events]
 
 
-def test_refund_first_run_sends_only_if_it_is_told_to(
+def test_refund_first_run_sends_only_without_preview(
     firstpromoter: Sandbox, new_database: Callable[..., Any], run_dag: Callable[..., Any]
 ) -> None:
     new_database("sqlite", "warehouse").fill(
@@ -267,7 +268,7 @@ def test_text_in_a_refund_is_never_rendered_as_a_template(
     assert {body["sale_event_id"] for body in bodies.values()} == {"{{ dag.dag_id }}.sql"}
 
 
-def test_the_other_fields_are_rendered(
+def test_template_fields_are_rendered(
     firstpromoter: Sandbox, connect: Callable[..., str], new_database: Callable[..., Any], run_dag: Callable[..., Any]
 ) -> None:
     told = new_database("sqlite", "told_ledger")
@@ -292,7 +293,7 @@ def test_the_other_fields_are_rendered(
 # --- what Airflow itself hands over ---
 
 
-def test_airflows_lazy_sequences_and_mapped_tasks(
+def test_lazy_sequences_and_mapped_tasks_are_accepted(
     firstpromoter: Sandbox, new_database: Callable[..., Any], run_dag: Callable[..., Any]
 ) -> None:
     new_database("sqlite", "warehouse")
@@ -321,7 +322,7 @@ def test_airflows_lazy_sequences_and_mapped_tasks(
     assert run.xcom("rewards") == [-200, -200, -200]
 
 
-def test_a_template_instead_of_an_output_is_refused_with_a_hint(
+def test_template_instead_of_an_output_is_refused_with_a_hint(
     firstpromoter: Sandbox, new_database: Callable[..., Any], run_dag: Callable[..., Any], capsys: Any
 ) -> None:
     new_database("sqlite", "warehouse")

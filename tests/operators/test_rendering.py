@@ -16,13 +16,13 @@ KINDS = [TrackRefundOperator, SqlToFirstPromoterOperator, UnrecordedRefundSensor
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_rendered_says_how(kind: Any) -> None:
+def test_renderers_are_of_template_fields(kind: Any) -> None:
     assert set(kind.template_fields_renderers) <= set(kind.template_fields)
     if "sql" in kind.template_fields:
         assert kind.template_fields_renderers["sql"] == "sql"
 
 
-def test_the_queries_are_templates() -> None:
+def test_sql_is_a_template_field_of_operators_with_a_query() -> None:
     assert [kind for kind in KINDS if "sql" in kind.template_fields] == [
         SqlToFirstPromoterOperator,
         UnrecordedRefundSensor,
@@ -30,9 +30,9 @@ def test_the_queries_are_templates() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_task_has_a_colour_of_its_own(kind: Any) -> None:
+def test_operator_has_its_own_colour(kind: Any) -> None:
     assert kind.ui_color not in (BaseOperator.ui_color, BaseSensorOperator.ui_color)
 
 
-def test_waiting_and_sending_differ_in_colour() -> None:
+def test_sensor_and_operators_differ_in_colour() -> None:
     assert UnrecordedRefundSensor.ui_color != TrackRefundOperator.ui_color

@@ -1,23 +1,24 @@
-"""TrackRefundOperator: what it takes, what it hands on by XCom, and when the task fails."""
+"""TrackRefundOperator: the refunds that it takes, its parameters, and its results in XCom."""
 
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
+from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_firstpromoter.exceptions import (
-    AccessRefusedError,
     RefundInputError,
-    RefundsFailedError,
     RefundsRejectedError,
 )
 from airflow_provider_firstpromoter.operators.refund import TrackRefundOperator
 from airflow_provider_firstpromoter.sandbox import Sandbox
+from tests.operators.tracking import outcomes, requests_of, track_task
+from tests.support import refund
+
+pytestmark = pytest.mark.usefixtures("firstpromoter")
 
 RESULT_FIELDS = {
     "event_id",
@@ -33,59 +34,11 @@ RESULT_FIELDS = {
 }
 
 
-class TaskInstance:
-    """What an operator sees of Airflow's: which task run it is, and XCom, which takes plain JSON only."""
-
-    dag_id, run_id, task_id, map_index, try_number = "dag", "manual__1", "track", -1, 1
-
-    def __init__(self) -> None:
-        self.pushed: dict[str, Any] = {}
-
-    def xcom_push(self, key: str, value: Any) -> None:
-        self.pushed[key] = json.loads(json.dumps(value))
-
-
-class Task:
-    """Runs an operator as a task, and keeps what it pushed, also when it fails."""
-
-    def __init__(self, **parameters: Any) -> None:
-        self.operator = TrackRefundOperator(task_id="track", **parameters)
-        self.ti = TaskInstance()
-
-    def run(self) -> Any:
-        return self.operator.execute({"ti": self.ti})
-
-    @property
-    def summary(self) -> dict[str, Any]:
-        summary: dict[str, Any] = self.ti.pushed["summary"]
-        return summary
-
-
-def refund(number: int, **values: Any) -> dict[str, Any]:
-    return {"event_id": f"re_{number}", "amount": 1000 + number, "uid": f"cus_{number}", **values}
-
-
-def outcomes(results: Sequence[dict[str, Any]]) -> list[str]:
-    return [result["outcome"] for result in results]
-
-
-def requests_of(sandbox: Sandbox) -> int:
-    return len(sandbox.refund_requests())
-
-
-@pytest.fixture(autouse=True)
-def firstpromoter(sandbox: Sandbox, connect: Callable[..., str], new_database: Callable[..., Any]) -> None:
-    """A FirstPromoter that knows ``cus_0`` to ``cus_9``, and a ledger in SQLite that its connection names."""
-    new_database("sqlite", "ledger")
-    connect(max_attempts=1, ledger_conn_id="ledger")
-    sandbox.add_leads({"uid": f"cus_{n}", "email": f"c{n}@example.com", "promoter": "anna"} for n in range(10))
-
-
 # --- what goes in, and what comes out ---
 
 
-def test_a_mapping_gives_one_result(sandbox: Sandbox) -> None:
-    result = Task(refunds=refund(0, amount=1999)).run()
+def test_mapping_returns_one_result(sandbox: Sandbox) -> None:
+    result = track_task(refunds=refund(0, amount=1999)).run()
 
     recorded = sandbox.recorded()[0]
     assert set(result) == RESULT_FIELDS
@@ -115,20 +68,20 @@ class Lazy(Sequence[Any]):
 
 
 @pytest.mark.parametrize("kind", [list, tuple, Lazy])
-def test_a_sequence_gives_a_list_in_its_order(kind: Callable[[Sequence[Any]], Any], sandbox: Sandbox) -> None:
+def test_sequence_returns_results_in_its_order(kind: Callable[[Sequence[Any]], Any], sandbox: Sandbox) -> None:
     sandbox.fault("latency", times=None, probability=0.5, max_seconds=0.05)  # the answers come in another order
     numbers = [7, 3, 42, 0, 9, 77, 1]
 
-    results = Task(refunds=kind([refund(number) for number in numbers])).run()
+    results = track_task(refunds=kind([refund(number) for number in numbers])).run()
 
     assert [result["event_id"] for result in results] == [f"re_{number}" for number in numbers]
     assert outcomes(results) == ["recorded" if number < 10 else "not_referred" for number in numbers]
 
 
-def test_a_list_of_one_gives_a_list_and_an_empty_one_an_empty_one(sandbox: Sandbox) -> None:
-    assert len(Task(refunds=[refund(0)]).run()) == 1
-    assert Task(refunds=[]).run() == []
-    assert Task(refunds=()).run() == []
+def test_list_returns_a_list_of_the_same_length(sandbox: Sandbox) -> None:
+    assert len(track_task(refunds=[refund(0)]).run()) == 1
+    assert track_task(refunds=[]).run() == []
+    assert track_task(refunds=()).run() == []
 
 
 @pytest.mark.parametrize(
@@ -148,8 +101,8 @@ def test_a_list_of_one_gives_a_list_and_an_empty_one_an_empty_one(sandbox: Sandb
         ([{"id": 1}, {"total": 2}], "refunds lack event_id, amount, uid or email$"),
     ],
 )
-def test_what_is_no_refund_is_an_error_before_any_call(wrong: Any, told: str, sandbox: Sandbox) -> None:
-    task = Task(refunds=wrong)
+def test_invalid_refunds_raise_before_any_request(wrong: Any, told: str, sandbox: Sandbox) -> None:
+    task = track_task(refunds=wrong)
 
     with pytest.raises(RefundInputError, match=told) as refused:
         task.run()
@@ -159,14 +112,14 @@ def test_what_is_no_refund_is_an_error_before_any_call(wrong: Any, told: str, sa
     assert task.ti.pushed == {}
 
 
-def test_a_column_that_identify_by_leaves_out_does_not_count(sandbox: Sandbox) -> None:
+def test_column_outside_identify_by_is_ignored(sandbox: Sandbox) -> None:
     with pytest.raises(RefundInputError, match="lack email"):
-        Task(refunds=[refund(0)], identify_by="email").run()
+        track_task(refunds=[refund(0)], identify_by="email").run()
     assert requests_of(sandbox) == 0
 
 
-def test_repeated_rows_do_not_bear_the_reward_twice(sandbox: Sandbox) -> None:
-    task = Task(refunds=[refund(0), refund(1), refund(0)])
+def test_repeated_row_has_no_reward(sandbox: Sandbox) -> None:
+    task = track_task(refunds=[refund(0), refund(1), refund(0)])
 
     first, other, again = task.run()
 
@@ -178,8 +131,8 @@ def test_repeated_rows_do_not_bear_the_reward_twice(sandbox: Sandbox) -> None:
     assert task.summary["reversed"] == {"cash": first["reward"]["amount"] + other["reward"]["amount"]}
 
 
-def test_upper_case_columns_and_further_ones_do_no_harm(sandbox: Sandbox) -> None:
-    result = Task(refunds={"EVENT_ID": "re_0", "AMOUNT": 5, "UID": "cus_0", "STATUS": "succeeded"}).run()
+def test_upper_case_and_additional_columns_are_accepted(sandbox: Sandbox) -> None:
+    result = track_task(refunds={"EVENT_ID": "re_0", "AMOUNT": 5, "UID": "cus_0", "STATUS": "succeeded"}).run()
 
     assert result["outcome"] == "recorded"
     assert sandbox.refund_requests()[0].body == {"event_id": "re_0", "amount": "5", "uid": "cus_0"}
@@ -201,7 +154,7 @@ def leaves(value: Any) -> Iterator[Any]:
 
 
 def test_results_in_xcom_are_plain_json_without_emails_and_uids(sandbox: Sandbox) -> None:
-    task = Task(refunds=[refund(n, email=f"c{n}@example.com") for n in (0, 1, 50)] + [refund(2, amount=0)])
+    task = track_task(refunds=[refund(n, email=f"c{n}@example.com") for n in (0, 1, 50)] + [refund(2, amount=0)])
 
     with pytest.raises(RefundsRejectedError):
         task.run()
@@ -213,154 +166,20 @@ def test_results_in_xcom_are_plain_json_without_emails_and_uids(sandbox: Sandbox
     assert "cus_" not in text
 
 
-def test_a_settled_refund_gives_the_same_values_without_a_request(sandbox: Sandbox) -> None:
+def test_settled_refund_returns_the_same_values_without_a_request(sandbox: Sandbox) -> None:
     """Clearing the task and running it again hands the very same rewards on."""
     given = [refund(0), refund(50), refund(1), refund(0)]
-    first = Task(refunds=given)
+    first = track_task(refunds=given)
     first.run()
     before = requests_of(sandbox)
 
-    again = Task(refunds=given)
+    again = track_task(refunds=given)
     results = again.run()
 
     assert requests_of(sandbox) == before
     assert results == [{**result, "sent": False} for result in first.ti.pushed["return_value"]]
     for name in ("outcomes", "reversed", "refunded", "rewards_unknown", "without_sale_event_id", "repeated"):
         assert again.summary[name] == first.summary[name]
-
-
-# --- when the task fails ---
-
-
-def test_a_page_on_which_most_were_referred_by_nobody_is_green(sandbox: Sandbox) -> None:
-    task = Task(refunds=[refund(number) for number in range(100)])
-
-    results = task.run()
-
-    assert outcomes(results) == ["recorded"] * 10 + ["not_referred"] * 90
-    assert task.summary["warnings"] == []
-
-
-@pytest.mark.parametrize(
-    ("wrong", "reason"),
-    [({"amount": 0}, "amount must be above zero"), ({"currency": "ZZZ"}, "Error. Currency blank or invalid.")],
-    ids=["by-ourselves", "by-the-api"],
-)
-def test_one_rejected_row_fails_the_task_after_all_others_were_sent(
-    wrong: dict[str, Any], reason: str, sandbox: Sandbox
-) -> None:
-    task = Task(refunds=[refund(0), refund(1, **wrong), refund(2), refund(3)])
-
-    with pytest.raises(RefundsRejectedError) as failed:
-        task.run()
-
-    assert isinstance(failed.value, AirflowFailException), "no retry mends it"
-    assert f"1 rejected: 're_1': {reason}" in str(failed.value)
-    assert {recorded.event_id for recorded in sandbox.recorded()} == {"re_0", "re_2", "re_3"}
-    assert outcomes(task.ti.pushed["return_value"]) == ["recorded", "rejected", "recorded", "recorded"]
-    assert task.summary["outcomes"]["rejected"] == 1
-
-
-@pytest.mark.parametrize(("max_rejected", "fails"), [(0, True), (1, True), (2, False), (None, False)])
-def test_max_rejected_says_how_many_are_too_many(max_rejected: int | None, fails: bool) -> None:
-    task = Task(refunds=[refund(0), refund(1, amount=0), refund(2, amount=-1)], max_rejected=max_rejected)
-
-    if fails:
-        with pytest.raises(RefundsRejectedError, match=rf"max_rejected={max_rejected}"):
-            task.run()
-    else:
-        task.run()
-
-    assert outcomes(task.ti.pushed["return_value"]) == ["recorded", "rejected", "rejected"]
-
-
-def test_a_failed_refund_fails_the_task_so_that_airflow_tries_again(sandbox: Sandbox) -> None:
-    sandbox.fault("status", status=502, event_id="re_1")
-    given = [refund(0), refund(1), refund(2, amount=0)]
-    task = Task(refunds=given)
-
-    with pytest.raises(RefundsFailedError, match="1 failed: 're_1': answered 502") as failed:
-        task.run()
-
-    assert isinstance(failed.value, AirflowException)
-    assert not isinstance(failed.value, AirflowFailException), "the retry takes it up, rejected rows or not"
-    assert outcomes(task.ti.pushed["return_value"]) == ["recorded", "failed", "rejected"]
-
-    retry = Task(refunds=given, max_rejected=None)
-    assert outcomes(retry.run()) == ["recorded", "recorded", "rejected"]
-    assert [request.body["event_id"] for request in sandbox.refund_requests()[2:]] == ["re_1"]
-
-
-def test_results_are_handed_on_before_a_wrong_key_fails_the_task(connect: Callable[..., str]) -> None:
-    connect(password="not-the-right-key", ledger_conn_id="ledger")
-    task = Task(refunds=[refund(0), refund(1)])
-
-    with pytest.raises(AccessRefusedError):
-        task.run()
-
-    assert outcomes(task.ti.pushed["return_value"]) == ["pending", "pending"]
-    assert task.summary["stopped_because"] == "FirstPromoter refused access"
-
-
-def test_xcom_is_left_alone_if_that_is_asked_for() -> None:
-    task = Task(refunds=refund(0), do_xcom_push=False)
-
-    assert task.run()["outcome"] == "recorded"
-    assert task.ti.pushed == {}
-
-
-# --- with and without a ledger ---
-
-
-@pytest.fixture
-def logged(caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]) -> Callable[[], str]:
-    """What a task has logged: Airflow 2 uses Python's logging, Airflow 3 prints."""
-    caplog.set_level(logging.WARNING)
-    return lambda: caplog.text + capsys.readouterr().out
-
-
-def test_without_a_ledger_409_alone_keeps_refunds_apart_and_the_log_says_so(
-    sandbox: Sandbox, connect: Callable[..., str], logged: Callable[[], str]
-) -> None:
-    connect()
-
-    first = Task(refunds=[refund(0)]).run()
-    second = Task(refunds=[refund(0)]).run()
-
-    assert (outcomes(first), outcomes(second)) == (["recorded"], ["already_recorded"])
-    assert requests_of(sandbox) == 2
-    assert len(sandbox.recorded()) == 1
-    assert "No ledger: FirstPromoter's 409 alone keeps a refund from being sent twice" in logged()
-
-
-def test_with_a_ledger_the_log_does_not_warn(logged: Callable[[], str]) -> None:
-    Task(refunds=[refund(0, currency="ZZZ")], max_rejected=None).run()
-
-    log = logged()
-    assert "Refund 're_0' is rejected" in log
-    assert "No ledger" not in log
-
-
-def test_the_tasks_own_ledger_goes_before_the_connections(new_database: Callable[..., Any]) -> None:
-    other = new_database("sqlite", "other_ledger")
-
-    Task(refunds=[refund(0)], ledger_conn_id="other_ledger", ledger_table="told").run()
-
-    assert other.run("SELECT event_id, outcome, dag_id, run_id, task_id, map_index FROM told") == [
-        ("re_0", "recorded", "dag", "manual__1", "track", -1)
-    ]
-
-
-def test_preview_reports_and_neither_sends_nor_writes(sandbox: Sandbox, new_database: Callable[..., Any]) -> None:
-    ledger = new_database("sqlite", "ledger")
-    task = Task(refunds=[refund(0), refund(1, amount=0)], preview=True)
-
-    results = task.run()
-
-    assert outcomes(results) == ["pending", "rejected"]
-    assert task.summary["preview"] is True
-    assert requests_of(sandbox) == 0
-    assert ledger.run("SELECT name FROM sqlite_master") == []
 
 
 # --- parameters ---
@@ -391,7 +210,7 @@ def test_parameters_reach_the_request(sandbox: Sandbox) -> None:
         "quantity": 2,
         "sale_event_id": "ch_1",
     }
-    Task(refunds=given, amount_unit="major", identify_by=("email",), skip_email_notification=True).run()
+    track_task(refunds=given, amount_unit="major", identify_by=("email",), skip_email_notification=True).run()
 
     assert [request.body for request in sandbox.refund_requests()] == [
         {
@@ -406,10 +225,10 @@ def test_parameters_reach_the_request(sandbox: Sandbox) -> None:
     ]
 
 
-def test_a_customer_who_is_known_by_email_only_is_found_though_the_row_has_a_uid(sandbox: Sandbox) -> None:
+def test_customer_known_by_email_only_is_found_from_a_row_with_a_uid(sandbox: Sandbox) -> None:
     sandbox.add_lead(email="by-mail@example.com")
 
-    result = Task(refunds=refund(50, email="by-mail@example.com")).run()
+    result = track_task(refunds=refund(50, email="by-mail@example.com")).run()
 
     assert result["outcome"] == "recorded"
     assert [sorted(request.body.keys() & {"uid", "email"}) for request in sandbox.refund_requests()] == [

@@ -16,9 +16,8 @@ from airflow_provider_firstpromoter.exceptions import RefundInputError, SourceEr
 from airflow_provider_firstpromoter.ledger import LedgerWrite, RefundLedger
 from airflow_provider_firstpromoter.pending.antijoin import unsettled_rows, without_settled
 from airflow_provider_firstpromoter.refunds import Outcome, Result
+from tests.support import ALL_REFUNDS, EVERY_DATABASE, per_database, refund_with_id
 
-ALL = "SELECT * FROM refunds"
-EVERY = ("sqlite", "postgresql", "mariadb", "duckdb")
 MONTH = timedelta(days=30)
 DAY = timedelta(days=1)
 
@@ -44,10 +43,10 @@ class Warehouse:
         row_amount = None if amount is None else str(amount)
         ledger.write([LedgerWrite(result, row_amount=row_amount, fingerprint="f" * 32, **more)])
 
-    def query(self, sql: str = ALL, parameters: Any = None, name: str = "warehouse") -> RefundQuery:
+    def query(self, sql: str = ALL_REFUNDS, parameters: Any = None, name: str = "warehouse") -> RefundQuery:
         return RefundQuery(self.engine, sql, parameters, name)
 
-    def crossing(self, sql: str = ALL, parameters: Any = None, recheck: timedelta | None = None) -> list[Any]:
+    def crossing(self, sql: str = ALL_REFUNDS, parameters: Any = None, recheck: timedelta | None = None) -> list[Any]:
         """The event_ids that cross the wire, through the join itself: there is no way back to all of them."""
         query = without_settled(self.query(sql, parameters), self.ledger, recheck)
         return sorted((row["event_id"] for row in query.rows()), key=str)
@@ -58,57 +57,55 @@ def beside(database: Any) -> Warehouse:
     return Warehouse(database)
 
 
-def refund(event_id: Any, amount: Any = 1000, **more: Any) -> dict[str, Any]:
-    return {"event_id": event_id, "amount": amount, "uid": "cus_1", **more}
-
-
 # --- who crosses the wire ---------------------------------------------------------------------------------
 
 
-def test_what_is_settled_stays_and_what_is_not_comes(beside: Warehouse) -> None:
+def test_settled_refunds_are_left_out_and_others_returned(beside: Warehouse) -> None:
     settled = [Outcome.RECORDED, Outcome.ALREADY_RECORDED, Outcome.NOT_REFERRED]
     for outcome in [*settled, Outcome.REJECTED]:
         beside.settle(outcome.value, outcome=outcome)
-        beside.fill(refund(outcome.value))
-    beside.fill(refund("new"))
+        beside.fill(refund_with_id(outcome.value))
+    beside.fill(refund_with_id("new"))
 
     assert beside.crossing() == ["new", "rejected"]
 
 
-def test_a_settled_refund_comes_if_its_amount_differs(beside: Warehouse) -> None:
+def test_settled_refund_with_another_amount_is_returned(beside: Warehouse) -> None:
     for event_id in ("same", "more", "less", "null"):
         beside.settle(event_id, 1000)
-    beside.fill(refund("same"), refund("more", 1001), refund("less", 100), refund("null", None))
+    beside.fill(
+        refund_with_id("same"), refund_with_id("more", 1001), refund_with_id("less", 100), refund_with_id("null", None)
+    )
 
     assert beside.crossing() == ["less", "more", "null"]
 
 
-def test_a_row_without_an_event_id_comes(beside: Warehouse) -> None:
+def test_row_without_an_event_id_is_returned(beside: Warehouse) -> None:
     beside.settle("a")
-    beside.fill(refund(None), refund("a"), refund(None))
+    beside.fill(refund_with_id(None), refund_with_id("a"), refund_with_id(None))
 
     assert beside.crossing() == [None, None]
 
 
-def test_event_ids_that_are_numbers_are_found_by_their_digits(beside: Warehouse) -> None:
+def test_numeric_event_ids_match_their_digits(beside: Warehouse) -> None:
     beside.settle("7")
     beside.settle("9007199254740993")
-    beside.fill(refund(7), refund(70), refund(9007199254740993), event_id="BIGINT")
+    beside.fill(refund_with_id(7), refund_with_id(70), refund_with_id(9007199254740993), event_id="BIGINT")
 
     assert beside.crossing() == [70]
 
 
 def test_event_ids_are_compared_byte_for_byte(beside: Warehouse) -> None:
     beside.settle("re_A")
-    beside.fill(refund("re_A"), refund("re_a"), refund("re_Ä"))
+    beside.fill(refund_with_id("re_A"), refund_with_id("re_a"), refund_with_id("re_Ä"))
 
     assert beside.crossing() == ["re_a", "re_Ä"]
 
 
-def test_another_account_settles_nothing_here(beside: Warehouse) -> None:
+def test_ledger_of_another_account_settles_nothing(beside: Warehouse) -> None:
     beside.settle("a", account="other")
     beside.settle("b")
-    beside.fill(refund("a"), refund("b"))
+    beside.fill(refund_with_id("a"), refund_with_id("b"))
 
     assert beside.crossing() == ["a"]
 
@@ -116,7 +113,7 @@ def test_another_account_settles_nothing_here(beside: Warehouse) -> None:
 def test_amounts_may_be_decimals(beside: Warehouse) -> None:
     beside.settle("same", "10.50")
     beside.settle("other", "10.50")
-    beside.fill(refund("same", "10.50"), refund("other", "10.55"), amount="DECIMAL(10, 2)")
+    beside.fill(refund_with_id("same", "10.50"), refund_with_id("other", "10.55"), amount="DECIMAL(10, 2)")
 
     # The same money written otherwise may come: it is compared as numbers once more.
     assert "other" in beside.crossing()
@@ -124,9 +121,9 @@ def test_amounts_may_be_decimals(beside: Warehouse) -> None:
         assert beside.crossing() == ["other"]
 
 
-def test_a_row_comes_as_it_is(beside: Warehouse) -> None:
+def test_row_is_returned_unchanged(beside: Warehouse) -> None:
     beside.settle("a")
-    beside.fill(refund("a"), refund("b", 55, email="jane@example.com", currency="EUR", quantity=2))
+    beside.fill(refund_with_id("a"), refund_with_id("b", 55, email="jane@example.com", currency="EUR", quantity=2))
 
     (row,) = without_settled(beside.query(), beside.ledger).rows()
 
@@ -144,14 +141,14 @@ def test_a_row_comes_as_it_is(beside: Warehouse) -> None:
     ],
     ids=["not-asked-for", "due", "asked-today", "given-up"],
 )
-def test_a_refund_that_matched_nobody_comes_when_it_is_due_again(
+def test_not_referred_refund_is_returned_when_its_recheck_is_due(
     sent_first: timedelta, sent_last: timedelta, recheck: timedelta | None, comes: bool, beside: Warehouse
 ) -> None:
     now = datetime.now(UTC)
     for ago in (sent_first, sent_last):
         beside.settle("late", outcome=Outcome.NOT_REFERRED, at=now - ago)
         beside.settle("done", at=now - ago)
-    beside.fill(refund("late"), refund("done"))
+    beside.fill(refund_with_id("late"), refund_with_id("done"))
 
     assert beside.crossing(recheck=recheck) == (["late"] if comes else [])
 
@@ -159,24 +156,24 @@ def test_a_refund_that_matched_nobody_comes_when_it_is_due_again(
 # --- the author's text ------------------------------------------------------------------------------------
 
 
-def on(*kinds_and_cases: tuple[Any, ...]) -> Any:
-    return [pytest.param(kind, *case, id=f"{kind}-{case[0]}") for kinds, *case in kinds_and_cases for kind in kinds]
-
-
 PERCENT = ("postgresql", "mariadb")
 
 
 @pytest.mark.parametrize(
     ("database", "sql", "parameters"),
-    on(
-        (EVERY, ALL + ";", None),
-        (EVERY, ALL + " -- it's all of them; 100% :really \"? %s", None),
-        (EVERY, ALL + "; -- that is it\n/* %s :name ? */ ;\n", None),
-        (EVERY, ALL + " WHERE event_id LIKE '%x' OR event_id LIKE 're%'", None),
-        (EVERY, ALL + " WHERE '12:30:00' <> ':name' AND '?' <> '%s' AND ';' <> '--'", None),
-        (EVERY, "WITH r AS (SELECT * FROM refunds) SELECT * FROM r", None),
-        (EVERY, "SELECT event_id, amount, uid FROM refunds UNION ALL SELECT 're_1', 1000, 'cus_1'", None),
-        (EVERY, ALL + " ORDER BY event_id LIMIT 9", None),
+    per_database(
+        (EVERY_DATABASE, ALL_REFUNDS + ";", None),
+        (EVERY_DATABASE, ALL_REFUNDS + " -- it's all of them; 100% :really \"? %s", None),
+        (EVERY_DATABASE, ALL_REFUNDS + "; -- that is it\n/* %s :name ? */ ;\n", None),
+        (EVERY_DATABASE, ALL_REFUNDS + " WHERE event_id LIKE '%x' OR event_id LIKE 're%'", None),
+        (EVERY_DATABASE, ALL_REFUNDS + " WHERE '12:30:00' <> ':name' AND '?' <> '%s' AND ';' <> '--'", None),
+        (EVERY_DATABASE, "WITH r AS (SELECT * FROM refunds) SELECT * FROM r", None),
+        (
+            EVERY_DATABASE,
+            "SELECT event_id, amount, uid FROM refunds UNION ALL SELECT 're_1', 1000, 'cus_1'",
+            None,
+        ),
+        (EVERY_DATABASE, ALL_REFUNDS + " ORDER BY event_id LIMIT 9", None),
         (
             ("postgresql", "duckdb"),
             "SELECT event_id::text AS event_id, amount::bigint AS amount, uid FROM refunds",
@@ -189,33 +186,33 @@ PERCENT = ("postgresql", "mariadb")
         ),
         (("sqlite",), """SELECT *, json_extract('{"a": [1]}', '$.a[0]') AS one FROM refunds""", None),
         (("mariadb",), """SELECT *, JSON_VALUE('{"a": [1]}', '$.a[0]') AS one FROM refunds""", None),
-        (("sqlite",), ALL + " WHERE event_id = :name OR event_id LIKE '%_2'", {"name": "re_1"}),
-        (("sqlite",), ALL + " WHERE event_id IN (?, ?) -- really?", ["re_1", "re_2"]),
-        (PERCENT, ALL + " WHERE event_id = %(name)s OR event_id LIKE '%%_2'", {"name": "re_1"}),
-        (PERCENT, ALL + " WHERE event_id IN (%s, %s) -- 100%%", ("re_1", "re_2")),
-        (PERCENT, ALL + " WHERE event_id IN %s AND '%%' <> ':x'", [("re_1", "re_2")]),
-        (("postgresql",), ALL + " WHERE event_id = ANY(%s)", [["re_1", "re_2"]]),
-        (("duckdb",), ALL + " WHERE event_id IN (?, ?)", ["re_1", "re_2"]),
-        (("duckdb",), ALL + " WHERE event_id IN ($1, $2)", ["re_1", "re_2"]),
-        (("duckdb",), ALL + " WHERE event_id = $name OR event_id LIKE '%_2'", {"name": "re_1"}),
+        (("sqlite",), ALL_REFUNDS + " WHERE event_id = :name OR event_id LIKE '%_2'", {"name": "re_1"}),
+        (("sqlite",), ALL_REFUNDS + " WHERE event_id IN (?, ?) -- really?", ["re_1", "re_2"]),
+        (PERCENT, ALL_REFUNDS + " WHERE event_id = %(name)s OR event_id LIKE '%%_2'", {"name": "re_1"}),
+        (PERCENT, ALL_REFUNDS + " WHERE event_id IN (%s, %s) -- 100%%", ("re_1", "re_2")),
+        (PERCENT, ALL_REFUNDS + " WHERE event_id IN %s AND '%%' <> ':x'", [("re_1", "re_2")]),
+        (("postgresql",), ALL_REFUNDS + " WHERE event_id = ANY(%s)", [["re_1", "re_2"]]),
+        (("duckdb",), ALL_REFUNDS + " WHERE event_id IN (?, ?)", ["re_1", "re_2"]),
+        (("duckdb",), ALL_REFUNDS + " WHERE event_id IN ($1, $2)", ["re_1", "re_2"]),
+        (("duckdb",), ALL_REFUNDS + " WHERE event_id = $name OR event_id LIKE '%_2'", {"name": "re_1"}),
     ),
     indirect=["database"],
 )
-def test_the_authors_words_mean_the_same_beside_the_ledger(sql: str, parameters: Any, beside: Warehouse) -> None:
+def test_authors_sql_keeps_its_meaning_in_the_join(sql: str, parameters: Any, beside: Warehouse) -> None:
     beside.settle("re_1")
-    beside.fill(refund("re_1"), refund("re_2"))
+    beside.fill(refund_with_id("re_1"), refund_with_id("re_2"))
 
     assert beside.crossing(sql, parameters) == ["re_2"]
 
 
-def test_the_authors_parameters_are_left_as_they_were(new_database: Callable[..., Any]) -> None:
+def test_authors_parameters_are_not_modified(new_database: Callable[..., Any]) -> None:
     beside = Warehouse(new_database("sqlite"))
     beside.settle("re_1")
-    beside.fill(refund("re_1"))
+    beside.fill(refund_with_id("re_1"))
     named, listed = {"name": "re_1"}, ["re_1"]
 
-    assert beside.crossing(ALL + " WHERE event_id = :name", named, recheck=MONTH) == []
-    assert beside.crossing(ALL + " WHERE event_id = ?", listed, recheck=MONTH) == []
+    assert beside.crossing(ALL_REFUNDS + " WHERE event_id = :name", named, recheck=MONTH) == []
+    assert beside.crossing(ALL_REFUNDS + " WHERE event_id = ?", listed, recheck=MONTH) == []
 
     assert (named, listed) == ({"name": "re_1"}, ["re_1"])
 
@@ -229,15 +226,15 @@ def fallback_said(caplog: pytest.LogCaptureFixture) -> Callable[[], bool]:
     return lambda: "cannot be left out by the database" in caplog.text
 
 
-def came(beside: Warehouse, sql: str = ALL, name: str = "warehouse", **options: Any) -> list[str]:
+def came(beside: Warehouse, sql: str = ALL_REFUNDS, name: str = "warehouse", **options: Any) -> list[str]:
     return sorted(row["event_id"] for row in unsettled_rows(beside.query(sql, name=name), beside.ledger, **options))
 
 
-def test_with_the_ledger_beside_it_only_what_is_pending_comes(
+def test_ledger_in_the_same_database_leaves_out_settled_rows(
     beside: Warehouse, fallback_said: Callable[[], bool]
 ) -> None:
     beside.settle("re_1")
-    beside.fill(refund("re_1"), refund("re_2"))
+    beside.fill(refund_with_id("re_1"), refund_with_id("re_2"))
 
     assert came(beside) == ["re_2"]
     assert not fallback_said()
@@ -256,45 +253,45 @@ def cannot_nest_with(beside: Warehouse) -> Iterator[None]:
     event.remove(beside.engine, "before_cursor_execute", refuse)
 
 
-def test_a_database_that_cannot_nest_with_is_asked_for_all(
+def test_database_without_nested_with_returns_all_rows(
     beside: Warehouse, cannot_nest_with: None, fallback_said: Callable[[], bool]
 ) -> None:
     beside.settle("re_1")
-    beside.fill(refund("re_1"), refund("re_2"))
+    beside.fill(refund_with_id("re_1"), refund_with_id("re_2"))
 
     assert came(beside, "WITH r AS (SELECT * FROM refunds) SELECT * FROM r") == ["re_1", "re_2"]
     assert fallback_said()
 
 
-def test_a_query_that_cannot_be_nested_is_asked_for_all(
+def test_query_that_cannot_be_nested_returns_all_rows(
     new_database: Callable[..., Any], fallback_said: Callable[[], bool]
 ) -> None:
     """Two columns of one name stand in the way of PostgreSQL."""
     beside = Warehouse(new_database("postgresql"))
     beside.settle("re_1")
-    beside.fill(refund("re_1"), refund("re_2"))
+    beside.fill(refund_with_id("re_1"), refund_with_id("re_2"))
 
     assert came(beside, "SELECT *, amount FROM refunds") == ["re_1", "re_2"]
     assert fallback_said()
 
 
-def test_with_the_ledger_elsewhere_all_rows_come(beside: Warehouse) -> None:
+def test_ledger_in_another_database_returns_all_rows(beside: Warehouse) -> None:
     beside.settle("re_1")
-    beside.fill(refund("re_1"), refund("re_2"))
+    beside.fill(refund_with_id("re_1"), refund_with_id("re_2"))
 
     assert came(beside, name="another_connection") == ["re_1", "re_2"]
 
 
-def test_a_ledger_that_is_not_there_yet_is_not_made(beside: Warehouse) -> None:
-    beside.fill(refund("re_1"))
+def test_missing_ledger_is_not_created(beside: Warehouse) -> None:
+    beside.fill(refund_with_id("re_1"))
 
     assert came(beside) == ["re_1"]
     assert not RefundLedger(beside.engine, "acc").exists()
 
 
-def test_the_authors_own_mistakes_are_told_as_such(beside: Warehouse) -> None:
+def test_authors_sql_error_is_reported_for_the_authors_sql(beside: Warehouse) -> None:
     beside.settle("re_1")
-    beside.fill(refund("re_1"))
+    beside.fill(refund_with_id("re_1"))
 
     with pytest.raises(SourceError, match="refundz"):
         came(beside, "SELECT * FROM refundz")
@@ -304,7 +301,7 @@ def test_the_authors_own_mistakes_are_told_as_such(beside: Warehouse) -> None:
         came(beside, "SELECT event_id, amount, uid FROM refunds", identify_by=("email",))
 
 
-def test_an_error_after_the_first_rows_is_no_reason_to_begin_anew(new_database: Callable[..., Any]) -> None:
+def test_error_after_the_first_rows_does_not_restart_the_query(new_database: Callable[..., Any]) -> None:
     beside = Warehouse(new_database("postgresql"))
     beside.settle("re_1")
     sql = "SELECT 're_' || i AS event_id, 5 / (5000 - i) AS amount, 'c' AS uid FROM generate_series(1, 9999) i"

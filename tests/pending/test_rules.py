@@ -47,32 +47,32 @@ def action(of: Row, knows: LedgerRecord | None, **how: Any) -> Action:
     return classify(of, knows, key=KEY, now=NOW, **how)
 
 
-def test_what_the_ledger_does_not_know_is_sent() -> None:
+def test_unknown_refund_is_sent() -> None:
     assert action(row(), None) is Action.SEND
 
 
 @pytest.mark.parametrize("outcome", [Outcome.RECORDED, Outcome.ALREADY_RECORDED, Outcome.NOT_REFERRED])
 @pytest.mark.parametrize("amount", [1000, "1000", "1000.00", 1000.0, "1e3"], ids=repr)
-def test_what_is_settled_with_the_same_amount_stays_settled(outcome: Outcome, amount: object) -> None:
+def test_settled_refund_with_the_same_amount_stays_settled(outcome: Outcome, amount: object) -> None:
     assert action(row(amount=amount), known(outcome), retry_rejected=True) is Action.SETTLED
 
 
 @pytest.mark.parametrize("outcome", [Outcome.RECORDED, Outcome.ALREADY_RECORDED, Outcome.NOT_REFERRED])
 @pytest.mark.parametrize("amount", [1500, 999, "1000.01", None, "x", -1000], ids=repr)
-def test_what_is_settled_with_another_amount_is_changed_and_never_sent(outcome: Outcome, amount: object) -> None:
+def test_settled_refund_with_another_amount_is_changed_and_not_sent(outcome: Outcome, amount: object) -> None:
     now_says = row(amount=amount)
     assert action(now_says, known(outcome), recheck_unreferred=90 * DAY, retry_rejected=True) is Action.CHANGED
 
 
-def test_another_content_with_the_same_amount_is_not_sent_again() -> None:
+def test_settled_refund_with_other_columns_changed_is_not_sent() -> None:
     assert action(row(uid="cus_2", currency="EUR"), known(Outcome.RECORDED)) is Action.SETTLED
 
 
-def test_an_amount_that_the_ledger_does_not_know_is_no_change() -> None:
+def test_settled_refund_without_a_stored_amount_is_not_changed() -> None:
     assert action(row(), known(Outcome.RECORDED, row_amount=None)) is Action.SETTLED
 
 
-def test_a_rejected_row_waits_until_its_content_changes() -> None:
+def test_rejected_row_is_sent_only_after_its_content_changed() -> None:
     rejected = known(Outcome.REJECTED, row(amount=0))
     assert action(row(amount=0), rejected) is Action.STILL_REJECTED
     assert action(row(amount="0"), rejected) is Action.STILL_REJECTED  # out of XCom
@@ -81,17 +81,17 @@ def test_a_rejected_row_waits_until_its_content_changes() -> None:
     assert classify(row(amount=0), rejected, key=b"another key", now=NOW) is Action.SEND
 
 
-def test_a_rejected_row_is_sent_again_when_asked_for() -> None:
+def test_rejected_row_is_sent_with_retry_rejected() -> None:
     assert action(row(), known(Outcome.REJECTED), retry_rejected=True) is Action.SEND
 
 
-def test_what_nobody_was_found_for_is_asked_again_only_if_so_told() -> None:
+def test_not_referred_refund_is_rechecked_only_with_recheck_unreferred() -> None:
     assert action(row(), known(Outcome.NOT_REFERRED)) is Action.SETTLED
     assert action(row(), known(Outcome.NOT_REFERRED), recheck_unreferred=30 * DAY) is Action.RECHECK
 
 
 @pytest.mark.parametrize("outcome", [Outcome.RECORDED, Outcome.ALREADY_RECORDED])
-def test_what_is_recorded_is_never_asked_again(outcome: Outcome) -> None:
+def test_recorded_refund_is_never_sent_again(outcome: Outcome) -> None:
     assert action(row(), known(outcome), recheck_unreferred=30 * DAY) is Action.SETTLED
 
 
@@ -108,7 +108,7 @@ def test_what_is_recorded_is_never_asked_again(outcome: Outcome) -> None:
         (5 * DAY, None, Action.SETTLED),
     ],
 )
-def test_it_is_asked_again_once_a_day_for_so_long(
+def test_not_referred_refund_is_rechecked_once_a_day_within_the_period(
     first: timedelta | None, last: timedelta | None, expected: Action
 ) -> None:
     knows = known(
@@ -142,7 +142,7 @@ def pending(rows: list[dict[str, object]], ledger: RefundLedger, limit: int = 10
     return [row.event_id for row in found]
 
 
-def test_new_refunds_come_first_then_those_to_be_asked_again(ledger: RefundLedger) -> None:
+def test_new_refunds_come_before_rechecks(ledger: RefundLedger) -> None:
     settle(ledger, row("again"), Outcome.NOT_REFERRED)
     rows: list[dict[str, object]] = [
         {"event_id": "again", "amount": 1000},
@@ -154,7 +154,7 @@ def test_new_refunds_come_first_then_those_to_be_asked_again(ledger: RefundLedge
     assert pending(rows, ledger) == ["new 1", "new 2"]
 
 
-def test_settled_and_still_rejected_rows_are_passed_over_and_do_not_use_up_the_limit(ledger: RefundLedger) -> None:
+def test_settled_and_rejected_rows_do_not_use_up_the_limit(ledger: RefundLedger) -> None:
     settle(ledger, row("settled"), Outcome.RECORDED)
     rows: list[dict[str, object]] = [{"event_id": "settled", "amount": 1000}]
     for number in range(5):
@@ -164,7 +164,7 @@ def test_settled_and_still_rejected_rows_are_passed_over_and_do_not_use_up_the_l
     assert pending([*rows, {"event_id": "new", "amount": 1}], ledger, limit=2) == ["new"]
 
 
-def test_rows_for_a_person_do_not_wake_it_but_are_handed_on_with_others(ledger: RefundLedger) -> None:
+def test_rows_that_need_attention_are_pending_only_beside_others(ledger: RefundLedger) -> None:
     settle(ledger, row("changed"), Outcome.RECORDED)
     for_a_person: list[dict[str, object]] = [
         {"event_id": "changed", "amount": 1500},
@@ -175,12 +175,12 @@ def test_rows_for_a_person_do_not_wake_it_but_are_handed_on_with_others(ledger: 
     assert pending([*for_a_person, {"event_id": "new", "amount": 1}], ledger, limit=1) == ["new"]
 
 
-def test_a_rejected_row_that_was_mended_is_pending_again(ledger: RefundLedger) -> None:
+def test_corrected_row_is_pending_again(ledger: RefundLedger) -> None:
     settle(ledger, row("rejected", 0), Outcome.REJECTED)
     assert pending([{"event_id": "rejected", "amount": 5}], ledger) == ["rejected"]
 
 
-def test_reading_ends_as_soon_as_there_is_enough(ledger: RefundLedger) -> None:
+def test_reading_stops_at_the_limit(ledger: RefundLedger) -> None:
     taken = 0
 
     def rows() -> Iterator[dict[str, object]]:
@@ -193,12 +193,12 @@ def test_reading_ends_as_soon_as_there_is_enough(ledger: RefundLedger) -> None:
     assert taken <= 1000
 
 
-def test_another_accounts_ledger_settles_nothing_here(ledger: RefundLedger) -> None:
+def test_ledger_of_another_account_settles_nothing(ledger: RefundLedger) -> None:
     settle(RefundLedger(ledger.engine, "acc-1@staging.example.com"), row("re_1"), Outcome.RECORDED)
     assert pending([{"event_id": "re_1", "amount": 1000}], ledger) == ["re_1"]
 
 
-def test_without_a_ledger_every_row_is_to_be_sent() -> None:
+def test_every_row_is_sent_without_a_ledger() -> None:
     (batch,) = classify_rows(numbered([{"event_id": "a", "amount": 1}, {"amount": 1}]), None, key=KEY)
     assert [(one.row.position, one.action, one.record) for one in batch] == [
         (0, Action.SEND, None),
@@ -206,7 +206,7 @@ def test_without_a_ledger_every_row_is_to_be_sent() -> None:
     ]
 
 
-def test_each_row_comes_with_what_the_ledger_says_of_it(ledger: RefundLedger) -> None:
+def test_row_comes_with_its_ledger_record(ledger: RefundLedger) -> None:
     settle(ledger, row("settled"), Outcome.RECORDED)
     rows = [{"event_id": "new", "amount": 1}, {"event_id": "settled", "amount": 1000}]
     (batch,) = classify_rows(numbered(rows), ledger, key=KEY)
@@ -219,7 +219,7 @@ def test_each_row_comes_with_what_the_ledger_says_of_it(ledger: RefundLedger) ->
     }
 
 
-def test_a_batch_is_checked_against_the_ledger_when_its_turn_comes(ledger: RefundLedger) -> None:
+def test_batch_is_checked_against_the_ledger_when_it_is_read(ledger: RefundLedger) -> None:
     rows = [{"event_id": number, "amount": 1000, "uid": "cus_1"} for number in range(501)]
     batches = classify_rows(numbered(rows), ledger, key=KEY)
     assert {one.action for one in next(batches)} == {Action.SEND}

@@ -83,7 +83,7 @@ def through_xcom(value: Any) -> Any:
 
 
 @given(ROWS, HOWS)
-def test_whatever_is_sent_satisfies_the_published_schema(row: dict[str, Any], how: Validation) -> None:
+def test_request_body_of_any_row_satisfies_the_published_schema(row: dict[str, Any], how: Validation) -> None:
     refund = read(row, how)
     assume(isinstance(refund, Refund))
     for identity, _ in refund.identities(how.identify_by):
@@ -91,7 +91,7 @@ def test_whatever_is_sent_satisfies_the_published_schema(row: dict[str, Any], ho
 
 
 @given(ROWS, HOWS)
-def test_a_row_means_the_same_behind_xcom(row: dict[str, Any], how: Validation) -> None:
+def test_row_means_the_same_after_xcom(row: dict[str, Any], how: Validation) -> None:
     """The reasons may differ, where an id is none, but never whether it is sent, and what."""
     travelled = through_xcom([portable(row)])[0]
     before, after = read(row, how), read(travelled, how)
@@ -128,14 +128,14 @@ numbers = itertools.count()
 
 
 @given(ANSWERS)
-def test_a_result_comes_out_of_xcom_as_it_went_in(answer: ApiResponse) -> None:
+def test_result_is_unchanged_by_xcom(answer: ApiResponse) -> None:
     result = result_from(answer, REFUND, 1).to_json()
     assert through_xcom([result, {"rewards": [result]}]) == [result, {"rewards": [result]}]
     assert Result.model_validate(through_xcom(result)).to_json() == result
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
-def test_a_result_comes_out_of_the_ledger_as_it_went_in(kind: str, new_database: Callable[..., Any]) -> None:
+def test_result_is_unchanged_by_the_ledger(kind: str, new_database: Callable[..., Any]) -> None:
     ledger = RefundLedger(new_database(kind).engine(), "acc")
     ledger.ensure()
 

@@ -39,7 +39,7 @@ def made_known(case: Any, names: set[str]) -> Any:
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.label)
 @pytest.mark.parametrize("mode", GenerationMode, ids=lambda mode: mode.value)
-def test_the_sandbox_answers_as_it_publishes(operation: Any, mode: GenerationMode, sandbox: Sandbox) -> None:
+def test_sandbox_responses_satisfy_its_published_schema(operation: Any, mode: GenerationMode, sandbox: Sandbox) -> None:
     """No 5xx, no status, content type or body that the schema does not name, and nothing taken that it forbids."""
     sandbox.add_lead(uid=KNOWN["uid"], email=KNOWN["email"], promoter=KNOWN["ref_id"])
     headers = {"Account-ID": sandbox.account_id, "Authorization": f"Bearer {sandbox.api_key}"}
@@ -141,7 +141,7 @@ def kind(schema: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in schema.items() if name in ("type", "format", "enum")}
 
 
-def test_a_commission_has_the_published_fields() -> None:
+def test_commission_has_the_published_fields() -> None:
     assert DOCUMENT["components"]["schemas"]["Commission"] == record(**COMMISSION)
 
 
@@ -152,7 +152,7 @@ def test_a_commission_has_the_published_fields() -> None:
         ("/company/promoters", "Promoter", PAGE),
     ],
 )
-def test_the_books_are_read_page_by_page_as_a_bare_list(path: str, item: str, parameters: dict[str, Any]) -> None:
+def test_commissions_are_a_paginated_bare_list(path: str, item: str, parameters: dict[str, Any]) -> None:
     operation = operation_of(path)
     told = {one["name"]: one for one in operation["parameters"] if "name" in one}
     assert {name: kind(one["schema"]) for name, one in told.items()} == parameters
@@ -170,7 +170,7 @@ def test_the_books_are_read_page_by_page_as_a_bare_list(path: str, item: str, pa
         ("/track/cancellation", dict.fromkeys(("email", "uid"), TEXT), set(), {"200", "400", "404"}),
     ],
 )
-def test_the_calls_that_make_leads_take_email_or_uid_or_both(
+def test_lead_calls_take_email_or_uid_or_both(
     path: str, fields: dict[str, Any], required: set[str], statuses: set[str]
 ) -> None:
     operation = operation_of(path)

@@ -85,7 +85,7 @@ def assert_all_settled_once(sandbox: Any, rows: list[dict[str, Any]], ledger_con
     assert sorted(recorded) == sorted(ids)
 
 
-def test_a_server_that_goes_away_during_the_run(
+def test_server_that_stops_during_the_run_loses_no_result(
     sandbox: Any, rows: list[dict[str, Any]], new_database: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     database = new_database("postgresql", "ledger")
@@ -116,7 +116,7 @@ def test_a_server_that_goes_away_during_the_run(
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
-def test_a_table_that_is_dropped_during_the_run(
+def test_table_dropped_during_the_run_loses_no_result(
     kind: str,
     sandbox: Any,
     rows: list[dict[str, Any]],
@@ -132,7 +132,7 @@ def test_a_table_that_is_dropped_during_the_run(
     assert_all_settled_once(sandbox, rows, "ledger")
 
 
-def test_rights_that_are_revoked_during_the_run(
+def test_rights_revoked_during_the_run_lose_no_result(
     sandbox: Any, rows: list[dict[str, Any]], new_database: Callable[..., Any], set_connection: Callable[..., str]
 ) -> None:
     database = new_database("postgresql", "ledger")
@@ -155,7 +155,7 @@ def test_rights_that_are_revoked_during_the_run(
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
-def test_a_missing_column_is_an_error_before_any_request_that_says_how_to_add_it(
+def test_missing_column_raises_before_any_request_with_the_alter_statement(
     kind: str, sandbox: Any, rows: list[dict[str, Any]], new_database: Callable[..., Any]
 ) -> None:
     database = new_database(kind, "ledger")
@@ -171,7 +171,7 @@ def test_a_missing_column_is_an_error_before_any_request_that_says_how_to_add_it
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
-def test_a_column_more_is_left_alone(
+def test_additional_column_is_ignored(
     kind: str, sandbox: Any, rows: list[dict[str, Any]], new_database: Callable[..., Any]
 ) -> None:
     database = new_database(kind, "ledger")
@@ -182,7 +182,7 @@ def test_a_column_more_is_left_alone(
     assert database.run(f"SELECT DISTINCT note FROM {TABLE}") == [("ours",)]
 
 
-def test_a_lock_held_for_too_long_is_an_error_and_the_next_run_finds_what_was_sent(
+def test_lock_held_too_long_raises_and_the_next_run_finds_sent_refunds(
     sandbox: Any, rows: list[dict[str, Any]], new_database: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     database = new_database("sqlite", "ledger")
@@ -201,7 +201,7 @@ def test_a_lock_held_for_too_long_is_an_error_and_the_next_run_finds_what_was_se
     assert_all_settled_once(sandbox, rows, "ledger")
 
 
-def test_a_lock_released_in_time_is_waited_for(
+def test_lock_released_in_time_is_waited_for(
     sandbox: Any, rows: list[dict[str, Any]], new_database: Callable[..., Any]
 ) -> None:
     database = new_database("sqlite", "ledger")
@@ -220,7 +220,7 @@ def test_a_lock_released_in_time_is_waited_for(
     assert len(sandbox.refund_requests()) == len(rows)
 
 
-def test_a_database_that_may_not_be_written_is_an_error_before_any_request(
+def test_read_only_database_raises_before_any_request(
     sandbox: Any, rows: list[dict[str, Any]], new_database: Callable[..., Any]
 ) -> None:
     database = new_database("postgresql", "ledger")
@@ -239,7 +239,7 @@ def test_a_database_that_may_not_be_written_is_an_error_before_any_request(
     assert sandbox.refund_requests() == []
 
 
-def test_a_file_that_becomes_read_only_during_the_run(
+def test_file_made_read_only_during_the_run_loses_no_result(
     sandbox: Any, rows: list[dict[str, Any]], new_database: Callable[..., Any]
 ) -> None:
     database = new_database("sqlite", "ledger")
@@ -260,7 +260,7 @@ def test_a_file_that_becomes_read_only_during_the_run(
     assert_all_settled_once(sandbox, rows, "ledger")
 
 
-def test_a_query_that_fails_after_ten_thousand_rows_sends_nothing(
+def test_query_that_fails_after_ten_thousand_rows_sends_nothing(
     sandbox: Any, connect: Callable[..., str], new_database: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     connect()

@@ -18,7 +18,7 @@ NAMED = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 
 
 @pytest.mark.parametrize("promise", PROMISES, ids=lambda line: line.split("|")[1].strip()[:60])
-def test_a_promise_names_tests_that_exist(promise: str) -> None:
+def test_promise_names_existing_tests(promise: str) -> None:
     named = NAMED.findall(promise.rstrip(" |").rpartition("|")[2])
     assert named, "no test holds it"
     for path, name in named:

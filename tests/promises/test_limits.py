@@ -93,7 +93,7 @@ def flood(connection: socket.socket, over: threading.Event) -> None:
         pytest.param(flood, id="says-continue-without-a-pause"),
     ],
 )
-def test_a_server_that_does_not_come_to_an_end_is_given_up(
+def test_endless_response_times_out(
     answer: Callable[..., None], connect: Callable[..., str], at_once: Callable[..., list[Any]]
 ) -> None:
     with serving(answer) as url:
@@ -107,9 +107,7 @@ def test_a_server_that_does_not_come_to_an_end_is_given_up(
     assert "timed out" in result.message
 
 
-def test_a_byte_just_in_time_wins_a_server_no_more_of_it(
-    connect: Callable[..., str], at_once: Callable[..., list[Any]]
-) -> None:
+def test_slow_bytes_do_not_extend_the_deadline(connect: Callable[..., str], at_once: Callable[..., list[Any]]) -> None:
     def late(connection: socket.socket, over: threading.Event) -> None:
         over.wait(1.8)
         connection.sendall(b"H")
@@ -125,7 +123,7 @@ def test_a_byte_just_in_time_wins_a_server_no_more_of_it(
     assert "timed out" in result.message
 
 
-def test_each_answer_has_its_own_time_on_a_connection_that_is_used_again(
+def test_each_response_on_a_reused_connection_has_its_own_deadline(
     connect: Callable[..., str], at_once: Callable[..., list[Any]]
 ) -> None:
     connections = []
@@ -149,9 +147,7 @@ def test_each_answer_has_its_own_time_on_a_connection_that_is_used_again(
     assert len(connections) == 1
 
 
-def test_a_connection_that_is_never_accepted_is_given_up(
-    connect: Callable[..., str], at_once: Callable[..., list[Any]]
-) -> None:
+def test_unaccepted_connection_times_out(connect: Callable[..., str], at_once: Callable[..., list[Any]]) -> None:
     with socket.socket() as full:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
@@ -185,7 +181,7 @@ print(json.dumps([outcome, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in kilobytes on Linux only")
 @pytest.mark.parametrize(("kind", "megabytes", "most"), [("huge", 100, 40), ("bomb", 250, 125)])
-def test_a_response_of_any_size_is_not_read_whole(
+def test_large_response_is_not_read_completely(
     kind: str, megabytes: int, most: int, sandbox: Any, connect: Callable[..., str]
 ) -> None:
     sandbox.add_lead(uid="cus_1")
@@ -200,7 +196,7 @@ def test_a_response_of_any_size_is_not_read_whole(
 
 
 @pytest.mark.parametrize("status", [400, 409, 422, 404, 500])
-def test_a_message_of_nearly_a_megabyte_reaches_neither_ledger_nor_log(
+def test_message_of_nearly_a_megabyte_reaches_neither_ledger_nor_log(
     status: int,
     sandbox: Any,
     connect: Callable[..., str],

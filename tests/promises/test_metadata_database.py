@@ -48,7 +48,9 @@ def run(
     return run
 
 
-def test_the_bulk_operator_leaves_nobody_there(run: Callable[..., tuple[bytes, str]], sandbox: Sandbox) -> None:
+def test_sql_to_firstpromoter_stores_no_personal_data_in_the_metadata_database(
+    run: Callable[..., tuple[bytes, str]], sandbox: Sandbox
+) -> None:
     kept, logged = run("joan", lambda: SqlToFirstPromoterOperator(task_id="sync", sql=SQL, sql_conn_id="warehouse"))
 
     assert b"re_joan" in kept, "the reward is there, by its event_id"
@@ -57,7 +59,7 @@ def test_the_bulk_operator_leaves_nobody_there(run: Callable[..., tuple[bytes, s
         assert private not in logged
 
 
-def test_refunds_handed_over_by_xcom_are_there_by_nature(
+def test_refunds_passed_by_xcom_are_in_the_metadata_database(
     run: Callable[..., tuple[bytes, str]], sandbox: Sandbox
 ) -> None:
     """The documentation says so: this is what it means. What comes of them is another matter."""

@@ -18,6 +18,7 @@ from airflow_provider_firstpromoter.hooks.firstpromoter import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import RefundLedger
 from airflow_provider_firstpromoter.refunds.rows import marking_repeats, numbered
 from airflow_provider_firstpromoter.sync import RefundSync, SyncOptions
+from tests import support
 
 #: `make soak` takes others.
 SEED = int(os.environ.get("SEED", "1"))
@@ -57,8 +58,7 @@ def true_outcome(number: int) -> str:
 
 
 def refund(number: int) -> dict[str, Any]:
-    values: dict[str, Any] = {"event_id": f"re_{number}", "amount": 1000 + number, "uid": f"cus_{number}"}
-    return {**values, "currency": "ZZZ"} if true_outcome(number) == "rejected" else values
+    return support.refund(number, **({"currency": "ZZZ"} if true_outcome(number) == "rejected" else {}))
 
 
 def leads(count: int) -> Iterator[dict[str, Any]]:
@@ -157,7 +157,7 @@ def test_every_refund_ends_with_one_true_outcome(
     assert asked_elsewhere == []
 
 
-def test_an_api_where_nobody_listens_ends_the_run_early_and_the_next_one_sends_the_rest(
+def test_unreachable_api_ends_the_run_early_and_the_next_run_sends_the_rest(
     sandbox: Any, new_database: Callable[..., Any], connect: Callable[..., str], impatient: None
 ) -> None:
     with socket.socket() as taken:  # bound and not listening: nobody else gets the port, and connecting is refused

@@ -22,24 +22,13 @@ from airflow_provider_firstpromoter.sandbox import SECRET, Sandbox
 from airflow_provider_firstpromoter.sensors.refund import UnrecordedRefundSensor
 from airflow_provider_firstpromoter.transfers.sql_to_firstpromoter import SqlToFirstPromoterOperator
 from airflow_provider_firstpromoter.triggers.refund import UnrecordedRefundTrigger
+from tests.support import Task, TaskInstance
 
 UID = "uid-of-jane-7731"
 EMAIL = "jane.doe-7731@customers.example"
 LOUD = ("sqlalchemy", "sqlalchemy.engine", "sqlalchemy.pool", "urllib3", "requests", "airflow", "airflow.task")
 #: A message as a server might write it that means well.
 ECHO = f"Error. Nothing is known of {UID} <{EMAIL}>, 'uid': '{UID}'."
-
-
-class TaskInstance:
-    """What an operator sees of Airflow's: which task run it is, and XCom."""
-
-    dag_id, run_id, task_id, map_index, try_number = "dag", "manual__1", "task", -1, 1
-
-    def __init__(self) -> None:
-        self.pushed: dict[str, Any] = {}
-
-    def xcom_push(self, key: str, value: Any) -> None:
-        self.pushed[key] = value
 
 
 class Traces:
@@ -56,14 +45,14 @@ class Traces:
 
         :returns: what it pushed to XCom
         """
-        ti = TaskInstance()
+        task = Task(operator)
         try:
-            operator.execute({"ti": ti})
+            task.run()
         except Exception as error:
             self.keep("".join(traceback.format_exception(error)), repr(error))
         if not isinstance(operator, UnrecordedRefundSensor):  # it hands the refunds themselves on
-            self.keep(json.dumps(ti.pushed))
-        return ti.pushed
+            self.keep(json.dumps(task.ti.pushed))
+        return task.ti.pushed
 
     def keep(self, *texts: Any) -> None:
         self._kept.extend(map(str, texts))
@@ -134,7 +123,7 @@ ANSWERS: dict[str, list[dict[str, Any]]] = {
     ("answer", "kind"),
     [*((answer, "sqlite") for answer in ANSWERS), ("recorded", "postgresql"), ("400", "postgresql")],
 )
-def test_no_run_leaves_a_secret_or_a_person_behind(
+def test_runs_leave_no_secret_and_no_personal_data(
     answer: str,
     kind: str,
     new_database: Callable[..., Any],
@@ -174,7 +163,7 @@ def test_no_run_leaves_a_secret_or_a_person_behind(
         ("sqlite", "SELECT event_id, amount, CAST(CAST(uid AS BLOB) || X'FF' AS TEXT) AS uid FROM refunds"),
     ],
 )
-def test_no_error_of_a_database_repeats_what_it_could_not_read(
+def test_database_error_does_not_repeat_the_unreadable_value(
     kind: str, sql: str, new_database: Callable[..., Any], connect: Callable[..., str], traces: Traces
 ) -> None:
     connect(ledger_conn_id="ledger")
@@ -202,7 +191,7 @@ def events_of(trigger: UnrecordedRefundTrigger) -> list[Any]:
     return asyncio.run(fired())
 
 
-def test_a_waiting_sensor_tells_the_metadata_database_nothing(
+def test_deferred_sensor_stores_no_refund_in_the_metadata_database(
     new_database: Callable[..., Any], sandbox: Sandbox, connect: Callable[..., str], traces: Traces
 ) -> None:
     """Triggers and their events are kept there: neither may say which refunds are pending."""
@@ -240,7 +229,7 @@ HOSTILE = [
 ]
 
 
-def test_hostile_text_is_sent_and_kept_as_it_is(
+def test_hostile_text_is_sent_and_stored_unchanged(
     warehouse: Any, sandbox: Sandbox, connect: Callable[..., str], impatient: None
 ) -> None:
     """In every statement, URL and body; and what is on record already is found in the books by just that text."""
@@ -269,7 +258,7 @@ def test_hostile_text_is_sent_and_kept_as_it_is(
 
 @pytest.mark.parametrize("value", ["re_1\r\nX-Evil: 1", "re_1\nX-Evil: 1", "re_1\x00"], ids=repr)
 @pytest.mark.parametrize("column", ["event_id", "uid", "email", "sale_event_id", "currency"])
-def test_a_line_end_in_a_row_reaches_no_request(
+def test_line_end_in_a_row_reaches_no_request(
     column: str, value: str, sandbox: Sandbox, connect: Callable[..., str]
 ) -> None:
     connect()
@@ -286,9 +275,7 @@ def test_a_line_end_in_a_row_reaches_no_request(
     "name",
     ['weird "name; drop', "x; DROP TABLE refunds; --", "x'y", "100%s", ":x ?", "x) UNION SELECT 1 --", "{{ ds }}"],
 )
-def test_a_table_is_quoted_whatever_its_name(
-    name: str, warehouse: Any, sandbox: Sandbox, connect: Callable[..., str]
-) -> None:
+def test_table_name_is_always_quoted(name: str, warehouse: Any, sandbox: Sandbox, connect: Callable[..., str]) -> None:
     """Made, written, joined against and read back by that very name."""
     connect(ledger_conn_id="warehouse", ledger_table=name)
     sandbox.add_lead(uid=UID)
@@ -309,7 +296,7 @@ def test_a_table_is_quoted_whatever_its_name(
 # --- the sandbox ---
 
 
-def test_the_sandbox_listens_on_loopback_only(sandbox: Sandbox) -> None:
+def test_sandbox_listens_on_loopback_only(sandbox: Sandbox) -> None:
     port = int(sandbox.base_url.split(":")[2].split("/")[0])
     here = psutil.Process().net_connections(kind="inet")
     assert {one.laddr.ip for one in here if one.laddr.port == port and one.status == psutil.CONN_LISTEN} == {

@@ -74,7 +74,7 @@ KEY = b"a key"
 
 
 @given(ROWS, HOWS)
-def test_a_row_is_a_refund_or_an_invalid_refund_and_nothing_else(row: dict[str, object], how: Validation) -> None:
+def test_any_row_is_a_refund_or_raises_invalid_refund(row: dict[str, object], how: Validation) -> None:
     try:
         refund, error = Refund.from_row(row, how), None
     except InvalidRefund as invalid:
@@ -90,7 +90,7 @@ def test_a_row_is_a_refund_or_an_invalid_refund_and_nothing_else(row: dict[str, 
 
 
 @given(ROWS)
-def test_any_row_has_a_fingerprint_and_perhaps_an_amount(row: dict[str, object]) -> None:
+def test_any_row_has_a_fingerprint(row: dict[str, object]) -> None:
     assert len(fingerprint(row, KEY)) == 32
     for value in row.values():
         text = amount_text(value)
@@ -98,7 +98,7 @@ def test_any_row_has_a_fingerprint_and_perhaps_an_amount(row: dict[str, object])
 
 
 @given(st.text(min_size=5, alphabet="abcdefghijkl@.'\x00 "), st.sampled_from(["uid", "email", "amount", "currency"]))
-def test_no_error_repeats_what_the_row_holds(value: str, column: str) -> None:
+def test_errors_never_repeat_values_of_the_row(value: str, column: str) -> None:
     row = {"event_id": "1", "amount": "12", "uid": "2", column: f"<<<{value}>>>\x00"}
     with pytest.raises(InvalidRefund) as caught:
         Refund.from_row(row)
@@ -126,13 +126,13 @@ def test_minor_and_major_units_agree_by_the_currency(minor: int, currency: str, 
 
 
 @given(st.integers(min_value=1, max_value=10**11))
-def test_a_price_in_floats_is_the_price_that_it_shows(minor: int) -> None:
+def test_float_amount_is_read_as_displayed(minor: int) -> None:
     row = {"event_id": "1", "uid": "2", "currency": "EUR", "amount": minor / 100}
     assert Refund.from_row(row, Validation("major")).amount == minor
 
 
 @given(st.dictionaries(st.sampled_from(REFUND_COLUMNS), SCALARS))
-def test_a_row_has_the_same_fingerprint_out_of_xcom(row: dict[str, object]) -> None:
+def test_fingerprint_is_the_same_after_xcom(row: dict[str, object]) -> None:
     travelled = json.loads(json.dumps(portable(row)))
     assert fingerprint(travelled, KEY) == fingerprint(row, KEY)
     assert amount_text(travelled.get("amount")) == amount_text(row.get("amount"))
@@ -143,13 +143,13 @@ def test_a_row_has_the_same_fingerprint_out_of_xcom(row: dict[str, object]) -> N
     st.sampled_from(REFUND_COLUMNS),
     st.text(min_size=1),
 )
-def test_another_content_is_another_fingerprint(row: dict[str, str], column: str, text: str) -> None:
+def test_fingerprint_differs_by_content(row: dict[str, str], column: str, text: str) -> None:
     changed = {**row, column: text}
     assert (fingerprint(changed, KEY) == fingerprint(row, KEY)) == (row.get(column) == text)
 
 
 @given(st.decimals(allow_nan=False, allow_infinity=False, places=4, min_value=-(10**15), max_value=10**15))
-def test_an_amount_is_the_same_however_many_zeros_it_is_written_with(number: Decimal) -> None:
+def test_amount_is_the_same_with_trailing_zeros(number: Decimal) -> None:
     texts = [amount_text(number), amount_text(number.normalize()), f"{number:.7f}"]
     assert all(same_amount(one, other) for one in texts for other in texts)
     assert not same_amount(texts[0], amount_text(number + 1))
@@ -176,7 +176,7 @@ REFUND = Refund.from_row({"event_id": "re_1", "amount": 5, "uid": "cus_1", "emai
 
 
 @given(ANSWERS)
-def test_any_answer_has_an_outcome_and_a_result_that_survives_xcom_and_ledger(answer: ApiResponse) -> None:
+def test_any_response_has_an_outcome_and_a_result_that_survives_xcom_and_ledger(answer: ApiResponse) -> None:
     result = result_from(answer, REFUND, 1)
     assert result.outcome is outcome_from(answer)
     assert result.outcome in set(Outcome) - {Outcome.CHANGED, Outcome.PENDING}
@@ -187,18 +187,18 @@ def test_any_answer_has_an_outcome_and_a_result_that_survives_xcom_and_ledger(an
 
 
 @given(st.integers(min_value=100, max_value=599), st.none() | st.integers() | st.text() | st.lists(st.integers()))
-def test_nothing_is_settled_by_what_is_no_json_object_except_204(status: int, payload: object) -> None:
+def test_response_without_a_json_object_settles_nothing_except_204(status: int, payload: object) -> None:
     assert outcome_from(ApiResponse(status, payload)).settled == (status == 204)
 
 
 @given(st.text(st.characters(codec=None)) | st.text("0123456789-: GMTSunNov+", max_size=30))
-def test_no_retry_after_header_makes_anything_fail_or_wait_for_long(header: str) -> None:
+def test_any_retry_after_header_gives_a_short_wait(header: str) -> None:
     seconds = retry_after(header)
     assert seconds is None or 0 <= seconds <= 120
 
 
 @given(st.text(st.characters(codec=None)), st.text("abc 12", min_size=3).filter(str.strip), st.text())
-def test_a_message_never_has_the_private_texts_in_it(before: str, private: str, after: str) -> None:
+def test_message_never_has_the_private_texts(before: str, private: str, after: str) -> None:
     text = masked(f"{before[:100]}<{private}>{after}", private) or ""
     assert f"<{' '.join(private.split())}>" not in text.replace("< ", "<").replace(" >", ">")
     assert len(text) <= 500
@@ -206,5 +206,5 @@ def test_a_message_never_has_the_private_texts_in_it(before: str, private: str, 
 
 
 @given(st.text(), st.emails().filter(lambda email: email[0] != "'"))
-def test_a_message_never_has_an_email_in_it(before: str, email: str) -> None:
+def test_message_never_has_an_email(before: str, email: str) -> None:
     assert email not in (masked(f"{before[:400]} {email} was not found") or "")

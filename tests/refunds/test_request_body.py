@@ -62,7 +62,7 @@ def without(field: str) -> dict[str, Any]:
     ],
     ids=str,
 )
-def test_the_validator_refuses_what_the_contract_does(body: dict[str, Any]) -> None:
+def test_validator_refuses_what_the_contract_refuses(body: dict[str, Any]) -> None:
     assert not CONTRACT.is_valid(body)
 
 
@@ -108,7 +108,7 @@ def test_every_body_satisfies_the_contract(row: dict[str, object], null: tuple[s
 
 
 @given(ROWS, st.sampled_from(["EUR", "JPY", "KWD"]))
-def test_every_body_out_of_major_units_satisfies_the_contract(row: dict[str, object], own: str) -> None:
+def test_every_body_from_major_units_satisfies_the_contract(row: dict[str, object], own: str) -> None:
     body = Refund.from_row({**row, "amount": "1.00"}, Validation("major", own)).body("uid")
     CONTRACT.validate(body)
     currency = str(row.get("currency") or own).upper()

@@ -20,7 +20,7 @@ def fingerprint(row: dict[str, object], key: bytes = KEY) -> str:
     return next(numbered([row])).fingerprint(key)
 
 
-def test_rows_are_numbered_in_the_order_of_the_source_with_the_calls_columns_only() -> None:
+def test_rows_are_numbered_in_order_and_keep_known_columns_only() -> None:
     rows = list(numbered([{"EVENT_ID": 7, "Amount": Decimal("1.50"), "note": "x"}, {"uid": "cus_1"}]))
     assert rows == [
         Row(0, {"event_id": 7, "amount": Decimal("1.50")}, "7", "1.50"),
@@ -28,17 +28,17 @@ def test_rows_are_numbered_in_the_order_of_the_source_with_the_calls_columns_onl
     ]
 
 
-def test_rows_are_taken_one_by_one() -> None:
+def test_rows_are_read_one_by_one() -> None:
     endless = numbered({"event_id": number, "amount": 1} for number in count())
     assert [next(endless).position for _ in range(3)] == [0, 1, 2]
 
 
 @pytest.mark.parametrize("amount", ["jane@example.com", "12 EUR", None, float("nan"), "", b"\xff", "9" * 65], ids=repr)
-def test_what_is_no_number_is_not_kept_as_an_amount(amount: object) -> None:
+def test_amount_that_is_no_number_is_not_kept(amount: object) -> None:
     assert next(numbered([{**ROW, "amount": amount}])).amount is None
 
 
-def test_a_row_whose_event_id_came_before_carries_the_first_ones_amount() -> None:
+def test_repeated_row_has_the_amount_of_the_first() -> None:
     rows = marking_repeats(
         numbered(
             [
@@ -56,12 +56,12 @@ def test_a_row_whose_event_id_came_before_carries_the_first_ones_amount() -> Non
     assert [row.repeats for row in rows] == [None, None, "1", None, "1", "", None, None]
 
 
-def test_the_same_event_id_as_number_and_as_text_is_a_repeat() -> None:
+def test_event_id_as_number_and_as_text_is_a_repeat() -> None:
     _, second = marking_repeats(numbered([{"event_id": 7, "amount": 1}, {"event_id": "7", "amount": 1}]))
     assert second.repeats == "1"
 
 
-def test_batches_are_full_but_the_last_and_lose_nothing() -> None:
+def test_batches_are_full_except_the_last() -> None:
     rows = list(numbered({"event_id": number, "amount": 1} for number in range(7)))
     assert [len(batch) for batch in batches(rows, 3)] == [3, 3, 1]
     assert [row for batch in batches(rows, 3) for row in batch] == rows
@@ -71,7 +71,7 @@ def test_batches_are_full_but_the_last_and_lose_nothing() -> None:
 # --- the fingerprint ------------------------------------------------------------------------------------
 
 
-def test_a_fingerprint_is_the_same_from_the_driver_and_out_of_xcom() -> None:
+def test_fingerprint_is_the_same_from_the_driver_and_from_xcom() -> None:
     row = {
         "EVENT_ID": UUID(int=1),
         "amount": Decimal("19.900"),
@@ -102,22 +102,22 @@ def test_a_fingerprint_is_the_same_from_the_driver_and_out_of_xcom() -> None:
     ],
     ids=repr,
 )
-def test_a_fingerprint_changes_with_the_content_of_any_column(columns: dict[str, object]) -> None:
+def test_fingerprint_changes_with_any_column(columns: dict[str, object]) -> None:
     assert fingerprint({**ROW, **columns}) != fingerprint(ROW)
 
 
-def test_a_value_that_moves_to_another_column_is_another_content() -> None:
+def test_fingerprint_changes_if_a_value_moves_to_another_column() -> None:
     assert fingerprint({"uid": "a"}) != fingerprint({"email": "a"})
     assert fingerprint({"uid": "a\0email\0001\0b"}) != fingerprint({"uid": "a", "email": "b"})
 
 
-def test_a_fingerprint_does_not_depend_on_other_columns_their_order_or_null() -> None:
+def test_fingerprint_ignores_other_columns_order_and_null() -> None:
     other = {"note": "x", **dict(reversed(ROW.items())), "currency": None, "quantity": float("nan")}
     assert fingerprint(other) == fingerprint(ROW)
     assert fingerprint({name.upper(): value for name, value in ROW.items()}) == fingerprint(ROW)
 
 
-def test_a_fingerprint_needs_its_key_and_tells_nothing() -> None:
+def test_fingerprint_depends_on_the_key_and_reveals_nothing() -> None:
     assert fingerprint(ROW, b"another key") != fingerprint(ROW)
     assert len(fingerprint(ROW)) == 32
     assert set(fingerprint(ROW)) <= set("0123456789abcdef")

@@ -1,17 +1,14 @@
-"""UnrecordedRefundSensor and its trigger: in every mode they wake for what is pending, and events hold none of it."""
+"""UnrecordedRefundSensor in every mode, on the worker."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import timedelta
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -29,80 +26,26 @@ from airflow_provider_firstpromoter.exceptions import ConnectionSettingsError, R
 from airflow_provider_firstpromoter.operators.refund import TrackRefundOperator
 from airflow_provider_firstpromoter.sandbox import Sandbox
 from airflow_provider_firstpromoter.sensors.refund import UnrecordedRefundSensor
-from airflow_provider_firstpromoter.triggers import refund as triggers
-from airflow_provider_firstpromoter.triggers.refund import UnrecordedRefundTrigger
+from tests.sensors.waiting import FOR_EVER, refund, sensor, track
+from tests.support import TaskInstance, event_ids
 
-ALL = "SELECT * FROM refunds ORDER BY event_id"
-WHERE: dict[str, Any] = {"sql": ALL, "sql_conn_id": "warehouse"}
-#: Seconds; what a test that hangs costs.
-FOR_EVER = 30.0
+# --- one look ---
 
 
-def refund(number: int, **values: Any) -> dict[str, Any]:
-    return {"event_id": f"re_{number:05}", "amount": 1000 + number, "uid": f"cus_{number}", **values}
-
-
-def sensor(**parameters: Any) -> Any:
-    return UnrecordedRefundSensor(task_id="find", **{**WHERE, **parameters})
-
-
-def ids(rows: Any) -> list[str]:
-    return [row["event_id"] for row in rows]
-
-
-class TaskInstance:
-    """What operators see of Airflow's."""
-
-    dag_id, run_id, task_id, map_index, try_number, max_tries = "dag", "manual__1", "track", -1, 1, 0
-
-    def xcom_push(self, key: str, value: Any) -> None:
-        pass
-
-    def get_first_reschedule_date(self, _: Any) -> None:
-        return None
-
-
-def track(*rows: dict[str, Any]) -> None:
-    """Send them, or judge them, so that the ledger knows what became of each."""
-    context: Any = {"ti": TaskInstance()}
-    TrackRefundOperator(task_id="track", refunds=list(rows), max_rejected=None).execute(context)
-
-
-@pytest.fixture(autouse=True)
-def firstpromoter(sandbox: Sandbox, connect: Callable[..., str]) -> Sandbox:
-    """A FirstPromoter that knows ``cus_0`` to ``cus_9``; its connection says that the ledger is in the warehouse."""
-    connect(max_attempts=1, ledger_conn_id="warehouse")
-    sandbox.add_leads({"uid": f"cus_{number}"} for number in range(10))
-    return sandbox
-
-
-@pytest.fixture
-def sqlite(new_database: Callable[..., Any]) -> Any:
-    return new_database("sqlite", "warehouse")
-
-
-@pytest.fixture
-def postgresql(new_database: Callable[..., Any]) -> Any:
-    return new_database("postgresql", "warehouse")
-
-
-# --- one look ---------------------------------------------------------------------------------------------
-
-
-def test_it_wakes_for_what_is_pending_and_hands_it_on(warehouse: Any, sandbox: Sandbox) -> None:
+def test_poke_returns_pending_refunds(warehouse: Any, sandbox: Sandbox) -> None:
     warehouse.fill([refund(1), refund(2, amount=2000), refund(3)])
     track(refund(1), refund(3))
     before = sandbox.request_counts()
 
     look = sensor().poke({})
 
-    assert (look.is_done, ids(look.xcom_value)) == (True, ["re_00002"])
+    assert (look.is_done, event_ids(look.xcom_value)) == (True, ["re_00002"])
     assert look.xcom_value[0]["amount"] == 2000
     assert json.loads(json.dumps(look.xcom_value)) == look.xcom_value
     assert sandbox.request_counts() == before
 
 
-def test_with_nothing_pending_it_waits_and_writes_nothing(warehouse: Any) -> None:
+def test_poke_without_pending_refunds_waits_and_writes_nothing(warehouse: Any) -> None:
     warehouse.fill([])
 
     assert not sensor().poke({}).is_done
@@ -112,14 +55,14 @@ def test_with_nothing_pending_it_waits_and_writes_nothing(warehouse: Any) -> Non
     assert warehouse.run(f"SELECT 1 FROM {catalogue} = 'firstpromoter_refunds'") == []
 
 
-def test_it_hands_on_no_more_than_its_limit(warehouse: Any) -> None:
+def test_poke_returns_at_most_limit_refunds(warehouse: Any) -> None:
     warehouse.fill([refund(number) for number in range(5)])
 
-    assert ids(sensor(limit=2).poke({}).xcom_value) == ["re_00000", "re_00001"]
+    assert event_ids(sensor(limit=2).poke({}).xcom_value) == ["re_00000", "re_00001"]
 
 
 @pytest.mark.parametrize("ledger", ["warehouse", "elsewhere"])
-def test_it_pages_past_rejected_rows_that_have_not_changed(
+def test_poke_skips_unchanged_rejected_rows(
     ledger: str, warehouse: Any, connect: Callable[..., str], new_database: Callable[..., Any]
 ) -> None:
     if ledger == "elsewhere":
@@ -133,10 +76,10 @@ def test_it_pages_past_rejected_rows_that_have_not_changed(
     warehouse.fill([refund(5000), refund(5001)])
     warehouse.run("UPDATE refunds SET amount = -2 WHERE event_id = 're_00700'")
 
-    assert ids(sensor(limit=2).poke({}).xcom_value) == ["re_00700", "re_05000"], "one has changed, one is new"
+    assert event_ids(sensor(limit=2).poke({}).xcom_value) == ["re_00700", "re_05000"], "one has changed, one is new"
 
 
-def test_a_row_for_a_person_does_not_wake_it(sqlite: Any) -> None:
+def test_poke_is_not_done_for_rows_that_only_need_attention(sqlite: Any) -> None:
     sqlite.fill([refund(1)])
     track(refund(1))
     sqlite.run("UPDATE refunds SET amount = 5")
@@ -145,11 +88,11 @@ def test_a_row_for_a_person_does_not_wake_it(sqlite: Any) -> None:
 
     sqlite.fill([refund(3)])
 
-    found = ids(sensor().poke({}).xcom_value)
+    found = event_ids(sensor().poke({}).xcom_value)
     assert (found[0], set(found[1:])) == ("re_00003", {None, "re_00001"})
 
 
-def test_what_it_lacks_is_said(sqlite: Any, connect: Callable[..., str]) -> None:
+def test_missing_column_ledger_and_invalid_limit_are_reported(sqlite: Any, connect: Callable[..., str]) -> None:
     sqlite.fill([])
     with pytest.raises(RefundInputError, match="lacks the column amount"):
         sensor(sql="SELECT event_id, uid FROM refunds").poke({})
@@ -160,10 +103,10 @@ def test_what_it_lacks_is_said(sqlite: Any, connect: Callable[..., str]) -> None
         sensor(limit=0)
 
 
-# --- poke and reschedule ----------------------------------------------------------------------------------
+# --- poke and reschedule ---
 
 
-def test_poking_it_waits_until_a_refund_is_there(sqlite: Any) -> None:
+def test_poke_mode_waits_until_a_refund_is_pending(sqlite: Any) -> None:
     sqlite.fill([])
     task = sensor(poke_interval=0.05, timeout=FOR_EVER)
     looked = threading.Event()
@@ -178,35 +121,35 @@ def test_poking_it_waits_until_a_refund_is_there(sqlite: Any) -> None:
     late = threading.Thread(target=lambda: looked.wait(FOR_EVER) and sqlite.fill([refund(1)]))
     late.start()
 
-    found = task.execute({"ti": TaskInstance()})
+    found = task.execute({"ti": TaskInstance("find")})
 
     late.join()
-    assert ids(found) == ["re_00001"]
+    assert event_ids(found) == ["re_00001"]
 
 
 @pytest.mark.parametrize(("soft_fail", "error"), [(False, AirflowSensorTimeout), (True, AirflowSkipException)])
-def test_poking_it_gives_up_in_time(soft_fail: bool, error: type[Exception], sqlite: Any) -> None:
+def test_poke_mode_times_out(soft_fail: bool, error: type[Exception], sqlite: Any) -> None:
     sqlite.fill([])
 
     with pytest.raises(error):
-        sensor(poke_interval=0.05, timeout=0.1, soft_fail=soft_fail).execute({"ti": TaskInstance()})
+        sensor(poke_interval=0.05, timeout=0.1, soft_fail=soft_fail).execute({"ti": TaskInstance("find")})
 
 
-def test_rescheduled_it_gives_its_slot_back_between_looks(sqlite: Any, airflow_db: None) -> None:
+def test_reschedule_mode_frees_its_slot_between_pokes(sqlite: Any, airflow_db: None) -> None:
     from airflow.exceptions import AirflowRescheduleException
 
     sqlite.fill([])
     task = sensor(mode="reschedule", poke_interval=60)
 
     with pytest.raises(AirflowRescheduleException) as later:
-        task.execute({"ti": TaskInstance()})
+        task.execute({"ti": TaskInstance("find")})
     assert later.value.reschedule_date > pendulum.now("UTC").add(seconds=30)
     sqlite.fill([refund(1)])
 
-    assert ids(task.execute({"ti": TaskInstance()})) == ["re_00001"]
+    assert event_ids(task.execute({"ti": TaskInstance("find")})) == ["re_00001"]
 
 
-# --- deferrable: the sensor's side ------------------------------------------------------------------------
+# --- deferrable: the sensor's side ---
 
 
 def deferred(task: Any, event: Any = None) -> TaskDeferred:
@@ -217,13 +160,13 @@ def deferred(task: Any, event: Any = None) -> TaskDeferred:
     return raised.value
 
 
-def test_what_is_pending_already_is_handed_on_without_the_triggerer(sqlite: Any) -> None:
+def test_deferrable_sensor_returns_pending_refunds_without_deferring(sqlite: Any) -> None:
     sqlite.fill([refund(1)])
 
-    assert ids(sensor(deferrable=True).execute({})) == ["re_00001"]
+    assert event_ids(sensor(deferrable=True).execute({})) == ["re_00001"]
 
 
-def test_it_waits_in_the_triggerer_with_its_own_parameters_only(sqlite: Any) -> None:
+def test_trigger_has_the_parameters_of_the_sensor_and_no_refund(sqlite: Any) -> None:
     sqlite.fill([refund(1)])
     track(refund(1))
     month = timedelta(days=30)
@@ -249,13 +192,13 @@ def test_it_waits_in_the_triggerer_with_its_own_parameters_only(sqlite: Any) -> 
     }
 
 
-def test_woken_it_reads_the_rows_itself(sqlite: Any) -> None:
+def test_execute_complete_reads_the_rows_itself(sqlite: Any) -> None:
     sqlite.fill([refund(1), refund(2)])
 
-    assert ids(sensor().execute_complete({}, {"status": "pending", "end_time": 0.5})) == ["re_00001", "re_00002"]
+    assert event_ids(sensor().execute_complete({}, {"status": "pending", "end_time": 0.5})) == ["re_00001", "re_00002"]
 
 
-def test_woken_for_nothing_it_waits_on_until_the_same_end(sqlite: Any) -> None:
+def test_execute_complete_without_pending_refunds_defers_until_the_same_end(sqlite: Any) -> None:
     sqlite.fill([refund(1)])
     track(refund(1))
     end = time.time() + 500
@@ -267,7 +210,7 @@ def test_woken_for_nothing_it_waits_on_until_the_same_end(sqlite: Any) -> None:
 
 @pytest.mark.parametrize("event", [{"status": "timeout"}, {"status": "pending", "end_time": 0.5}], ids=str)
 @pytest.mark.parametrize(("soft_fail", "error"), [(False, AirflowSensorTimeout), (True, AirflowSkipException)])
-def test_out_of_time_it_fails_or_skips_as_told(
+def test_deferred_sensor_that_times_out_fails_or_skips(
     event: dict[str, Any], soft_fail: bool, error: type[Exception], sqlite: Any
 ) -> None:
     sqlite.fill([])
@@ -276,7 +219,7 @@ def test_out_of_time_it_fails_or_skips_as_told(
         sensor(timeout=500, soft_fail=soft_fail).execute_complete({}, event)
 
 
-def test_a_trigger_that_failed_fails_the_task_with_its_words() -> None:
+def test_trigger_error_fails_the_task_with_its_message() -> None:
     with pytest.raises(AirflowException, match="The trigger failed: no such table") as failed:
         sensor().execute_complete({}, {"status": "error", "message": "no such table"})
     assert not isinstance(failed.value, AirflowSensorTimeout)
@@ -298,14 +241,14 @@ def test_a_trigger_that_failed_fails_the_task_with_its_words() -> None:
     ],
     ids=repr,
 )
-def test_an_event_that_is_not_the_triggers_is_refused_and_not_repeated(event: Any) -> None:
+def test_unexpected_trigger_event_is_refused_and_not_repeated(event: Any) -> None:
     with pytest.raises(AirflowException, match="The trigger sent something unexpected") as refused:
         sensor().execute_complete({}, event)
     assert "jane" not in str(refused.value)
 
 
 @pytest.mark.parametrize(("said", "deferrable"), [("True", True), (None, False)])
-def test_airflows_configuration_has_the_default(said: str | None, deferrable: bool, tmp_path: Path) -> None:
+def test_deferrable_defaults_to_airflows_configuration(said: str | None, deferrable: bool, tmp_path: Path) -> None:
     environment = {"PATH": "/usr/bin:/bin", "AIRFLOW_HOME": str(tmp_path)}
     if said:
         environment["AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE"] = said
@@ -328,156 +271,7 @@ def test_airflows_configuration_has_the_default(said: str | None, deferrable: bo
     assert f"deferrable {deferrable} True False" in done.stdout, done.stderr
 
 
-# --- deferrable: the triggerer's side ---------------------------------------------------------------------
-
-
-def trigger(**parameters: Any) -> UnrecordedRefundTrigger:
-    return UnrecordedRefundTrigger(**{**WHERE, "end_time": time.time() + FOR_EVER, "poke_interval": 0.05, **parameters})
-
-
-async def event_of(trigger: UnrecordedRefundTrigger) -> Any:
-    """The payload of its one event."""
-    payloads = [event.payload async for event in trigger.run()]
-    assert len(payloads) == 1
-    return payloads[0]
-
-
-def test_its_event_says_that_something_is_pending_and_not_what(warehouse: Any) -> None:
-    warehouse.fill([refund(1, email="jane@example.com")])
-    waiting = trigger()
-
-    event = asyncio.run(event_of(waiting))
-
-    assert event == {"status": "pending", "end_time": waiting.end_time}
-    assert json.loads(json.dumps(event)) == event
-
-
-def test_it_waits_until_a_refund_is_there(warehouse: Any) -> None:
-    warehouse.fill([refund(1)])
-    track(refund(1))
-
-    async def story() -> Any:
-        waiting = asyncio.create_task(event_of(trigger()))
-        await asyncio.sleep(0.3)
-        assert not waiting.done()
-        await asyncio.to_thread(warehouse.fill, [refund(2)])
-        return await asyncio.wait_for(waiting, FOR_EVER)
-
-    assert asyncio.run(story())["status"] == "pending"
-
-
-def test_its_end_is_an_event_of_its_own(sqlite: Any) -> None:
-    sqlite.fill([])
-
-    assert asyncio.run(event_of(trigger(end_time=time.time() + 0.2))) == {"status": "timeout"}
-    assert asyncio.run(event_of(trigger(end_time=0.0))) == {"status": "timeout"}
-
-    sqlite.fill([refund(1)])
-    assert asyncio.run(event_of(trigger(end_time=0.0)))["status"] == "pending", "it always looks once"
-
-
-def test_what_goes_wrong_is_told_in_one_line_without_values(postgresql: Any) -> None:
-    event = asyncio.run(event_of(trigger(sql="SELECT 'jane@example.com'::int AS event_id, 1 AS amount, 'c' AS uid")))
-
-    assert event["status"] == "error"
-    assert "invalid input syntax for type integer" in event["message"]
-    assert "jane" not in event["message"]
-    assert "\n" not in event["message"]
-
-
-@contextmanager
-def lock(database: Any) -> Iterator[Callable[[], None]]:
-    """Holds PostgreSQL's advisory lock 1, and gives the function that releases it; at the end it is released anyway."""
-    connection = database.engine().raw_connection()
-    connection.cursor().execute("SELECT pg_advisory_lock(1)")
-    released = threading.Lock()
-
-    def release() -> None:
-        if released.acquire(blocking=False):
-            connection.cursor().execute("SELECT pg_advisory_unlock(1)")
-
-    timer = threading.Timer(FOR_EVER, release)
-    timer.start()
-    try:
-        yield release
-    finally:
-        timer.cancel()
-        release()
-        connection.close()
-
-
-SLOW = "SELECT r.*, pg_advisory_lock_shared(1)::text AS waits FROM refunds r"
-
-
-def test_a_slow_query_blocks_neither_the_triggerers_loop_nor_other_triggers(postgresql: Any) -> None:
-    postgresql.fill([refund(1)])
-
-    async def story() -> tuple[bool, Any, Any]:
-        with lock(postgresql) as release:
-            slow = [asyncio.create_task(event_of(trigger(sql=SLOW))) for _ in range(3)]
-            for _ in range(20):
-                await asyncio.sleep(0.02)
-            quick = await event_of(trigger())
-            still_waiting = not any(one.done() for one in slow)
-            release()
-            return still_waiting, quick, await asyncio.gather(*slow)
-
-    still_waiting, quick, slow = asyncio.run(story())
-
-    assert still_waiting, "the loop went on, and another trigger came and went, while they waited for the database"
-    assert {event["status"] for event in [quick, *slow]} == {"pending"}
-
-
-def test_a_query_that_takes_too_long_is_ended(postgresql: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(triggers, "STATEMENT_TIMEOUT", 0.3)
-    postgresql.fill([refund(1)])
-
-    with lock(postgresql):
-        event = asyncio.run(event_of(trigger(sql=SLOW)))
-
-    assert event["status"] == "error"
-    assert "statement timeout" in event["message"]
-
-
-@pytest.mark.parametrize(
-    "parameters",
-    [None, {"least": 5, "names": ["a", "b"]}, [5, ["a", "b"]], [5, ("a", "b")]],
-    ids=["none", "named", "lists", "tuples"],
-)
-def test_it_survives_a_restart_of_the_triggerer(parameters: Any, sqlite: Any) -> None:
-    """By way of Airflow's metadata database, in which its parameters are kept."""
-    from airflow.models.trigger import Trigger
-
-    waiting = trigger(
-        parameters=parameters,
-        recheck_unreferred=timedelta(days=30),
-        ledger_conn_id="warehouse",
-        ledger_table="books",
-        poke_interval=7.5,
-    )
-    kept = Trigger.from_object(waiting)
-    module, name = kept.classpath.rsplit(".", 1)
-    again = getattr(import_module(module), name)(**kept.kwargs)
-
-    assert again.serialize() == waiting.serialize()
-
-
-def test_begun_again_it_goes_on_waiting_until_the_same_end(sqlite: Any) -> None:
-    sqlite.fill([])
-    first = trigger(end_time=time.time() + 0.3)
-
-    async def killed_and_begun_again() -> Any:
-        task = asyncio.create_task(event_of(first))
-        await asyncio.sleep(0.1)
-        task.cancel()
-        _, kwargs = first.serialize()
-        return await event_of(UnrecordedRefundTrigger(**kwargs))
-
-    assert asyncio.run(killed_and_begun_again()) == {"status": "timeout"}
-    assert time.time() >= first.end_time
-
-
-# --- in a DAG ---------------------------------------------------------------------------------------------
+# --- in a DAG ---
 
 
 class Sensor(UnrecordedRefundSensor):
@@ -491,7 +285,7 @@ class Sensor(UnrecordedRefundSensor):
 
 
 @pytest.mark.parametrize("deferrable", [True, False])
-def test_what_it_finds_is_tracked_by_the_next_task(
+def test_found_refunds_are_tracked_by_the_next_task(
     deferrable: bool, sqlite: Any, sandbox: Sandbox, tmp_path: Path, run_dag: Callable[..., Any]
 ) -> None:
     sqlite.fill([refund(1)])
@@ -521,6 +315,6 @@ def test_what_it_finds_is_tracked_by_the_next_task(
     run = run_dag(dag)
 
     assert run.states == {"find": "success", "track": "success"}
-    assert ids(run.xcom("find")) == ["re_00007"]
+    assert event_ids(run.xcom("find")) == ["re_00007"]
     assert [recorded.event_id for recorded in sandbox.recorded()] == ["re_00001", "re_00007"]
     assert [result["outcome"] for result in run.xcom("track")] == ["recorded"]

@@ -28,11 +28,11 @@ def summary_of(*outcomes: Outcome, **fields: object) -> Summary:
         (90_000, "25 h 0 min"),
     ],
 )
-def test_a_duration_is_told_in_two_units_at_most(seconds: float, words: str) -> None:
+def test_duration_has_at_most_two_units(seconds: float, words: str) -> None:
     assert duration(seconds) == words
 
 
-def test_progress_says_how_far_how_fast_and_how_long_still() -> None:
+def test_progress_has_count_rate_and_time_left() -> None:
     summary = summary_of(*[Outcome.RECORDED] * 60, *[Outcome.NOT_REFERRED] * 39, repeated=1)
     assert progress(summary, 400, 5.0) == (
         "100 of 400 done, 60 recorded, 39 not_referred, 300 a minute, 1 min 0 s left"
@@ -42,11 +42,11 @@ def test_progress_says_how_far_how_fast_and_how_long_still() -> None:
     assert progress(Summary(), 400, 0.0) == "0 of 400 done"
 
 
-def test_progress_past_the_total_has_nothing_left() -> None:
+def test_progress_past_the_total_has_no_time_left() -> None:
     assert progress(summary_of(*[Outcome.RECORDED] * 5), 4, 1.0).endswith(", 0 s left")
 
 
-def test_the_table_has_every_count_that_is_not_zero() -> None:
+def test_table_has_every_count_above_zero() -> None:
     summary = Summary(left_pending=3, repeated=2, rechecked=1, requests=7, seconds=1.25)
     reward = Reward(amount=-200, unit="cash")
     summary.add(
@@ -78,7 +78,7 @@ def test_the_table_has_every_count_that_is_not_zero() -> None:
     assert table(summary).splitlines()[-1] == "  stopped early: of this"
 
 
-def test_the_table_of_an_empty_run_says_that_nothing_was_sent() -> None:
+def test_table_of_an_empty_run_says_that_nothing_was_sent() -> None:
     assert [line.split() for line in table(Summary()).splitlines()] == [
         ["Summary"],
         ["sent", "0"],
@@ -88,16 +88,16 @@ def test_the_table_of_an_empty_run_says_that_nothing_was_sent() -> None:
     ]
 
 
-def test_the_table_of_a_preview_says_that_it_is_one() -> None:
+def test_table_of_a_preview_says_preview() -> None:
     assert table(Summary(preview=True)).startswith("Preview: nothing was sent or written\n")
 
 
-def test_the_columns_of_the_table_are_straight() -> None:
+def test_table_columns_are_aligned() -> None:
     lines = table(summary_of(Outcome.RECORDED, Outcome.ALREADY_RECORDED)).splitlines()[1:]
     assert len({len(line) for line in lines}) == 1
 
 
-def test_a_failure_names_the_event_ids_and_why() -> None:
+def test_failure_names_event_ids_and_reasons() -> None:
     summary = summary_of(Outcome.REJECTED, Outcome.RECORDED, Outcome.FAILED, Outcome.CHANGED)
     assert failure(summary, Outcome.FAILED) == "1 failed: 're_2': reason 2"
     assert failure(summary, Outcome.REJECTED, Outcome.CHANGED) == (
@@ -105,16 +105,16 @@ def test_a_failure_names_the_event_ids_and_why() -> None:
     )
 
 
-def test_a_failure_names_five_and_counts_the_rest() -> None:
+def test_failure_names_five_refunds_and_counts_the_rest() -> None:
     told = failure(summary_of(*[Outcome.REJECTED] * 30), Outcome.REJECTED, Outcome.CHANGED)
     assert told.startswith("30 rejected: 're_0': reason 0; ")
     assert told.endswith("'re_4': reason 4; and 25 more")
 
 
-def test_a_failure_names_failed_refunds_though_many_were_rejected_before() -> None:
+def test_failure_names_failed_refunds_even_after_many_rejected_ones() -> None:
     assert "re_20" in failure(summary_of(*[Outcome.REJECTED] * 20, Outcome.FAILED), Outcome.FAILED)
 
 
-def test_a_failure_says_why_the_run_stopped() -> None:
+def test_failure_says_why_the_run_stopped() -> None:
     summary = summary_of(Outcome.FAILED, stopped_because="10 refunds failed in a row")
     assert failure(summary, Outcome.FAILED).endswith("reason 0. The run stopped early: 10 refunds failed in a row")

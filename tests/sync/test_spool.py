@@ -17,12 +17,9 @@ import pytest
 
 from airflow_provider_firstpromoter.refunds.rows import BATCH, Row, marking_repeats, numbered
 from airflow_provider_firstpromoter.sync.spool import Spool
+from tests.support import refund_with_id
 
 KEY = b"key"
-
-
-def refund(event_id: Any, amount: Any = 1000, **more: Any) -> dict[str, Any]:
-    return {"event_id": event_id, "amount": amount, "uid": "cus_1", **more}
 
 
 def through_spool(*mappings: dict[str, Any]) -> list[Row]:
@@ -37,14 +34,14 @@ def through_spool(*mappings: dict[str, Any]) -> list[Row]:
 # --- what comes out ---
 
 
-def test_an_empty_spool_has_nothing() -> None:
+def test_empty_spool_has_no_rows() -> None:
     assert through_spool() == []
 
 
-def test_rows_keep_their_order_and_number() -> None:
+def test_spool_keeps_order_and_number_of_rows() -> None:
     count = 2 * BATCH + 1
 
-    rows = through_spool(*(refund(f"re_{count - number}") for number in range(count)))
+    rows = through_spool(*(refund_with_id(f"re_{count - number}") for number in range(count)))
 
     assert [row.position for row in rows] == list(range(count))
     assert [row.event_id for row in rows] == [f"re_{count - number}" for number in range(count)]
@@ -72,8 +69,8 @@ def test_rows_keep_their_order_and_number() -> None:
     ],
     ids=repr,
 )
-def test_values_keep_their_types_or_become_what_xcom_would_hold(given: dict[str, Any], kept: dict[str, Any]) -> None:
-    mapping = {**refund("re_1"), **given}
+def test_spool_keeps_types_or_converts_values_like_xcom(given: dict[str, Any], kept: dict[str, Any]) -> None:
+    mapping = {**refund_with_id("re_1"), **given}
 
     (row,) = through_spool(mapping)
 
@@ -82,8 +79,14 @@ def test_values_keep_their_types_or_become_what_xcom_would_hold(given: dict[str,
     assert "note" not in row.values
 
 
-def test_a_row_is_judged_as_if_it_had_never_been_away() -> None:
-    mappings = [refund("re_1", Decimal("10.50")), refund(7, "10"), refund(None, 5), refund("re_2", "a lot"), refund("")]
+def test_row_from_the_spool_is_classified_like_the_original() -> None:
+    mappings = [
+        refund_with_id("re_1", Decimal("10.50")),
+        refund_with_id(7, "10"),
+        refund_with_id(None, 5),
+        refund_with_id("re_2", "a lot"),
+        refund_with_id(""),
+    ]
 
     spooled = through_spool(*mappings)
 
@@ -92,19 +95,19 @@ def test_a_row_is_judged_as_if_it_had_never_been_away() -> None:
         assert row.fingerprint(KEY) == direct.fingerprint(KEY)
 
 
-def test_a_repeated_event_id_carries_the_first_ones_amount() -> None:
+def test_repeated_event_id_has_the_amount_of_the_first() -> None:
     mappings = [
-        refund("a", 1),
-        refund(None, 2),
-        refund("b", 3),
-        refund("a", 4),
-        refund(None, 5),
-        refund("a", 6),
-        refund("c", "a lot"),
-        refund("c", 7),
-        refund("7", 8),
-        refund(7, 9),
-        refund("A", 10),
+        refund_with_id("a", 1),
+        refund_with_id(None, 2),
+        refund_with_id("b", 3),
+        refund_with_id("a", 4),
+        refund_with_id(None, 5),
+        refund_with_id("a", 6),
+        refund_with_id("c", "a lot"),
+        refund_with_id("c", 7),
+        refund_with_id("7", 8),
+        refund_with_id(7, 9),
+        refund_with_id("A", 10),
     ]
 
     repeats = [row.repeats for row in through_spool(*mappings)]
@@ -113,9 +116,9 @@ def test_a_repeated_event_id_carries_the_first_ones_amount() -> None:
     assert repeats == [row.repeats for row in marking_repeats(numbered(mappings))], "as for rows in memory"
 
 
-def test_a_source_that_fails_is_not_swallowed() -> None:
+def test_error_of_the_source_is_raised() -> None:
     def rows() -> Any:
-        yield from numbered([refund("re_1")])
+        yield from numbered([refund_with_id("re_1")])
         raise RuntimeError("the warehouse is gone")
 
     with Spool() as spool, pytest.raises(RuntimeError, match="is gone"):
@@ -171,7 +174,7 @@ def spool_in_a_process(folder: Path, count: int, end: str) -> tuple[dict[str, An
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="Linux shows a process's open files under /proc")
 @pytest.mark.parametrize(("end", "code"), [("close", 0), ("raise", 1), ("kill", -signal.SIGKILL)])
-def test_its_file_has_no_name_and_is_gone_however_the_process_ends(end: str, code: int, tmp_path: Path) -> None:
+def test_spool_file_has_no_name_and_is_removed_when_the_process_ends(end: str, code: int, tmp_path: Path) -> None:
     told, returned = spool_in_a_process(tmp_path, 20_000, end)
 
     assert (told["read"], returned) == (20_000, code)

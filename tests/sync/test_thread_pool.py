@@ -12,7 +12,7 @@ from airflow_provider_firstpromoter.sync.thread_pool import Done, ThreadPool
 LONG = 10.0
 
 
-def test_every_job_comes_back_once_with_its_value() -> None:
+def test_every_job_returns_its_value_once() -> None:
     workers: ThreadPool[int, int] = ThreadPool(lambda job: job * job, 4)
     for job in range(1, 51):
         workers.submit(job)
@@ -24,7 +24,7 @@ def test_every_job_comes_back_once_with_its_value() -> None:
 
 
 @pytest.mark.parametrize("error", [ValueError("no"), KeyboardInterrupt(), SystemExit(1)], ids=repr)
-def test_an_error_comes_back_with_its_job_and_the_thread_works_on(error: BaseException) -> None:
+def test_error_is_returned_with_its_job_and_the_thread_continues(error: BaseException) -> None:
     def work(job: str) -> str:
         if job == "bad":
             raise error
@@ -38,7 +38,7 @@ def test_an_error_comes_back_with_its_job_and_the_thread_works_on(error: BaseExc
     workers.dismiss()
 
 
-def test_so_many_jobs_are_at_work_at_once_and_no_more() -> None:
+def test_jobs_at_once_are_limited() -> None:
     most = 3
     at_work = threading.Semaphore(0)
     go_on = threading.Event()
@@ -59,7 +59,7 @@ def test_so_many_jobs_are_at_work_at_once_and_no_more() -> None:
     workers.dismiss()
 
 
-def test_no_more_threads_are_started_than_there_are_jobs() -> None:
+def test_threads_started_do_not_exceed_jobs() -> None:
     before = set(threading.enumerate())
     go_on = threading.Event()
     workers: ThreadPool[int, bool] = ThreadPool(lambda job: go_on.wait(LONG), 50)
@@ -73,7 +73,7 @@ def test_no_more_threads_are_started_than_there_are_jobs() -> None:
     workers.dismiss()
 
 
-def test_dismissed_threads_end_after_what_was_given_to_them() -> None:
+def test_dismissed_threads_finish_their_jobs_and_end() -> None:
     threads: set[threading.Thread] = set()
     workers: ThreadPool[int, None] = ThreadPool(lambda job: threads.add(threading.current_thread()), 2)
     for job in range(1, 6):
@@ -85,7 +85,7 @@ def test_dismissed_threads_end_after_what_was_given_to_them() -> None:
         assert not thread.is_alive()
 
 
-def test_nobody_waits_for_a_thread_at_work() -> None:
+def test_dismiss_does_not_wait_for_a_working_thread() -> None:
     go_on = threading.Event()
     working: list[threading.Thread] = []
 

@@ -1,0 +1,96 @@
+"""The ledger's table: made on first use, in any schema, and checked for missing columns."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from airflow_provider_firstpromoter.exceptions import LedgerError
+from airflow_provider_firstpromoter.ledger import RefundLedger
+from airflow_provider_firstpromoter.refunds import Lead, Outcome
+from tests.ledger.rows import THEN, entry, known
+
+
+def test_missing_table_reads_as_an_empty_ledger_and_is_not_created(
+    open_ledger: Callable[..., RefundLedger],
+) -> None:
+    ledger = open_ledger()
+    assert ledger.find({"re_1"}) == {}
+    assert not ledger.exists()
+    assert not open_ledger().exists()
+
+
+def test_ensure_creates_the_table_once(open_ledger: Callable[..., RefundLedger]) -> None:
+    open_ledger().ensure()
+    open_ledger().write([entry()])
+    open_ledger().ensure()
+    assert known(open_ledger()).outcome is Outcome.RECORDED
+
+
+def test_ensure_in_concurrent_processes_is_no_error(
+    open_ledger: Callable[..., RefundLedger], at_once: Callable[..., Any]
+) -> None:
+    for number in range(5):
+        makers = [open_ledger(table=f"refunds_{number}") for _ in range(3)]
+        at_once(*(maker.ensure for maker in makers))
+        assert all(maker.exists() for maker in makers)
+
+
+def test_missing_column_error_has_the_statement_that_adds_it(
+    database: Any, open_ledger: Callable[..., RefundLedger]
+) -> None:
+    lines = open_ledger().ddl().splitlines()
+    database.run("\n".join(line for line in lines if not line.strip().startswith(("lead_id ", "last_sent_at "))))
+    for use in (open_ledger().ensure, open_ledger().exists, lambda: open_ledger().find({"re_1"})):
+        with pytest.raises(LedgerError, match="of connection 'warehouse' lacks columns") as caught:
+            use()
+    alters = re.findall(r"ALTER TABLE .*?;", str(caught.value))
+    assert len(alters) == 2
+    for alter in alters:
+        database.run(alter)
+    ledger = open_ledger()
+    ledger.ensure()
+    ledger.write([entry(lead=Lead(id=7))])
+    assert known(ledger).last_sent_at == THEN
+    assert database.run("SELECT lead_id FROM firstpromoter_refunds") == [(7,)]
+
+
+def test_additional_columns_are_ignored(database: Any, open_ledger: Callable[..., RefundLedger]) -> None:
+    open_ledger().ensure()
+    database.run("ALTER TABLE firstpromoter_refunds ADD reviewed_by VARCHAR(20)")
+    open_ledger().ensure()
+    open_ledger().write([entry()])
+    assert known(open_ledger()).outcome is Outcome.RECORDED
+
+
+@pytest.mark.parametrize("name", ["Order Refunds", "MyRefunds", "select", "réfunds", "refunds-2"])
+def test_table_name_is_quoted_where_needed(open_ledger: Callable[..., RefundLedger], name: str) -> None:
+    ledger = open_ledger(table=name)
+    ledger.ensure()
+    ledger.write([entry()])
+    ledger.write([entry(outcome=Outcome.RECORDED)])
+    assert known(open_ledger(table=name)).outcome is Outcome.RECORDED
+
+
+@pytest.mark.parametrize("schema", ["books", "Our Books"])
+def test_table_can_be_in_another_schema(
+    database: Any, open_ledger: Callable[..., RefundLedger], schema: str, request: pytest.FixtureRequest
+) -> None:
+    if database.kind == "sqlite":
+        schema = "main"  # SQLite knows no others, but the files that are attached
+    else:
+        # MariaDB's schemas are databases, and belong to the whole server.
+        quote = "`" if database.kind == "mariadb" else '"'
+        database.run(f"CREATE SCHEMA {quote}{schema}{quote}")
+        if database.kind == "mariadb":
+            request.addfinalizer(lambda: database.run(f"DROP SCHEMA `{schema}`"))
+    ledger = open_ledger(table=f"{schema}.refunds")
+    ledger.ensure()
+    ledger.write([entry()])
+    assert known(open_ledger(table=f"{schema}.refunds")).outcome is Outcome.RECORDED
+    assert f"ledger '{schema}.refunds'" in str(ledger)
+    if database.kind in ("postgresql", "mariadb"):  # DuckDB's dialect finds a table in whatever schema it is
+        assert not open_ledger(table="refunds").exists()

@@ -1,0 +1,150 @@
+"""The events of assets and asset aliases after a run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from importlib import import_module
+from typing import Any
+
+import pendulum
+import pytest
+from airflow.providers.common.compat.sdk import DAG, Asset, AssetAlias
+
+from airflow_provider_firstpromoter.exceptions import RefundsRejectedError
+from airflow_provider_firstpromoter.operators.refund import TrackRefundOperator
+from airflow_provider_firstpromoter.sandbox import Sandbox
+from airflow_provider_firstpromoter.transfers.sql_to_firstpromoter import SqlToFirstPromoterOperator
+from tests.support import Task, refund
+
+ACCOUNT = "firstpromoter://sandbox-account%40127.0.0.1/refunds"
+
+
+@pytest.fixture(autouse=True)
+def firstpromoter(sandbox: Sandbox, connect: Callable[..., str], new_database: Callable[..., Any]) -> Sandbox:
+    """A FirstPromoter that knows ``cus_0`` to ``cus_9``, with its ledger in the warehouse."""
+    new_database("sqlite", "warehouse")
+    connect(max_attempts=2, ledger_conn_id="warehouse")
+    sandbox.add_leads({"uid": f"cus_{number}"} for number in range(10))
+    return sandbox
+
+
+class Events:
+    """What a task attached to its outlets' events, in Airflow's own accessors."""
+
+    def __init__(self) -> None:
+        try:
+            from airflow.sdk.execution_time.context import OutletEventAccessors
+        except ImportError:
+            from airflow.utils.context import OutletEventAccessors
+        self.accessors: Any = OutletEventAccessors()
+        self.asset = Asset("x-refunds://all")
+        self.alias = AssetAlias("refunds-recorded")
+
+    def run(self, *rows: dict[str, Any], try_number: int = 1, **parameters: Any) -> dict[str, Any]:
+        """Returns the summary, also of a task that fails."""
+        parameters = {"task_id": "task", "outlets": [self.asset, self.alias], **parameters}
+        operator: Any
+        if "sql" in parameters:
+            operator = SqlToFirstPromoterOperator(sql_conn_id="warehouse", **parameters)
+        else:
+            operator = TrackRefundOperator(refunds=list(rows), **parameters)
+        task = Task(operator, try_number=try_number)
+        with suppress(RefundsRejectedError):
+            task.run(outlet_events=self.accessors)
+        return task.summary
+
+    @property
+    def of_the_asset(self) -> Any:
+        """What its event carries."""
+        return self.accessors[self.asset].extra
+
+    @property
+    def of_the_alias(self) -> list[tuple[str, Any]]:
+        """The events that it makes: the assets' URIs, and what each carries."""
+        accessor = self.accessors[self.alias]
+        events = getattr(accessor, "asset_alias_events", None)
+        if events is None:
+            events = accessor.dataset_alias_events
+            return [(one["dest_dataset_uri"], json.loads(json.dumps(one["extra"]))) for one in events]
+        return [(one.dest_asset_key.uri, json.loads(json.dumps(one.extra))) for one in events]
+
+
+def test_asset_and_alias_events_have_the_summary_of_a_run_that_recorded_refunds() -> None:
+    events = Events()
+
+    summary = events.run(refund(0), refund(50))
+
+    assert summary["outcomes"]["recorded"] == 1
+    assert events.of_the_asset == summary
+    assert events.of_the_alias == [(ACCOUNT, summary)]
+
+
+def test_alias_has_no_event_after_a_run_that_recorded_nothing() -> None:
+    events = Events()
+
+    summary = events.run(refund(50))
+
+    assert events.of_the_asset == summary, "its event comes with every run that succeeds"
+    assert events.of_the_alias == []
+
+
+def test_alias_has_no_event_for_refunds_recorded_before_except_on_a_retry() -> None:
+    Events().run(refund(0))
+    cleared, retried = Events(), Events()
+
+    cleared.run(refund(0))
+    retried.run(refund(0), try_number=2)
+
+    assert cleared.of_the_alias == []
+    assert [uri for uri, _ in retried.of_the_alias] == [ACCOUNT], "the first try may have failed after sending"
+
+
+def test_alias_has_no_event_after_a_preview_or_a_failed_task() -> None:
+    preview, failed = Events(), Events()
+
+    preview.run(refund(0), preview=True, try_number=2)
+    summary = failed.run(refund(0), refund(1, amount=-1))
+
+    assert preview.of_the_alias == []
+    assert (summary["outcomes"]["recorded"], summary["outcomes"]["rejected"]) == (1, 1)
+    assert failed.of_the_alias == []
+    assert failed.of_the_asset == {}
+
+
+def test_asset_events_of_a_query_match_those_of_a_list() -> None:
+    events = Events()
+
+    summary = events.run(sql="SELECT 're_1' AS event_id, 500 AS amount, 'cus_1' AS uid")
+
+    assert events.of_the_asset == summary
+    assert events.of_the_alias == [(ACCOUNT, summary)]
+
+
+def test_asset_event_is_stored_after_every_successful_run(run_dag: Callable[..., Any]) -> None:
+    """Only an alias is shown by the example DAGs."""
+    with DAG("assets", schedule=None, start_date=pendulum.datetime(2025, 1, 1, tz="UTC")) as dag:
+        TrackRefundOperator(task_id="track", refunds=[refund(0)], outlets=[Asset("x-refunds://assets")])
+
+    summaries = [run_dag(dag).xcom("track", "summary") for _ in range(2)]
+
+    assert [summary["sent"] for summary in summaries] == [1, 0]
+    assert stored_events("x-refunds://assets") == summaries
+
+
+def stored_events(uri: str) -> list[Any]:
+    """What an asset's events in Airflow's database carry, the earliest first."""
+    from airflow.utils.session import create_session
+
+    models: Any
+    try:
+        models = import_module("airflow.models.asset")
+    except ImportError:
+        models = import_module("airflow.models.dataset")
+    asset_event = getattr(models, "AssetEvent", None) or models.DatasetEvent
+    asset_model = getattr(models, "AssetModel", None) or models.DatasetModel
+    with create_session() as session:
+        uris = {asset.id: asset.uri for asset in session.query(asset_model)}
+        events = session.query(asset_event).order_by(asset_event.id).all()
+        return [event.extra for event in events if uris[getattr(event, "asset_id", None) or event.dataset_id] == uri]

@@ -1,0 +1,81 @@
+"""An account with a ledger whose commissions tests can change."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from airflow_provider_firstpromoter.operators.reconcile import ReconcileRefundsOperator
+from airflow_provider_firstpromoter.operators.refund import TrackRefundOperator
+from airflow_provider_firstpromoter.reconcile import MismatchKind
+from airflow_provider_firstpromoter.sandbox import Sandbox
+from airflow_provider_firstpromoter.transfers.sql_to_firstpromoter import SqlToFirstPromoterOperator
+from tests import support
+from tests.support import ALL_REFUNDS, Task
+
+TODAY = datetime.now(UTC)
+
+
+TABLE = "firstpromoter_refunds_mismatches"
+
+
+class World:
+    """An account with a ledger: refunds are sent by operators, and the books changed behind their backs."""
+
+    def __init__(self, sandbox: Sandbox, database: Any) -> None:
+        self.sandbox = sandbox
+        self.database = database
+        self.pushed: dict[str, Any] = {}
+
+    def _run(self, operator: Any) -> Any:
+        task = Task(operator)
+        try:
+            return task.run()
+        finally:
+            self.pushed = task.ti.pushed
+
+    def track(self, *refunds: dict[str, Any], **parameters: Any) -> list[dict[str, Any]]:
+        results: list[dict[str, Any]] = self._run(
+            TrackRefundOperator(task_id="track", refunds=list(refunds), **parameters)
+        )
+        return results
+
+    def sync(self, **parameters: Any) -> dict[str, Any]:
+        summary: dict[str, Any] = self._run(
+            SqlToFirstPromoterOperator(task_id="sync", sql=ALL_REFUNDS, sql_conn_id="warehouse", **parameters)
+        )
+        return summary
+
+    def reconcile(self, **parameters: Any) -> dict[str, Any]:
+        told: dict[str, Any] = self._run(
+            ReconcileRefundsOperator(task_id="reconcile", **{"max_mismatches": None, **parameters})
+        )
+        return told
+
+    def commission(self, event_id: str | None, uid: str, refunded: int, days_ago: float = 0, **more: Any) -> int:
+        """A refund that stands in the books, whoever sent it."""
+        created_at = TODAY - timedelta(days=days_ago)
+        return self.sandbox.add_commission(
+            event_id=event_id, uid=uid, sale_amount=-refunded, created_at=created_at, **more
+        )
+
+    def ledger(self, columns: str = "outcome") -> dict[str, Any]:
+        rows = self.database.run(f"SELECT event_id, {columns} FROM firstpromoter_refunds")
+        return {event_id: tuple(more) if len(more) > 1 else more[0] for event_id, *more in rows}
+
+    def mismatches(self, columns: str = "kind, event_id", where: str = "resolved_at IS NULL") -> list[Any]:
+        return sorted(self.database.run(f"SELECT {columns} FROM {TABLE} WHERE {where}"), key=str)
+
+    def everything(self) -> list[Any]:
+        """All that a reconciliation could change."""
+        return [
+            sorted(self.database.run(f"SELECT * FROM {table}"), key=str) for table in ("firstpromoter_refunds", TABLE)
+        ]
+
+
+def refund(number: int, **values: Any) -> dict[str, Any]:
+    return support.refund(number, digits=4, **values)
+
+
+def differing(told: dict[str, Any]) -> dict[str, int]:
+    return {kind: told[kind] for kind in MismatchKind if told[kind]}
