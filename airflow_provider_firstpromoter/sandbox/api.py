@@ -1,74 +1,22 @@
-"""The API over HTTP: who may call, how often, and where each call goes."""
+"""The API over HTTP: where each call goes."""
 
 import json
-import math
-import secrets
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 
 from airflow_provider_firstpromoter.sandbox import read_api
-from airflow_provider_firstpromoter.sandbox.limits import RateLimit
+from airflow_provider_firstpromoter.sandbox.auth import Door
+from airflow_provider_firstpromoter.sandbox.errors import Refused
 from airflow_provider_firstpromoter.sandbox.middleware import API
 from airflow_provider_firstpromoter.sandbox.schema import DOCUMENT
-from airflow_provider_firstpromoter.sandbox.settings import Account, Settings
+from airflow_provider_firstpromoter.sandbox.settings import Account
 from airflow_provider_firstpromoter.sandbox.store import Books
-from airflow_provider_firstpromoter.sandbox.tracking import Refused, Tracking
+from airflow_provider_firstpromoter.sandbox.tracking import Tracking
 
 Call = Callable[[Account, bytes], dict[str, Any] | None]
-
-
-class TooMany(Refused):
-    """
-    The account is over its limit.
-
-    :param wait: seconds until the next request may pass
-    :param form: of the ``Retry-After`` header: ``none``, ``seconds`` or ``date``
-    """
-
-    def __init__(self, wait: float, form: str) -> None:
-        super().__init__(429, "Too many requests")
-        seconds = math.ceil(wait)
-        if form == "seconds":
-            self.headers = {"Retry-After": str(seconds)}
-        elif form == "date":
-            # A date has no fractions of a second: one second more, lest it be over too early.
-            date = datetime.now(UTC) + timedelta(seconds=seconds + 1)
-            self.headers = {"Retry-After": format_datetime(date, usegmt=True)}
-
-
-class Door:
-    """
-    Lets a request in, as one of the accounts, or refuses it.
-
-    :param settings: the accounts, and the form of ``Retry-After``
-    :param limit: of requests per account
-    """
-
-    def __init__(self, settings: Settings, limit: RateLimit) -> None:
-        self._accounts = {account.id: account for account in settings.accounts}
-        self._retry_after = settings.retry_after
-        self._limit = limit
-
-    async def account(self, request: Request) -> Account:
-        """
-        :return: whose request it is
-        :raises Refused: 401 without a good key, 403 for an account that the key is not of, 429 over the limit
-        """
-        scheme, _, key = request.headers.get("authorization", "").partition(" ")
-        known = any(_same(key, account.api_key) for account in self._accounts.values())
-        if scheme.lower() != "bearer" or not known:
-            raise Refused(401, "Unauthorized", code="unauthorized")
-        account = self._accounts.get(request.headers.get("account-id", ""))
-        if account is None or not _same(key, account.api_key):
-            raise Refused(403, "Forbidden", code="forbidden")
-        if wait := self._limit.wait(account.id):
-            raise TooMany(wait, self._retry_after)
-        return account
 
 
 def make_api(door: Door, tracking: Tracking, books: Books) -> FastAPI:
@@ -124,7 +72,3 @@ def make_api(door: Door, tracking: Tracking, books: Books) -> FastAPI:
 
 def _json(status: int, body: Any, headers: dict[str, str] | None = None) -> Response:
     return Response(json.dumps(body), status, headers, "application/json; charset=utf-8")
-
-
-def _same(one: str, other: str) -> bool:
-    return secrets.compare_digest(one.encode(), other.encode())

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from typing import Any, Unpack
 
 from airflow_provider_firstpromoter.sandbox import audit, seeds
-from airflow_provider_firstpromoter.sandbox.api import Door, make_api
+from airflow_provider_firstpromoter.sandbox.api import make_api
 from airflow_provider_firstpromoter.sandbox.audit import Recorded, RefundRequest
+from airflow_provider_firstpromoter.sandbox.auth import Door
 from airflow_provider_firstpromoter.sandbox.faults import Fault, Faults, Kind
 from airflow_provider_firstpromoter.sandbox.limits import RateLimit
 from airflow_provider_firstpromoter.sandbox.middleware import Front

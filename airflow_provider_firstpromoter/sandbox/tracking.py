@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
+from airflow_provider_firstpromoter.sandbox.errors import Refused
 from airflow_provider_firstpromoter.sandbox.money import IN_DOLLARS, converted, share
 from airflow_provider_firstpromoter.sandbox.serializers import event_body, lead_body
 from airflow_provider_firstpromoter.sandbox.settings import Account
@@ -14,22 +15,6 @@ from airflow_provider_firstpromoter.sandbox.store import Books, Row, stamp
 
 #: Amounts of more digits than this are no amounts, and would not fit into the books.
 MOST_DIGITS = 15
-
-
-class Refused(Exception):
-    """
-    The API says no.
-
-    :param status: of the answer
-    :param message: in the answer
-    :param more: further fields of the answer
-    """
-
-    def __init__(self, status: int, message: str, **more: Any) -> None:
-        super().__init__(message)
-        self.status = status
-        self.headers: dict[str, str] = {}
-        self.body = {"message": message} | more
 
 
 class Tracking:

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from airflow_provider_firstpromoter.sandbox import SECRET
+from airflow_provider_firstpromoter.sandbox import SECRET, Settings, running_sandbox
 
 LEAD = set(
     "id state email uid customer_since plan_name suspicion username website created_at split_promotion_id "
@@ -177,6 +177,13 @@ def test_a_lead_that_never_bought_is_answered_with_nothing(sandbox, client):
     assert (answer.status_code, answer.content) == (204, b"")
     assert sandbox.recorded() == []
     assert client.refund("r1", uid="u1").status_code == 200
+
+
+def test_a_204_can_be_told_to_use_up_the_event_id(client_of):
+    with running_sandbox(Settings(requests_per_minute=0, unbought_uses_event_id=True)) as sandbox:
+        sandbox.add_lead(uid="u2", bought=False)
+        client = client_of(sandbox)
+        assert [client.refund("r1", uid="u2").status_code for _ in range(2)] == [204, 409]
 
 
 def test_the_reward_is_in_the_unit_of_the_promoter(sandbox, client):
