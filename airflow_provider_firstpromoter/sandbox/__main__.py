@@ -12,21 +12,21 @@ from pathlib import Path
 from rich.console import Console
 
 from airflow_provider_firstpromoter.sandbox.app import Sandbox
-from airflow_provider_firstpromoter.sandbox.server import prepared
+from airflow_provider_firstpromoter.sandbox.server import prepare_server
 from airflow_provider_firstpromoter.sandbox.settings import Account, Settings
 
 
-def _account(text: str) -> Account:
-    number, *rest = text.split(":", 2)
+def _parse_account(text: str) -> Account:
+    account_id, *rest = text.split(":", 2)
     if not rest:
         raise argparse.ArgumentTypeError(f"{text!r} has no key")
     try:
-        return Account(number, *rest)
+        return Account(account_id, *rest)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def settings_from(arguments: list[str]) -> Settings:
+def parse_settings(arguments: list[str]) -> Settings:
     """
     :param arguments: of the command line
     :raises SystemExit: they make no sense, and the user has been told so; or they ask for help
@@ -45,7 +45,7 @@ def settings_from(arguments: list[str]) -> Settings:
     add("--currency", default=Account.currency, help="of the first account's books")
     add(
         "--account",
-        type=_account,
+        type=_parse_account,
         action="append",
         default=[],
         metavar="ID:KEY[:CURRENCY]",
@@ -56,33 +56,33 @@ def settings_from(arguments: list[str]) -> Settings:
     add("--window-seconds", type=float, default=60.0, help="the length of the sliding window")
     add("--retry-after", choices=["none", "seconds", "date"], default="none", help="what a 429 carries")
     add(
-        "--unbought-uses-event-id",
+        "--consume-event-id-on-204",
         action="store_true",
         help="let the 204 for a lead that never bought use up the event_id",
     )
     add("--commission-percent", type=int, default=20, help="the share of a sale that its promoter earns")
     add("--seed", type=int, default=0, help="makes random faults the same again")
-    given = parser.parse_args(arguments)
-    if not _loopback(given.host) and not given.allow_remote:
-        parser.error(f"{given.host} can be reached from other machines: add --allow-remote if you mean it")
+    options = parser.parse_args(arguments)
+    if not _is_loopback(options.host) and not options.allow_remote:
+        parser.error(f"{options.host} can be reached from other machines: add --allow-remote if you mean it")
     try:
         return Settings(
-            accounts=(Account(given.account_id, given.api_key, given.currency), *given.account),
-            requests_per_minute=given.requests_per_minute,
-            window_seconds=given.window_seconds,
-            retry_after=given.retry_after,
-            unbought_uses_event_id=given.unbought_uses_event_id,
-            commission_percent=given.commission_percent,
-            state=None if given.state == "memory" else Path(given.state),
-            seed=given.seed,
-            host=given.host,
-            port=given.port,
+            accounts=(Account(options.account_id, options.api_key, options.currency), *options.account),
+            requests_per_minute=options.requests_per_minute,
+            window_seconds=options.window_seconds,
+            retry_after=options.retry_after,
+            consume_event_id_on_204=options.consume_event_id_on_204,
+            commission_percent=options.commission_percent,
+            state=None if options.state == "memory" else Path(options.state),
+            seed=options.seed,
+            host=options.host,
+            port=options.port,
         )
     except ValueError as error:
         parser.error(str(error))
 
 
-def _loopback(host: str) -> bool:
+def _is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -92,7 +92,7 @@ def _loopback(host: str) -> bool:
 def announce(sandbox: Sandbox) -> None:
     """Say where the sandbox is, and what it asks of callers."""
     console = Console(highlight=False, soft_wrap=True)
-    if not _loopback(sandbox.settings.host):
+    if not _is_loopback(sandbox.settings.host):
         console.print("[bold red]WARNING: everybody who can reach this machine can reach and steer this sandbox.[/]")
     console.print(
         f"FirstPromoter sandbox at [bold]{sandbox.base_url}[/]"
@@ -102,19 +102,19 @@ def announce(sandbox: Sandbox) -> None:
 
 def main() -> None:
     """Serve until interrupted."""
-    settings = settings_from(sys.argv[1:])
+    settings = parse_settings(sys.argv[1:])
     try:
-        sandbox, server, listener = prepared(settings)
+        sandbox, server, listener = prepare_server(settings)
     except OSError as error:
         sys.exit(f"The sandbox cannot listen on {settings.host}:{settings.port}: {error.strerror}")
     except sqlite3.Error as error:
         sys.exit(f"The sandbox cannot keep its books in {settings.state}: {error}")
     announce(sandbox)
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for signal_number in (signal.SIGINT, signal.SIGTERM):
         # uvicorn handles both while it serves, and raises them again afterwards, where they would be a failure.
-        signal.signal(number, signal.SIG_IGN)
+        signal.signal(signal_number, signal.SIG_IGN)
     server.run([listener])
-    sandbox.books.close()
+    sandbox.store.close()
 
 
 if __name__ == "__main__":

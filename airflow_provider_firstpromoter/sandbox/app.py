@@ -7,14 +7,14 @@ from typing import Any, Unpack
 
 from airflow_provider_firstpromoter.sandbox import audit, seeds
 from airflow_provider_firstpromoter.sandbox.api import make_api
-from airflow_provider_firstpromoter.sandbox.audit import Recorded, RefundRequest
-from airflow_provider_firstpromoter.sandbox.auth import Door
+from airflow_provider_firstpromoter.sandbox.audit import RecordedRefund, RefundRequest
+from airflow_provider_firstpromoter.sandbox.auth import Authenticator
 from airflow_provider_firstpromoter.sandbox.faults import Fault, Faults, Kind
 from airflow_provider_firstpromoter.sandbox.limits import RateLimit
-from airflow_provider_firstpromoter.sandbox.middleware import Front
-from airflow_provider_firstpromoter.sandbox.seeds import Change, CommissionSeed, LeadSeed
+from airflow_provider_firstpromoter.sandbox.middleware import FaultMiddleware
+from airflow_provider_firstpromoter.sandbox.seeds import CommissionChange, CommissionSeed, LeadSeed
 from airflow_provider_firstpromoter.sandbox.settings import Account, Settings
-from airflow_provider_firstpromoter.sandbox.store import Books
+from airflow_provider_firstpromoter.sandbox.store import Store
 from airflow_provider_firstpromoter.sandbox.tracking import Tracking
 
 
@@ -27,12 +27,12 @@ class Sandbox:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.base_url = ""
-        self.books = Books(settings.state)
+        self.store = Store(settings.state)
         self.faults = Faults(settings.seed)
         self.limit = RateLimit(settings.requests_per_minute, settings.window_seconds)
-        tracking = Tracking(self.books, settings.commission_percent, settings.unbought_uses_event_id)
-        self.api = make_api(Door(settings, self.limit), tracking, self.books)
-        self.app = Front(self.api, self.books, self.faults)
+        tracking = Tracking(self.store, settings.commission_percent, settings.consume_event_id_on_204)
+        self.api = make_api(Authenticator(settings, self.limit), tracking, self.store)
+        self.app = FaultMiddleware(self.api, self.store, self.faults)
 
     @property
     def account_id(self) -> str:
@@ -61,7 +61,7 @@ class Sandbox:
         :return: how many there were
         :raises ValueError: as :meth:`add_lead` does
         """
-        return seeds.add_leads(self.books, self._account(account).id, leads)
+        return seeds.add_leads(self.store, self._account(account).id, leads)
 
     def add_commission(self, *, account: str | None = None, **commission: Unpack[CommissionSeed]) -> int:
         """
@@ -82,32 +82,32 @@ class Sandbox:
         """
         chosen = self._account(account)
         percent = self.settings.commission_percent
-        return seeds.add_commissions(self.books, chosen.id, chosen.currency, percent, commissions)
+        return seeds.add_commissions(self.store, chosen.id, chosen.currency, percent, commissions)
 
-    def change_commission(self, commission_id: int, **change: Unpack[Change]) -> None:
+    def change_commission(self, commission_id: int, **change: Unpack[CommissionChange]) -> None:
         """
         Approve, deny or pay a commission.
 
         :param change: ``status``, ``is_paid`` or both
         :raises ValueError: there is no such commission
         """
-        seeds.change_commission(self.books, commission_id, **change)
+        seeds.change_commission(self.store, commission_id, **change)
 
     def ban(self, promoter: str, *, account: str | None = None) -> None:
         """Ban a promoter: its leads are then as good as unknown."""
-        self.books.all(
+        self.store.execute(
             "UPDATE promoters SET status = 'banned' WHERE account = ? AND ref_id = ?",
             (self._account(account).id, promoter),
         )
 
-    def fault(self, kind: Kind, **how: Any) -> None:
+    def fault(self, kind: Kind, **options: Any) -> None:
         """
         Let requests go wrong.
 
         :param kind: what goes wrong
-        :param how: the further fields of :class:`~airflow_provider_firstpromoter.sandbox.faults.Fault`
+        :param options: the further fields of :class:`~airflow_provider_firstpromoter.sandbox.faults.Fault`
         """
-        self.faults.add(Fault(kind, **how))
+        self.faults.add(Fault(kind, **options))
 
     def clear_faults(self) -> None:
         """Let everything go well again."""
@@ -119,14 +119,14 @@ class Sandbox:
         :param limit: how many to return at most; -1 is all
         :return: the refund calls in the order in which they came
         """
-        return audit.refund_requests(self.books, after, limit)
+        return audit.refund_requests(self.store, after, limit)
 
-    def recorded(self, *, account: str | None = None, after: int = 0, limit: int = -1) -> list[Recorded]:
+    def recorded(self, *, account: str | None = None, after: int = 0, limit: int = -1) -> list[RecordedRefund]:
         """
         :param account: only those of this account; None is all
         :return: the refunds in the books, in the order in which they were recorded
         """
-        return audit.recorded(self.books, account, after, limit)
+        return audit.recorded(self.store, account, after, limit)
 
     def request_times(self, *, account: str | None = None, path: str = "") -> list[float]:
         """
@@ -134,15 +134,15 @@ class Sandbox:
         :param path: only requests whose path ends so, such as ``/company/commissions``; an empty text is all
         :return: when each request to the API came, refused ones too, in seconds of the machine's monotonic clock
         """
-        return audit.request_times(self.books, account, path)
+        return audit.request_times(self.store, account, path)
 
     def request_counts(self) -> dict[str, dict[str, int]]:
         """:return: how often each ``METHOD path`` was answered with each status; ``none`` is no answer"""
-        return audit.request_counts(self.books)
+        return audit.request_counts(self.store)
 
     def reset(self) -> None:
         """Forget everything: books, faults, and the requests that count towards the limit."""
-        self.books.reset()
+        self.store.reset()
         self.faults.clear()
         self.limit.reset()
 

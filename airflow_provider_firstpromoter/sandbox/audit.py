@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_provider_firstpromoter.sandbox.middleware import REFUND
-from airflow_provider_firstpromoter.sandbox.store import Books
+from airflow_provider_firstpromoter.sandbox.middleware import REFUND_PATH
+from airflow_provider_firstpromoter.sandbox.store import Store
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class RefundRequest:
 
 
 @dataclass(frozen=True)
-class Recorded:
+class RecordedRefund:
     """
     One refund in the books.
 
@@ -60,15 +60,15 @@ class Recorded:
     recorded_at: str
 
 
-def refund_requests(books: Books, after: int, limit: int) -> list[RefundRequest]:
+def refund_requests(store: Store, after: int, limit: int) -> list[RefundRequest]:
     """
     :param after: how many to pass over
     :param limit: how many to return at most; -1 is all
     :return: the refund calls in the order in which they came
     """
-    rows = books.all(
+    rows = store.execute(
         "SELECT * FROM requests WHERE path = ? AND method = 'POST' ORDER BY id LIMIT ? OFFSET ?",
-        (REFUND, limit, after),
+        (REFUND_PATH, limit, after),
     )
     return [
         RefundRequest(
@@ -83,14 +83,14 @@ def refund_requests(books: Books, after: int, limit: int) -> list[RefundRequest]
     ]
 
 
-def recorded(books: Books, account: str | None, after: int, limit: int) -> list[Recorded]:
+def recorded(store: Store, account: str | None, after: int, limit: int) -> list[RecordedRefund]:
     """
     :param account: only those of this account; None is all
     :param after: how many to pass over
     :param limit: how many to return at most; -1 is all
     :return: the refunds in the books, in the order in which they were recorded
     """
-    rows = books.all(
+    rows = store.execute(
         """
         SELECT r.account, r.event_id, r.sale_event_id, r.amount_cents, r.original_amount, r.currency, r.quantity,
                c.id AS reward_id, c.amount AS reward_amount, c.unit AS reward_unit,
@@ -105,16 +105,16 @@ def recorded(books: Books, account: str | None, after: int, limit: int) -> list[
         """,
         {"account": account, "after": after, "limit": limit},
     )
-    return [Recorded(**row) for row in rows]
+    return [RecordedRefund(**row) for row in rows]
 
 
-def request_times(books: Books, account: str | None, path: str) -> list[float]:
+def request_times(store: Store, account: str | None, path: str) -> list[float]:
     """
     :param account: only requests in the name of this account; None is all
     :param path: only requests whose path ends so; an empty text is all
     :return: when each request to the API came, refused ones too, in seconds of the machine's monotonic clock
     """
-    rows = books.all(
+    rows = store.execute(
         "SELECT at FROM requests WHERE (:account IS NULL OR account = :account) "
         "AND substr(path, -length(:path), length(:path)) = :path ORDER BY id",
         {"account": account, "path": path},
@@ -122,10 +122,10 @@ def request_times(books: Books, account: str | None, path: str) -> list[float]:
     return [row["at"] for row in rows]
 
 
-def request_counts(books: Books) -> dict[str, dict[str, int]]:
+def request_counts(store: Store) -> dict[str, dict[str, int]]:
     """:return: how often each ``METHOD path`` was answered with each status; ``none`` is no answer"""
     counts: dict[str, dict[str, int]] = {}
-    for row in books.all(
+    for row in store.execute(
         "SELECT method || ' ' || path AS call, coalesce(status, 'none') AS status, count(*) AS n "
         "FROM requests GROUP BY 1, 2"
     ):

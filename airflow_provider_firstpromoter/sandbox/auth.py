@@ -6,12 +6,12 @@ import secrets
 
 from fastapi import Request
 
-from airflow_provider_firstpromoter.sandbox.errors import Refused, TooMany
+from airflow_provider_firstpromoter.sandbox.errors import ApiError, TooManyRequests
 from airflow_provider_firstpromoter.sandbox.limits import RateLimit
 from airflow_provider_firstpromoter.sandbox.settings import Account, Settings
 
 
-class Door:
+class Authenticator:
     """
     Lets a request in, as one of the accounts, or refuses it.
 
@@ -24,22 +24,22 @@ class Door:
         self._retry_after = settings.retry_after
         self._limit = limit
 
-    async def account(self, request: Request) -> Account:
+    async def authenticate(self, request: Request) -> Account:
         """
         :return: whose request it is
         :raises Refused: 401 without a good key, 403 for an account that the key is not of, 429 over the limit
         """
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
-        known = any(_same(key, account.api_key) for account in self._accounts.values())
-        if scheme.lower() != "bearer" or not known:
-            raise Refused(401, "Unauthorized", code="unauthorized")
+        key_is_known = any(_equal(key, account.api_key) for account in self._accounts.values())
+        if scheme.lower() != "bearer" or not key_is_known:
+            raise ApiError(401, "Unauthorized", code="unauthorized")
         account = self._accounts.get(request.headers.get("account-id", ""))
-        if account is None or not _same(key, account.api_key):
-            raise Refused(403, "Forbidden", code="forbidden")
-        if wait := self._limit.wait(account.id):
-            raise TooMany(wait, self._retry_after)
+        if account is None or not _equal(key, account.api_key):
+            raise ApiError(403, "Forbidden", code="forbidden")
+        if wait := self._limit.acquire(account.id):
+            raise TooManyRequests(wait, self._retry_after)
         return account
 
 
-def _same(one: str, other: str) -> bool:
+def _equal(one: str, other: str) -> bool:
     return secrets.compare_digest(one.encode(), other.encode())

@@ -10,10 +10,10 @@ from fastapi.responses import JSONResponse
 
 from airflow_provider_firstpromoter.sandbox.app import Sandbox
 from airflow_provider_firstpromoter.sandbox.faults import Fault
-from airflow_provider_firstpromoter.sandbox.seeds import Change, CommissionSeed, LeadSeed
+from airflow_provider_firstpromoter.sandbox.seeds import CommissionChange, CommissionSeed, LeadSeed
 
 
-def make_control(sandbox: Sandbox) -> FastAPI:
+def make_control_api(sandbox: Sandbox) -> FastAPI:
     """:return: the control endpoints, an application of their own: they ask for no key, and publish no schema"""
     app = FastAPI(openapi_url=None)
 
@@ -54,7 +54,7 @@ def make_control(sandbox: Sandbox) -> FastAPI:
         return {"ids": list(sandbox.add_commissions(commissions, account=account))}
 
     @app.patch("/commissions/{commission_id}")
-    def change_commission(commission_id: int, change: Change) -> None:
+    def change_commission(commission_id: int, change: CommissionChange) -> None:
         sandbox.change_commission(commission_id, **change)
 
     @app.post("/ban/{promoter}")
@@ -63,12 +63,12 @@ def make_control(sandbox: Sandbox) -> FastAPI:
 
     @app.get("/faults")
     def faults() -> list[dict[str, Any]]:
-        return sandbox.faults.listed()
+        return sandbox.faults.active()
 
     @app.post("/faults")
     def add_fault(fault: Fault) -> list[dict[str, Any]]:
         sandbox.faults.add(fault)
-        return sandbox.faults.listed()
+        return sandbox.faults.active()
 
     @app.delete("/faults")
     def clear_faults() -> None:
@@ -79,7 +79,7 @@ def make_control(sandbox: Sandbox) -> FastAPI:
         sandbox.reset()
 
     @app.exception_handler(ValueError)
-    async def refused(_request: Request, error: ValueError) -> Response:
+    async def handle_value_error(_request: Request, error: ValueError) -> Response:
         return JSONResponse({"message": str(error)}, 400)
 
     return app

@@ -8,36 +8,36 @@ from email.utils import format_datetime
 from typing import Any
 
 
-class Refused(Exception):
+class ApiError(Exception):
     """
     The API says no.
 
     :param status: of the answer
     :param message: in the answer
-    :param more: further fields of the answer
+    :param extra: further fields of the answer
     """
 
-    def __init__(self, status: int, message: str, **more: Any) -> None:
+    def __init__(self, status: int, message: str, **extra: Any) -> None:
         super().__init__(message)
         self.status = status
         self.headers: dict[str, str] = {}
-        self.body = {"message": message} | more
+        self.body = {"message": message} | extra
 
 
-class TooMany(Refused):
+class TooManyRequests(ApiError):
     """
     The account is over its limit.
 
     :param wait: seconds until the next request may pass
-    :param form: of the ``Retry-After`` header: ``none``, ``seconds`` or ``date``
+    :param retry_after: of the ``Retry-After`` header: ``none``, ``seconds`` or ``date``
     """
 
-    def __init__(self, wait: float, form: str) -> None:
+    def __init__(self, wait: float, retry_after: str) -> None:
         super().__init__(429, "Too many requests")
         seconds = math.ceil(wait)
-        if form == "seconds":
+        if retry_after == "seconds":
             self.headers = {"Retry-After": str(seconds)}
-        elif form == "date":
+        elif retry_after == "date":
             # A date has no fractions of a second: one second more, lest it be over too early.
             date = datetime.now(UTC) + timedelta(seconds=seconds + 1)
             self.headers = {"Retry-After": format_datetime(date, usegmt=True)}

@@ -27,7 +27,7 @@ Kind = Literal[
 ]
 
 #: Faults in which the API does its work first, and only its answer suffers.
-AFTER = frozenset({"reset_after", "truncated", "malformed", "huge", "bomb", "gzip", "drip"})
+AFTER_PROCESSING = frozenset({"reset_after", "truncated", "malformed", "huge", "bomb", "gzip", "drip"})
 
 
 @dataclass(frozen=True)
@@ -72,11 +72,11 @@ class Fault:
             raise ValueError("a redirect needs a location")
 
     @property
-    def after(self) -> bool:
+    def after_processing(self) -> bool:
         """Whether the API does its work before the fault steps in."""
-        return self.recorded or self.kind in AFTER
+        return self.recorded or self.kind in AFTER_PROCESSING
 
-    def meets(self, path: str, event_id: str | None) -> bool:
+    def matches(self, path: str, event_id: str | None) -> bool:
         """:return: whether a request is one of those that the fault is for"""
         return (self.event_id is None or self.event_id == event_id) and path.endswith(self.path or "")
 
@@ -93,7 +93,7 @@ class Faults:
         self.seed = seed
         self._lock = threading.Lock()
         self._faults: list[Fault] = []
-        self._came: Counter[tuple[str, str | None]] = Counter()
+        self._seen: Counter[tuple[str, str | None]] = Counter()
 
     def add(self, fault: Fault) -> None:
         """Put a fault behind those already in force."""
@@ -104,14 +104,14 @@ class Faults:
         """Let everything go well again."""
         with self._lock:
             self._faults.clear()
-            self._came.clear()
+            self._seen.clear()
 
-    def listed(self) -> list[dict[str, Any]]:
+    def active(self) -> list[dict[str, Any]]:
         """:return: the faults still in force, with the number of times that they have left"""
         with self._lock:
             return [asdict(fault) for fault in self._faults]
 
-    def draw(self, path: str, body: bytes) -> Fault | None:
+    def take(self, path: str, body: bytes) -> Fault | None:
         """
         :param path: of the request
         :param body: of the request, in which its event_id is looked for
@@ -121,15 +121,15 @@ class Faults:
             return None
         event_id = _event_id(body)
         with self._lock:
-            self._came[path, event_id] += 1
-            chance = random.Random(f"{self.seed} {path} {event_id} {self._came[path, event_id]}")
-            for place, fault in enumerate(self._faults):
-                if fault.meets(path, event_id) and chance.random() < fault.probability:
+            self._seen[path, event_id] += 1
+            rng = random.Random(f"{self.seed} {path} {event_id} {self._seen[path, event_id]}")
+            for index, fault in enumerate(self._faults):
+                if fault.matches(path, event_id) and rng.random() < fault.probability:
                     if fault.times is not None:
-                        self._faults[place : place + 1] = (
+                        self._faults[index : index + 1] = (
                             [replace(fault, times=fault.times - 1)] if fault.times > 1 else []
                         )
-                    return replace(fault, seconds=chance.uniform(fault.seconds, max(fault.seconds, fault.max_seconds)))
+                    return replace(fault, seconds=rng.uniform(fault.seconds, max(fault.seconds, fault.max_seconds)))
         return None
 
 

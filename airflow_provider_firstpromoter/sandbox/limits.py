@@ -18,9 +18,9 @@ class RateLimit:
         self.requests = requests
         self.seconds = seconds
         self._clock = clock
-        self._passed: defaultdict[str, deque[float]] = defaultdict(deque)
+        self._accepted: defaultdict[str, deque[float]] = defaultdict(deque)
 
-    def wait(self, account: str) -> float:
+    def acquire(self, account: str) -> float:
         """
         Count a request of this account, unless it is over the limit.
 
@@ -29,14 +29,14 @@ class RateLimit:
         if not self.requests:
             return 0.0
         now = self._clock()
-        passed = self._passed[account]
-        while passed and passed[0] <= now - self.seconds:
-            passed.popleft()
-        if len(passed) >= self.requests:
-            return passed[0] + self.seconds - now
-        passed.append(now)
+        accepted = self._accepted[account]
+        while accepted and accepted[0] <= now - self.seconds:
+            accepted.popleft()
+        if len(accepted) >= self.requests:
+            return accepted[0] + self.seconds - now
+        accepted.append(now)
         return 0.0
 
     def reset(self) -> None:
         """Forget every request so far."""
-        self._passed.clear()
+        self._accepted.clear()

@@ -12,15 +12,15 @@ from typing import Any, Literal, Required, Unpack
 from pydantic import ConfigDict, with_config
 from typing_extensions import TypedDict  # pydantic asks for this one below Python 3.12
 
-from airflow_provider_firstpromoter.sandbox.money import share
-from airflow_provider_firstpromoter.sandbox.store import Books, Row, stamp
+from airflow_provider_firstpromoter.sandbox.money import percentage_of
+from airflow_provider_firstpromoter.sandbox.store import Row, Store, timestamp
 
 #: A misspelt field is an error, also over HTTP.
-STRICT = ConfigDict(extra="forbid")
+FORBID_UNKNOWN_FIELDS = ConfigDict(extra="forbid")
 Status = Literal["pending", "approved", "denied"]
 
 
-@with_config(STRICT)
+@with_config(FORBID_UNKNOWN_FIELDS)
 class LeadSeed(TypedDict, total=False):
     """
     A referred customer; at least one of e-mail and uid.
@@ -36,7 +36,7 @@ class LeadSeed(TypedDict, total=False):
     unit: str
 
 
-@with_config(STRICT)
+@with_config(FORBID_UNKNOWN_FIELDS)
 class CommissionSeed(TypedDict, total=False):
     """
     A commission of a lead known by ``uid`` or else ``email``; ``sale_amount`` is required, negative for a refund.
@@ -62,13 +62,13 @@ class CommissionSeed(TypedDict, total=False):
     original_sale_currency: str
 
 
-def add_leads(books: Books, account: str, leads: Iterable[LeadSeed]) -> int:
+def add_leads(store: Store, account: str, leads: Iterable[LeadSeed]) -> int:
     """
     :return: how many there were
     :raises ValueError: one of them has neither e-mail nor uid, or one that is taken; then none is added
     """
     promoters: dict[str, int] = {}
-    moment = stamp()
+    moment = timestamp()
     count = 0
 
     def rows() -> Iterator[tuple[Any, ...]]:
@@ -78,11 +78,11 @@ def add_leads(books: Books, account: str, leads: Iterable[LeadSeed]) -> int:
             if email is None and uid is None:
                 raise ValueError("a lead needs an e-mail address or a uid")
             if ref_id not in promoters:
-                promoters[ref_id] = books.promoter(account, ref_id, lead.get("unit", "cash"))["id"]
+                promoters[ref_id] = store.get_or_create_promoter(account, ref_id, lead.get("unit", "cash"))["id"]
             yield account, email, uid, promoters[ref_id], moment, moment if lead.get("bought", True) else None
 
-    with _planting(books):
-        books.many(
+    with _seeding(store):
+        store.execute_many(
             "INSERT INTO leads (account, email, uid, promoter_id, created_at, customer_since) VALUES (?,?,?,?,?,?)",
             rows(),
         )
@@ -90,7 +90,7 @@ def add_leads(books: Books, account: str, leads: Iterable[LeadSeed]) -> int:
 
 
 def add_commissions(
-    books: Books, account: str, currency: str, percent: int, commissions: Iterable[CommissionSeed]
+    store: Store, account: str, currency: str, percent: int, commissions: Iterable[CommissionSeed]
 ) -> range:
     """
     Their event_ids are taken from then on: a refund that bears the one of a negative commission is answered with 409.
@@ -100,32 +100,32 @@ def add_commissions(
     :return: their ids, in the order given
     :raises ValueError: a commission is of nobody known; then none is added
     """
-    first = number = 0
+    first = commission_id = 0
     promoters: dict[str, Row] = {}
     balances: Counter[int] = Counter()
     events: list[tuple[str, str, str]] = []
 
     def rows() -> Iterator[tuple[Any, ...]]:
-        nonlocal number
-        for number, seed in enumerate(commissions, first):
+        nonlocal commission_id
+        for commission_id, seed in enumerate(commissions, first):
             email, uid = seed.get("email"), seed.get("uid")
-            lead = books.lead(account, email=email, uid=uid)
+            lead = store.find_lead(account, email=email, uid=uid)
             if lead is None:
                 raise ValueError(f"there is no lead with e-mail {email!r} or uid {uid!r}")
             ref_id = seed.get("promoter", lead["ref_id"])
             if ref_id not in promoters:
-                promoters[ref_id] = books.promoter(account, ref_id)
+                promoters[ref_id] = store.get_or_create_promoter(account, ref_id)
             promoter = promoters[ref_id]
             sale_amount, unit = seed["sale_amount"], seed.get("unit", promoter["unit"])
-            amount = seed.get("amount", share(sale_amount, percent))
-            moment = stamp(seed.get("created_at"))
+            amount = seed.get("amount", percentage_of(sale_amount, percent))
+            moment = timestamp(seed.get("created_at"))
             event_id = seed.get("event_id")
             if event_id is not None:
                 events.append((account, "refund" if sale_amount < 0 else "sale", event_id))
             if unit == "cash":
                 balances[promoter["id"]] += amount
             yield (
-                number,
+                commission_id,
                 account,
                 event_id,
                 lead["id"],
@@ -143,45 +143,45 @@ def add_commissions(
                 moment,
             )
 
-    with _planting(books):
-        number = books.all("SELECT coalesce(max(id), 0) AS id FROM commissions")[0]["id"]
-        first = number + 1
-        books.many(f"INSERT INTO commissions VALUES ({', '.join('?' * 16)})", rows())
-        books.many("INSERT OR IGNORE INTO events VALUES (?, ?, ?)", events)
-        books.many(
+    with _seeding(store):
+        commission_id = store.execute("SELECT coalesce(max(id), 0) AS id FROM commissions")[0]["id"]
+        first = commission_id + 1
+        store.execute_many(f"INSERT INTO commissions VALUES ({', '.join('?' * 16)})", rows())
+        store.execute_many("INSERT OR IGNORE INTO events VALUES (?, ?, ?)", events)
+        store.execute_many(
             "UPDATE promoters SET balance = balance + ? WHERE id = ?",
             [(amount, promoter) for promoter, amount in balances.items()],
         )
-    return range(first, number + 1)
+    return range(first, commission_id + 1)
 
 
-@with_config(STRICT)
-class Change(TypedDict, total=False):
+@with_config(FORBID_UNKNOWN_FIELDS)
+class CommissionChange(TypedDict, total=False):
     """What a company can change about a commission afterwards."""
 
     status: Status
     is_paid: bool
 
 
-def change_commission(books: Books, commission_id: int, **change: Unpack[Change]) -> None:
+def change_commission(store: Store, commission_id: int, **change: Unpack[CommissionChange]) -> None:
     """
     :param commission_id: as in the answer's ``reward.id``
     :raises ValueError: there is no such commission
     """
-    with books.transaction():
-        if books.one("SELECT 1 FROM commissions WHERE id = ?", (commission_id,)) is None:
+    with store.transaction():
+        if store.fetch_one("SELECT 1 FROM commissions WHERE id = ?", (commission_id,)) is None:
             raise ValueError(f"there is no commission {commission_id}")
         for column, value in change.items():
-            books.all(
+            store.execute(
                 f"UPDATE commissions SET {column} = ?, status_updated_at = ? WHERE id = ?",
-                (value, stamp(), commission_id),
+                (value, timestamp(), commission_id),
             )
 
 
 @contextmanager
-def _planting(books: Books) -> Iterator[None]:
+def _seeding(store: Store) -> Iterator[None]:
     try:
-        with books.transaction():
+        with store.transaction():
             yield
     except sqlite3.IntegrityError as error:
         raise ValueError(f"the books refuse that: {error}") from None

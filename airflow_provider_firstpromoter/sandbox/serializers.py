@@ -37,37 +37,37 @@ def lead_body(lead: Row) -> dict[str, Any]:
 
 def promoter_body(promoter: Row) -> dict[str, Any]:
     """:return: the contract's ``Promoter``, its secrets and tax forms filled in"""
-    number, ref_id = promoter["id"], promoter["ref_id"]
+    promoter_id, ref_id = promoter["id"], promoter["ref_id"]
     return {
-        "id": number,
+        "id": promoter_id,
         "status": promoter["status"],
         "cust_id": "",
-        "email": _email(number),
+        "email": _email(promoter_id),
         "created_at": promoter["created_at"],
-        "temp_password": f"{SECRET}-temp-password-{number}",
-        "default_promotion_id": number,
+        "temp_password": f"{SECRET}-temp-password-{promoter_id}",
+        "default_promotion_id": promoter_id,
         "pref": ref_id,
         "default_ref_id": ref_id,
         "note": None,
-        "w8_form_url": f"https://sandbox.example/{SECRET}-w8-{number}.pdf",
-        "w9_form_url": f"https://sandbox.example/{SECRET}-w9-{number}.pdf",
+        "w8_form_url": f"https://sandbox.example/{SECRET}-w8-{promoter_id}.pdf",
+        "w9_form_url": f"https://sandbox.example/{SECRET}-w9-{promoter_id}.pdf",
         "parent_promoter_id": 0,
         "earnings_balance": {"cash": promoter["balance"]},
         "current_balance": {"cash": promoter["balance"]},
         "paid_balance": {"cash": 0},
-        "auth_token": f"{SECRET}-auth-token-{number}",
+        "auth_token": f"{SECRET}-auth-token-{promoter_id}",
     }
 
 
-def event_body(kind: str, number: int, commission: Row, lead: Row, promoter: Row) -> dict[str, Any]:
+def event_body(kind: str, event_number: int, commission: Row, lead: Row, promoter: Row) -> dict[str, Any]:
     """
     :param kind: ``refund`` or ``sale``
-    :param number: the id of the event
+    :param event_number: the id of the event
     :return: the contract's answer to a refund; a sale is answered likewise
     """
-    who = lead_body(lead)
+    lead_json = lead_body(lead)
     return {
-        "id": number,
+        "id": event_number,
         "type": kind,
         "amount_cents": commission["sale_amount"],
         "reward": {
@@ -76,13 +76,13 @@ def event_body(kind: str, number: int, commission: Row, lead: Row, promoter: Row
             "amount": commission["amount"],
             "unit": commission["unit"],
             "created_at": commission["created_at"],
-            "lead": who,
+            "lead": lead_json,
             "event_id": commission["event_id"],
             "conversion_amount": commission["sale_amount"],
             "tier_level": commission["tier"],
             "split_type": None,
         },
-        "lead": who,
+        "lead": lead_json,
         "promoter": promoter_body(promoter),
     }
 
@@ -92,19 +92,19 @@ def commission_body(commission: Row, campaign: dict[str, Any]) -> dict[str, Any]
     :param commission: with the ``email`` and ``uid`` of its lead and the ``ref_id`` of its promoter
     :return: a commission as the read side lists it
     """
-    own = (
+    copied = (
         "id status commission_type event_id sale_amount original_sale_amount original_sale_currency amount unit "
         "is_paid tier created_at status_updated_at"
     )
-    number = commission["promoter_id"]
+    promoter_id = commission["promoter_id"]
     return {
-        **{name: commission[name] for name in own.split()},
+        **{name: commission[name] for name in copied.split()},
         "is_paid": bool(commission["is_paid"]),
         "referral": {"id": commission["lead_id"], "email": commission["email"], "uid": commission["uid"]},
         "reward": {"id": 1, "name": "Sandbox reward"},
         "promoter_campaign": {
-            "promoter_id": number,
-            "promoter": {"id": number, "email": _email(number), "name": commission["ref_id"]},
+            "promoter_id": promoter_id,
+            "promoter": {"id": promoter_id, "email": _email(promoter_id), "name": commission["ref_id"]},
             "campaign": campaign,
         },
     }

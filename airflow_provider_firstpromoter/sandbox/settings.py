@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from airflow_provider_firstpromoter.sandbox.money import IN_DOLLARS
+from airflow_provider_firstpromoter.sandbox.money import DOLLARS_PER_UNIT
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Account:
             raise ValueError("an account needs an id")
         if len(self.api_key) <= 5:
             raise ValueError(f"the key of account {self.id!r} must have more than 5 characters")
-        if self.currency not in IN_DOLLARS:
+        if self.currency not in DOLLARS_PER_UNIT:
             raise ValueError(f"there is no rate for the currency {self.currency!r} of account {self.id!r}")
 
 
@@ -42,7 +42,7 @@ class Settings:
     :param requests_per_minute: the limit of an account in one window; 0 is no limit
     :param window_seconds: the length of the sliding window in seconds
     :param retry_after: whether a 429 carries ``Retry-After``, and in which of its two forms
-    :param unbought_uses_event_id: whether the 204 for a lead that never bought uses up the event_id, which the
+    :param consume_event_id_on_204: whether the 204 for a lead that never bought uses up the event_id, which the
         contract leaves open
     :param commission_percent: the share of a sale that its promoter earns
     :param state: the SQLite file that keeps the books; None keeps them in memory
@@ -56,7 +56,7 @@ class Settings:
     requests_per_minute: int = 400
     window_seconds: float = 60.0
     retry_after: Literal["none", "seconds", "date"] = "none"
-    unbought_uses_event_id: bool = False
+    consume_event_id_on_204: bool = False
     commission_percent: int = 20
     state: Path | None = None
     seed: int = 0

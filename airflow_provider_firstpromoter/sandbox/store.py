@@ -13,14 +13,14 @@ from typing import Any
 Row = dict[str, Any]
 
 
-def stamp(moment: datetime | None = None) -> str:
+def timestamp(moment: datetime | None = None) -> str:
     """:return: the moment, by default this one, as FirstPromoter writes it: in UTC, with milliseconds"""
     moment = moment or datetime.now(UTC)
     moment = moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-class Books:
+class Store:
     """
     Everything the sandbox remembers, in one SQLite database.
 
@@ -32,7 +32,7 @@ class Books:
     def __init__(self, path: Path | None = None) -> None:
         self._lock = threading.RLock()
         #: How often everything was forgotten.
-        self.resets = 0
+        self.reset_count = 0
         self._db = sqlite3.connect(path or ":memory:", check_same_thread=False, isolation_level=None)
         self._db.row_factory = lambda cursor, row: dict(
             zip((column[0] for column in cursor.description), row, strict=True)
@@ -57,17 +57,17 @@ class Books:
                 raise
             self._db.execute("COMMIT")
 
-    def all(self, sql: str, parameters: Mapping[str, Any] | Iterable[Any] = ()) -> list[Row]:
+    def execute(self, sql: str, parameters: Mapping[str, Any] | Iterable[Any] = ()) -> list[Row]:
         """:return: every row that the statement yields, by column name"""
         with self._lock:
             return self._db.execute(sql, parameters).fetchall()  # type: ignore[arg-type]
 
-    def one(self, sql: str, parameters: Mapping[str, Any] | Iterable[Any] = ()) -> Row | None:
+    def fetch_one(self, sql: str, parameters: Mapping[str, Any] | Iterable[Any] = ()) -> Row | None:
         """:return: the first row that the statement yields, if any"""
-        rows = self.all(sql, parameters)
+        rows = self.execute(sql, parameters)
         return rows[0] if rows else None
 
-    def many(self, sql: str, rows: Iterable[Any]) -> None:
+    def execute_many(self, sql: str, rows: Iterable[Any]) -> None:
         """Run the statement for each of the rows."""
         with self.transaction():
             self._db.executemany(sql, rows)
@@ -77,23 +77,25 @@ class Books:
         :param table: one of the names in ``store.sql``
         :return: the id of the new row
         """
-        columns, marks = ", ".join(values), ", ".join("?" * len(values))
+        columns, placeholders = ", ".join(values), ", ".join("?" * len(values))
         with self._lock:
-            cursor = self._db.execute(f"INSERT INTO {table} ({columns}) VALUES ({marks})", tuple(values.values()))
+            cursor = self._db.execute(
+                f"INSERT INTO {table} ({columns}) VALUES ({placeholders})", tuple(values.values())
+            )
         return int(cursor.lastrowid or 0)
 
-    def promoter(self, account: str, ref_id: str, unit: str = "cash") -> Row:
+    def get_or_create_promoter(self, account: str, ref_id: str, unit: str = "cash") -> Row:
         """:return: the promoter of that referral id, made on the spot if there is none yet"""
         with self.transaction():
             sql = "SELECT * FROM promoters WHERE account = ? AND ref_id = ?"
-            found = self.one(sql, (account, ref_id))
+            found = self.fetch_one(sql, (account, ref_id))
             if found is None:
-                self.insert("promoters", account=account, ref_id=ref_id, unit=unit, created_at=stamp())
-                found = self.one(sql, (account, ref_id))
+                self.insert("promoters", account=account, ref_id=ref_id, unit=unit, created_at=timestamp())
+                found = self.fetch_one(sql, (account, ref_id))
         assert found
         return found
 
-    def lead(self, account: str, *, email: str | None = None, uid: str | None = None) -> Row | None:
+    def find_lead(self, account: str, *, email: str | None = None, uid: str | None = None) -> Row | None:
         """
         :return: the lead with that uid, or else with that e-mail address, and the ``ref_id`` of its promoter; nobody
             if that one is banned
@@ -101,7 +103,7 @@ class Books:
         for column, value in (("uid", uid), ("email", email)):
             if value is not None:
                 collation = " COLLATE NOCASE" if column == "email" else ""
-                found = self.one(
+                found = self.fetch_one(
                     "SELECT leads.*, ref_id FROM leads JOIN promoters ON promoters.id = promoter_id "
                     f"WHERE leads.account = ? AND {column} = ?{collation} AND promoters.status <> 'banned'",
                     (account, value),
@@ -110,21 +112,21 @@ class Books:
                     return found
         return None
 
-    def take(self, account: str, kind: str, event_id: str) -> None:
+    def reserve_event_id(self, account: str, kind: str, event_id: str) -> None:
         """Mark an event_id as used, for good."""
         self.insert("events", account=account, type=kind, event_id=event_id)
 
-    def taken(self, account: str, kind: str, event_id: str) -> bool:
+    def has_event_id(self, account: str, kind: str, event_id: str) -> bool:
         """:return: whether an event of this kind (``sale`` or ``refund``) has that event_id already"""
         sql = "SELECT 1 FROM events WHERE account = ? AND type = ? AND event_id = ?"
-        return self.one(sql, (account, kind, event_id)) is not None
+        return self.fetch_one(sql, (account, kind, event_id)) is not None
 
     def reset(self) -> None:
         """Forget everything."""
         with self.transaction():
             for table in ("promoters", "leads", "events", "commissions", "refunds", "requests"):
                 self._db.execute(f"DELETE FROM {table}")
-        self.resets += 1
+        self.reset_count += 1
 
     def close(self) -> None:
         """Let go of the file."""

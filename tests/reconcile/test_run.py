@@ -121,8 +121,8 @@ def test_planted_differences_of_every_kind_are_found_and_nothing_else(world: Wor
     ids = {recorded.event_id: recorded.reward_id for recorded in sandbox.recorded()}
     # Two refunds that were both sent are none too many, though customer and amount are the same.
     world.track(refund(20), refund(20, event_id="re_0020_again"))
-    sandbox.books.all("DELETE FROM commissions WHERE id = ?", (ids["re_0001"],))
-    sandbox.books.all(
+    sandbox.store.execute("DELETE FROM commissions WHERE id = ?", (ids["re_0001"],))
+    sandbox.store.execute(
         "UPDATE commissions SET sale_amount = -900, original_sale_amount = -900 WHERE id = ?", (ids["re_0002"],)
     )
     sandbox.change_commission(ids["re_0003"], status="denied")
@@ -192,16 +192,16 @@ def test_what_is_gone_later_is_resolved_and_what_comes_back_is_open_again(world:
     world.track(refund(1), refund(2))
     ids = {recorded.event_id: recorded.reward_id for recorded in world.sandbox.recorded()}
     amount = "UPDATE commissions SET sale_amount = ?, original_sale_amount = ? WHERE id = ?"
-    world.sandbox.books.all(amount, (-1, -1, ids["re_0001"]))
+    world.sandbox.store.execute(amount, (-1, -1, ids["re_0001"]))
     world.reconcile()
     assert world.mismatches() == [("amount_differs", "re_0001")]
 
-    world.sandbox.books.all(amount, (-1001, -1001, ids["re_0001"]))
+    world.sandbox.store.execute(amount, (-1001, -1001, ids["re_0001"]))
     assert world.reconcile()["mismatches"] == 0
     assert world.mismatches() == []
     assert world.mismatches(where="resolved_at IS NOT NULL") == [("amount_differs", "re_0001")]
 
-    world.sandbox.books.all(amount, (-2, -2, ids["re_0001"]))
+    world.sandbox.store.execute(amount, (-2, -2, ids["re_0001"]))
     assert world.reconcile()["mismatches"] == 1
     assert world.mismatches("event_id, firstpromoter_amount") == [("re_0001", -2)]
 
@@ -229,7 +229,7 @@ def test_amounts_are_compared_as_the_customer_paid_them(
 ) -> None:
     world.track(refund(1, **sent))
     original, currency = there.get("original", (there["sale_amount"], "USD"))
-    world.sandbox.books.all(
+    world.sandbox.store.execute(
         "UPDATE commissions SET sale_amount = ?, original_sale_amount = ?, original_sale_currency = ?",
         (there["sale_amount"], original, currency),
     )
@@ -261,7 +261,9 @@ def test_only_the_days_asked_for_are_judged(world: World) -> None:
 
 def test_a_refund_that_stands_under_another_day_is_looked_up(world: World) -> None:
     world.track(refund(1), refund(2))
-    world.sandbox.books.all("UPDATE commissions SET created_at = '2020-01-01T00:00:00.000Z' WHERE event_id = 're_0001'")
+    world.sandbox.store.execute(
+        "UPDATE commissions SET created_at = '2020-01-01T00:00:00.000Z' WHERE event_id = 're_0001'"
+    )
 
     told = world.reconcile(created_from=TODAY.date())
 
@@ -272,7 +274,7 @@ def test_a_refund_that_stands_under_another_day_is_looked_up(world: World) -> No
 def test_lookups_have_an_end_and_the_report_says_so(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reconcile, "MOST_LOOKUPS", 3)
     world.track(*(refund(n) for n in range(8)))
-    world.sandbox.books.all("UPDATE commissions SET created_at = '2020-01-01T00:00:00.000Z'")
+    world.sandbox.store.execute("UPDATE commissions SET created_at = '2020-01-01T00:00:00.000Z'")
 
     told = world.reconcile(created_from=TODAY.date())
 
@@ -443,7 +445,7 @@ def test_books_that_cannot_be_read_change_nothing(world: World, impatient: None)
     world.track(refund(1))
     world.reconcile()
     before = world.everything()
-    world.sandbox.books.all("DELETE FROM commissions")
+    world.sandbox.store.execute("DELETE FROM commissions")
     world.sandbox.fault("status", status=503, times=None, path="/company/commissions")
 
     with pytest.raises(ReadError, match="answered 503 in 3 tries"):

@@ -32,9 +32,9 @@ CALLS = [
     ],
 )
 def test_both_headers_have_to_be_right(sandbox, client, method, path, headers, status):
-    answer = client(method, path, headers=headers)
-    assert answer.status_code == status
-    assert set(answer.json()) == {"message", "code"}
+    response = client(method, path, headers=headers)
+    assert response.status_code == status
+    assert set(response.json()) == {"message", "code"}
 
 
 def test_a_key_that_airflow_would_not_mask_is_no_key():

@@ -12,10 +12,10 @@ from airflow_provider_firstpromoter.sandbox import Settings, running_sandbox
 REFUND = {"event_id": "r1", "amount": "1", "uid": "u1"}
 
 
-def until(something):
+def wait_until(condition):
     """Wait until it is true of what the sandbox does in its own time."""
     deadline = time.monotonic() + 5
-    while not something():
+    while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
 
@@ -37,9 +37,9 @@ def test_a_fault_can_be_meant_for_one_refund_or_one_path(sandbox, client):
 @pytest.mark.parametrize("status", [204, 304, 400, 401, 403, 404, 409, 418, 422, 429, 500, 502, 503, 504])
 def test_any_status(sandbox, client, status):
     sandbox.fault("status", status=status, message="No.")
-    answer = client.refund()
-    assert answer.status_code == status
-    assert answer.content == b"" if status in (204, 304) else answer.json() == {"message": "No."}
+    response = client.refund()
+    assert response.status_code == status
+    assert response.content == b"" if status in (204, 304) else response.json() == {"message": "No."}
     assert sandbox.recorded() == []
 
 
@@ -75,35 +75,35 @@ def test_a_body_breaks_off(sandbox, client):
 
 def test_a_body_is_no_json_though_it_says_so(sandbox, client):
     sandbox.fault("malformed")
-    answer = client.refund()
-    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json; charset=utf-8")
+    response = client.refund()
+    assert (response.status_code, response.headers["content-type"]) == (200, "application/json; charset=utf-8")
     with pytest.raises(requests.exceptions.JSONDecodeError):
-        answer.json()
+        response.json()
     assert len(sandbox.recorded()) == 1
 
 
 @pytest.mark.parametrize("status", [0, 200, 404, 502])
 def test_a_proxy_answers_with_a_page(sandbox, client, status):
     sandbox.fault("html", status=status)
-    answer = client.refund()
-    assert answer.status_code == (status or 502)
-    assert answer.headers["content-type"].startswith("text/html")
-    assert answer.text.startswith("<!DOCTYPE html>")
+    response = client.refund()
+    assert response.status_code == (status or 502)
+    assert response.headers["content-type"].startswith("text/html")
+    assert response.text.startswith("<!DOCTYPE html>")
     assert sandbox.recorded() == []
 
 
 @pytest.mark.parametrize("status", [0, 301, 302, 303, 307, 308])
 def test_a_redirect(sandbox, client, status):
     sandbox.fault("redirect", status=status, location="http://elsewhere.example/")
-    answer = client.refund()
-    assert (answer.status_code, answer.headers["location"]) == (status or 307, "http://elsewhere.example/")
+    response = client.refund()
+    assert (response.status_code, response.headers["location"]) == (status or 307, "http://elsewhere.example/")
     assert sandbox.recorded() == []
 
 
 def test_a_404_of_something_that_is_not_firstpromoter(sandbox, client):
     sandbox.fault("bare_404")
-    answer = client.refund()
-    assert (answer.status_code, answer.text) == (404, "Not Found")
+    response = client.refund()
+    assert (response.status_code, response.text) == (404, "Not Found")
 
 
 def test_a_huge_body(sandbox, client):
@@ -114,16 +114,16 @@ def test_a_huge_body(sandbox, client):
 
 def test_a_small_body_that_unpacks_to_a_huge_one(sandbox, client):
     sandbox.fault("bomb", size=3_000_000)
-    answer = client.refund()
-    assert int(answer.headers["content-length"]) < 10_000
-    assert len(answer.content) == 3_000_000
+    response = client.refund()
+    assert int(response.headers["content-length"]) < 10_000
+    assert len(response.content) == 3_000_000
 
 
 def test_a_zipped_answer_is_the_same_answer(sandbox, client):
     sandbox.fault("gzip")
-    answer = client.refund()
-    assert answer.headers["content-encoding"] == "gzip"
-    assert answer.json()["type"] == "refund"
+    response = client.refund()
+    assert response.headers["content-encoding"] == "gzip"
+    assert response.json()["type"] == "refund"
 
 
 @pytest.mark.parametrize("kind", ["malformed", "huge", "bomb", "gzip", "truncated", "drip"])
@@ -146,7 +146,7 @@ def test_an_answer_too_slow_to_wait_for(sandbox, client):
     with pytest.raises(requests.ReadTimeout):
         client("POST", "/track/refund", json=REFUND, timeout=0.1)
     assert sandbox.recorded() == []
-    until(sandbox.recorded)
+    wait_until(sandbox.recorded)
 
 
 def test_a_request_from_before_a_reset_is_forgotten_with_the_rest(sandbox, client):
@@ -165,7 +165,7 @@ def test_an_answer_too_slow_to_wait_for_holds_up_nobody_else(client_of):
         sandbox.fault("latency", seconds=600, recorded=True)
         with pytest.raises(requests.ReadTimeout):
             client_of(sandbox)("POST", "/track/refund", json=REFUND, timeout=0.1)
-        until(sandbox.recorded)
+        wait_until(sandbox.recorded)
         assert sandbox.refund_requests()[0].status is None
         assert client_of(sandbox).refund("r1").status_code == 409
 

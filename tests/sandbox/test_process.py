@@ -14,7 +14,7 @@ import pytest
 import requests
 
 from airflow_provider_firstpromoter.sandbox import Settings, running_sandbox
-from airflow_provider_firstpromoter.sandbox.__main__ import announce, main, settings_from
+from airflow_provider_firstpromoter.sandbox.__main__ import announce, main, parse_settings
 
 MODULE = [sys.executable, "-m", "airflow_provider_firstpromoter.sandbox"]
 HEADERS = {"Authorization": "Bearer sandbox-api-key", "Account-ID": "sandbox-account"}
@@ -66,8 +66,8 @@ def test_books_survive_a_restart_in_this_process(tmp_path, client_of):
         assert sandbox.recorded() == before
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_it_ends_quickly_and_quietly(number):
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
+def test_it_ends_quickly_and_quietly(signal_number):
     with process() as (running, base_url):
         # An idle connection and a request under way must not hold it up.
         session = requests.Session()
@@ -77,14 +77,14 @@ def test_it_ends_quickly_and_quietly(number):
         with pytest.raises(requests.ReadTimeout):
             requests.get(f"{base_url}/company/promoters", headers=HEADERS, timeout=0.1)
         start = time.monotonic()
-        running.send_signal(number)
+        running.send_signal(signal_number)
         assert running.wait(timeout=5) == 0
         assert time.monotonic() - start < 2
         assert running.stderr.read() == ""
 
 
 def test_others_are_let_in_only_on_purpose_and_it_says_so(capsys):
-    with running_sandbox(settings_from("--port 0 --host 0.0.0.0 --allow-remote".split())) as sandbox:
+    with running_sandbox(parse_settings("--port 0 --host 0.0.0.0 --allow-remote".split())) as sandbox:
         announce(sandbox)
     assert "WARNING" in capsys.readouterr().out
 
@@ -100,14 +100,14 @@ def test_the_loopback_of_ipv6(client_of):
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
     except OSError:
         pytest.skip("this machine has no IPv6")
-    with running_sandbox(settings_from("--port 0 --host ::1".split())) as sandbox:
+    with running_sandbox(parse_settings("--port 0 --host ::1".split())) as sandbox:
         assert sandbox.base_url.startswith("http://[::1]:")
         assert client_of(sandbox).refund("r1").status_code == 404
 
 
 @pytest.mark.parametrize("arguments", [[], ["--state", "memory"]])
 def test_books_are_in_memory_unless_a_file_is_named(arguments):
-    assert settings_from(arguments).state is None
+    assert parse_settings(arguments).state is None
 
 
 def test_a_file_that_cannot_keep_the_books_is_named(tmp_path, monkeypatch):
@@ -119,7 +119,7 @@ def test_a_file_that_cannot_keep_the_books_is_named(tmp_path, monkeypatch):
 
 def test_several_accounts(client_of):
     arguments = "--port 0 --account second:second-key:EUR --requests-per-minute 1 --retry-after seconds".split()
-    with running_sandbox(settings_from(arguments)) as sandbox:
+    with running_sandbox(parse_settings(arguments)) as sandbox:
         sandbox.add_lead(uid="u1", account="second")
         first, second = (client_of(sandbox, account) for account in sandbox.settings.accounts)
         assert first.refund("r1").status_code == 404
@@ -128,7 +128,7 @@ def test_several_accounts(client_of):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["--host", "0.0.0.0"], "--allow-remote"),
         (["--api-key", "12345"], "more than 5 characters"),
@@ -138,10 +138,10 @@ def test_several_accounts(client_of):
         (["--currency", "XYZ"], "XYZ"),
     ],
 )
-def test_what_it_does_not_start_with(capsys, arguments, said):
+def test_what_it_does_not_start_with(capsys, arguments, message):
     with pytest.raises(SystemExit, match="2"):
-        settings_from(arguments)
-    assert said in capsys.readouterr().err
+        parse_settings(arguments)
+    assert message in capsys.readouterr().err
 
 
 def test_a_port_that_is_taken_is_named(sandbox, monkeypatch):
@@ -156,6 +156,6 @@ def test_it_shares_nothing_with_the_client():
         "import sys, airflow_provider_firstpromoter.sandbox.__main__\n"
         "print([name for name in sys.modules if name.split('.')[0] in ('airflow', 'airflow_provider_firstpromoter')])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=True)
-    for name in re.findall(r"'([^']+)'", done.stdout):
+    completed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=True)
+    for name in re.findall(r"'([^']+)'", completed.stdout):
         assert name == "airflow_provider_firstpromoter" or name.startswith("airflow_provider_firstpromoter.sandbox")

@@ -20,9 +20,9 @@ REWARD = set("id status amount unit created_at lead event_id conversion_amount t
 
 
 def test_a_refund_is_answered_in_full(client):
-    answer = client.refund("r1", "1000")
-    assert answer.status_code == 200
-    body = answer.json()
+    response = client.refund("r1", "1000")
+    assert response.status_code == 200
+    body = response.json()
     assert set(body) == {"id", "type", "amount_cents", "reward", "lead", "promoter"}
     assert (body["type"], body["amount_cents"]) == ("refund", -1000)
     assert set(body["reward"]) == REWARD
@@ -59,16 +59,16 @@ def test_the_lead_is_found_by_either_id(sandbox, client):
     "amount", [1000, 10.0, None, True, "", " ", "0", "-5", "+5", "10.0", "1e3", "abc", "٣", "1" * 16, ["1"], {}]
 )
 def test_an_amount_that_is_no_positive_whole_number_in_a_string_is_refused(client, sandbox, amount):
-    answer = client.refund(amount=amount)
-    assert (answer.status_code, answer.json()) == (400, {"message": "Error. Amount blank or invalid."})
+    response = client.refund(amount=amount)
+    assert (response.status_code, response.json()) == (400, {"message": "Error. Amount blank or invalid."})
     assert sandbox.recorded() == []
 
 
 @pytest.mark.parametrize("quantity", [2, None, "0", "", "two"])
 def test_a_quantity_that_is_no_positive_whole_number_in_a_string_is_refused(client, quantity):
-    answer = client.refund(quantity=quantity)
-    assert answer.status_code == 400
-    assert "Quantity" in answer.json()["message"]
+    response = client.refund(quantity=quantity)
+    assert response.status_code == 400
+    assert "Quantity" in response.json()["message"]
 
 
 @pytest.mark.parametrize(
@@ -97,17 +97,17 @@ def test_a_quantity_that_is_no_positive_whole_number_in_a_string_is_refused(clie
     ],
 )
 def test_a_body_that_breaks_the_schema_is_refused(sandbox, client, body):
-    answer = client("POST", "/track/refund", json=body)
-    assert answer.status_code == 400
-    assert list(answer.json()) == ["message"]
+    response = client("POST", "/track/refund", json=body)
+    assert response.status_code == 400
+    assert list(response.json()) == ["message"]
     assert sandbox.recorded() == []
 
 
 @pytest.mark.parametrize("raw", [b"", b"{", b"\xff\xfe\x00", b"[" * 100_000, b'{"amount": ' + b"1" * 5000 + b"}"])
 def test_a_body_that_is_no_json_is_refused(client, raw):
-    answer = client("POST", "/track/refund", data=raw, headers={"Content-Type": "application/json"})
-    assert answer.status_code == 400
-    assert list(answer.json()) == ["message"]
+    response = client("POST", "/track/refund", data=raw, headers={"Content-Type": "application/json"})
+    assert response.status_code == 400
+    assert list(response.json()) == ["message"]
 
 
 @pytest.mark.parametrize(
@@ -128,10 +128,10 @@ def test_a_body_has_to_say_that_it_is_json(sandbox, client, kind, status):
 
 
 def test_every_optional_field_is_taken_and_unknown_ones_are_tolerated(sandbox, client):
-    answer = client.refund(
+    response = client.refund(
         "r1", "1000", quantity="3", sale_event_id="s1", currency="usd", skip_email_notification=True, extra={"a": 1}
     )
-    assert answer.status_code == 200
+    assert response.status_code == 200
     [refund] = sandbox.recorded()
     assert (refund.quantity, refund.sale_event_id, refund.currency) == (3, "s1", "USD")
     assert sandbox.refund_requests()[0].body["extra"] == {"a": 1}
@@ -156,10 +156,10 @@ def test_a_refund_may_bear_the_event_id_of_its_sale(client):
 
 
 def test_an_unknown_lead_is_not_found_and_uses_up_nothing(sandbox, client):
-    answer = client.refund("r1", uid="u2")
-    assert answer.status_code == 404
-    assert set(answer.json()) == {"message", "code"}
-    assert answer.json()["code"] == "not_found"
+    response = client.refund("r1", uid="u2")
+    assert response.status_code == 404
+    assert set(response.json()) == {"message", "code"}
+    assert response.json()["code"] == "not_found"
     sandbox.add_lead(uid="u2")
     assert client.refund("r1", uid="u2").status_code == 200
 
@@ -173,14 +173,14 @@ def test_the_leads_of_a_banned_promoter_are_unknown(sandbox, client):
 
 def test_a_lead_that_never_bought_is_answered_with_nothing(sandbox, client):
     sandbox.add_lead(uid="u2", bought=False)
-    answer = client.refund("r1", uid="u2")
-    assert (answer.status_code, answer.content) == (204, b"")
+    response = client.refund("r1", uid="u2")
+    assert (response.status_code, response.content) == (204, b"")
     assert sandbox.recorded() == []
     assert client.refund("r1", uid="u1").status_code == 200
 
 
 def test_a_204_can_be_told_to_use_up_the_event_id(client_of):
-    with running_sandbox(Settings(requests_per_minute=0, unbought_uses_event_id=True)) as sandbox:
+    with running_sandbox(Settings(requests_per_minute=0, consume_event_id_on_204=True)) as sandbox:
         sandbox.add_lead(uid="u2", bought=False)
         client = client_of(sandbox)
         assert [client.refund("r1", uid="u2").status_code for _ in range(2)] == [204, 409]
@@ -222,7 +222,7 @@ def test_accounts_keep_books_of_their_own(sandbox, client, client_of):
 
 
 def test_the_answer_is_plain_json(client):
-    answer = client.refund()
-    assert answer.headers["content-type"].startswith("application/json")
-    assert int(answer.headers["content-length"]) == len(answer.content)
-    assert json.loads(answer.content)["type"] == "refund"
+    response = client.refund()
+    assert response.headers["content-type"].startswith("application/json")
+    assert int(response.headers["content-length"]) == len(response.content)
+    assert json.loads(response.content)["type"] == "refund"

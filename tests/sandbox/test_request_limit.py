@@ -37,9 +37,9 @@ def test_the_window_slides_and_refused_requests_count_for_nothing():
     limit = RateLimit(2, 60, clock=lambda: now)
     waits = {}
     for now in (0, 30, 40, 59, 60, 61, 89, 90, 91):
-        waits[now] = limit.wait("a")
+        waits[now] = limit.acquire("a")
     assert waits == {0: 0, 30: 0, 40: 20, 59: 1, 60: 0, 61: 29, 89: 1, 90: 0, 91: 29}
-    assert limit.wait("b") == 0
+    assert limit.acquire("b") == 0
 
 
 def test_the_limit_is_of_the_account_not_of_the_path_or_the_stranger(client_of):
@@ -58,11 +58,11 @@ def test_a_429_can_say_when_to_come_back(client_of, form):
     with running_sandbox(Settings(requests_per_minute=1, window_seconds=30, retry_after=form)) as sandbox:
         client = client_of(sandbox)
         client.refund()
-        told = client.refund().headers["retry-after"]
+        header = client.refund().headers["retry-after"]
         if form == "seconds":
-            assert 28 <= int(told) <= 30
+            assert 28 <= int(header) <= 30
         else:
-            assert 28 <= (parsedate_to_datetime(told) - datetime.now(UTC)).total_seconds() <= 32
+            assert 28 <= (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds() <= 32
 
 
 def test_the_limit_holds_among_threads(client_of):

@@ -99,13 +99,13 @@ def test_the_request_body(refund):
 
 
 def test_the_answers(document, refund):
-    answers = refund["responses"]
-    assert set(answers) == {"200", "204", "400", "401", "403", "404", "409", "429"}
-    assert answers["204"] == {"description": "No Content"}
+    responses = refund["responses"]
+    assert set(responses) == {"200", "204", "400", "401", "403", "404", "409", "429"}
+    assert responses["204"] == {"description": "No Content"}
     for status in ("400", "409"):
-        schema = answers[status]["content"]["application/json"]["schema"]
+        schema = responses[status]["content"]["application/json"]["schema"]
         assert schema == {"type": "object", "properties": {"message": TEXT}}
-    assert set(answers["404"]["content"]["application/json"]["schema"]["properties"]) == {"message", "code"}
+    assert set(responses["404"]["content"]["application/json"]["schema"]["properties"]) == {"message", "code"}
     event = document["components"]["schemas"]["Event"]["properties"]
     assert {name: event[name] for name in ("id", "type", "amount_cents")} == {
         "id": WHOLE,
@@ -140,8 +140,8 @@ def test_every_path_of_it_is_served_and_nothing_that_steers_the_sandbox(client, 
     assert len(document["paths"]) == 6
     for path, methods in document["paths"].items():
         for method in methods:
-            answer = client(method.upper(), path, headers={"Authorization": None})
-            assert answer.status_code == 401
+            response = client(method.upper(), path, headers={"Authorization": None})
+            assert response.status_code == 401
 
 
 def test_every_reference_leads_somewhere(document):

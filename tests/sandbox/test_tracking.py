@@ -70,9 +70,9 @@ def test_a_signup_twice_is_one_lead(client):
     ],
 )
 def test_what_is_refused(client, path, body, status):
-    answer = client("POST", f"/track/{path}", json=body)
-    assert answer.status_code == status
-    assert answer.json()["message"]
+    response = client("POST", f"/track/{path}", json=body)
+    assert response.status_code == status
+    assert response.json()["message"]
 
 
 def test_a_signup_that_nobody_referred_names_the_field(client):
