@@ -31,16 +31,16 @@ CALLS = [
         ({"Authorization": "Bearer other-api-key"}, 403),
     ],
 )
-def test_both_headers_have_to_be_right(sandbox, client, method, path, headers, status):
+def test_call_with_wrong_header_is_rejected(sandbox, client, method, path, headers, status):
     response = client(method, path, headers=headers)
     assert response.status_code == status
     assert set(response.json()) == {"message", "code"}
 
 
-def test_a_key_that_airflow_would_not_mask_is_no_key():
+def test_account_with_key_too_short_for_airflow_to_mask_raises():
     with pytest.raises(ValueError, match="more than 5 characters"):
         Account("account", "12345")
 
 
-def test_a_key_is_not_shown():
+def test_settings_repr_does_not_contain_api_key():
     assert "sandbox-api-key" not in repr(Settings())

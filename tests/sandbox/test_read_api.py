@@ -36,7 +36,7 @@ def list_event_ids(sandbox, client):
     return list_event_ids
 
 
-def test_the_latest_come_first_unless_told_otherwise(list_event_ids):
+def test_commissions_without_sorting_list_latest_first(list_event_ids):
     assert list_event_ids() == list_event_ids(**{"sorting[created_at]": "desc"}) == "r9 r8 r7 r6 r5 r4 r3 r2 r1 r0"
     assert list_event_ids(**{"sorting[created_at]": "asc"}) == "r0 r1 r2 r3 r4 r5 r6 r7 r8 r9"
 
@@ -71,11 +71,11 @@ def test_the_latest_come_first_unless_told_otherwise(list_event_ids):
         ({"page": 4, "per_page": 4}, ""),
     ],
 )
-def test_filters_search_and_pages(list_event_ids, parameters, found):
+def test_commissions_with_filter_search_or_page_return_matches(list_event_ids, parameters, found):
     assert list_event_ids(**parameters) == found
 
 
-def test_a_day_ends_at_midnight(sandbox, list_event_ids):
+def test_created_at_filter_with_date_ends_at_midnight(sandbox, list_event_ids):
     for event_id, moment in (("last", DAY.replace(hour=0, day=5)), ("next", DAY.replace(hour=0, day=6))):
         sandbox.add_commission(uid="u1", event_id=event_id, sale_amount=-1, created_at=moment)
     assert (
@@ -84,13 +84,13 @@ def test_a_day_ends_at_midnight(sandbox, list_event_ids):
     )
 
 
-def test_a_search_hit_may_only_begin_like_what_is_sought(sandbox, client, list_event_ids):
+def test_search_matches_by_prefix(sandbox, client, list_event_ids):
     sandbox.add_commission(uid="u1", event_id="r12", sale_amount=-1)
     assert list_event_ids(q="r1") == "r12 r1"
 
 
 @pytest.mark.parametrize(("parameters", "count"), [({}, 20), ({"per_page": 100}, 100), ({"per_page": 500}, 100)])
-def test_a_page_has_20_and_at_most_100(sandbox, client, parameters, count):
+def test_page_size_defaults_to_20_and_is_capped_at_100(sandbox, client, parameters, count):
     sandbox.add_commissions({"uid": "u1", "event_id": f"r{i}", "sale_amount": -1} for i in range(120))
     assert len(client("GET", "/company/commissions", params=parameters).json()) == count
 
@@ -112,13 +112,13 @@ def test_a_page_has_20_and_at_most_100(sandbox, client, parameters, count):
         {"sorting[created_at]": "sideways"},
     ],
 )
-def test_what_makes_no_sense_is_named(client, parameters):
+def test_commissions_with_invalid_parameter_return_422_and_name_it(client, parameters):
     response = client("GET", "/company/commissions", params=parameters)
     assert response.status_code == 422
     assert list(response.json()["errors"]) == list(parameters)
 
 
-def test_a_refund_is_listed_as_a_negative_commission(client):
+def test_commissions_after_refund_list_negative_commission(client):
     reward = client.refund("r1", "1000", currency="EUR").json()["reward"]
     [commission] = client("GET", "/company/commissions", params={"q": "r1"}).json()
     assert set(commission) == FIELDS
@@ -131,7 +131,7 @@ def test_a_refund_is_listed_as_a_negative_commission(client):
     assert commission["promoter_campaign"]["promoter"]["name"] == "ref1"
 
 
-def test_tiers_and_splits_make_several_commissions_of_one_event(sandbox, client):
+def test_commissions_with_tiers_and_splits_share_one_event_id(sandbox, client):
     sandbox.add_commission(uid="u1", event_id="r1", sale_amount=-1000, amount=-200)
     sandbox.add_commission(uid="u1", event_id="r1", sale_amount=-1000, amount=-50, tier=2, promoter="parent")
     sandbox.add_commission(uid="u1", event_id="r1", sale_amount=1000)
@@ -140,7 +140,7 @@ def test_tiers_and_splits_make_several_commissions_of_one_event(sandbox, client)
     assert client.refund("r1").status_code == 409
 
 
-def test_a_commission_can_be_changed_afterwards(sandbox, client):
+def test_change_commission_updates_status_and_is_paid(sandbox, client):
     number = client.refund("r1").json()["reward"]["id"]
     assert client.control("PATCH", f"/commissions/{number}", json={"status": "denied"}).status_code == 200
     sandbox.change_commission(number, is_paid=True)
@@ -151,13 +151,13 @@ def test_a_commission_can_be_changed_afterwards(sandbox, client):
         sandbox.change_commission(99, status="denied")
 
 
-def test_promoters_are_listed_a_page_at_a_time(sandbox, client):
+def test_promoters_with_page_and_per_page_return_that_page(sandbox, client):
     sandbox.add_lead(uid="u2", promoter="ref2")
     pages = [client("GET", "/company/promoters", params={"per_page": 1, "page": page}).json() for page in (1, 2, 3)]
     assert [[promoter["default_ref_id"] for promoter in page] for page in pages] == [["ref1"], ["ref2"], []]
 
 
-def test_an_account_reads_its_own_books_only(sandbox, client, client_of):
+def test_read_api_of_one_account_hides_data_of_others(sandbox, client, client_of):
     client.refund("r1")
     other = client_of(sandbox, sandbox.settings.accounts[1])
     for path in ("/company/commissions", "/company/promoters"):
@@ -166,7 +166,7 @@ def test_an_account_reads_its_own_books_only(sandbox, client, client_of):
         assert other("GET", "/company/commissions", params=parameters).json() == []
 
 
-def test_no_number_of_commissions_makes_a_page_slow(sandbox, client):
+def test_commissions_at_deep_page_return_within_one_second(sandbox, client):
     sandbox.add_commissions({"uid": "u1", "event_id": f"r{i}", "sale_amount": -100} for i in range(30_000))
     parameters = {"per_page": 100, "page": 300, "sorting[created_at]": "asc"}
     response = client("GET", "/company/commissions", params=parameters)

@@ -19,7 +19,7 @@ PROMOTER = set(
 REWARD = set("id status amount unit created_at lead event_id conversion_amount tier_level split_type".split())
 
 
-def test_a_refund_is_answered_in_full(client):
+def test_refund_of_customer_returns_every_field_of_contract(client):
     response = client.refund("r1", "1000")
     assert response.status_code == 200
     body = response.json()
@@ -40,14 +40,14 @@ def test_a_refund_is_answered_in_full(client):
     assert body["promoter"]["earnings_balance"] == {"cash": -200}
 
 
-def test_what_must_not_travel_on_can_be_recognised(client):
+def test_refund_response_marks_promoter_credentials_as_secret(client):
     promoter = client.refund().json()["promoter"]
     secrets = [promoter[name] for name in ("temp_password", "auth_token", "w8_form_url", "w9_form_url")]
     assert all(SECRET in secret for secret in secrets)
     assert len(set(secrets)) == 4
 
 
-def test_the_lead_is_found_by_either_id(sandbox, client):
+def test_refund_with_email_or_uid_finds_lead(sandbox, client):
     sandbox.add_lead(email="two@example.com")
     assert client.refund("r1", email="ONE@example.com").json()["lead"]["uid"] == "u1"
     by_mail_only = client.refund("r2", email="two@example.com").json()["lead"]
@@ -58,14 +58,14 @@ def test_the_lead_is_found_by_either_id(sandbox, client):
 @pytest.mark.parametrize(
     "amount", [1000, 10.0, None, True, "", " ", "0", "-5", "+5", "10.0", "1e3", "abc", "٣", "1" * 16, ["1"], {}]
 )
-def test_an_amount_that_is_no_positive_whole_number_in_a_string_is_refused(client, sandbox, amount):
+def test_refund_with_invalid_amount_returns_400(client, sandbox, amount):
     response = client.refund(amount=amount)
     assert (response.status_code, response.json()) == (400, {"message": "Error. Amount blank or invalid."})
     assert sandbox.recorded() == []
 
 
 @pytest.mark.parametrize("quantity", [2, None, "0", "", "two"])
-def test_a_quantity_that_is_no_positive_whole_number_in_a_string_is_refused(client, quantity):
+def test_refund_with_invalid_quantity_returns_400(client, quantity):
     response = client.refund(quantity=quantity)
     assert response.status_code == 400
     assert "Quantity" in response.json()["message"]
@@ -96,7 +96,7 @@ def test_a_quantity_that_is_no_positive_whole_number_in_a_string_is_refused(clie
         "text",
     ],
 )
-def test_a_body_that_breaks_the_schema_is_refused(sandbox, client, body):
+def test_refund_with_body_against_schema_returns_400(sandbox, client, body):
     response = client("POST", "/track/refund", json=body)
     assert response.status_code == 400
     assert list(response.json()) == ["message"]
@@ -104,7 +104,7 @@ def test_a_body_that_breaks_the_schema_is_refused(sandbox, client, body):
 
 
 @pytest.mark.parametrize("raw", [b"", b"{", b"\xff\xfe\x00", b"[" * 100_000, b'{"amount": ' + b"1" * 5000 + b"}"])
-def test_a_body_that_is_no_json_is_refused(client, raw):
+def test_refund_with_invalid_json_returns_400(client, raw):
     response = client("POST", "/track/refund", data=raw, headers={"Content-Type": "application/json"})
     assert response.status_code == 400
     assert list(response.json()) == ["message"]
@@ -121,13 +121,13 @@ def test_a_body_that_is_no_json_is_refused(client, raw):
         ("Application/JSON; charset=utf-8", 200),
     ],
 )
-def test_a_body_has_to_say_that_it_is_json(sandbox, client, kind, status):
+def test_refund_is_accepted_only_with_json_content_type(sandbox, client, kind, status):
     raw = json.dumps({"event_id": "r1", "amount": "1000", "uid": "u1"}).encode()
     assert client("POST", "/track/refund", data=raw, headers={"Content-Type": kind}).status_code == status
     assert len(sandbox.recorded()) == (status == 200)
 
 
-def test_every_optional_field_is_taken_and_unknown_ones_are_tolerated(sandbox, client):
+def test_refund_with_optional_and_unknown_fields_is_recorded(sandbox, client):
     response = client.refund(
         "r1", "1000", quantity="3", sale_event_id="s1", currency="usd", skip_email_notification=True, extra={"a": 1}
     )
@@ -138,7 +138,7 @@ def test_every_optional_field_is_taken_and_unknown_ones_are_tolerated(sandbox, c
 
 
 @pytest.mark.parametrize("event_id", ["r1", "x" * 300, " spaced ", "🧾", "R'; DROP TABLE refunds; --", "{{ x }}"])
-def test_an_event_id_is_kept_as_it_is_and_taken_once(sandbox, client, event_id):
+def test_refund_with_used_event_id_returns_409_and_keeps_event_id_unchanged(sandbox, client, event_id):
     assert client.refund(event_id).json()["reward"]["event_id"] == event_id
     again = client.refund(event_id, "1", email="nobody@example.com")
     assert again.status_code == 409
@@ -146,16 +146,16 @@ def test_an_event_id_is_kept_as_it_is_and_taken_once(sandbox, client, event_id):
     assert [refund.event_id for refund in sandbox.recorded()] == [event_id]
 
 
-def test_event_ids_that_differ_in_case_are_two(client):
+def test_refunds_with_event_ids_of_different_case_are_distinct(client):
     assert [client.refund(event_id).status_code for event_id in ("r1", "R1", "r1 ")] == [200, 200, 200]
 
 
-def test_a_refund_may_bear_the_event_id_of_its_sale(client):
+def test_refund_with_event_id_of_sale_is_recorded(client):
     sale = client("POST", "/track/sale", json={"event_id": "e1", "amount": 1000, "uid": "u1"})
     assert (sale.status_code, client.refund("e1").status_code) == (200, 200)
 
 
-def test_an_unknown_lead_is_not_found_and_uses_up_nothing(sandbox, client):
+def test_refund_of_unknown_lead_returns_404_and_leaves_event_id_unused(sandbox, client):
     response = client.refund("r1", uid="u2")
     assert response.status_code == 404
     assert set(response.json()) == {"message", "code"}
@@ -164,14 +164,14 @@ def test_an_unknown_lead_is_not_found_and_uses_up_nothing(sandbox, client):
     assert client.refund("r1", uid="u2").status_code == 200
 
 
-def test_the_leads_of_a_banned_promoter_are_unknown(sandbox, client):
+def test_refund_of_lead_of_banned_promoter_returns_404(sandbox, client):
     sandbox.add_lead(uid="u2", promoter="crook")
     sandbox.ban("crook")
     assert client.refund(uid="u2").json()["code"] == "not_found"
     assert client.refund(uid="u1").status_code == 200
 
 
-def test_a_lead_that_never_bought_is_answered_with_nothing(sandbox, client):
+def test_refund_of_lead_without_sale_returns_204_and_leaves_event_id_unused(sandbox, client):
     sandbox.add_lead(uid="u2", bought=False)
     response = client.refund("r1", uid="u2")
     assert (response.status_code, response.content) == (204, b"")
@@ -179,14 +179,14 @@ def test_a_lead_that_never_bought_is_answered_with_nothing(sandbox, client):
     assert client.refund("r1", uid="u1").status_code == 200
 
 
-def test_a_204_can_be_told_to_use_up_the_event_id(client_of):
+def test_refund_of_lead_without_sale_with_consume_event_id_on_204_uses_event_id(client_of):
     with running_sandbox(Settings(requests_per_minute=0, consume_event_id_on_204=True)) as sandbox:
         sandbox.add_lead(uid="u2", bought=False)
         client = client_of(sandbox)
         assert [client.refund("r1", uid="u2").status_code for _ in range(2)] == [204, 409]
 
 
-def test_the_reward_is_in_the_unit_of_the_promoter(sandbox, client):
+def test_refund_with_promoter_paid_in_credits_returns_reward_in_credits(sandbox, client):
     sandbox.add_lead(uid="u2", promoter="saver", unit="credits")
     body = client.refund(uid="u2", amount="505").json()
     assert (body["reward"]["amount"], body["reward"]["unit"]) == (-101, "credits")
@@ -204,13 +204,13 @@ def test_the_reward_is_in_the_unit_of_the_promoter(sandbox, client):
         ("1", "SEK", 0),  # a tenth of a cent
     ],
 )
-def test_a_foreign_currency_is_converted(sandbox, client, amount, currency, cents):
+def test_refund_in_other_currency_is_converted(sandbox, client, amount, currency, cents):
     assert client.refund("r1", amount, currency=currency).json()["amount_cents"] == cents
     [refund] = sandbox.recorded()
     assert (refund.original_amount, refund.currency) == (-int(amount), currency)
 
 
-def test_accounts_keep_books_of_their_own(sandbox, client, client_of):
+def test_refunds_of_two_accounts_are_kept_apart(sandbox, client, client_of):
     other = client_of(sandbox, sandbox.settings.accounts[1])
     assert other.refund("r1", uid="u1").status_code == 404
     sandbox.add_lead(uid="u1", account="other-account")
@@ -221,7 +221,7 @@ def test_accounts_keep_books_of_their_own(sandbox, client, client_of):
     assert len(sandbox.recorded()) == 3
 
 
-def test_the_answer_is_plain_json(client):
+def test_refund_response_is_uncompressed_json(client):
     response = client.refund()
     assert response.headers["content-type"].startswith("application/json")
     assert int(response.headers["content-length"]) == len(response.content)

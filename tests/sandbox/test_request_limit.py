@@ -13,7 +13,7 @@ from airflow_provider_firstpromoter.sandbox import Account, Settings, running_sa
 from airflow_provider_firstpromoter.sandbox.limits import RateLimit
 
 
-def test_more_than_the_limit_is_too_many(client_of):
+def test_calls_over_limit_return_429_and_record_nothing(client_of):
     with running_sandbox(Settings(requests_per_minute=3)) as sandbox:
         sandbox.add_lead(uid="u1")
         client = client_of(sandbox)
@@ -24,7 +24,7 @@ def test_more_than_the_limit_is_too_many(client_of):
         assert [refund.event_id for refund in sandbox.recorded()] == ["r0", "r1", "r2"]
 
 
-def test_the_window_passes(client_of):
+def test_call_after_window_has_passed_is_accepted(client_of):
     with running_sandbox(Settings(requests_per_minute=1, window_seconds=0.2)) as sandbox:
         client = client_of(sandbox)
         client.refund()
@@ -32,7 +32,7 @@ def test_the_window_passes(client_of):
         assert client.refund().status_code == 404
 
 
-def test_the_window_slides_and_refused_requests_count_for_nothing():
+def test_acquire_in_sliding_window_ignores_rejected_requests():
     now = 0.0
     limit = RateLimit(2, 60, clock=lambda: now)
     waits = {}
@@ -42,7 +42,7 @@ def test_the_window_slides_and_refused_requests_count_for_nothing():
     assert limit.acquire("b") == 0
 
 
-def test_the_limit_is_of_the_account_not_of_the_path_or_the_stranger(client_of):
+def test_limit_applies_per_account_across_paths_and_ignores_unauthorized_calls(client_of):
     accounts = (Account(), Account("other-account", "other-api-key"))
     with running_sandbox(Settings(accounts=accounts, requests_per_minute=2)) as sandbox:
         client, other = client_of(sandbox), client_of(sandbox, accounts[1])
@@ -54,7 +54,7 @@ def test_the_limit_is_of_the_account_not_of_the_path_or_the_stranger(client_of):
 
 
 @pytest.mark.parametrize("form", ["seconds", "date"])
-def test_a_429_can_say_when_to_come_back(client_of, form):
+def test_429_with_retry_after_setting_sends_header_in_that_form(client_of, form):
     with running_sandbox(Settings(requests_per_minute=1, window_seconds=30, retry_after=form)) as sandbox:
         client = client_of(sandbox)
         client.refund()
@@ -65,7 +65,7 @@ def test_a_429_can_say_when_to_come_back(client_of, form):
             assert 28 <= (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds() <= 32
 
 
-def test_the_limit_holds_among_threads(client_of):
+def test_limit_with_concurrent_threads_is_not_exceeded(client_of):
     statuses: list[int] = []
 
     def work() -> None:
