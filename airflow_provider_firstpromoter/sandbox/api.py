@@ -1,4 +1,4 @@
-"""The API over HTTP: where each call goes."""
+"""The HTTP routes of FirstPromoter's API."""
 
 import json
 from collections.abc import Callable
@@ -21,13 +21,15 @@ Call = Callable[[Account, bytes], dict[str, Any] | None]
 
 def make_api(authenticator: Authenticator, tracking: Tracking, store: Store) -> FastAPI:
     """
-    :param authenticator: checks every call
-    :param tracking: does the work of the tracking calls
-    :param store: what the read side reads
-    :return: the application, without its control endpoints
+    Create the FastAPI application of the API.
+
+    :param authenticator: checks the credentials and the rate limit of every call
+    :param tracking: carries out the tracking calls
+    :param store: the data that the read API lists
+    :return: the application, without the control endpoints
     """
     app = FastAPI(title="FirstPromoter sandbox")
-    # Written out by hand, so that it can be held against the contract, and nothing is generated from our own code.
+    # The document is written by hand, so that tests compare it with the contract and not with our own code.
     app.openapi = lambda: DOCUMENT  # type: ignore[method-assign]
 
     @app.exception_handler(ApiError)
@@ -42,7 +44,7 @@ def make_api(authenticator: Authenticator, tracking: Tracking, store: Store) -> 
         return _json(422, {"message": "Validation failed", "code": "unprocessable_entity", "errors": errors})
 
     def track(path: str, call: Call) -> None:
-        # The body is parsed once, by the call itself: nothing between the socket and the books looks at it again.
+        # The call parses the body itself, because FastAPI would reject an invalid body with 422 and not with 400.
         async def endpoint(request: Request) -> Response:
             account = await authenticator.authenticate(request)
             if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":

@@ -1,4 +1,4 @@
-"""What the sandbox saw and recorded: the independent witness to what a client says it did."""
+"""Queries on what the sandbox received and recorded, to compare with what a client reports."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from airflow_provider_firstpromoter.sandbox.store import Store
 @dataclass(frozen=True)
 class RefundRequest:
     """
-    One ``POST /track/refund`` as it came.
+    One ``POST /track/refund`` as the sandbox received it.
 
-    :param body: the parsed JSON, or the text if it is none
-    :param status: that was answered; None if no answer went out (yet)
-    :param at: when it came, in seconds of the machine's monotonic clock
-    :param received_at: when it came, in UTC
-    :param headers: some of them, in lower case; of ``authorization`` only the length
-    :param account: what the ``Account-ID`` header said
+    :param body: the parsed JSON, or the text if it is not JSON
+    :param status: the status of the response; None if no response was sent (yet)
+    :param at: the time of arrival, in seconds of the machine's monotonic clock
+    :param received_at: the time of arrival in UTC
+    :param headers: some of the headers, with names in lower case; ``authorization`` has only the length of its value
+    :param account: the value of the ``Account-ID`` header
     """
 
     body: Any
@@ -35,12 +35,12 @@ class RefundRequest:
 @dataclass(frozen=True)
 class RecordedRefund:
     """
-    One refund in the books.
+    One refund that the sandbox recorded.
 
     :param amount_cents: negative, in the account's currency
     :param original_amount: negative, in the currency of the refund
     :param reward_amount: the negative commission, in ``reward_unit``
-    :param recorded_at: in UTC
+    :param recorded_at: the time of recording in UTC
     """
 
     account: str
@@ -62,9 +62,11 @@ class RecordedRefund:
 
 def refund_requests(store: Store, after: int, limit: int) -> list[RefundRequest]:
     """
-    :param after: how many to pass over
-    :param limit: how many to return at most; -1 is all
-    :return: the refund calls in the order in which they came
+    List the refund calls that the sandbox received.
+
+    :param after: the number of calls to skip
+    :param limit: the largest number of calls to return; -1 is all
+    :return: the calls, in the order of their arrival
     """
     rows = store.execute(
         "SELECT * FROM requests WHERE path = ? AND method = 'POST' ORDER BY id LIMIT ? OFFSET ?",
@@ -85,10 +87,12 @@ def refund_requests(store: Store, after: int, limit: int) -> list[RefundRequest]
 
 def recorded(store: Store, account: str | None, after: int, limit: int) -> list[RecordedRefund]:
     """
-    :param account: only those of this account; None is all
-    :param after: how many to pass over
-    :param limit: how many to return at most; -1 is all
-    :return: the refunds in the books, in the order in which they were recorded
+    List the refunds that the sandbox recorded.
+
+    :param account: the account whose refunds to return; None is all accounts
+    :param after: the number of refunds to skip
+    :param limit: the largest number of refunds to return; -1 is all
+    :return: the refunds, in the order in which they were recorded
     """
     rows = store.execute(
         """
@@ -110,9 +114,11 @@ def recorded(store: Store, account: str | None, after: int, limit: int) -> list[
 
 def request_times(store: Store, account: str | None, path: str) -> list[float]:
     """
-    :param account: only requests in the name of this account; None is all
-    :param path: only requests whose path ends so; an empty text is all
-    :return: when each request to the API came, refused ones too, in seconds of the machine's monotonic clock
+    List the times of all requests to the API, including rejected ones.
+
+    :param account: the account id that the requests carry; None is all requests
+    :param path: the end of the requests' path; an empty text is all paths
+    :return: the time of each request's arrival, in seconds of the machine's monotonic clock
     """
     rows = store.execute(
         "SELECT at FROM requests WHERE (:account IS NULL OR account = :account) "
@@ -123,7 +129,11 @@ def request_times(store: Store, account: str | None, path: str) -> list[float]:
 
 
 def request_counts(store: Store) -> dict[str, dict[str, int]]:
-    """:return: how often each ``METHOD path`` was answered with each status; ``none`` is no answer"""
+    """
+    Count the requests by path and status.
+
+    :return: for each ``METHOD path`` the number of responses by status; ``none`` means that no response was sent
+    """
     counts: dict[str, dict[str, int]] = {}
     for row in store.execute(
         "SELECT method || ' ' || path AS call, coalesce(status, 'none') AS status, count(*) AS n "

@@ -1,4 +1,4 @@
-"""Who may call the API, and how often."""
+"""Authentication of API requests, and the rate limit per account."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from airflow_provider_firstpromoter.sandbox.settings import Account, Settings
 
 class Authenticator:
     """
-    Lets a request in, as one of the accounts, or refuses it.
+    Checks the credentials and the rate limit of each request.
 
     :param settings: the accounts, and the form of ``Retry-After``
-    :param limit: of requests per account
+    :param limit: the rate limit of each account
     """
 
     def __init__(self, settings: Settings, limit: RateLimit) -> None:
@@ -26,8 +26,11 @@ class Authenticator:
 
     async def authenticate(self, request: Request) -> Account:
         """
-        :return: whose request it is
-        :raises Refused: 401 without a good key, 403 for an account that the key is not of, 429 over the limit
+        Find the account that a request belongs to, and count the request towards its rate limit.
+
+        :return: the account
+        :raises ApiError: 401 if the API key is missing or unknown, 403 if the key belongs to another account,
+            429 if the account is over its rate limit
         """
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
         key_is_known = any(_equal(key, account.api_key) for account in self._accounts.values())

@@ -1,4 +1,4 @@
-"""The sandbox's own endpoints, under ``/sandbox``: what a program in another process needs to steer it."""
+"""The control endpoints under ``/sandbox``, with which other processes set up and inspect the sandbox."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ from airflow_provider_firstpromoter.sandbox.seeds import CommissionChange, Commi
 
 
 def make_control_api(sandbox: Sandbox) -> FastAPI:
-    """:return: the control endpoints, an application of their own: they ask for no key, and publish no schema"""
+    """
+    Create the FastAPI application of the control endpoints.
+
+    :return: an application of its own, because control requests need no API key and are not part of the API's schema
+    """
     app = FastAPI(openapi_url=None)
 
     @app.get("/health")

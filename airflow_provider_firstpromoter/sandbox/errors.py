@@ -1,4 +1,4 @@
-"""The errors that the API answers with."""
+"""The error responses of the API, as exceptions."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 
 class ApiError(Exception):
     """
-    The API says no.
+    A request that the API answers with an error.
 
-    :param status: of the answer
-    :param message: in the answer
-    :param extra: further fields of the answer
+    :param status: the HTTP status of the response
+    :param message: the ``message`` in the response
+    :param extra: further fields of the response
     """
 
     def __init__(self, status: int, message: str, **extra: Any) -> None:
@@ -26,10 +26,10 @@ class ApiError(Exception):
 
 class TooManyRequests(ApiError):
     """
-    The account is over its limit.
+    A request of an account that is over its rate limit.
 
-    :param wait: seconds until the next request may pass
-    :param retry_after: of the ``Retry-After`` header: ``none``, ``seconds`` or ``date``
+    :param wait: the seconds until the next request is accepted
+    :param retry_after: the form of the ``Retry-After`` header: ``none``, ``seconds`` or ``date``
     """
 
     def __init__(self, wait: float, retry_after: str) -> None:
@@ -38,6 +38,6 @@ class TooManyRequests(ApiError):
         if retry_after == "seconds":
             self.headers = {"Retry-After": str(seconds)}
         elif retry_after == "date":
-            # A date has no fractions of a second: one second more, lest it be over too early.
+            # An HTTP date has no fractions of a second; without the extra second the client could return too early.
             date = datetime.now(UTC) + timedelta(seconds=seconds + 1)
             self.headers = {"Retry-After": format_datetime(date, usegmt=True)}

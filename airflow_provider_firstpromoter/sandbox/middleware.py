@@ -1,4 +1,4 @@
-"""What stands between the network and the API: it notes every request down, and makes the faults happen."""
+"""ASGI middleware that records every request to the API and applies the faults."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from airflow_provider_firstpromoter.sandbox.store import Store, timestamp
 
 API_PATH = "/api/v2"
 REFUND_PATH = f"{API_PATH}/track/refund"
-#: Headers that the audit keeps; of the key itself it only keeps the length.
+#: The headers that the audit stores unchanged; of the API key it stores only the length.
 AUDITED_HEADERS = ("account-id", "content-type", "user-agent", "accept", "accept-encoding")
 
 
 @dataclass
 class BufferedResponse:
-    """A whole answer, before it goes out."""
+    """A complete response of the API that has not been sent yet."""
 
     status: int = 500
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
@@ -31,13 +31,17 @@ class BufferedResponse:
 
     @classmethod
     def build(cls, status: int, body: bytes, content_type: str, **headers: str) -> BufferedResponse:
-        """:param headers: further ones, with ``_`` for ``-`` in their names"""
+        """
+        Create a response with a body.
+
+        :param headers: further headers, with ``_`` for ``-`` in their names
+        """
         pairs = {"content-type": content_type, "content-length": str(len(body))} if body else {"content-length": "0"}
         pairs |= {name.replace("_", "-"): value for name, value in headers.items()}
         return cls(status, [(name.encode(), value.encode()) for name, value in pairs.items()], body)
 
     def with_body(self, body: bytes, **headers: str) -> BufferedResponse:
-        """:return: the same status with other contents; what had none becomes a 200"""
+        """Return a response with this body and the same status; a 204, which has no body, becomes a 200."""
         return BufferedResponse.build(
             200 if self.status == 204 else self.status, body, "application/json; charset=utf-8", **headers
         )
@@ -45,11 +49,11 @@ class BufferedResponse:
 
 class FaultMiddleware:
     """
-    ASGI middleware for the paths of the API; control endpoints pass through untouched.
+    Records requests to the API and applies faults to them; control endpoints are passed through unchanged.
 
     :param app: the API
-    :param store: where requests are noted down
-    :param faults: what is to go wrong
+    :param store: stores the requests
+    :param faults: the active faults
     """
 
     def __init__(self, app: ASGIApp, store: Store, faults: Faults) -> None:
@@ -82,7 +86,7 @@ class FaultMiddleware:
         if fault.kind == "latency":
             reset_count = self.store.reset_count
             await asyncio.sleep(fault.seconds)
-            if self.store.reset_count != reset_count:  # the world that it was sent to is no more
+            if self.store.reset_count != reset_count:  # else a request from before the reset would change the new data
                 _reset_connection(scope)
                 await _wait_for_disconnect(receive)
                 return
@@ -100,7 +104,7 @@ class FaultMiddleware:
             await _send_response(send, response)
 
     async def _call_app(self, scope: Scope, body: bytes) -> BufferedResponse:
-        """:return: what the API answers to a request, as one piece"""
+        """Return the API's complete response to a request."""
         response = BufferedResponse()
         chunks: list[bytes] = []
 
@@ -141,7 +145,7 @@ class FaultMiddleware:
 
 
 def _replace_response(fault: Fault, response: BufferedResponse) -> BufferedResponse:
-    """:return: what goes out in the answer's place"""
+    """Return the response that the fault sends instead of the API's."""
     match fault.kind:
         case "status":
             extra = {} if fault.retry_after is None else {"retry_after": fault.retry_after}
@@ -176,7 +180,11 @@ async def _read_body(receive: Receive) -> bytes:
 
 
 async def _send_response(send: Send, response: BufferedResponse, truncate_at: int | None = None) -> None:
-    """:param truncate_at: how many bytes of the body to send, leaving the answer unfinished; None sends all"""
+    """
+    Send a response.
+
+    :param truncate_at: the number of bytes of the body after which the response stays unfinished; None sends all
+    """
     await send({"type": "http.response.start", "status": response.status, "headers": response.headers})
     await send(
         {"type": "http.response.body", "body": response.body[:truncate_at], "more_body": truncate_at is not None}
@@ -193,12 +201,12 @@ async def _send_slowly(send: Send, response: BufferedResponse, seconds: float) -
 
 def _reset_connection(scope: Scope) -> None:
     transport: asyncio.Transport = scope["state"]["transport"]
-    # Without lingering the peer is told RST, not the FIN that would end a connection in good order.
+    # With a linger time of zero the peer receives RST instead of FIN, which would close the connection normally.
     transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     transport.abort()
 
 
 async def _wait_for_disconnect(receive: Receive) -> None:
-    """Wait until the server has seen that the connection is gone, lest it answers in the API's place."""
+    """Wait until the server notices the closed connection; otherwise it would send a response of its own."""
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -1,14 +1,14 @@
-"""Currencies, by the rules that FirstPromoter publishes."""
+"""Currency conversion by the rules that FirstPromoter publishes."""
 
 from __future__ import annotations
 
 from fractions import Fraction
 
-#: Amounts in these are whole units; in every other currency, also those of three decimals, they are hundredths.
-#: Source: ISO 4217, the currencies of exponent 0.
+#: Currencies whose amounts are whole units. In every other currency, also those with three decimals, amounts are
+#: hundredths. Source: ISO 4217, the currencies with exponent 0.
 ZERO_DECIMAL_CURRENCIES = frozenset("BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF".split())
 
-#: What one unit is worth in US dollars: made up, fixed, and easy to reckon with.
+#: The value of one unit in US dollars. The rates are invented and fixed, so that tests can compute with them easily.
 DOLLARS_PER_UNIT = {
     "USD": Fraction(1),
     **{code: Fraction(5, 4) for code in "EUR GBP CHF".split()},
@@ -23,10 +23,12 @@ DOLLARS_PER_UNIT = {
 
 def convert(amount: int, currency: str, to_currency: str) -> int:
     """
-    :param amount: in the smallest unit that FirstPromoter counts in that currency
-    :param currency: of the amount, a key of :data:`IN_DOLLARS`
-    :param to_currency: the currency wanted, likewise
-    :return: the amount in the other currency's counting unit, rounded half to even
+    Convert an amount to another currency.
+
+    :param amount: the amount, in the smallest unit that FirstPromoter uses for its currency
+    :param currency: the currency of the amount, a key of :data:`DOLLARS_PER_UNIT`
+    :param to_currency: the currency to convert to, a key of :data:`DOLLARS_PER_UNIT`
+    :return: the amount in the smallest unit of the other currency, rounded half to even
     """
     if currency == to_currency:
         return amount
@@ -35,7 +37,7 @@ def convert(amount: int, currency: str, to_currency: str) -> int:
 
 
 def percentage_of(amount: int, percent: int) -> int:
-    """:return: the commission on an amount, rounded half to even"""
+    """Return that percentage of an amount, rounded half to even."""
     return round(Fraction(amount * percent, 100))
 
 

@@ -1,4 +1,4 @@
-"""The read side: commissions and promoters, a page at a time."""
+"""The read API: pages of commissions and promoters."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from pydantic import BaseModel, BeforeValidator, Field
 from airflow_provider_firstpromoter.sandbox.serializers import commission_body, promoter_body
 from airflow_provider_firstpromoter.sandbox.store import Store, timestamp
 
-#: The one campaign that every promoter of a sandbox is in.
+#: The campaign of every promoter in the sandbox.
 CAMPAIGN = {"id": 1, "name": "Sandbox campaign"}
-#: The last character there is: what begins with a text sorts before that text with this behind it.
+#: The last Unicode character: every text with a given prefix sorts before the prefix followed by this character.
 LAST_CHARACTER = "\U0010ffff"
 
 SafeInteger = Annotated[int, Field(ge=-(2**53), le=2**53)]
 
 
 def _reject_bare_number(value: str) -> str:
-    """pydantic would take a number for a Unix time, and hide that a client writes its dates wrong."""
+    """Reject a number, which pydantic would accept as a Unix time although the API takes only dates."""
     if "-" not in value.lstrip("-"):
         raise ValueError("should be a date such as 2026-01-31")
     return value
@@ -31,10 +31,10 @@ DateOrDatetime = Annotated[date | datetime, BeforeValidator(_reject_bare_number)
 
 class Page(BaseModel):
     """
-    Which part of a list is asked for.
+    The page of a list that a request asks for.
 
-    :param page: from 1
-    :param per_page: how many; more than 100 are cut down to 100
+    :param page: the number of the page, starting at 1
+    :param per_page: the number of items on a page; numbers above 100 count as 100
     """
 
     page: int = Field(1, ge=1, le=10**9)
@@ -42,17 +42,17 @@ class Page(BaseModel):
 
     @property
     def limit_and_offset(self) -> dict[str, int]:
-        """The values of ``LIMIT :limit OFFSET :offset``."""
+        """The parameters of ``LIMIT :limit OFFSET :offset``."""
         limit = min(self.per_page, 100)
         return {"limit": limit, "offset": (self.page - 1) * limit}
 
 
 class CommissionQuery(Page):
     """
-    What ``GET /company/commissions`` can be asked.
+    The query parameters of ``GET /company/commissions``.
 
-    :param q: the beginning of an event_id, or of a referral's e-mail or uid
-    :param refunded: taken to mean negative commissions; FirstPromoter does not say what it means
+    :param q: the prefix of an event_id, or of a referral's e-mail address or uid
+    :param refunded: selects negative commissions; FirstPromoter does not document the meaning of this filter
     """
 
     q: str = ""
@@ -70,7 +70,7 @@ class CommissionQuery(Page):
     order: Literal["asc", "desc"] = Field("desc", alias="sorting[created_at]")
 
     def conditions(self) -> list[tuple[str, str, Any]]:
-        """:return: of each filter in use its SQL, the name of the value in it, and the value"""
+        """Return, for each filter in use, its SQL, the name of its parameter and the parameter's value."""
         filters: list[tuple[str, str, Any]] = [
             ("status = :status", "status", self.status),
             ("created_at >= :created_from", "created_from", _range_start(self.created_from)),
@@ -88,7 +88,7 @@ class CommissionQuery(Page):
         return [condition for condition in filters if condition[2] is not None]
 
 
-#: What ``q`` finds, each part of it by an index.
+#: Selects the commissions that ``q`` matches; each part of the union uses an index.
 SEARCH_SQL = f"""
     SELECT id FROM commissions WHERE account = :account
         AND event_id COLLATE NOCASE >= :q AND event_id COLLATE NOCASE < :q || '{LAST_CHARACTER}'
@@ -101,12 +101,12 @@ SEARCH_SQL = f"""
 
 
 def list_commissions(store: Store, account: str, query: CommissionQuery) -> list[dict[str, Any]]:
-    """:return: the commissions of that page; a page that is not full is the last"""
+    """Return the commissions on a page; a page that is not full is the last one."""
     conditions = query.conditions()
-    # The plus keeps SQLite from walking all of an account by date where a few ids are known to be enough.
+    # The plus keeps SQLite from scanning the whole account by date where the filter selects only a few ids.
     account_column = "+account" if query.q or query.ids else "account"
     where = " AND ".join([f"{account_column} = :account", *(sql for sql, _, _ in conditions)])
-    # The ids come from an index alone, so that a page far down a million commissions is soon found.
+    # The subquery reads only an index, so that even the last pages of a million commissions are fast.
     rows = store.execute(
         f"""
         SELECT c.*, l.email, l.uid, p.ref_id
@@ -125,7 +125,7 @@ def list_commissions(store: Store, account: str, query: CommissionQuery) -> list
 
 
 def list_promoters(store: Store, account: str, page: Page) -> list[dict[str, Any]]:
-    """:return: the promoters of that page, the earliest first"""
+    """Return the promoters on a page, in the order of their creation."""
     rows = store.execute(
         "SELECT * FROM promoters WHERE account = :account ORDER BY id LIMIT :limit OFFSET :offset",
         {"account": account, **page.limit_and_offset},
@@ -140,7 +140,7 @@ def _range_start(moment: date | datetime | None) -> str | None:
 
 
 def _range_end(moment: date | datetime | None) -> str | None:
-    """The end is part of the range: a date means until its day is over."""
+    """Return the exclusive end of a range that includes the given moment or, for a date, the whole day."""
     if moment is None:
         return None
     if isinstance(moment, datetime):

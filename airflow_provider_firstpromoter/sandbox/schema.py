@@ -1,8 +1,8 @@
 """
 The OpenAPI document that the sandbox publishes.
 
-The refund call is the contract's, field by field; answers that the contract leaves open (401, 403, 404, 429) are
-added. Of the other calls it says what the sandbox takes and answers.
+Its refund call has the fields of FirstPromoter's contract, and the responses that the contract leaves open (401, 403,
+404, 429). For the other calls it describes what the sandbox accepts and returns.
 """
 
 from __future__ import annotations
@@ -114,12 +114,12 @@ _SCHEMAS = {
 }
 _EVENT = _json({"$ref": "#/components/schemas/Event"}, "Success response")
 _COMMON_ERRORS = {
-    "401": _json(_message_and_code, "The API key is refused"),
-    "403": _json(_message_and_code, "The account id is refused"),
-    "429": _json(_message, "The account is over its limit"),
+    "401": _json(_message_and_code, "The API key is missing or unknown"),
+    "403": _json(_message_and_code, "The account id does not match the API key"),
+    "429": _json(_message, "The account is over its rate limit"),
 }
 _BAD_REQUEST = {"400": _json(_message, "Bad Request")}
-_NOT_FOUND = {"404": _json(_message_and_code, "No such referral")}
+_NOT_FOUND = {"404": _json(_message_and_code, "Referral not found")}
 _CONFLICT = {"409": _json(_message, "Conflict")}
 _UNPROCESSABLE = {
     "422": _json(
@@ -156,13 +156,16 @@ def _get(summary: str, item: str, parameters: dict[str, Schema]) -> Schema:
 
 _EMAIL_OR_UID = [{"required": ["email"]}, {"required": ["uid"]}]
 _REFUND = _object(
-    email=_type("string", description="Of the lead. Required if uid is not provided."),
-    uid=_type("string", description="Of the lead. Required if email is not provided."),
-    event_id=_type("string", description="Of the transaction or refund; what makes a duplicate known."),
-    amount=_type("string", description="The refund in cents."),
-    currency=_type("string", description="Only if it is not the account's own; the amount is then converted."),
-    quantity=_type("string", description="How many items are refunded; optional if one."),
-    sale_event_id=_type("string", description="The event_id of the sale that is refunded."),
+    email=_type("string", description="The lead's e-mail address. Required if uid is not provided."),
+    uid=_type("string", description="The lead's uid. Required if email is not provided."),
+    event_id=_type("string", description="The id of the transaction or refund, used to detect duplicates."),
+    amount=_type("string", description="The refunded amount in cents."),
+    currency=_type(
+        "string",
+        description="The currency of the amount, if it is not the account's.",
+    ),
+    quantity=_type("string", description="The number of refunded items. Default is 1."),
+    sale_event_id=_type("string", description="The event_id of the refunded sale."),
     skip_email_notification=_type("boolean", description="Default is false."),
 ) | {"required": ["event_id", "amount"], "oneOf": _EMAIL_OR_UID}
 _SALE = _object(
@@ -183,9 +186,7 @@ _CANCELLATION = _object(email=_text, uid=_text) | {"anyOf": _EMAIL_OR_UID}
 _LEAD = _json(_lead, "Success response")
 _PAGE = {
     "page": _type("integer", minimum=1, maximum=10**9, default=1),
-    "per_page": _type(
-        "integer", minimum=1, maximum=10**9, default=20, description="At most 100; more is cut down to that."
-    ),
+    "per_page": _type("integer", minimum=1, maximum=10**9, default=20, description="Numbers above 100 count as 100."),
 }
 _SAFE_INTEGER = _type("integer", minimum=-(2**53), maximum=2**53)
 _FILTERS = {
@@ -211,7 +212,7 @@ DOCUMENT: Schema = {
     "security": [{"BearerAuth": []}],
     "paths": {
         "/track/refund": _post(
-            "Take back the commission of a refunded sale",
+            "Track a refund: reverse the commission of a refunded sale",
             _REFUND,
             {"200": _EVENT, "204": {"description": "No Content"}} | _BAD_REQUEST | _NOT_FOUND | _CONFLICT,
         ),

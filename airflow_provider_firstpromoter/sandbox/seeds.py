@@ -1,4 +1,4 @@
-"""What is planted in the books without a call to the API: customers, and commissions of the past."""
+"""Seed data: leads and commissions that tests add to the store without a call to the API."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from datetime import datetime
 from typing import Any, Literal, Required, Unpack
 
 from pydantic import ConfigDict, with_config
-from typing_extensions import TypedDict  # pydantic asks for this one below Python 3.12
+from typing_extensions import TypedDict  # pydantic requires this one below Python 3.12
 
 from airflow_provider_firstpromoter.sandbox.money import percentage_of
 from airflow_provider_firstpromoter.sandbox.store import Row, Store, timestamp
 
-#: A misspelt field is an error, also over HTTP.
+#: A misspelt field raises an error, also over HTTP.
 FORBID_UNKNOWN_FIELDS = ConfigDict(extra="forbid")
 Status = Literal["pending", "approved", "denied"]
 
@@ -23,10 +23,11 @@ Status = Literal["pending", "approved", "denied"]
 @with_config(FORBID_UNKNOWN_FIELDS)
 class LeadSeed(TypedDict, total=False):
     """
-    A referred customer; at least one of e-mail and uid.
+    A referred customer with an e-mail address, a uid or both.
 
-    ``promoter`` is the referral id of whoever referred it (``ref1``), made on the spot, earning in ``unit``
-    (``cash``). A refund of a lead that never ``bought`` (it did) is answered with 204.
+    ``promoter`` is the referral id of the promoter (default ``ref1``), who is created if necessary and earns rewards in
+    ``unit`` (default ``cash``). ``bought`` says whether the lead has a sale (default true); a refund of a lead without
+    a sale is answered with 204.
     """
 
     email: str | None
@@ -39,11 +40,12 @@ class LeadSeed(TypedDict, total=False):
 @with_config(FORBID_UNKNOWN_FIELDS)
 class CommissionSeed(TypedDict, total=False):
     """
-    A commission of a lead known by ``uid`` or else ``email``; ``sale_amount`` is required, negative for a refund.
+    A commission of the lead with this ``uid`` or ``email``; ``sale_amount`` is required, and negative for a refund.
 
-    ``amount`` is the commission (by default the account's percentage) in ``unit`` (the promoter's). Amounts are in
-    cents of the account's currency, the ``original_`` ones as the customer paid. ``created_at`` is a datetime
-    (now), ``promoter`` a referral id if it is not the lead's own, as in tiers and splits.
+    ``amount`` is the commission (default: the sandbox's percentage of ``sale_amount``) in ``unit`` (default: the
+    promoter's unit). Amounts are in cents of the account's currency; ``original_sale_amount`` is in
+    ``original_sale_currency``, in which the customer paid. ``created_at`` defaults to now. ``promoter`` is the referral
+    id of a promoter other than the lead's own, as in tiers and splits.
     """
 
     email: str | None
@@ -64,8 +66,11 @@ class CommissionSeed(TypedDict, total=False):
 
 def add_leads(store: Store, account: str, leads: Iterable[LeadSeed]) -> int:
     """
-    :return: how many there were
-    :raises ValueError: one of them has neither e-mail nor uid, or one that is taken; then none is added
+    Add leads in one transaction.
+
+    :return: the number of leads added
+    :raises ValueError: if a lead has neither an e-mail address nor a uid, or another lead has the same one; then none
+        is added
     """
     promoters: dict[str, int] = {}
     moment = timestamp()
@@ -93,12 +98,14 @@ def add_commissions(
     store: Store, account: str, currency: str, percent: int, commissions: Iterable[CommissionSeed]
 ) -> range:
     """
-    Their event_ids are taken from then on: a refund that bears the one of a negative commission is answered with 409.
+    Add commissions in one transaction.
 
-    :param currency: of the account
-    :param percent: of the sale, where a commission names no amount
-    :return: their ids, in the order given
-    :raises ValueError: a commission is of nobody known; then none is added
+    Their event_ids count as used: a refund with the event_id of a negative commission is answered with 409.
+
+    :param currency: the currency of the account
+    :param percent: the percentage of the sale that is the commission's amount if the seed has none
+    :return: the ids of the commissions, in the order given
+    :raises ValueError: if the account lacks the lead of a commission; then none is added
     """
     first = commission_id = 0
     promoters: dict[str, Row] = {}
@@ -157,7 +164,7 @@ def add_commissions(
 
 @with_config(FORBID_UNKNOWN_FIELDS)
 class CommissionChange(TypedDict, total=False):
-    """What a company can change about a commission afterwards."""
+    """The fields of a commission that a company can change later."""
 
     status: Status
     is_paid: bool
@@ -165,8 +172,10 @@ class CommissionChange(TypedDict, total=False):
 
 def change_commission(store: Store, commission_id: int, **change: Unpack[CommissionChange]) -> None:
     """
-    :param commission_id: as in the answer's ``reward.id``
-    :raises ValueError: there is no such commission
+    Change the status of a commission, or whether it is paid.
+
+    :param commission_id: the ``reward.id`` of the refund's or sale's response
+    :raises ValueError: if there is no such commission
     """
     with store.transaction():
         if store.fetch_one("SELECT 1 FROM commissions WHERE id = ?", (commission_id,)) is None:
@@ -184,4 +193,4 @@ def _seeding(store: Store) -> Iterator[None]:
         with store.transaction():
             yield
     except sqlite3.IntegrityError as error:
-        raise ValueError(f"the books refuse that: {error}") from None
+        raise ValueError(f"the store rejects the data: {error}") from None

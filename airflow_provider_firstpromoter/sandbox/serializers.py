@@ -1,4 +1,4 @@
-"""The bodies that the API answers with, field by field as the contract has them."""
+"""The JSON bodies of the API's responses, with the fields of the contract."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import Any
 
 from airflow_provider_firstpromoter.sandbox.store import Row
 
-#: What stands in fields that must never travel on; tests look for this text where it must not be.
+#: Part of every credential and tax form in a response; tests search for it where these must not appear.
 SECRET = "sandbox-secret"
 
 
 def lead_body(lead: Row) -> dict[str, Any]:
-    """:return: the contract's ``Lead``; a field that it does not call nullable is left out if there is no value"""
+    """Return the contract's ``Lead``; fields that are not nullable are omitted if they have no value."""
     body = {
         "id": lead["id"],
         "state": "cancelled" if lead["cancelled_at"] else "active" if lead["customer_since"] else "signup",
@@ -36,7 +36,7 @@ def lead_body(lead: Row) -> dict[str, Any]:
 
 
 def promoter_body(promoter: Row) -> dict[str, Any]:
-    """:return: the contract's ``Promoter``, its secrets and tax forms filled in"""
+    """Return the contract's ``Promoter``, including credentials and tax forms."""
     promoter_id, ref_id = promoter["id"], promoter["ref_id"]
     return {
         "id": promoter_id,
@@ -61,9 +61,10 @@ def promoter_body(promoter: Row) -> dict[str, Any]:
 
 def event_body(kind: str, event_number: int, commission: Row, lead: Row, promoter: Row) -> dict[str, Any]:
     """
+    Return the contract's response to a refund; a sale has a response with the same fields.
+
     :param kind: ``refund`` or ``sale``
     :param event_number: the id of the event
-    :return: the contract's answer to a refund; a sale is answered likewise
     """
     lead_json = lead_body(lead)
     return {
@@ -89,8 +90,10 @@ def event_body(kind: str, event_number: int, commission: Row, lead: Row, promote
 
 def commission_body(commission: Row, campaign: dict[str, Any]) -> dict[str, Any]:
     """
-    :param commission: with the ``email`` and ``uid`` of its lead and the ``ref_id`` of its promoter
-    :return: a commission as the read side lists it
+    Return a commission as the read API lists it.
+
+    :param commission: a row with the ``email`` and ``uid`` of the lead and the ``ref_id`` of the promoter
+    :param campaign: the promoter's campaign
     """
     copied = (
         "id status commission_type event_id sale_amount original_sale_amount original_sale_currency amount unit "

@@ -1,4 +1,4 @@
-"""The tracking calls: what each one refuses, and what it does to the books."""
+"""The tracking calls: validation, and the leads, commissions and refunds that they write."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ from airflow_provider_firstpromoter.sandbox.serializers import event_body, lead_
 from airflow_provider_firstpromoter.sandbox.settings import Account
 from airflow_provider_firstpromoter.sandbox.store import Row, Store, timestamp
 
-#: Amounts of more digits than this are no amounts, and would not fit into the books.
+#: The most digits that an amount may have, so that it fits SQLite's 64-bit integers in every currency.
 MAX_DIGITS = 15
 
 
 class Tracking:
     """
-    :param store: where everything is kept
-    :param commission_percent: the share of a sale that its promoter earns
-    :param consume_event_id_on_204: whether a refund of a lead that never bought uses up its event_id
+    Carries out the calls under ``/track``.
+
+    :param store: stores what the calls create
+    :param commission_percent: the percentage of a sale that its promoter earns
+    :param consume_event_id_on_204: whether a refund of a lead without a sale marks its event_id as used
     """
 
     def __init__(self, store: Store, commission_percent: int, consume_event_id_on_204: bool) -> None:
@@ -31,11 +33,14 @@ class Tracking:
 
     def refund(self, account: Account, raw: bytes) -> dict[str, Any] | None:
         """
-        :return: the body of the 200, or None for the 204 of a lead that never bought
-        :raises Refused: 400, 404 or 409 as the contract has them
+        Record a refund, which creates a negative commission.
+
+        :param raw: the body of the request
+        :return: the body of the 200 response, or None for a 204 if the lead has no sale
+        :raises ApiError: 400, 404 or 409 as in the contract
         """
         data = _parse_object(raw)
-        # The schema is a oneOf over what is required, so it is presence that counts, not the value.
+        # The contract's oneOf lists required fields, so that a field counts as given even if its value is null.
         if ("email" in data) == ("uid" in data):
             raise ApiError(400, "Error. Exactly one of email and uid is required.")
         for name in ("event_id", "email", "uid", "sale_event_id"):
@@ -67,8 +72,11 @@ class Tracking:
 
     def sale(self, account: Account, raw: bytes) -> dict[str, Any]:
         """
-        :return: the body of the 200, shaped like a refund's
-        :raises Refused: 400, 404 or 409
+        Record a sale, which creates a commission.
+
+        :param raw: the body of the request
+        :return: the body of the 200 response, with the fields of a refund's response
+        :raises ApiError: 400, 404 or 409
         """
         data = _parse_object(raw)
         _check_identity(data)
@@ -99,8 +107,11 @@ class Tracking:
 
     def signup(self, account: Account, raw: bytes) -> dict[str, Any]:
         """
-        :return: the body of the 200: the lead
-        :raises Refused: 400, or 422 if nobody referred the customer
+        Create a lead, unless the customer is a lead already.
+
+        :param raw: the body of the request
+        :return: the body of the 200 response: the lead
+        :raises ApiError: 400, 404 if the promoter is banned, or 422 if the request names no promoter
         """
         data = _parse_object(raw)
         _check_identity(data)
@@ -118,8 +129,11 @@ class Tracking:
 
     def cancellation(self, account: Account, raw: bytes) -> dict[str, Any]:
         """
-        :return: the body of the 200: the lead
-        :raises Refused: 400 or 404
+        Mark a lead as cancelled.
+
+        :param raw: the body of the request
+        :return: the body of the 200 response: the lead
+        :raises ApiError: 400 or 404
         """
         data = _parse_object(raw)
         _check_identity(data)
@@ -152,7 +166,7 @@ class Tracking:
                 created_at=timestamp(),
             )
         except sqlite3.IntegrityError:
-            # The customer is there, but unknown: referred by somebody who was banned.
+            # The lead exists, but the API treats it as unknown because its promoter is banned.
             raise ApiError(404, "Referral not found", code="not_found") from None
 
     def _record_event(
@@ -205,7 +219,7 @@ def _parse_object(raw: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         raise ApiError(400, "Error. The body is not JSON.") from None
     if not isinstance(data, dict):
-        raise ApiError(400, "Error. The body is not an object.")
+        raise ApiError(400, "Error. The body is not a JSON object.")
     return data
 
 
@@ -235,7 +249,7 @@ def _currency_field(data: Mapping[str, Any], account: Account) -> str:
 
 
 def _check_identity(data: Mapping[str, Any]) -> None:
-    """Of the calls other than the refund, whose contract allows both: at least one of e-mail and uid."""
+    """Require an e-mail address, a uid or both, as every call but the refund does."""
     present = [name for name in ("email", "uid") if name in data]
     if not present:
         raise ApiError(400, "Error. Email or uid is required.")
@@ -244,6 +258,6 @@ def _check_identity(data: Mapping[str, Any]) -> None:
 
 
 def _referral_id(data: Mapping[str, Any]) -> str:
-    """:return: whoever referred the customer, or an empty text"""
+    """Return the referral id of the promoter, or an empty text if the request names none."""
     present = [_text_field(data, name) for name in ("ref_id", "tid") if name in data]
     return present[0] if present else ""

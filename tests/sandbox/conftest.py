@@ -12,7 +12,7 @@ OTHER_ACCOUNT = Account("other-account", "other-api-key", "EUR")
 
 
 class Client:
-    """A bare HTTP client of a sandbox: it knows the addresses and the two headers, and nothing else."""
+    """A minimal HTTP client of a sandbox: it adds the base URL and the two authentication headers."""
 
     def __init__(self, sandbox: Sandbox, account: Account | None = None) -> None:
         account = account or sandbox.settings.accounts[0]
@@ -43,7 +43,7 @@ def served() -> Iterator[Sandbox]:
 
 @pytest.fixture
 def sandbox(served: Sandbox) -> Sandbox:
-    """A sandbox without a limit, which knows nobody but ``u1`` (e-mail ``one@example.com``)."""
+    """A sandbox without a rate limit, whose only lead is ``u1`` (e-mail ``one@example.com``)."""
     served.reset()
     served.add_lead(uid="u1", email="one@example.com")
     return served

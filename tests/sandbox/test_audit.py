@@ -1,4 +1,4 @@
-"""What the sandbox says of what it saw, in this process and from another."""
+"""Tests of the audit methods and of the control endpoints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may call."""
+"""Tests of authentication and of the accounts' API keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each kind of fault as a client meets it, and whether the refund is in the books afterwards."""
+"""Tests of each kind of fault: what the client receives, and whether the refund is recorded."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ REFUND = {"event_id": "r1", "amount": "1", "uid": "u1"}
 
 
 def wait_until(condition):
-    """Wait until it is true of what the sandbox does in its own time."""
+    """Wait until the condition holds, for at most five seconds."""
     deadline = time.monotonic() + 5
     while not condition():
         assert time.monotonic() < deadline

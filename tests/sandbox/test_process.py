@@ -1,4 +1,4 @@
-"""The sandbox as a process of its own, and what outlives it."""
+"""Tests of the command line, the server process and the state file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HEADERS = {"Authorization": "Bearer sandbox-api-key", "Account-ID": "sandbox-acc
 
 @contextmanager
 def process(*arguments):
-    """Yields the process and the base URL that its first line names."""
+    """Start the sandbox; yields the process and the base URL that its first line of output names."""
     command = [*MODULE, "--port", "0", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
         try:
@@ -69,7 +69,7 @@ def test_state_file_after_restart_in_same_process_keeps_refunds(tmp_path, client
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
 def test_process_on_signal_exits_quickly_without_stderr_output(signal_number):
     with process() as (running, base_url):
-        # An idle connection and a request under way must not hold it up.
+        # An idle connection and a request in progress must not delay the end of the process.
         session = requests.Session()
         session.get(base_url.replace("/api/v2", "/sandbox/health"), timeout=5)
         fault = {"kind": "latency", "seconds": 60}
@@ -113,7 +113,7 @@ def test_state_without_file_is_in_memory(arguments):
 def test_main_with_unusable_state_file_exits_and_names_it(tmp_path, monkeypatch):
     state = str(tmp_path / "missing" / "state.db")
     monkeypatch.setattr(sys, "argv", ["sandbox", "--port", "0", "--state", state])
-    with pytest.raises(SystemExit, match=re.escape(f"cannot keep its books in {state}")):
+    with pytest.raises(SystemExit, match=re.escape(f"cannot store its data in {state}")):
         main()
 
 

@@ -1,4 +1,4 @@
-"""The read side: filters, order, pages, search."""
+"""Tests of the read API: filters, sorting, pages and search."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DAY = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 @pytest.fixture
 def list_event_ids(sandbox, client):
-    """Asks for commissions; answers with their event_ids. There are ten, r0 to r9, one a day from noon of DAY."""
+    """Add ten commissions, r0 to r9, one each day from DAY on; return a function that lists their event_ids."""
     sandbox.add_lead(uid="u2", email="two@example.com", promoter="ref2")
     sandbox.add_commissions(
         {

@@ -1,4 +1,4 @@
-"""``POST /track/refund``, row by row of the contract."""
+"""Tests of ``POST /track/refund`` against each row of the contract."""
 
 from __future__ import annotations
 
@@ -198,9 +198,9 @@ def test_refund_with_promoter_paid_in_credits_returns_reward_in_credits(sandbox,
     [
         ("1000", "USD", -1000),
         ("1000", "EUR", -1250),  # 10.00 euros at 1.25 dollars
-        ("1000", "JPY", -1000),  # 1000 yen at a cent each: zero-decimal
+        ("1000", "JPY", -1000),  # 1000 yen at 1 cent each, because yen have no decimals
         ("1000", "ISK", -1000),
-        ("1000", "KWD", -3000),  # three decimals by ISO, but hundredths to FirstPromoter: 10 dinars at 3 dollars
+        ("1000", "KWD", -3000),  # 10 dinars at 3 dollars: FirstPromoter counts hundredths, ISO 4217 thousandths
         ("1", "SEK", 0),  # a tenth of a cent
     ],
 )

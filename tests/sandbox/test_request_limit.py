@@ -1,4 +1,4 @@
-"""How often an account may call."""
+"""Tests of the rate limit per account."""
 
 from __future__ import annotations
 

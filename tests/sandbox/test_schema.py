@@ -1,4 +1,4 @@
-"""The published schema against the contract's facts, written down here once more."""
+"""Tests of the published OpenAPI document against the contract, whose fields are repeated here."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def test_schema_references_all_resolve(document):
 
 
 def test_refund_response_has_fields_and_types_of_schema(client):
-    """So that the schema cannot be true to the contract, and the answers to neither."""
+    """Compares the response with this file's fields, which the other tests compare with the published schema."""
     kinds = {"string": str, "integer": int, "object": dict}
 
     def check(value, properties):

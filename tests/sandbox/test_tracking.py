@@ -1,4 +1,4 @@
-"""The calls that make promoters, leads and commissions, as a real account does."""
+"""Tests of the sale, signup and cancellation calls."""
 
 from __future__ import annotations
 
