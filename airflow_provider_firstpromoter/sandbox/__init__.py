@@ -1,15 +1,18 @@
 """
-A FirstPromoter to develop and test against.
+A FirstPromoter server to develop and test against.
 
-It is written from FirstPromoter's published contract and imports nothing of the rest of this package, so that one
-misreading of the contract cannot hide in both.
+The sandbox implements FirstPromoter's published API contract, stores its data in SQLite, injects faults on request, and
+reports every request and refund that it received, so that tests can compare this with what the client says it did. It
+imports no other module of this package, so that a misreading of the contract in the client shows as a difference
+between the two. Start it with ``python -m airflow_provider_firstpromoter.sandbox``, or in a test with
+:func:`running_sandbox`.
 """
 
 from airflow_provider_firstpromoter.sandbox.app import Sandbox
-from airflow_provider_firstpromoter.sandbox.audit import Recorded, RefundRequest
+from airflow_provider_firstpromoter.sandbox.audit import RecordedRefund, RefundRequest
 from airflow_provider_firstpromoter.sandbox.faults import Fault
 from airflow_provider_firstpromoter.sandbox.serializers import SECRET
 from airflow_provider_firstpromoter.sandbox.server import running_sandbox
 from airflow_provider_firstpromoter.sandbox.settings import Account, Settings
 
-__all__ = ["SECRET", "Account", "Fault", "Recorded", "RefundRequest", "Sandbox", "Settings", "running_sandbox"]
+__all__ = ["SECRET", "Account", "Fault", "RecordedRefund", "RefundRequest", "Sandbox", "Settings", "running_sandbox"]

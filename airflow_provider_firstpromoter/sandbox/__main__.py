@@ -1,4 +1,4 @@
-"""``python -m airflow_provider_firstpromoter.sandbox``"""
+"""The command line of the sandbox: ``python -m airflow_provider_firstpromoter.sandbox``."""
 
 from __future__ import annotations
 
@@ -12,77 +12,81 @@ from pathlib import Path
 from rich.console import Console
 
 from airflow_provider_firstpromoter.sandbox.app import Sandbox
-from airflow_provider_firstpromoter.sandbox.server import prepared
+from airflow_provider_firstpromoter.sandbox.server import prepare_server
 from airflow_provider_firstpromoter.sandbox.settings import Account, Settings
 
 
-def _account(text: str) -> Account:
-    number, *rest = text.split(":", 2)
+def _parse_account(text: str) -> Account:
+    account_id, *rest = text.split(":", 2)
     if not rest:
-        raise argparse.ArgumentTypeError(f"{text!r} has no key")
+        raise argparse.ArgumentTypeError(f"{text!r} has no API key")
     try:
-        return Account(number, *rest)
+        return Account(account_id, *rest)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def settings_from(arguments: list[str]) -> Settings:
+def parse_settings(arguments: list[str]) -> Settings:
     """
-    :param arguments: of the command line
-    :raises SystemExit: they make no sense, and the user has been told so; or they ask for help
+    Parse the command line.
+
+    :param arguments: the arguments of the command line
+    :return: the settings that they describe
+    :raises SystemExit: if an argument is invalid, after printing the reason, or if the user asks for help
     """
     parser = argparse.ArgumentParser(
         prog="python -m airflow_provider_firstpromoter.sandbox",
-        description="A FirstPromoter to develop and test against.",
+        description="A FirstPromoter server to develop and test against.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
     add("--host", default="127.0.0.1", help="the address to listen on")
-    add("--port", type=int, default=8765, help="the port to listen on; 0 takes a free one")
-    add("--allow-remote", action="store_true", help="permit a --host that other machines can reach")
-    add("--account-id", default=Account.id, help="of the first account")
-    add("--api-key", default=Account.api_key, help="of the first account")
-    add("--currency", default=Account.currency, help="of the first account's books")
+    add("--port", type=int, default=8765, help="the port to listen on; 0 selects a free port")
+    add("--allow-remote", action="store_true", help="allow a --host that other machines can reach")
+    add("--account-id", default=Account.id, help="the id of the first account")
+    add("--api-key", default=Account.api_key, help="the API key of the first account")
+    add("--currency", default=Account.currency, help="the currency of the first account")
     add(
         "--account",
-        type=_account,
+        type=_parse_account,
         action="append",
         default=[],
         metavar="ID:KEY[:CURRENCY]",
-        help="a further account; may be repeated",
+        help="another account; can be repeated",
     )
-    add("--state", default="memory", metavar="FILE", help="keep the books in this SQLite file")
-    add("--requests-per-minute", type=int, default=400, help="the limit of an account in one window; 0 is none")
-    add("--window-seconds", type=float, default=60.0, help="the length of the sliding window")
-    add("--retry-after", choices=["none", "seconds", "date"], default="none", help="what a 429 carries")
+    add("--state", default="memory", metavar="FILE", help="store the data in this SQLite file")
+    add("--requests-per-minute", type=int, default=400, help="the requests per account and window; 0 is no limit")
+    add("--window-seconds", type=float, default=60.0, help="the length of the sliding window of the rate limit")
+    choices = ["none", "seconds", "date"]
+    add("--retry-after", choices=choices, default="none", help="the form of a 429's Retry-After header")
     add(
-        "--unbought-uses-event-id",
+        "--consume-event-id-on-204",
         action="store_true",
-        help="let the 204 for a lead that never bought use up the event_id",
+        help="mark the event_id as used when a lead without a sale is answered with 204",
     )
-    add("--commission-percent", type=int, default=20, help="the share of a sale that its promoter earns")
-    add("--seed", type=int, default=0, help="makes random faults the same again")
-    given = parser.parse_args(arguments)
-    if not _loopback(given.host) and not given.allow_remote:
-        parser.error(f"{given.host} can be reached from other machines: add --allow-remote if you mean it")
+    add("--commission-percent", type=int, default=20, help="the percentage of a sale that its promoter earns")
+    add("--seed", type=int, default=0, help="the seed of random faults; the same seed repeats the same faults")
+    options = parser.parse_args(arguments)
+    if not _is_loopback(options.host) and not options.allow_remote:
+        parser.error(f"{options.host} can be reached from other machines; add --allow-remote to allow this")
     try:
         return Settings(
-            accounts=(Account(given.account_id, given.api_key, given.currency), *given.account),
-            requests_per_minute=given.requests_per_minute,
-            window_seconds=given.window_seconds,
-            retry_after=given.retry_after,
-            unbought_uses_event_id=given.unbought_uses_event_id,
-            commission_percent=given.commission_percent,
-            state=None if given.state == "memory" else Path(given.state),
-            seed=given.seed,
-            host=given.host,
-            port=given.port,
+            accounts=(Account(options.account_id, options.api_key, options.currency), *options.account),
+            requests_per_minute=options.requests_per_minute,
+            window_seconds=options.window_seconds,
+            retry_after=options.retry_after,
+            consume_event_id_on_204=options.consume_event_id_on_204,
+            commission_percent=options.commission_percent,
+            state=None if options.state == "memory" else Path(options.state),
+            seed=options.seed,
+            host=options.host,
+            port=options.port,
         )
     except ValueError as error:
         parser.error(str(error))
 
 
-def _loopback(host: str) -> bool:
+def _is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -90,31 +94,31 @@ def _loopback(host: str) -> bool:
 
 
 def announce(sandbox: Sandbox) -> None:
-    """Say where the sandbox is, and what it asks of callers."""
+    """Print the URL of the sandbox and the credentials of its first account."""
     console = Console(highlight=False, soft_wrap=True)
-    if not _loopback(sandbox.settings.host):
-        console.print("[bold red]WARNING: everybody who can reach this machine can reach and steer this sandbox.[/]")
+    if not _is_loopback(sandbox.settings.host):
+        console.print("[bold red]WARNING: anyone who can reach this machine can use and control this sandbox.[/]")
     console.print(
         f"FirstPromoter sandbox at [bold]{sandbox.base_url}[/]"
-        f" (Account-ID {sandbox.account_id}, key {sandbox.api_key}); Ctrl-C ends it"
+        f" (Account-ID {sandbox.account_id}, API key {sandbox.api_key}); press Ctrl-C to stop it"
     )
 
 
 def main() -> None:
-    """Serve until interrupted."""
-    settings = settings_from(sys.argv[1:])
+    """Serve the API until a signal stops the process."""
+    settings = parse_settings(sys.argv[1:])
     try:
-        sandbox, server, listener = prepared(settings)
+        sandbox, server, listener = prepare_server(settings)
     except OSError as error:
         sys.exit(f"The sandbox cannot listen on {settings.host}:{settings.port}: {error.strerror}")
     except sqlite3.Error as error:
-        sys.exit(f"The sandbox cannot keep its books in {settings.state}: {error}")
+        sys.exit(f"The sandbox cannot store its data in {settings.state}: {error}")
     announce(sandbox)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        # uvicorn handles both while it serves, and raises them again afterwards, where they would be a failure.
-        signal.signal(number, signal.SIG_IGN)
+    for signal_number in (signal.SIGINT, signal.SIGTERM):
+        # uvicorn handles both signals while it serves and raises them again afterwards, which would end in an error.
+        signal.signal(signal_number, signal.SIG_IGN)
     server.run([listener])
-    sandbox.books.close()
+    sandbox.store.close()
 
 
 if __name__ == "__main__":

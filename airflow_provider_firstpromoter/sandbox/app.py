@@ -1,4 +1,4 @@
-"""A sandbox in the hand: what tests, the demo and the control endpoints do to it and ask of it."""
+"""The sandbox as an object: what tests and the control endpoints use to set it up and to inspect it."""
 
 from __future__ import annotations
 
@@ -6,32 +6,36 @@ from collections.abc import Iterable
 from typing import Any, Unpack
 
 from airflow_provider_firstpromoter.sandbox import audit, seeds
-from airflow_provider_firstpromoter.sandbox.api import Door, make_api
-from airflow_provider_firstpromoter.sandbox.audit import Recorded, RefundRequest
+from airflow_provider_firstpromoter.sandbox.api import make_api
+from airflow_provider_firstpromoter.sandbox.audit import RecordedRefund, RefundRequest
+from airflow_provider_firstpromoter.sandbox.auth import Authenticator
 from airflow_provider_firstpromoter.sandbox.faults import Fault, Faults, Kind
 from airflow_provider_firstpromoter.sandbox.limits import RateLimit
-from airflow_provider_firstpromoter.sandbox.middleware import Front
-from airflow_provider_firstpromoter.sandbox.seeds import Change, CommissionSeed, LeadSeed
+from airflow_provider_firstpromoter.sandbox.middleware import FaultMiddleware
+from airflow_provider_firstpromoter.sandbox.seeds import CommissionChange, CommissionSeed, LeadSeed
 from airflow_provider_firstpromoter.sandbox.settings import Account, Settings
-from airflow_provider_firstpromoter.sandbox.store import Books
+from airflow_provider_firstpromoter.sandbox.store import Store
 from airflow_provider_firstpromoter.sandbox.tracking import Tracking
 
 
 class Sandbox:
     """
-    :param settings: how it behaves
-    :param base_url: where it can be reached, once it is served
+    One FirstPromoter server with its data, faults and rate limit.
+
+    ``base_url`` is the URL of the API once a server runs the sandbox, and empty before.
+
+    :param settings: how the sandbox behaves
     """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.base_url = ""
-        self.books = Books(settings.state)
+        self.store = Store(settings.state)
         self.faults = Faults(settings.seed)
         self.limit = RateLimit(settings.requests_per_minute, settings.window_seconds)
-        tracking = Tracking(self.books, settings.commission_percent, settings.unbought_uses_event_id)
-        self.api = make_api(Door(settings, self.limit), tracking, self.books)
-        self.app = Front(self.api, self.books, self.faults)
+        tracking = Tracking(self.store, settings.commission_percent, settings.consume_event_id_on_204)
+        self.api = make_api(Authenticator(settings, self.limit), tracking, self.store)
+        self.app = FaultMiddleware(self.api, self.store, self.faults)
 
     @property
     def account_id(self) -> str:
@@ -47,101 +51,114 @@ class Sandbox:
         """
         Add a referred customer.
 
-        :param account: an account's id; None is the first
+        :param account: the id of the account; None is the first account
         :param lead: see :class:`~airflow_provider_firstpromoter.sandbox.seeds.LeadSeed`
-        :raises ValueError: it has neither e-mail nor uid, or one that is taken
+        :raises ValueError: if the lead has neither an e-mail address nor a uid, or another lead has the same one
         """
         self.add_leads([lead], account=account)
 
     def add_leads(self, leads: Iterable[LeadSeed], *, account: str | None = None) -> int:
         """
-        Add many customers at once, or none of them.
+        Add many referred customers in one transaction.
 
-        :return: how many there were
-        :raises ValueError: as :meth:`add_lead` does
+        :return: the number of leads added
+        :raises ValueError: if one lead is invalid, as in :meth:`add_lead`; then none is added
         """
-        return seeds.add_leads(self.books, self._account(account).id, leads)
+        return seeds.add_leads(self.store, self._account(account).id, leads)
 
     def add_commission(self, *, account: str | None = None, **commission: Unpack[CommissionSeed]) -> int:
         """
-        Add a commission of the past.
+        Add a commission without a call to the API, for example one with a date in the past.
 
+        :param account: the id of the account; None is the first account
         :param commission: see :class:`~airflow_provider_firstpromoter.sandbox.seeds.CommissionSeed`
-        :return: its id
-        :raises ValueError: it is of nobody known
+        :return: the id of the commission
+        :raises ValueError: if the account has no such lead
         """
         return self.add_commissions([commission], account=account)[0]
 
     def add_commissions(self, commissions: Iterable[CommissionSeed], *, account: str | None = None) -> range:
         """
-        Add many commissions at once, or none of them.
+        Add many commissions in one transaction.
 
-        :return: their ids, in the order given
-        :raises ValueError: one of them is of nobody known
+        :return: the ids of the commissions, in the order given
+        :raises ValueError: if the account lacks the lead of one commission; then none is added
         """
         chosen = self._account(account)
         percent = self.settings.commission_percent
-        return seeds.add_commissions(self.books, chosen.id, chosen.currency, percent, commissions)
+        return seeds.add_commissions(self.store, chosen.id, chosen.currency, percent, commissions)
 
-    def change_commission(self, commission_id: int, **change: Unpack[Change]) -> None:
+    def change_commission(self, commission_id: int, **change: Unpack[CommissionChange]) -> None:
         """
         Approve, deny or pay a commission.
 
         :param change: ``status``, ``is_paid`` or both
-        :raises ValueError: there is no such commission
+        :raises ValueError: if there is no such commission
         """
-        seeds.change_commission(self.books, commission_id, **change)
+        seeds.change_commission(self.store, commission_id, **change)
 
     def ban(self, promoter: str, *, account: str | None = None) -> None:
-        """Ban a promoter: its leads are then as good as unknown."""
-        self.books.all(
+        """Ban a promoter; the API then treats its leads as unknown."""
+        self.store.execute(
             "UPDATE promoters SET status = 'banned' WHERE account = ? AND ref_id = ?",
             (self._account(account).id, promoter),
         )
 
-    def fault(self, kind: Kind, **how: Any) -> None:
+    def fault(self, kind: Kind, **options: Any) -> None:
         """
-        Let requests go wrong.
+        Add a fault, which makes matching requests fail.
 
-        :param kind: what goes wrong
-        :param how: the further fields of :class:`~airflow_provider_firstpromoter.sandbox.faults.Fault`
+        :param kind: the kind of fault
+        :param options: the other fields of :class:`~airflow_provider_firstpromoter.sandbox.faults.Fault`
         """
-        self.faults.add(Fault(kind, **how))
+        self.faults.add(Fault(kind, **options))
 
     def clear_faults(self) -> None:
-        """Let everything go well again."""
+        """Remove all faults."""
         self.faults.clear()
 
     def refund_requests(self, *, after: int = 0, limit: int = -1) -> list[RefundRequest]:
         """
-        :param after: how many to pass over
-        :param limit: how many to return at most; -1 is all
-        :return: the refund calls in the order in which they came
-        """
-        return audit.refund_requests(self.books, after, limit)
+        List the refund calls that the sandbox received.
 
-    def recorded(self, *, account: str | None = None, after: int = 0, limit: int = -1) -> list[Recorded]:
+        :param after: the number of calls to skip
+        :param limit: the largest number of calls to return; -1 is all
+        :return: the calls, in the order of their arrival
         """
-        :param account: only those of this account; None is all
-        :return: the refunds in the books, in the order in which they were recorded
+        return audit.refund_requests(self.store, after, limit)
+
+    def recorded(self, *, account: str | None = None, after: int = 0, limit: int = -1) -> list[RecordedRefund]:
         """
-        return audit.recorded(self.books, account, after, limit)
+        List the refunds that the sandbox recorded.
+
+        :param account: the account whose refunds to return; None is all accounts
+        :param after: the number of refunds to skip
+        :param limit: the largest number of refunds to return; -1 is all
+        :return: the refunds, in the order in which they were recorded
+        """
+        return audit.recorded(self.store, account, after, limit)
 
     def request_times(self, *, account: str | None = None, path: str = "") -> list[float]:
         """
-        :param account: only requests in the name of this account; None is all
-        :param path: only requests whose path ends so, such as ``/company/commissions``; an empty text is all
-        :return: when each request to the API came, refused ones too, in seconds of the machine's monotonic clock
+        List the times of all requests to the API, including rejected ones.
+
+        :param account: the account id that the requests carry; None is all requests
+        :param path: the end of the requests' path, such as ``/company/commissions``; an empty text is all paths
+        :return: the time of each request's arrival, in seconds of the machine's monotonic clock
         """
-        return audit.request_times(self.books, account, path)
+        return audit.request_times(self.store, account, path)
 
     def request_counts(self) -> dict[str, dict[str, int]]:
-        """:return: how often each ``METHOD path`` was answered with each status; ``none`` is no answer"""
-        return audit.request_counts(self.books)
+        """
+        Count the requests by path and status.
+
+        :return: for each ``METHOD path`` the number of responses by status; ``none`` means that no response was sent
+        """
+        return audit.request_counts(self.store)
 
     def reset(self) -> None:
-        """Forget everything: books, faults, and the requests that count towards the limit."""
-        self.books.reset()
+        """Delete all data and faults, and reset the rate limit."""
+        self.store.reset()
         self.faults.clear()
         self.limit.reset()
 

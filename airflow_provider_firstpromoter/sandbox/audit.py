@@ -1,4 +1,4 @@
-"""What the sandbox saw and recorded: the independent witness to what a client says it did."""
+"""Queries on what the sandbox received and recorded, to compare with what a client reports."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_provider_firstpromoter.sandbox.middleware import REFUND
-from airflow_provider_firstpromoter.sandbox.store import Books
+from airflow_provider_firstpromoter.sandbox.middleware import REFUND_PATH
+from airflow_provider_firstpromoter.sandbox.store import Store
 
 
 @dataclass(frozen=True)
 class RefundRequest:
     """
-    One ``POST /track/refund`` as it came.
+    One ``POST /track/refund`` as the sandbox received it.
 
-    :param body: the parsed JSON, or the text if it is none
-    :param status: that was answered; None if no answer went out (yet)
-    :param at: when it came, in seconds of the machine's monotonic clock
-    :param received_at: when it came, in UTC
-    :param headers: some of them, in lower case; of ``authorization`` only the length
-    :param account: what the ``Account-ID`` header said
+    :param body: the parsed JSON, or the text if it is not JSON
+    :param status: the status of the response; None if no response was sent (yet)
+    :param at: the time of arrival, in seconds of the machine's monotonic clock
+    :param received_at: the time of arrival in UTC
+    :param headers: some of the headers, with names in lower case; ``authorization`` has only the length of its value
+    :param account: the value of the ``Account-ID`` header
     """
 
     body: Any
@@ -33,14 +33,14 @@ class RefundRequest:
 
 
 @dataclass(frozen=True)
-class Recorded:
+class RecordedRefund:
     """
-    One refund in the books.
+    One refund that the sandbox recorded.
 
     :param amount_cents: negative, in the account's currency
     :param original_amount: negative, in the currency of the refund
     :param reward_amount: the negative commission, in ``reward_unit``
-    :param recorded_at: in UTC
+    :param recorded_at: the time of recording in UTC
     """
 
     account: str
@@ -60,15 +60,17 @@ class Recorded:
     recorded_at: str
 
 
-def refund_requests(books: Books, after: int, limit: int) -> list[RefundRequest]:
+def refund_requests(store: Store, after: int, limit: int) -> list[RefundRequest]:
     """
-    :param after: how many to pass over
-    :param limit: how many to return at most; -1 is all
-    :return: the refund calls in the order in which they came
+    List the refund calls that the sandbox received.
+
+    :param after: the number of calls to skip
+    :param limit: the largest number of calls to return; -1 is all
+    :return: the calls, in the order of their arrival
     """
-    rows = books.all(
+    rows = store.execute(
         "SELECT * FROM requests WHERE path = ? AND method = 'POST' ORDER BY id LIMIT ? OFFSET ?",
-        (REFUND, limit, after),
+        (REFUND_PATH, limit, after),
     )
     return [
         RefundRequest(
@@ -83,14 +85,16 @@ def refund_requests(books: Books, after: int, limit: int) -> list[RefundRequest]
     ]
 
 
-def recorded(books: Books, account: str | None, after: int, limit: int) -> list[Recorded]:
+def recorded(store: Store, account: str | None, after: int, limit: int) -> list[RecordedRefund]:
     """
-    :param account: only those of this account; None is all
-    :param after: how many to pass over
-    :param limit: how many to return at most; -1 is all
-    :return: the refunds in the books, in the order in which they were recorded
+    List the refunds that the sandbox recorded.
+
+    :param account: the account whose refunds to return; None is all accounts
+    :param after: the number of refunds to skip
+    :param limit: the largest number of refunds to return; -1 is all
+    :return: the refunds, in the order in which they were recorded
     """
-    rows = books.all(
+    rows = store.execute(
         """
         SELECT r.account, r.event_id, r.sale_event_id, r.amount_cents, r.original_amount, r.currency, r.quantity,
                c.id AS reward_id, c.amount AS reward_amount, c.unit AS reward_unit,
@@ -105,16 +109,18 @@ def recorded(books: Books, account: str | None, after: int, limit: int) -> list[
         """,
         {"account": account, "after": after, "limit": limit},
     )
-    return [Recorded(**row) for row in rows]
+    return [RecordedRefund(**row) for row in rows]
 
 
-def request_times(books: Books, account: str | None, path: str) -> list[float]:
+def request_times(store: Store, account: str | None, path: str) -> list[float]:
     """
-    :param account: only requests in the name of this account; None is all
-    :param path: only requests whose path ends so; an empty text is all
-    :return: when each request to the API came, refused ones too, in seconds of the machine's monotonic clock
+    List the times of all requests to the API, including rejected ones.
+
+    :param account: the account id that the requests carry; None is all requests
+    :param path: the end of the requests' path; an empty text is all paths
+    :return: the time of each request's arrival, in seconds of the machine's monotonic clock
     """
-    rows = books.all(
+    rows = store.execute(
         "SELECT at FROM requests WHERE (:account IS NULL OR account = :account) "
         "AND substr(path, -length(:path), length(:path)) = :path ORDER BY id",
         {"account": account, "path": path},
@@ -122,10 +128,14 @@ def request_times(books: Books, account: str | None, path: str) -> list[float]:
     return [row["at"] for row in rows]
 
 
-def request_counts(books: Books) -> dict[str, dict[str, int]]:
-    """:return: how often each ``METHOD path`` was answered with each status; ``none`` is no answer"""
+def request_counts(store: Store) -> dict[str, dict[str, int]]:
+    """
+    Count the requests by path and status.
+
+    :return: for each ``METHOD path`` the number of responses by status; ``none`` means that no response was sent
+    """
     counts: dict[str, dict[str, int]] = {}
-    for row in books.all(
+    for row in store.execute(
         "SELECT method || ' ' || path AS call, coalesce(status, 'none') AS status, count(*) AS n "
         "FROM requests GROUP BY 1, 2"
     ):

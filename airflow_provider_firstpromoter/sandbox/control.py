@@ -1,4 +1,4 @@
-"""The sandbox's own endpoints, under ``/sandbox``: what a program in another process needs to steer it."""
+"""The control endpoints under ``/sandbox``, with which other processes set up and inspect the sandbox."""
 
 from __future__ import annotations
 
@@ -10,11 +10,15 @@ from fastapi.responses import JSONResponse
 
 from airflow_provider_firstpromoter.sandbox.app import Sandbox
 from airflow_provider_firstpromoter.sandbox.faults import Fault
-from airflow_provider_firstpromoter.sandbox.seeds import Change, CommissionSeed, LeadSeed
+from airflow_provider_firstpromoter.sandbox.seeds import CommissionChange, CommissionSeed, LeadSeed
 
 
-def make_control(sandbox: Sandbox) -> FastAPI:
-    """:return: the control endpoints, an application of their own: they ask for no key, and publish no schema"""
+def make_control_api(sandbox: Sandbox) -> FastAPI:
+    """
+    Create the FastAPI application of the control endpoints.
+
+    :return: an application of its own, because control requests need no API key and are not part of the API's schema
+    """
     app = FastAPI(openapi_url=None)
 
     @app.get("/health")
@@ -54,7 +58,7 @@ def make_control(sandbox: Sandbox) -> FastAPI:
         return {"ids": list(sandbox.add_commissions(commissions, account=account))}
 
     @app.patch("/commissions/{commission_id}")
-    def change_commission(commission_id: int, change: Change) -> None:
+    def change_commission(commission_id: int, change: CommissionChange) -> None:
         sandbox.change_commission(commission_id, **change)
 
     @app.post("/ban/{promoter}")
@@ -63,12 +67,12 @@ def make_control(sandbox: Sandbox) -> FastAPI:
 
     @app.get("/faults")
     def faults() -> list[dict[str, Any]]:
-        return sandbox.faults.listed()
+        return sandbox.faults.active()
 
     @app.post("/faults")
     def add_fault(fault: Fault) -> list[dict[str, Any]]:
         sandbox.faults.add(fault)
-        return sandbox.faults.listed()
+        return sandbox.faults.active()
 
     @app.delete("/faults")
     def clear_faults() -> None:
@@ -79,7 +83,7 @@ def make_control(sandbox: Sandbox) -> FastAPI:
         sandbox.reset()
 
     @app.exception_handler(ValueError)
-    async def refused(_request: Request, error: ValueError) -> Response:
+    async def handle_value_error(_request: Request, error: ValueError) -> Response:
         return JSONResponse({"message": str(error)}, 400)
 
     return app

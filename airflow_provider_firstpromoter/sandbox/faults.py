@@ -1,4 +1,4 @@
-"""Faults on demand: which request goes wrong, and how."""
+"""Faults on demand: which requests fail, and how."""
 
 from __future__ import annotations
 
@@ -26,29 +26,30 @@ Kind = Literal[
     "drip",
 ]
 
-#: Faults in which the API does its work first, and only its answer suffers.
-AFTER = frozenset({"reset_after", "truncated", "malformed", "huge", "bomb", "gzip", "drip"})
+#: The kinds of fault that strike after the API has processed the request, so that only the response suffers.
+AFTER_PROCESSING = frozenset({"reset_after", "truncated", "malformed", "huge", "bomb", "gzip", "drip"})
 
 
 @dataclass(frozen=True)
 class Fault:
     """
-    One kind of trouble, and the requests that it meets.
+    A kind of failure, and the requests to which it applies.
 
-    :param kind: what goes wrong
-    :param times: how many matching requests it meets; None is for ever
-    :param probability: the chance that a matching request meets it
-    :param event_id: only requests whose body has this event_id
-    :param path: only requests whose path ends so, such as ``/track/refund``
-    :param status: the status of ``status``, ``html`` and ``redirect``; 0 takes 500, 502 and 307
-    :param retry_after: the ``Retry-After`` header of ``status``, as it is to be sent
+    :param kind: what happens to the request or its response
+    :param times: the number of matching requests to which the fault applies; None is no limit
+    :param probability: the probability that the fault applies to a matching request
+    :param event_id: matches only requests whose body has this event_id
+    :param path: matches only requests whose path ends with this text, such as ``/track/refund``
+    :param status: the HTTP status of ``status``, ``html`` and ``redirect``; 0 means 500, 502 and 307
+    :param retry_after: the value of the ``Retry-After`` header of ``status``
     :param message: the ``message`` in the JSON body of ``status``
-    :param recorded: whether the API does its work before ``status``, ``html``, ``redirect`` or ``latency`` step in
-    :param seconds: how long ``latency`` waits and ``drip`` takes for each byte
-    :param max_seconds: if above ``seconds``, each wait of ``latency`` is drawn between the two
-    :param location: where ``redirect`` points
-    :param size: the size of the body of ``huge`` in bytes, and of ``bomb`` once it is unzipped
-    :raises ValueError: there is no such kind, or a redirect leads nowhere
+    :param recorded: whether the API processes the request before ``status``, ``html``, ``redirect`` or ``latency``
+        applies
+    :param seconds: the delay of ``latency``, or the delay of ``drip`` for each byte
+    :param max_seconds: if above ``seconds``, each delay of ``latency`` is a random number between the two
+    :param location: the ``Location`` header of ``redirect``
+    :param size: the size of the body in bytes: of ``huge`` as sent, of ``bomb`` once it is unzipped
+    :raises ValueError: if the kind is unknown, or a redirect has no location
     """
 
     kind: Kind
@@ -72,64 +73,66 @@ class Fault:
             raise ValueError("a redirect needs a location")
 
     @property
-    def after(self) -> bool:
-        """Whether the API does its work before the fault steps in."""
-        return self.recorded or self.kind in AFTER
+    def after_processing(self) -> bool:
+        """Whether the API processes the request before the fault applies."""
+        return self.recorded or self.kind in AFTER_PROCESSING
 
-    def meets(self, path: str, event_id: str | None) -> bool:
-        """:return: whether a request is one of those that the fault is for"""
+    def matches(self, path: str, event_id: str | None) -> bool:
+        """Return whether the fault applies to requests with this path and event_id."""
         return (self.event_id is None or self.event_id == event_id) and path.endswith(self.path or "")
 
 
 class Faults:
     """
-    The faults in force, the earliest first.
+    The active faults, in the order in which they were added.
 
-    Chance is drawn from the seed, the request's path and event_id and how often it came: so a run with several
-    threads meets the same faults again.
+    Random numbers depend on the seed, the request's path and event_id, and the number of such requests so far. They do
+    not depend on the order of different requests, so that a run with several threads can be repeated.
     """
 
     def __init__(self, seed: int = 0) -> None:
         self.seed = seed
         self._lock = threading.Lock()
         self._faults: list[Fault] = []
-        self._came: Counter[tuple[str, str | None]] = Counter()
+        self._seen: Counter[tuple[str, str | None]] = Counter()
 
     def add(self, fault: Fault) -> None:
-        """Put a fault behind those already in force."""
+        """Add a fault; faults that were added earlier take precedence."""
         with self._lock:
             self._faults.append(fault)
 
     def clear(self) -> None:
-        """Let everything go well again."""
+        """Remove all faults."""
         with self._lock:
             self._faults.clear()
-            self._came.clear()
+            self._seen.clear()
 
-    def listed(self) -> list[dict[str, Any]]:
-        """:return: the faults still in force, with the number of times that they have left"""
+    def active(self) -> list[dict[str, Any]]:
+        """Return the active faults; ``times`` is the number of requests to which each still applies."""
         with self._lock:
             return [asdict(fault) for fault in self._faults]
 
-    def draw(self, path: str, body: bytes) -> Fault | None:
+    def take(self, path: str, body: bytes) -> Fault | None:
         """
-        :param path: of the request
-        :param body: of the request, in which its event_id is looked for
-        :return: the fault that this request meets, one time of which is then used up
+        Find the fault that applies to a request, and reduce its ``times`` by one.
+
+        :param path: the path of the request
+        :param body: the body of the request, which may contain an event_id
+        :return: the fault, with its delay drawn; None if no fault applies
         """
         if not self._faults:
             return None
         event_id = _event_id(body)
         with self._lock:
-            self._came[path, event_id] += 1
-            chance = random.Random(f"{self.seed} {path} {event_id} {self._came[path, event_id]}")
-            for place, fault in enumerate(self._faults):
-                if fault.meets(path, event_id) and chance.random() < fault.probability:
+            self._seen[path, event_id] += 1
+            rng = random.Random(f"{self.seed} {path} {event_id} {self._seen[path, event_id]}")
+            for index, fault in enumerate(self._faults):
+                if fault.matches(path, event_id) and rng.random() < fault.probability:
                     if fault.times is not None:
-                        self._faults[place : place + 1] = (
+                        self._faults[index : index + 1] = (
                             [replace(fault, times=fault.times - 1)] if fault.times > 1 else []
                         )
-                    return replace(fault, seconds=chance.uniform(fault.seconds, max(fault.seconds, fault.max_seconds)))
+                    return replace(fault, seconds=rng.uniform(fault.seconds, max(fault.seconds, fault.max_seconds)))
         return None
 
 

@@ -1,4 +1,4 @@
-"""The limit on requests: per account, over a sliding window."""
+"""The rate limit of each account over a sliding window."""
 
 from __future__ import annotations
 
@@ -9,34 +9,36 @@ from collections.abc import Callable
 
 class RateLimit:
     """
-    :param requests: how many may pass in one window; 0 is no limit
+    Counts the accepted requests of each account.
+
+    :param requests: the number of requests that are accepted in one window; 0 is no limit
     :param seconds: the length of the window
-    :param clock: tells the time in seconds
+    :param clock: returns the time in seconds
     """
 
     def __init__(self, requests: int, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.requests = requests
         self.seconds = seconds
         self._clock = clock
-        self._passed: defaultdict[str, deque[float]] = defaultdict(deque)
+        self._accepted: defaultdict[str, deque[float]] = defaultdict(deque)
 
-    def wait(self, account: str) -> float:
+    def acquire(self, account: str) -> float:
         """
-        Count a request of this account, unless it is over the limit.
+        Count a request of the account, unless the account is over its limit.
 
-        :return: 0 if the request may pass, else the seconds until the next one may
+        :return: 0 if the request is accepted, else the seconds until the next request is accepted
         """
         if not self.requests:
             return 0.0
         now = self._clock()
-        passed = self._passed[account]
-        while passed and passed[0] <= now - self.seconds:
-            passed.popleft()
-        if len(passed) >= self.requests:
-            return passed[0] + self.seconds - now
-        passed.append(now)
+        accepted = self._accepted[account]
+        while accepted and accepted[0] <= now - self.seconds:
+            accepted.popleft()
+        if len(accepted) >= self.requests:
+            return accepted[0] + self.seconds - now
+        accepted.append(now)
         return 0.0
 
     def reset(self) -> None:
-        """Forget every request so far."""
-        self._passed.clear()
+        """Discard the counts of all accounts."""
+        self._accepted.clear()

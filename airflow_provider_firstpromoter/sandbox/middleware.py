@@ -1,4 +1,4 @@
-"""What stands between the network and the API: it notes every request down, and makes the faults happen."""
+"""ASGI middleware that records every request to the API and applies the faults."""
 
 from __future__ import annotations
 
@@ -13,91 +13,99 @@ from dataclasses import dataclass, field
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from airflow_provider_firstpromoter.sandbox.faults import Fault, Faults
-from airflow_provider_firstpromoter.sandbox.store import Books, stamp
+from airflow_provider_firstpromoter.sandbox.store import Store, timestamp
 
-API = "/api/v2"
-REFUND = f"{API}/track/refund"
-#: Headers that the audit keeps; of the key itself it only keeps the length.
-KEPT = ("account-id", "content-type", "user-agent", "accept", "accept-encoding")
+API_PATH = "/api/v2"
+REFUND_PATH = f"{API_PATH}/track/refund"
+#: The headers that the audit stores unchanged; of the API key it stores only the length.
+AUDITED_HEADERS = ("account-id", "content-type", "user-agent", "accept", "accept-encoding")
 
 
 @dataclass
-class Answer:
-    """A whole answer, before it goes out."""
+class BufferedResponse:
+    """A complete response of the API that has not been sent yet."""
 
     status: int = 500
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
     body: bytes = b""
 
     @classmethod
-    def of(cls, status: int, body: bytes, kind: str, **headers: str) -> Answer:
-        """:param headers: further ones, with ``_`` for ``-`` in their names"""
-        pairs = {"content-type": kind, "content-length": str(len(body))} if body else {"content-length": "0"}
+    def build(cls, status: int, body: bytes, content_type: str, **headers: str) -> BufferedResponse:
+        """
+        Create a response with a body.
+
+        :param headers: further headers, with ``_`` for ``-`` in their names
+        """
+        pairs = {"content-type": content_type, "content-length": str(len(body))} if body else {"content-length": "0"}
         pairs |= {name.replace("_", "-"): value for name, value in headers.items()}
         return cls(status, [(name.encode(), value.encode()) for name, value in pairs.items()], body)
 
-    def with_body(self, body: bytes, **headers: str) -> Answer:
-        """:return: the same status with other contents; what had none becomes a 200"""
-        return Answer.of(200 if self.status == 204 else self.status, body, "application/json; charset=utf-8", **headers)
+    def with_body(self, body: bytes, **headers: str) -> BufferedResponse:
+        """Return a response with this body and the same status; a 204, which has no body, becomes a 200."""
+        return BufferedResponse.build(
+            200 if self.status == 204 else self.status, body, "application/json; charset=utf-8", **headers
+        )
 
 
-class Front:
+class FaultMiddleware:
     """
-    ASGI middleware for the paths of the API; control endpoints pass through untouched.
+    Records requests to the API and applies faults to them; control endpoints are passed through unchanged.
 
     :param app: the API
-    :param books: where requests are noted down
-    :param faults: what is to go wrong
+    :param store: stores the requests
+    :param faults: the active faults
     """
 
-    def __init__(self, app: ASGIApp, books: Books, faults: Faults) -> None:
+    def __init__(self, app: ASGIApp, store: Store, faults: Faults) -> None:
         self.app = app
-        self.books = books
+        self.store = store
         self.faults = faults
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not scope["path"].startswith(API + "/"):
+        if scope["type"] != "http" or not scope["path"].startswith(API_PATH + "/"):
             await self.app(scope, receive, send)
             return
-        body = await _whole(receive)
-        number = self._note(scope, body)
-        fault = self.faults.draw(scope["path"], body)
+        body = await _read_body(receive)
+        request_id = self._record_request(scope, body)
+        fault = self.faults.take(scope["path"], body)
         if fault is None:
-            answer = await self._ask(scope, body)
-            self._answered(number, answer.status)
-            await _send(send, answer)
+            response = await self._call_app(scope, body)
+            self._record_status(request_id, response.status)
+            await _send_response(send, response)
         else:
-            await self._fail(fault, number, scope, body, receive, send)
+            await self._respond_with_fault(fault, request_id, scope, body, receive, send)
 
-    async def _fail(self, fault: Fault, number: int, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
-        answer = await self._ask(scope, body) if fault.after else Answer()
+    async def _respond_with_fault(
+        self, fault: Fault, request_id: int, scope: Scope, body: bytes, receive: Receive, send: Send
+    ) -> None:
+        response = await self._call_app(scope, body) if fault.after_processing else BufferedResponse()
         if fault.kind in ("reset_before", "reset_after"):
-            _reset(scope)
-            await _gone(receive)
+            _reset_connection(scope)
+            await _wait_for_disconnect(receive)
             return
         if fault.kind == "latency":
-            resets = self.books.resets
+            reset_count = self.store.reset_count
             await asyncio.sleep(fault.seconds)
-            if self.books.resets != resets:  # the world that it was sent to is no more
-                _reset(scope)
-                await _gone(receive)
+            if self.store.reset_count != reset_count:  # else a request from before the reset would change the new data
+                _reset_connection(scope)
+                await _wait_for_disconnect(receive)
                 return
-            answer = answer if fault.after else await self._ask(scope, body)
+            response = response if fault.after_processing else await self._call_app(scope, body)
         elif fault.kind not in ("truncated", "drip"):
-            answer = _spoilt(fault, answer)
-        self._answered(number, answer.status)
-        if fault.kind == "truncated" and answer.body:
-            await _send(send, answer, upto=len(answer.body) // 2)
+            response = _replace_response(fault, response)
+        self._record_status(request_id, response.status)
+        if fault.kind == "truncated" and response.body:
+            await _send_response(send, response, truncate_at=len(response.body) // 2)
             scope["state"]["transport"].close()
-            await _gone(receive)
+            await _wait_for_disconnect(receive)
         elif fault.kind == "drip":
-            await _drip(send, answer, fault.seconds)
+            await _send_slowly(send, response, fault.seconds)
         else:
-            await _send(send, answer)
+            await _send_response(send, response)
 
-    async def _ask(self, scope: Scope, body: bytes) -> Answer:
-        """:return: what the API answers to a request, as one piece"""
-        answer = Answer()
+    async def _call_app(self, scope: Scope, body: bytes) -> BufferedResponse:
+        """Return the API's complete response to a request."""
+        response = BufferedResponse()
         chunks: list[bytes] = []
 
         async def receive() -> Message:
@@ -105,64 +113,64 @@ class Front:
 
         async def send(message: Message) -> None:
             if message["type"] == "http.response.start":
-                answer.status = message["status"]
-                answer.headers = list(message["headers"])
+                response.status = message["status"]
+                response.headers = list(message["headers"])
             else:
                 chunks.append(message.get("body", b""))
 
         await self.app(scope, receive, send)
-        answer.body = b"".join(chunks)
-        return answer
+        response.body = b"".join(chunks)
+        return response
 
-    def _note(self, scope: Scope, body: bytes) -> int:
+    def _record_request(self, scope: Scope, body: bytes) -> int:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        refund = scope["path"] == REFUND and scope["method"] == "POST"
-        kept = {name: headers[name] for name in KEPT if name in headers}
+        is_refund = scope["path"] == REFUND_PATH and scope["method"] == "POST"
+        audited = {name: headers[name] for name in AUDITED_HEADERS if name in headers}
         if "authorization" in headers:
-            kept["authorization"] = f"[{len(headers['authorization'])} characters]"
-        return self.books.insert(
+            audited["authorization"] = f"[{len(headers['authorization'])} characters]"
+        return self.store.insert(
             "requests",
             account=headers.get("account-id"),
             method=scope["method"],
             path=scope["path"],
             query=scope["query_string"].decode("latin-1"),
             at=time.monotonic(),
-            received_at=stamp(),
-            headers=json.dumps(kept) if refund else None,
-            body=body if refund else None,
+            received_at=timestamp(),
+            headers=json.dumps(audited) if is_refund else None,
+            body=body if is_refund else None,
         )
 
-    def _answered(self, number: int, status: int) -> None:
-        self.books.all("UPDATE requests SET status = ? WHERE id = ?", (status, number))
+    def _record_status(self, request_id: int, status: int) -> None:
+        self.store.execute("UPDATE requests SET status = ? WHERE id = ?", (status, request_id))
 
 
-def _spoilt(fault: Fault, answer: Answer) -> Answer:
-    """:return: what goes out in the answer's place"""
+def _replace_response(fault: Fault, response: BufferedResponse) -> BufferedResponse:
+    """Return the response that the fault sends instead of the API's."""
     match fault.kind:
         case "status":
             extra = {} if fault.retry_after is None else {"retry_after": fault.retry_after}
             text = b"" if fault.status in (204, 304) else json.dumps({"message": fault.message}).encode()
-            return Answer.of(fault.status or 500, text, "application/json", **extra)
+            return BufferedResponse.build(fault.status or 500, text, "application/json", **extra)
         case "html":
             page = b"<!DOCTYPE html><html><head><title>Gateway</title></head><body><h1>Gateway</h1></body></html>"
-            return Answer.of(fault.status or 502, page, "text/html; charset=utf-8")
+            return BufferedResponse.build(fault.status or 502, page, "text/html; charset=utf-8")
         case "redirect":
-            return Answer.of(fault.status or 307, b"", "text/plain", location=fault.location)
+            return BufferedResponse.build(fault.status or 307, b"", "text/plain", location=fault.location)
         case "bare_404":
-            return Answer.of(404, b"Not Found", "text/plain; charset=utf-8")
+            return BufferedResponse.build(404, b"Not Found", "text/plain; charset=utf-8")
         case "malformed":
-            return answer.with_body(b'{"id": 1, "type": refund, ')
+            return response.with_body(b'{"id": 1, "type": refund, ')
         case "huge":
-            return answer.with_body(b'{"message": "' + b"x" * max(0, fault.size - 15) + b'"}')
+            return response.with_body(b'{"message": "' + b"x" * max(0, fault.size - 15) + b'"}')
         case "bomb":
-            return answer.with_body(gzip.compress(bytes(fault.size)), content_encoding="gzip")
+            return response.with_body(gzip.compress(bytes(fault.size)), content_encoding="gzip")
         case "gzip":
-            return answer.with_body(gzip.compress(answer.body), content_encoding="gzip")
+            return response.with_body(gzip.compress(response.body), content_encoding="gzip")
         case _:
             raise AssertionError(fault.kind)
 
 
-async def _whole(receive: Receive) -> bytes:
+async def _read_body(receive: Receive) -> bytes:
     chunks: list[bytes] = []
     while True:
         message = await receive()
@@ -171,28 +179,34 @@ async def _whole(receive: Receive) -> bytes:
             return b"".join(chunks)
 
 
-async def _send(send: Send, answer: Answer, upto: int | None = None) -> None:
-    """:param upto: how many bytes of the body to send, leaving the answer unfinished; None sends all"""
-    await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
-    await send({"type": "http.response.body", "body": answer.body[:upto], "more_body": upto is not None})
+async def _send_response(send: Send, response: BufferedResponse, truncate_at: int | None = None) -> None:
+    """
+    Send a response.
+
+    :param truncate_at: the number of bytes of the body after which the response stays unfinished; None sends all
+    """
+    await send({"type": "http.response.start", "status": response.status, "headers": response.headers})
+    await send(
+        {"type": "http.response.body", "body": response.body[:truncate_at], "more_body": truncate_at is not None}
+    )
 
 
-async def _drip(send: Send, answer: Answer, seconds: float) -> None:
-    await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
-    for place in range(len(answer.body)):
-        await send({"type": "http.response.body", "body": answer.body[place : place + 1], "more_body": True})
+async def _send_slowly(send: Send, response: BufferedResponse, seconds: float) -> None:
+    await send({"type": "http.response.start", "status": response.status, "headers": response.headers})
+    for position in range(len(response.body)):
+        await send({"type": "http.response.body", "body": response.body[position : position + 1], "more_body": True})
         await asyncio.sleep(seconds)
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-def _reset(scope: Scope) -> None:
+def _reset_connection(scope: Scope) -> None:
     transport: asyncio.Transport = scope["state"]["transport"]
-    # Without lingering the peer is told RST, not the FIN that would end a connection in good order.
+    # With a linger time of zero the peer receives RST instead of FIN, which would close the connection normally.
     transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     transport.abort()
 
 
-async def _gone(receive: Receive) -> None:
-    """Wait until the server has seen that the connection is gone, lest it answers in the API's place."""
+async def _wait_for_disconnect(receive: Receive) -> None:
+    """Wait until the server notices the closed connection; otherwise it would send a response of its own."""
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -1,4 +1,4 @@
-"""The read side: commissions and promoters, a page at a time."""
+"""The read API: pages of commissions and promoters."""
 
 from __future__ import annotations
 
@@ -9,72 +9,72 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, Field
 
 from airflow_provider_firstpromoter.sandbox.serializers import commission_body, promoter_body
-from airflow_provider_firstpromoter.sandbox.store import Books, stamp
+from airflow_provider_firstpromoter.sandbox.store import Store, timestamp
 
-#: The one campaign that every promoter of a sandbox is in.
+#: The campaign of every promoter in the sandbox.
 CAMPAIGN = {"id": 1, "name": "Sandbox campaign"}
-#: The last character there is: what begins with a text sorts before that text with this behind it.
-LAST = "\U0010ffff"
+#: The last Unicode character: every text with a given prefix sorts before the prefix followed by this character.
+LAST_CHARACTER = "\U0010ffff"
 
-Number = Annotated[int, Field(ge=-(2**53), le=2**53)]
+SafeInteger = Annotated[int, Field(ge=-(2**53), le=2**53)]
 
 
-def _no_bare_number(value: str) -> str:
-    """pydantic would take a number for a Unix time, and hide that a client writes its dates wrong."""
+def _reject_bare_number(value: str) -> str:
+    """Reject a number, which pydantic would accept as a Unix time although the API takes only dates."""
     if "-" not in value.lstrip("-"):
         raise ValueError("should be a date such as 2026-01-31")
     return value
 
 
-Moment = Annotated[date | datetime, BeforeValidator(_no_bare_number)]
+DateOrDatetime = Annotated[date | datetime, BeforeValidator(_reject_bare_number)]
 
 
 class Page(BaseModel):
     """
-    Which part of a list is asked for.
+    The page of a list that a request asks for.
 
-    :param page: from 1
-    :param per_page: how many; more than 100 are cut down to 100
+    :param page: the number of the page, starting at 1
+    :param per_page: the number of items on a page; numbers above 100 count as 100
     """
 
     page: int = Field(1, ge=1, le=10**9)
     per_page: int = Field(20, ge=1, le=10**9)
 
     @property
-    def slice(self) -> dict[str, int]:
-        """The values of ``LIMIT :limit OFFSET :offset``."""
+    def limit_and_offset(self) -> dict[str, int]:
+        """The parameters of ``LIMIT :limit OFFSET :offset``."""
         limit = min(self.per_page, 100)
         return {"limit": limit, "offset": (self.page - 1) * limit}
 
 
 class CommissionQuery(Page):
     """
-    What ``GET /company/commissions`` can be asked.
+    The query parameters of ``GET /company/commissions``.
 
-    :param q: the beginning of an event_id, or of a referral's e-mail or uid
-    :param refunded: taken to mean negative commissions; FirstPromoter does not say what it means
+    :param q: the prefix of an event_id, or of a referral's e-mail address or uid
+    :param refunded: selects negative commissions; FirstPromoter does not document the meaning of this filter
     """
 
     q: str = ""
-    ids: list[Number] = Field([], alias="ids[]")
+    ids: list[SafeInteger] = Field([], alias="ids[]")
     status: Literal["pending", "approved", "denied"] | None = Field(None, alias="filters[status]")
-    created_from: Moment | None = Field(None, alias="filters[created_at][from]")
-    created_to: Moment | None = Field(None, alias="filters[created_at][to]")
-    sale_from: Number | None = Field(None, alias="filters[sale_amount][from]")
-    sale_to: Number | None = Field(None, alias="filters[sale_amount][to]")
-    amount_from: Number | None = Field(None, alias="filters[amount][from]")
-    amount_to: Number | None = Field(None, alias="filters[amount][to]")
+    created_from: DateOrDatetime | None = Field(None, alias="filters[created_at][from]")
+    created_to: DateOrDatetime | None = Field(None, alias="filters[created_at][to]")
+    sale_from: SafeInteger | None = Field(None, alias="filters[sale_amount][from]")
+    sale_to: SafeInteger | None = Field(None, alias="filters[sale_amount][to]")
+    amount_from: SafeInteger | None = Field(None, alias="filters[amount][from]")
+    amount_to: SafeInteger | None = Field(None, alias="filters[amount][to]")
     refunded: bool | None = Field(None, alias="filters[refunded]")
-    promoter_id: Number | None = Field(None, alias="filters[promoter_id]")
-    campaign_id: Number | None = Field(None, alias="filters[campaign_id]")
+    promoter_id: SafeInteger | None = Field(None, alias="filters[promoter_id]")
+    campaign_id: SafeInteger | None = Field(None, alias="filters[campaign_id]")
     order: Literal["asc", "desc"] = Field("desc", alias="sorting[created_at]")
 
     def conditions(self) -> list[tuple[str, str, Any]]:
-        """:return: of each filter in use its SQL, the name of the value in it, and the value"""
-        every: list[tuple[str, str, Any]] = [
+        """Return, for each filter in use, its SQL, the name of its parameter and the parameter's value."""
+        filters: list[tuple[str, str, Any]] = [
             ("status = :status", "status", self.status),
-            ("created_at >= :created_from", "created_from", _since(self.created_from)),
-            ("created_at < :created_to", "created_to", _until(self.created_to)),
+            ("created_at >= :created_from", "created_from", _range_start(self.created_from)),
+            ("created_at < :created_to", "created_to", _range_end(self.created_to)),
             ("sale_amount >= :sale_from", "sale_from", self.sale_from),
             ("sale_amount <= :sale_to", "sale_to", self.sale_to),
             ("amount >= :amount_from", "amount_from", self.amount_from),
@@ -83,31 +83,31 @@ class CommissionQuery(Page):
             ("promoter_id = :promoter_id", "promoter_id", self.promoter_id),
             (f":campaign_id = {CAMPAIGN['id']}", "campaign_id", self.campaign_id),
             ("id IN (SELECT value FROM json_each(:ids))", "ids", json.dumps(self.ids) if self.ids else None),
-            (f"id IN ({FOUND})", "q", self.q or None),
+            (f"id IN ({SEARCH_SQL})", "q", self.q or None),
         ]
-        return [condition for condition in every if condition[2] is not None]
+        return [condition for condition in filters if condition[2] is not None]
 
 
-#: What ``q`` finds, each part of it by an index.
-FOUND = f"""
+#: Selects the commissions that ``q`` matches; each part of the union uses an index.
+SEARCH_SQL = f"""
     SELECT id FROM commissions WHERE account = :account
-        AND event_id COLLATE NOCASE >= :q AND event_id COLLATE NOCASE < :q || '{LAST}'
+        AND event_id COLLATE NOCASE >= :q AND event_id COLLATE NOCASE < :q || '{LAST_CHARACTER}'
     UNION SELECT id FROM commissions WHERE lead_id IN (
         SELECT id FROM leads WHERE account = :account
-            AND email COLLATE NOCASE >= :q AND email COLLATE NOCASE < :q || '{LAST}'
-        UNION SELECT id FROM leads WHERE account = :account AND uid >= :q AND uid < :q || '{LAST}'
+            AND email COLLATE NOCASE >= :q AND email COLLATE NOCASE < :q || '{LAST_CHARACTER}'
+        UNION SELECT id FROM leads WHERE account = :account AND uid >= :q AND uid < :q || '{LAST_CHARACTER}'
     )
 """
 
 
-def commissions(books: Books, account: str, query: CommissionQuery) -> list[dict[str, Any]]:
-    """:return: the commissions of that page; a page that is not full is the last"""
+def list_commissions(store: Store, account: str, query: CommissionQuery) -> list[dict[str, Any]]:
+    """Return the commissions on a page; a page that is not full is the last one."""
     conditions = query.conditions()
-    # The plus keeps SQLite from walking all of an account by date where a few ids are known to be enough.
+    # The plus keeps SQLite from scanning the whole account by date where the filter selects only a few ids.
     account_column = "+account" if query.q or query.ids else "account"
     where = " AND ".join([f"{account_column} = :account", *(sql for sql, _, _ in conditions)])
-    # The ids come from an index alone, so that a page far down a million commissions is soon found.
-    rows = books.all(
+    # The subquery reads only an index, so that even the last pages of a million commissions are fast.
+    rows = store.execute(
         f"""
         SELECT c.*, l.email, l.uid, p.ref_id
         FROM (
@@ -119,30 +119,30 @@ def commissions(books: Books, account: str, query: CommissionQuery) -> list[dict
         LEFT JOIN leads l ON l.id = c.lead_id
         ORDER BY c.created_at {query.order}, c.id {query.order}
         """,
-        {"account": account, **query.slice, **{name: value for _, name, value in conditions}},
+        {"account": account, **query.limit_and_offset, **{name: value for _, name, value in conditions}},
     )
     return [commission_body(row, CAMPAIGN) for row in rows]
 
 
-def promoters(books: Books, account: str, page: Page) -> list[dict[str, Any]]:
-    """:return: the promoters of that page, the earliest first"""
-    rows = books.all(
+def list_promoters(store: Store, account: str, page: Page) -> list[dict[str, Any]]:
+    """Return the promoters on a page, in the order of their creation."""
+    rows = store.execute(
         "SELECT * FROM promoters WHERE account = :account ORDER BY id LIMIT :limit OFFSET :offset",
-        {"account": account, **page.slice},
+        {"account": account, **page.limit_and_offset},
     )
     return [promoter_body(row) for row in rows]
 
 
-def _since(moment: date | datetime | None) -> str | None:
+def _range_start(moment: date | datetime | None) -> str | None:
     if moment is None:
         return None
-    return stamp(moment) if isinstance(moment, datetime) else moment.isoformat()
+    return timestamp(moment) if isinstance(moment, datetime) else moment.isoformat()
 
 
-def _until(moment: date | datetime | None) -> str | None:
-    """The end is part of the range: a date means until its day is over."""
+def _range_end(moment: date | datetime | None) -> str | None:
+    """Return the exclusive end of a range that includes the given moment or, for a date, the whole day."""
     if moment is None:
         return None
     if isinstance(moment, datetime):
-        return stamp(moment + timedelta(milliseconds=1))
+        return timestamp(moment + timedelta(milliseconds=1))
     return (moment + timedelta(days=1)).isoformat()

@@ -1,8 +1,8 @@
 """
 The OpenAPI document that the sandbox publishes.
 
-The refund call is the contract's, field by field; answers that the contract leaves open (401, 403, 404, 429) are
-added. Of the other calls it says what the sandbox takes and answers.
+Its refund call has the fields of FirstPromoter's contract, and the responses that the contract leaves open (401, 403,
+404, 429). For the other calls it describes what the sandbox accepts and returns.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ def _object(**properties: Schema) -> Schema:
     return {"type": "object", "properties": properties}
 
 
-def _a(kind: str, **more: Any) -> Schema:
-    return {"type": kind, **more}
+def _type(name: str, **keywords: Any) -> Schema:
+    return {"type": name, **keywords}
 
 
 def _json(schema: Schema, description: str) -> Schema:
     return {"description": description, "content": {"application/json": {"schema": schema}}}
 
 
-_text = _a("string")
-_text_or_null = _a("string", nullable=True)
-_integer = _a("integer")
-_moment = _a("string", format="date-time")
+_text = _type("string")
+_text_or_null = _type("string", nullable=True)
+_integer = _type("integer")
+_datetime = _type("string", format="date-time")
 _cash = _object(cash=_integer)
 _message = _object(message=_text)
-_coded = _object(message=_text, code=_text)
+_message_and_code = _object(message=_text, code=_text)
 _lead = {"$ref": "#/components/schemas/Lead"}
 
 _SCHEMAS = {
@@ -39,13 +39,13 @@ _SCHEMAS = {
         state=_text,
         email=_text,
         uid=_text_or_null,
-        customer_since=_moment,
-        cancelled_at=_moment,
+        customer_since=_datetime,
+        cancelled_at=_datetime,
         plan_name=_text_or_null,
         suspicion=_text,
         username=_text_or_null,
         website=_text_or_null,
-        created_at=_moment,
+        created_at=_datetime,
         split_promotion_id=_text_or_null,
         custom_fields=_text_or_null,
         split_percentage_value=_text_or_null,
@@ -56,7 +56,7 @@ _SCHEMAS = {
         status=_text,
         cust_id=_text,
         email=_text,
-        created_at=_moment,
+        created_at=_datetime,
         temp_password=_text_or_null,
         default_promotion_id=_integer,
         pref=_text,
@@ -79,7 +79,7 @@ _SCHEMAS = {
             status=_text,
             amount=_integer,
             unit=_text,
-            created_at=_moment,
+            created_at=_datetime,
             lead=_lead,
             event_id=_text,
             conversion_amount=_integer,
@@ -91,18 +91,18 @@ _SCHEMAS = {
     ),
     "Commission": _object(
         id=_integer,
-        status=_a("string", enum=["pending", "approved", "denied"]),
-        commission_type=_a("string", enum=["sale", "custom"]),
+        status=_type("string", enum=["pending", "approved", "denied"]),
+        commission_type=_type("string", enum=["sale", "custom"]),
         event_id=_text_or_null,
         sale_amount=_integer,
         original_sale_amount=_integer,
         original_sale_currency=_text,
         amount=_integer,
-        unit=_a("string", enum="cash credits points free_months mon_discount discount_per".split()),
-        is_paid=_a("boolean"),
+        unit=_type("string", enum="cash credits points free_months mon_discount discount_per".split()),
+        is_paid=_type("boolean"),
         tier=_integer,
-        created_at=_moment,
-        status_updated_at=_moment,
+        created_at=_datetime,
+        status_updated_at=_datetime,
         referral=_object(id=_integer, email=_text_or_null, uid=_text_or_null),
         reward=_object(id=_integer, name=_text),
         promoter_campaign=_object(
@@ -113,35 +113,35 @@ _SCHEMAS = {
     ),
 }
 _EVENT = _json({"$ref": "#/components/schemas/Event"}, "Success response")
-_REFUSALS = {
-    "401": _json(_coded, "The API key is refused"),
-    "403": _json(_coded, "The account id is refused"),
-    "429": _json(_message, "The account is over its limit"),
+_COMMON_ERRORS = {
+    "401": _json(_message_and_code, "The API key is missing or unknown"),
+    "403": _json(_message_and_code, "The account id does not match the API key"),
+    "429": _json(_message, "The account is over its rate limit"),
 }
-_BAD = {"400": _json(_message, "Bad Request")}
-_UNKNOWN = {"404": _json(_coded, "No such referral")}
-_TAKEN = {"409": _json(_message, "Conflict")}
-_INVALID = {
+_BAD_REQUEST = {"400": _json(_message, "Bad Request")}
+_NOT_FOUND = {"404": _json(_message_and_code, "Referral not found")}
+_CONFLICT = {"409": _json(_message, "Conflict")}
+_UNPROCESSABLE = {
     "422": _json(
-        _object(message=_text, code=_text, errors=_a("object", additionalProperties=_a("array", items=_text))),
+        _object(message=_text, code=_text, errors=_type("object", additionalProperties=_type("array", items=_text))),
         "Unprocessable",
     )
 }
 
 
-def _post(summary: str, body: Schema, answers: Schema) -> Schema:
+def _post(summary: str, body: Schema, responses: Schema) -> Schema:
     return {
         "post": {
             "summary": summary,
             "parameters": [{"$ref": "#/components/parameters/AccountId"}],
             "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
-            "responses": answers | _REFUSALS,
+            "responses": responses | _COMMON_ERRORS,
         }
     }
 
 
 def _get(summary: str, item: str, parameters: dict[str, Schema]) -> Schema:
-    listed = _a("array", items={"$ref": f"#/components/schemas/{item}"})
+    page = _type("array", items={"$ref": f"#/components/schemas/{item}"})
     return {
         "get": {
             "summary": summary,
@@ -149,27 +149,30 @@ def _get(summary: str, item: str, parameters: dict[str, Schema]) -> Schema:
                 {"$ref": "#/components/parameters/AccountId"},
                 *({"name": name, "in": "query", "schema": schema} for name, schema in parameters.items()),
             ],
-            "responses": {"200": _json(listed, "One page")} | _INVALID | _REFUSALS,
+            "responses": {"200": _json(page, "One page")} | _UNPROCESSABLE | _COMMON_ERRORS,
         }
     }
 
 
-_SOMEBODY = [{"required": ["email"]}, {"required": ["uid"]}]
+_EMAIL_OR_UID = [{"required": ["email"]}, {"required": ["uid"]}]
 _REFUND = _object(
-    email=_a("string", description="Of the lead. Required if uid is not provided."),
-    uid=_a("string", description="Of the lead. Required if email is not provided."),
-    event_id=_a("string", description="Of the transaction or refund; what makes a duplicate known."),
-    amount=_a("string", description="The refund in cents."),
-    currency=_a("string", description="Only if it is not the account's own; the amount is then converted."),
-    quantity=_a("string", description="How many items are refunded; optional if one."),
-    sale_event_id=_a("string", description="The event_id of the sale that is refunded."),
-    skip_email_notification=_a("boolean", description="Default is false."),
-) | {"required": ["event_id", "amount"], "oneOf": _SOMEBODY}
+    email=_type("string", description="The lead's e-mail address. Required if uid is not provided."),
+    uid=_type("string", description="The lead's uid. Required if email is not provided."),
+    event_id=_type("string", description="The id of the transaction or refund, used to detect duplicates."),
+    amount=_type("string", description="The refunded amount in cents."),
+    currency=_type(
+        "string",
+        description="The currency of the amount, if it is not the account's.",
+    ),
+    quantity=_type("string", description="The number of refunded items. Default is 1."),
+    sale_event_id=_type("string", description="The event_id of the refunded sale."),
+    skip_email_notification=_type("boolean", description="Default is false."),
+) | {"required": ["event_id", "amount"], "oneOf": _EMAIL_OR_UID}
 _SALE = _object(
     email=_text,
     uid=_text,
     event_id=_text,
-    amount=_a("integer", minimum=1),
+    amount=_type("integer", minimum=1),
     currency=_text,
     plan=_text,
     quantity=_integer,
@@ -177,31 +180,29 @@ _SALE = _object(
     promo_code=_text,
     tid=_text,
     ref_id=_text,
-) | {"required": ["event_id", "amount"], "anyOf": _SOMEBODY}
-_SIGNUP = _object(email=_text, uid=_text, tid=_text, ref_id=_text) | {"anyOf": _SOMEBODY}
-_CANCELLATION = _object(email=_text, uid=_text) | {"anyOf": _SOMEBODY}
+) | {"required": ["event_id", "amount"], "anyOf": _EMAIL_OR_UID}
+_SIGNUP = _object(email=_text, uid=_text, tid=_text, ref_id=_text) | {"anyOf": _EMAIL_OR_UID}
+_CANCELLATION = _object(email=_text, uid=_text) | {"anyOf": _EMAIL_OR_UID}
 _LEAD = _json(_lead, "Success response")
 _PAGE = {
-    "page": _a("integer", minimum=1, maximum=10**9, default=1),
-    "per_page": _a(
-        "integer", minimum=1, maximum=10**9, default=20, description="At most 100; more is cut down to that."
-    ),
+    "page": _type("integer", minimum=1, maximum=10**9, default=1),
+    "per_page": _type("integer", minimum=1, maximum=10**9, default=20, description="Numbers above 100 count as 100."),
 }
-_WHOLE = _a("integer", minimum=-(2**53), maximum=2**53)
+_SAFE_INTEGER = _type("integer", minimum=-(2**53), maximum=2**53)
 _FILTERS = {
     "q": _text,
-    "ids[]": _a("array", items=_WHOLE),
-    "filters[status]": _a("string", enum=["pending", "approved", "denied"]),
-    "filters[created_at][from]": _a("string", format="date"),
-    "filters[created_at][to]": _a("string", format="date"),
-    "filters[sale_amount][from]": _WHOLE,
-    "filters[sale_amount][to]": _WHOLE,
-    "filters[amount][from]": _WHOLE,
-    "filters[amount][to]": _WHOLE,
-    "filters[refunded]": _a("boolean"),
-    "filters[promoter_id]": _WHOLE,
-    "filters[campaign_id]": _WHOLE,
-    "sorting[created_at]": _a("string", enum=["asc", "desc"]),
+    "ids[]": _type("array", items=_SAFE_INTEGER),
+    "filters[status]": _type("string", enum=["pending", "approved", "denied"]),
+    "filters[created_at][from]": _type("string", format="date"),
+    "filters[created_at][to]": _type("string", format="date"),
+    "filters[sale_amount][from]": _SAFE_INTEGER,
+    "filters[sale_amount][to]": _SAFE_INTEGER,
+    "filters[amount][from]": _SAFE_INTEGER,
+    "filters[amount][to]": _SAFE_INTEGER,
+    "filters[refunded]": _type("boolean"),
+    "filters[promoter_id]": _SAFE_INTEGER,
+    "filters[campaign_id]": _SAFE_INTEGER,
+    "sorting[created_at]": _type("string", enum=["asc", "desc"]),
 }
 
 DOCUMENT: Schema = {
@@ -211,13 +212,13 @@ DOCUMENT: Schema = {
     "security": [{"BearerAuth": []}],
     "paths": {
         "/track/refund": _post(
-            "Take back the commission of a refunded sale",
+            "Track a refund: reverse the commission of a refunded sale",
             _REFUND,
-            {"200": _EVENT, "204": {"description": "No Content"}} | _BAD | _UNKNOWN | _TAKEN,
+            {"200": _EVENT, "204": {"description": "No Content"}} | _BAD_REQUEST | _NOT_FOUND | _CONFLICT,
         ),
-        "/track/sale": _post("Track a sale", _SALE, {"200": _EVENT} | _BAD | _UNKNOWN | _TAKEN),
-        "/track/signup": _post("Track a sign-up", _SIGNUP, {"200": _LEAD} | _BAD | _UNKNOWN | _INVALID),
-        "/track/cancellation": _post("Track a cancellation", _CANCELLATION, {"200": _LEAD} | _BAD | _UNKNOWN),
+        "/track/sale": _post("Track a sale", _SALE, {"200": _EVENT} | _BAD_REQUEST | _NOT_FOUND | _CONFLICT),
+        "/track/signup": _post("Track a sign-up", _SIGNUP, {"200": _LEAD} | _BAD_REQUEST | _NOT_FOUND | _UNPROCESSABLE),
+        "/track/cancellation": _post("Track a cancellation", _CANCELLATION, {"200": _LEAD} | _BAD_REQUEST | _NOT_FOUND),
         "/company/commissions": _get("List commissions", "Commission", _FILTERS | _PAGE),
         "/company/promoters": _get("List promoters", "Promoter", _PAGE),
     },

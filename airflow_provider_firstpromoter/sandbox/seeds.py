@@ -1,4 +1,4 @@
-"""What is planted in the books without a call to the API: customers, and commissions of the past."""
+"""Seed data: leads and commissions that tests add to the store without a call to the API."""
 
 from __future__ import annotations
 
@@ -10,23 +10,24 @@ from datetime import datetime
 from typing import Any, Literal, Required, Unpack
 
 from pydantic import ConfigDict, with_config
-from typing_extensions import TypedDict  # pydantic asks for this one below Python 3.12
+from typing_extensions import TypedDict  # pydantic requires this one below Python 3.12
 
-from airflow_provider_firstpromoter.sandbox.money import share
-from airflow_provider_firstpromoter.sandbox.store import Books, Row, stamp
+from airflow_provider_firstpromoter.sandbox.money import percentage_of
+from airflow_provider_firstpromoter.sandbox.store import Row, Store, timestamp
 
-#: A misspelt field is an error, also over HTTP.
-STRICT = ConfigDict(extra="forbid")
+#: A misspelt field raises an error, also over HTTP.
+FORBID_UNKNOWN_FIELDS = ConfigDict(extra="forbid")
 Status = Literal["pending", "approved", "denied"]
 
 
-@with_config(STRICT)
+@with_config(FORBID_UNKNOWN_FIELDS)
 class LeadSeed(TypedDict, total=False):
     """
-    A referred customer; at least one of e-mail and uid.
+    A referred customer with an e-mail address, a uid or both.
 
-    ``promoter`` is the referral id of whoever referred it (``ref1``), made on the spot, earning in ``unit``
-    (``cash``). A refund of a lead that never ``bought`` (it did) is answered with 204.
+    ``promoter`` is the referral id of the promoter (default ``ref1``), who is created if necessary and earns rewards in
+    ``unit`` (default ``cash``). ``bought`` says whether the lead has a sale (default true); a refund of a lead without
+    a sale is answered with 204.
     """
 
     email: str | None
@@ -36,14 +37,15 @@ class LeadSeed(TypedDict, total=False):
     unit: str
 
 
-@with_config(STRICT)
+@with_config(FORBID_UNKNOWN_FIELDS)
 class CommissionSeed(TypedDict, total=False):
     """
-    A commission of a lead known by ``uid`` or else ``email``; ``sale_amount`` is required, negative for a refund.
+    A commission of the lead with this ``uid`` or ``email``; ``sale_amount`` is required, and negative for a refund.
 
-    ``amount`` is the commission (by default the account's percentage) in ``unit`` (the promoter's). Amounts are in
-    cents of the account's currency, the ``original_`` ones as the customer paid. ``created_at`` is a datetime
-    (now), ``promoter`` a referral id if it is not the lead's own, as in tiers and splits.
+    ``amount`` is the commission (default: the sandbox's percentage of ``sale_amount``) in ``unit`` (default: the
+    promoter's unit). Amounts are in cents of the account's currency; ``original_sale_amount`` is in
+    ``original_sale_currency``, in which the customer paid. ``created_at`` defaults to now. ``promoter`` is the referral
+    id of a promoter other than the lead's own, as in tiers and splits.
     """
 
     email: str | None
@@ -62,13 +64,16 @@ class CommissionSeed(TypedDict, total=False):
     original_sale_currency: str
 
 
-def add_leads(books: Books, account: str, leads: Iterable[LeadSeed]) -> int:
+def add_leads(store: Store, account: str, leads: Iterable[LeadSeed]) -> int:
     """
-    :return: how many there were
-    :raises ValueError: one of them has neither e-mail nor uid, or one that is taken; then none is added
+    Add leads in one transaction.
+
+    :return: the number of leads added
+    :raises ValueError: if a lead has neither an e-mail address nor a uid, or another lead has the same one; then none
+        is added
     """
     promoters: dict[str, int] = {}
-    moment = stamp()
+    moment = timestamp()
     count = 0
 
     def rows() -> Iterator[tuple[Any, ...]]:
@@ -78,11 +83,11 @@ def add_leads(books: Books, account: str, leads: Iterable[LeadSeed]) -> int:
             if email is None and uid is None:
                 raise ValueError("a lead needs an e-mail address or a uid")
             if ref_id not in promoters:
-                promoters[ref_id] = books.promoter(account, ref_id, lead.get("unit", "cash"))["id"]
+                promoters[ref_id] = store.get_or_create_promoter(account, ref_id, lead.get("unit", "cash"))["id"]
             yield account, email, uid, promoters[ref_id], moment, moment if lead.get("bought", True) else None
 
-    with _planting(books):
-        books.many(
+    with _seeding(store):
+        store.execute_many(
             "INSERT INTO leads (account, email, uid, promoter_id, created_at, customer_since) VALUES (?,?,?,?,?,?)",
             rows(),
         )
@@ -90,42 +95,44 @@ def add_leads(books: Books, account: str, leads: Iterable[LeadSeed]) -> int:
 
 
 def add_commissions(
-    books: Books, account: str, currency: str, percent: int, commissions: Iterable[CommissionSeed]
+    store: Store, account: str, currency: str, percent: int, commissions: Iterable[CommissionSeed]
 ) -> range:
     """
-    Their event_ids are taken from then on: a refund that bears the one of a negative commission is answered with 409.
+    Add commissions in one transaction.
 
-    :param currency: of the account
-    :param percent: of the sale, where a commission names no amount
-    :return: their ids, in the order given
-    :raises ValueError: a commission is of nobody known; then none is added
+    Their event_ids count as used: a refund with the event_id of a negative commission is answered with 409.
+
+    :param currency: the currency of the account
+    :param percent: the percentage of the sale that is the commission's amount if the seed has none
+    :return: the ids of the commissions, in the order given
+    :raises ValueError: if the account lacks the lead of a commission; then none is added
     """
-    first = number = 0
+    first = commission_id = 0
     promoters: dict[str, Row] = {}
     balances: Counter[int] = Counter()
     events: list[tuple[str, str, str]] = []
 
     def rows() -> Iterator[tuple[Any, ...]]:
-        nonlocal number
-        for number, seed in enumerate(commissions, first):
+        nonlocal commission_id
+        for commission_id, seed in enumerate(commissions, first):
             email, uid = seed.get("email"), seed.get("uid")
-            lead = books.lead(account, email=email, uid=uid)
+            lead = store.find_lead(account, email=email, uid=uid)
             if lead is None:
                 raise ValueError(f"there is no lead with e-mail {email!r} or uid {uid!r}")
             ref_id = seed.get("promoter", lead["ref_id"])
             if ref_id not in promoters:
-                promoters[ref_id] = books.promoter(account, ref_id)
+                promoters[ref_id] = store.get_or_create_promoter(account, ref_id)
             promoter = promoters[ref_id]
             sale_amount, unit = seed["sale_amount"], seed.get("unit", promoter["unit"])
-            amount = seed.get("amount", share(sale_amount, percent))
-            moment = stamp(seed.get("created_at"))
+            amount = seed.get("amount", percentage_of(sale_amount, percent))
+            moment = timestamp(seed.get("created_at"))
             event_id = seed.get("event_id")
             if event_id is not None:
                 events.append((account, "refund" if sale_amount < 0 else "sale", event_id))
             if unit == "cash":
                 balances[promoter["id"]] += amount
             yield (
-                number,
+                commission_id,
                 account,
                 event_id,
                 lead["id"],
@@ -143,45 +150,47 @@ def add_commissions(
                 moment,
             )
 
-    with _planting(books):
-        number = books.all("SELECT coalesce(max(id), 0) AS id FROM commissions")[0]["id"]
-        first = number + 1
-        books.many(f"INSERT INTO commissions VALUES ({', '.join('?' * 16)})", rows())
-        books.many("INSERT OR IGNORE INTO events VALUES (?, ?, ?)", events)
-        books.many(
+    with _seeding(store):
+        commission_id = store.execute("SELECT coalesce(max(id), 0) AS id FROM commissions")[0]["id"]
+        first = commission_id + 1
+        store.execute_many(f"INSERT INTO commissions VALUES ({', '.join('?' * 16)})", rows())
+        store.execute_many("INSERT OR IGNORE INTO events VALUES (?, ?, ?)", events)
+        store.execute_many(
             "UPDATE promoters SET balance = balance + ? WHERE id = ?",
             [(amount, promoter) for promoter, amount in balances.items()],
         )
-    return range(first, number + 1)
+    return range(first, commission_id + 1)
 
 
-@with_config(STRICT)
-class Change(TypedDict, total=False):
-    """What a company can change about a commission afterwards."""
+@with_config(FORBID_UNKNOWN_FIELDS)
+class CommissionChange(TypedDict, total=False):
+    """The fields of a commission that a company can change later."""
 
     status: Status
     is_paid: bool
 
 
-def change_commission(books: Books, commission_id: int, **change: Unpack[Change]) -> None:
+def change_commission(store: Store, commission_id: int, **change: Unpack[CommissionChange]) -> None:
     """
-    :param commission_id: as in the answer's ``reward.id``
-    :raises ValueError: there is no such commission
+    Change the status of a commission, or whether it is paid.
+
+    :param commission_id: the ``reward.id`` of the refund's or sale's response
+    :raises ValueError: if there is no such commission
     """
-    with books.transaction():
-        if books.one("SELECT 1 FROM commissions WHERE id = ?", (commission_id,)) is None:
+    with store.transaction():
+        if store.fetch_one("SELECT 1 FROM commissions WHERE id = ?", (commission_id,)) is None:
             raise ValueError(f"there is no commission {commission_id}")
         for column, value in change.items():
-            books.all(
+            store.execute(
                 f"UPDATE commissions SET {column} = ?, status_updated_at = ? WHERE id = ?",
-                (value, stamp(), commission_id),
+                (value, timestamp(), commission_id),
             )
 
 
 @contextmanager
-def _planting(books: Books) -> Iterator[None]:
+def _seeding(store: Store) -> Iterator[None]:
     try:
-        with books.transaction():
+        with store.transaction():
             yield
     except sqlite3.IntegrityError as error:
-        raise ValueError(f"the books refuse that: {error}") from None
+        raise ValueError(f"the store rejects the data: {error}") from None

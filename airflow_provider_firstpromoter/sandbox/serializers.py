@@ -1,4 +1,4 @@
-"""The bodies that the API answers with, field by field as the contract has them."""
+"""The JSON bodies of the API's responses, with the fields of the contract."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import Any
 
 from airflow_provider_firstpromoter.sandbox.store import Row
 
-#: What stands in fields that must never travel on; tests look for this text where it must not be.
+#: Part of every credential and tax form in a response; tests search for it where these must not appear.
 SECRET = "sandbox-secret"
 
 
 def lead_body(lead: Row) -> dict[str, Any]:
-    """:return: the contract's ``Lead``; a field that it does not call nullable is left out if there is no value"""
+    """Return the contract's ``Lead``; fields that are not nullable are omitted if they have no value."""
     body = {
         "id": lead["id"],
         "state": "cancelled" if lead["cancelled_at"] else "active" if lead["customer_since"] else "signup",
@@ -36,38 +36,39 @@ def lead_body(lead: Row) -> dict[str, Any]:
 
 
 def promoter_body(promoter: Row) -> dict[str, Any]:
-    """:return: the contract's ``Promoter``, its secrets and tax forms filled in"""
-    number, ref_id = promoter["id"], promoter["ref_id"]
+    """Return the contract's ``Promoter``, including credentials and tax forms."""
+    promoter_id, ref_id = promoter["id"], promoter["ref_id"]
     return {
-        "id": number,
+        "id": promoter_id,
         "status": promoter["status"],
         "cust_id": "",
-        "email": _email(number),
+        "email": _email(promoter_id),
         "created_at": promoter["created_at"],
-        "temp_password": f"{SECRET}-temp-password-{number}",
-        "default_promotion_id": number,
+        "temp_password": f"{SECRET}-temp-password-{promoter_id}",
+        "default_promotion_id": promoter_id,
         "pref": ref_id,
         "default_ref_id": ref_id,
         "note": None,
-        "w8_form_url": f"https://sandbox.example/{SECRET}-w8-{number}.pdf",
-        "w9_form_url": f"https://sandbox.example/{SECRET}-w9-{number}.pdf",
+        "w8_form_url": f"https://sandbox.example/{SECRET}-w8-{promoter_id}.pdf",
+        "w9_form_url": f"https://sandbox.example/{SECRET}-w9-{promoter_id}.pdf",
         "parent_promoter_id": 0,
         "earnings_balance": {"cash": promoter["balance"]},
         "current_balance": {"cash": promoter["balance"]},
         "paid_balance": {"cash": 0},
-        "auth_token": f"{SECRET}-auth-token-{number}",
+        "auth_token": f"{SECRET}-auth-token-{promoter_id}",
     }
 
 
-def event_body(kind: str, number: int, commission: Row, lead: Row, promoter: Row) -> dict[str, Any]:
+def event_body(kind: str, event_number: int, commission: Row, lead: Row, promoter: Row) -> dict[str, Any]:
     """
+    Return the contract's response to a refund; a sale has a response with the same fields.
+
     :param kind: ``refund`` or ``sale``
-    :param number: the id of the event
-    :return: the contract's answer to a refund; a sale is answered likewise
+    :param event_number: the id of the event
     """
-    who = lead_body(lead)
+    lead_json = lead_body(lead)
     return {
-        "id": number,
+        "id": event_number,
         "type": kind,
         "amount_cents": commission["sale_amount"],
         "reward": {
@@ -76,35 +77,37 @@ def event_body(kind: str, number: int, commission: Row, lead: Row, promoter: Row
             "amount": commission["amount"],
             "unit": commission["unit"],
             "created_at": commission["created_at"],
-            "lead": who,
+            "lead": lead_json,
             "event_id": commission["event_id"],
             "conversion_amount": commission["sale_amount"],
             "tier_level": commission["tier"],
             "split_type": None,
         },
-        "lead": who,
+        "lead": lead_json,
         "promoter": promoter_body(promoter),
     }
 
 
 def commission_body(commission: Row, campaign: dict[str, Any]) -> dict[str, Any]:
     """
-    :param commission: with the ``email`` and ``uid`` of its lead and the ``ref_id`` of its promoter
-    :return: a commission as the read side lists it
+    Return a commission as the read API lists it.
+
+    :param commission: a row with the ``email`` and ``uid`` of the lead and the ``ref_id`` of the promoter
+    :param campaign: the promoter's campaign
     """
-    own = (
+    copied = (
         "id status commission_type event_id sale_amount original_sale_amount original_sale_currency amount unit "
         "is_paid tier created_at status_updated_at"
     )
-    number = commission["promoter_id"]
+    promoter_id = commission["promoter_id"]
     return {
-        **{name: commission[name] for name in own.split()},
+        **{name: commission[name] for name in copied.split()},
         "is_paid": bool(commission["is_paid"]),
         "referral": {"id": commission["lead_id"], "email": commission["email"], "uid": commission["uid"]},
         "reward": {"id": 1, "name": "Sandbox reward"},
         "promoter_campaign": {
-            "promoter_id": number,
-            "promoter": {"id": number, "email": _email(number), "name": commission["ref_id"]},
+            "promoter_id": promoter_id,
+            "promoter": {"id": promoter_id, "email": _email(promoter_id), "name": commission["ref_id"]},
             "campaign": campaign,
         },
     }

@@ -1,4 +1,4 @@
-"""What a sandbox is started with."""
+"""The settings of a sandbox and its accounts."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from airflow_provider_firstpromoter.sandbox.money import IN_DOLLARS
+from airflow_provider_firstpromoter.sandbox.money import DOLLARS_PER_UNIT
 
 
 @dataclass(frozen=True)
 class Account:
     """
-    One FirstPromoter account, with books and a rate window of its own.
+    One FirstPromoter account, with its own data and rate limit.
 
-    :param id: what the ``Account-ID`` header has to say
-    :param api_key: the bearer token; Airflow masks no secret of 5 characters or fewer, so it has to be longer
-    :param currency: the currency of the account's books, an ISO 4217 code
-    :raises ValueError: the id is empty, the key too short, or there is no rate for the currency
+    :param id: the value of the ``Account-ID`` header
+    :param api_key: the bearer token; it must have more than 5 characters, because Airflow does not mask shorter secrets
+    :param currency: the currency of the account, an ISO 4217 code
+    :raises ValueError: if the id is empty, the key is too short, or the sandbox has no exchange rate for the currency
     """
 
     id: str = "sandbox-account"
@@ -26,37 +26,37 @@ class Account:
 
     def __post_init__(self) -> None:
         if not self.id:
-            raise ValueError("an account needs an id")
+            raise ValueError("an account must have an id")
         if len(self.api_key) <= 5:
-            raise ValueError(f"the key of account {self.id!r} must have more than 5 characters")
-        if self.currency not in IN_DOLLARS:
-            raise ValueError(f"there is no rate for the currency {self.currency!r} of account {self.id!r}")
+            raise ValueError(f"the API key of account {self.id!r} must have more than 5 characters")
+        if self.currency not in DOLLARS_PER_UNIT:
+            raise ValueError(f"there is no exchange rate for the currency {self.currency!r} of account {self.id!r}")
 
 
 @dataclass(frozen=True)
 class Settings:
     """
-    How the sandbox behaves where FirstPromoter leaves it open, and where it listens.
+    Where the sandbox listens, and how it behaves where FirstPromoter's contract leaves this open.
 
-    :param accounts: the accounts that it serves; the first is the one that methods mean when none is named
-    :param requests_per_minute: the limit of an account in one window; 0 is no limit
+    :param accounts: the accounts of the sandbox; methods that are called without an account use the first one
+    :param requests_per_minute: the number of requests that each account may send in one window; 0 is no limit
     :param window_seconds: the length of the sliding window in seconds
-    :param retry_after: whether a 429 carries ``Retry-After``, and in which of its two forms
-    :param unbought_uses_event_id: whether the 204 for a lead that never bought uses up the event_id, which the
-        contract leaves open
-    :param commission_percent: the share of a sale that its promoter earns
-    :param state: the SQLite file that keeps the books; None keeps them in memory
-    :param seed: makes random faults the same again
+    :param retry_after: whether a 429 has a ``Retry-After`` header, and in which form
+    :param consume_event_id_on_204: whether a refund of a lead without a sale, which is answered with 204, marks its
+        event_id as used
+    :param commission_percent: the percentage of a sale that its promoter earns
+    :param state: the SQLite file that stores the data; None stores it in memory
+    :param seed: the seed of random faults; the same seed repeats the same faults
     :param host: the address to listen on
-    :param port: the port to listen on; 0 takes a free one
-    :raises ValueError: there is no account, or one twice
+    :param port: the port to listen on; 0 selects a free port
+    :raises ValueError: if there is no account, or two accounts have the same id
     """
 
     accounts: tuple[Account, ...] = (Account(),)
     requests_per_minute: int = 400
     window_seconds: float = 60.0
     retry_after: Literal["none", "seconds", "date"] = "none"
-    unbought_uses_event_id: bool = False
+    consume_event_id_on_204: bool = False
     commission_percent: int = 20
     state: Path | None = None
     seed: int = 0
@@ -66,6 +66,6 @@ class Settings:
     def __post_init__(self) -> None:
         ids = [account.id for account in self.accounts]
         if not ids:
-            raise ValueError("a sandbox needs an account")
+            raise ValueError("a sandbox must have an account")
         if len(set(ids)) < len(ids):
-            raise ValueError("an account is given twice")
+            raise ValueError("an account id is given twice")

@@ -1,4 +1,4 @@
-"""The books of every account: promoters, leads, commissions, refunds, and the requests that made them."""
+"""The SQLite database of the sandbox: promoters, leads, commissions, refunds and requests of every account."""
 
 from __future__ import annotations
 
@@ -13,38 +13,38 @@ from typing import Any
 Row = dict[str, Any]
 
 
-def stamp(moment: datetime | None = None) -> str:
-    """:return: the moment, by default this one, as FirstPromoter writes it: in UTC, with milliseconds"""
+def timestamp(moment: datetime | None = None) -> str:
+    """Return a moment (default: now) in FirstPromoter's format: in UTC, with milliseconds."""
     moment = moment or datetime.now(UTC)
     moment = moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-class Books:
+class Store:
     """
-    Everything the sandbox remembers, in one SQLite database.
+    All data of the sandbox in one SQLite database.
 
-    One connection serves all threads, one at a time: the server's loop and the test that looks over its shoulder.
+    The server and the tests in the same process share one connection; a lock gives it to one thread at a time.
 
-    :param path: the file, which survives a restart and a kill; None keeps everything in memory
+    :param path: the database file, whose data survive a restart and a kill; None stores the data in memory
     """
 
     def __init__(self, path: Path | None = None) -> None:
         self._lock = threading.RLock()
-        #: How often everything was forgotten.
-        self.resets = 0
+        #: The number of times that :meth:`reset` has deleted all data.
+        self.reset_count = 0
         self._db = sqlite3.connect(path or ":memory:", check_same_thread=False, isolation_level=None)
         self._db.row_factory = lambda cursor, row: dict(
             zip((column[0] for column in cursor.description), row, strict=True)
         )
-        # What is committed has to outlive the process, not the machine: the operating system has it by then.
+        # Committed data must survive the end of the process but not of the machine, so that no sync to disk is needed.
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = OFF")
         self._db.executescript(Path(__file__).with_name("store.sql").read_text("utf-8"))
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All of what is written inside, or nothing of it; nobody else reads or writes meanwhile."""
+        """Commit the block's changes, or roll them back on an error; other threads wait until the block ends."""
         with self._lock:
             if self._db.in_transaction:
                 yield
@@ -57,51 +57,57 @@ class Books:
                 raise
             self._db.execute("COMMIT")
 
-    def all(self, sql: str, parameters: Mapping[str, Any] | Iterable[Any] = ()) -> list[Row]:
-        """:return: every row that the statement yields, by column name"""
+    def execute(self, sql: str, parameters: Mapping[str, Any] | Iterable[Any] = ()) -> list[Row]:
+        """Execute a statement and return its rows, if any, as dictionaries by column name."""
         with self._lock:
             return self._db.execute(sql, parameters).fetchall()  # type: ignore[arg-type]
 
-    def one(self, sql: str, parameters: Mapping[str, Any] | Iterable[Any] = ()) -> Row | None:
-        """:return: the first row that the statement yields, if any"""
-        rows = self.all(sql, parameters)
+    def fetch_one(self, sql: str, parameters: Mapping[str, Any] | Iterable[Any] = ()) -> Row | None:
+        """Execute a statement and return its first row; None if it has no rows."""
+        rows = self.execute(sql, parameters)
         return rows[0] if rows else None
 
-    def many(self, sql: str, rows: Iterable[Any]) -> None:
-        """Run the statement for each of the rows."""
+    def execute_many(self, sql: str, rows: Iterable[Any]) -> None:
+        """Execute a statement once for each row of parameters, in one transaction."""
         with self.transaction():
             self._db.executemany(sql, rows)
 
     def insert(self, table: str, **values: Any) -> int:
         """
-        :param table: one of the names in ``store.sql``
+        Insert a row.
+
+        :param table: the name of a table in ``store.sql``
+        :param values: the values by column name
         :return: the id of the new row
         """
-        columns, marks = ", ".join(values), ", ".join("?" * len(values))
+        columns, placeholders = ", ".join(values), ", ".join("?" * len(values))
         with self._lock:
-            cursor = self._db.execute(f"INSERT INTO {table} ({columns}) VALUES ({marks})", tuple(values.values()))
+            cursor = self._db.execute(
+                f"INSERT INTO {table} ({columns}) VALUES ({placeholders})", tuple(values.values())
+            )
         return int(cursor.lastrowid or 0)
 
-    def promoter(self, account: str, ref_id: str, unit: str = "cash") -> Row:
-        """:return: the promoter of that referral id, made on the spot if there is none yet"""
+    def get_or_create_promoter(self, account: str, ref_id: str, unit: str = "cash") -> Row:
+        """Return the promoter with that referral id, created first if there is none yet."""
         with self.transaction():
             sql = "SELECT * FROM promoters WHERE account = ? AND ref_id = ?"
-            found = self.one(sql, (account, ref_id))
+            found = self.fetch_one(sql, (account, ref_id))
             if found is None:
-                self.insert("promoters", account=account, ref_id=ref_id, unit=unit, created_at=stamp())
-                found = self.one(sql, (account, ref_id))
+                self.insert("promoters", account=account, ref_id=ref_id, unit=unit, created_at=timestamp())
+                found = self.fetch_one(sql, (account, ref_id))
         assert found
         return found
 
-    def lead(self, account: str, *, email: str | None = None, uid: str | None = None) -> Row | None:
+    def find_lead(self, account: str, *, email: str | None = None, uid: str | None = None) -> Row | None:
         """
-        :return: the lead with that uid, or else with that e-mail address, and the ``ref_id`` of its promoter; nobody
-            if that one is banned
+        Find a lead by its uid or, if no lead has that uid, by its e-mail address.
+
+        :return: the lead with the ``ref_id`` of its promoter; None if there is no such lead or the promoter is banned
         """
         for column, value in (("uid", uid), ("email", email)):
             if value is not None:
                 collation = " COLLATE NOCASE" if column == "email" else ""
-                found = self.one(
+                found = self.fetch_one(
                     "SELECT leads.*, ref_id FROM leads JOIN promoters ON promoters.id = promoter_id "
                     f"WHERE leads.account = ? AND {column} = ?{collation} AND promoters.status <> 'banned'",
                     (account, value),
@@ -110,23 +116,23 @@ class Books:
                     return found
         return None
 
-    def take(self, account: str, kind: str, event_id: str) -> None:
-        """Mark an event_id as used, for good."""
+    def reserve_event_id(self, account: str, kind: str, event_id: str) -> None:
+        """Mark an event_id as used."""
         self.insert("events", account=account, type=kind, event_id=event_id)
 
-    def taken(self, account: str, kind: str, event_id: str) -> bool:
-        """:return: whether an event of this kind (``sale`` or ``refund``) has that event_id already"""
+    def has_event_id(self, account: str, kind: str, event_id: str) -> bool:
+        """Return whether an event of this kind (``sale`` or ``refund``) with that event_id exists."""
         sql = "SELECT 1 FROM events WHERE account = ? AND type = ? AND event_id = ?"
-        return self.one(sql, (account, kind, event_id)) is not None
+        return self.fetch_one(sql, (account, kind, event_id)) is not None
 
     def reset(self) -> None:
-        """Forget everything."""
+        """Delete all data."""
         with self.transaction():
             for table in ("promoters", "leads", "events", "commissions", "refunds", "requests"):
                 self._db.execute(f"DELETE FROM {table}")
-        self.resets += 1
+        self.reset_count += 1
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the database."""
         with self._lock:
             self._db.close()

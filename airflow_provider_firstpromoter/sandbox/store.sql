@@ -21,7 +21,7 @@ CREATE TABLE IF NOT EXISTS leads (
 );
 CREATE UNIQUE INDEX IF NOT EXISTS leads_email ON leads (account, email COLLATE NOCASE);
 CREATE UNIQUE INDEX IF NOT EXISTS leads_uid ON leads (account, uid);
--- The event_ids that are taken, of sales and refunds apart from each other.
+-- The event_ids in use; a sale and a refund can have the same event_id.
 CREATE TABLE IF NOT EXISTS events (
     account TEXT NOT NULL,
     type TEXT NOT NULL,
@@ -49,7 +49,7 @@ CREATE TABLE IF NOT EXISTS commissions (
 CREATE INDEX IF NOT EXISTS commissions_created ON commissions (account, created_at, id);
 CREATE INDEX IF NOT EXISTS commissions_event ON commissions (account, event_id COLLATE NOCASE);
 CREATE INDEX IF NOT EXISTS commissions_lead ON commissions (lead_id);
--- What the refund call recorded: the other side of the client's ledger.
+-- The refunds that the API recorded, to compare with the client's ledger.
 CREATE TABLE IF NOT EXISTS refunds (
     id INTEGER PRIMARY KEY,
     account TEXT NOT NULL,
@@ -63,7 +63,7 @@ CREATE TABLE IF NOT EXISTS refunds (
     commission_id INTEGER NOT NULL,
     recorded_at TEXT NOT NULL
 );
--- Every request to the API as it came; the body only of refunds, the status NULL while or if there is no answer.
+-- Every request to the API. Headers and body are stored only for refunds; status is NULL if no response was sent.
 CREATE TABLE IF NOT EXISTS requests (
     id INTEGER PRIMARY KEY,
     account TEXT,

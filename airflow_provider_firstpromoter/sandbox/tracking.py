@@ -1,4 +1,4 @@
-"""The tracking calls: what each one refuses, and what it does to the books."""
+"""The tracking calls: validation, and the leads, commissions and refunds that they write."""
 
 from __future__ import annotations
 
@@ -7,69 +7,59 @@ import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
-from airflow_provider_firstpromoter.sandbox.money import IN_DOLLARS, converted, share
+from airflow_provider_firstpromoter.sandbox.errors import ApiError
+from airflow_provider_firstpromoter.sandbox.money import DOLLARS_PER_UNIT, convert, percentage_of
 from airflow_provider_firstpromoter.sandbox.serializers import event_body, lead_body
 from airflow_provider_firstpromoter.sandbox.settings import Account
-from airflow_provider_firstpromoter.sandbox.store import Books, Row, stamp
+from airflow_provider_firstpromoter.sandbox.store import Row, Store, timestamp
 
-#: Amounts of more digits than this are no amounts, and would not fit into the books.
-MOST_DIGITS = 15
-
-
-class Refused(Exception):
-    """
-    The API says no.
-
-    :param status: of the answer
-    :param message: in the answer
-    :param more: further fields of the answer
-    """
-
-    def __init__(self, status: int, message: str, **more: Any) -> None:
-        super().__init__(message)
-        self.status = status
-        self.headers: dict[str, str] = {}
-        self.body = {"message": message} | more
+#: The most digits that an amount may have, so that it fits SQLite's 64-bit integers in every currency.
+MAX_DIGITS = 15
 
 
 class Tracking:
     """
-    :param books: where everything is kept
-    :param commission_percent: the share of a sale that its promoter earns
-    :param unbought_uses_event_id: whether a refund of a lead that never bought uses up its event_id
+    Carries out the calls under ``/track``.
+
+    :param store: stores what the calls create
+    :param commission_percent: the percentage of a sale that its promoter earns
+    :param consume_event_id_on_204: whether a refund of a lead without a sale marks its event_id as used
     """
 
-    def __init__(self, books: Books, commission_percent: int, unbought_uses_event_id: bool) -> None:
-        self.books = books
+    def __init__(self, store: Store, commission_percent: int, consume_event_id_on_204: bool) -> None:
+        self.store = store
         self.commission_percent = commission_percent
-        self.unbought_uses_event_id = unbought_uses_event_id
+        self.consume_event_id_on_204 = consume_event_id_on_204
 
     def refund(self, account: Account, raw: bytes) -> dict[str, Any] | None:
         """
-        :return: the body of the 200, or None for the 204 of a lead that never bought
-        :raises Refused: 400, 404 or 409 as the contract has them
+        Record a refund, which creates a negative commission.
+
+        :param raw: the body of the request
+        :return: the body of the 200 response, or None for a 204 if the lead has no sale
+        :raises ApiError: 400, 404 or 409 as in the contract
         """
-        data = _parsed(raw)
-        # The schema is a oneOf over what is required, so it is presence that counts, not the value.
+        data = _parse_object(raw)
+        # The contract's oneOf lists required fields, so that a field counts as given even if its value is null.
         if ("email" in data) == ("uid" in data):
-            raise Refused(400, "Error. Exactly one of email and uid is required.")
+            raise ApiError(400, "Error. Exactly one of email and uid is required.")
         for name in ("event_id", "email", "uid", "sale_event_id"):
             if name in data or name == "event_id":
-                _text(data, name)
-        amount = _digits(data, "amount")
-        quantity = _digits(data, "quantity") if "quantity" in data else 1
+                _text_field(data, name)
+        amount = _whole_number_field(data, "amount")
+        quantity = _whole_number_field(data, "quantity") if "quantity" in data else 1
         if not isinstance(data.get("skip_email_notification", False), bool):
-            raise Refused(400, "Error. Skip_email_notification must be a boolean.")
-        currency = _currency(data, account)
+            raise ApiError(400, "Error. Skip_email_notification must be a boolean.")
+        currency = _currency_field(data, account)
         event_id = data["event_id"]
-        with self.books.transaction():
-            self._new("refund", account, event_id)
-            lead = self._known(account, data)
+        with self.store.transaction():
+            self._reject_duplicate("refund", account, event_id)
+            lead = self._require_lead(account, data)
             if lead["customer_since"] is None:
-                if self.unbought_uses_event_id:
-                    self.books.take(account.id, "refund", event_id)
+                if self.consume_event_id_on_204:
+                    self.store.reserve_event_id(account.id, "refund", event_id)
                 return None
-            return self._book(
+            return self._record_event(
                 "refund",
                 account,
                 lead,
@@ -82,100 +72,111 @@ class Tracking:
 
     def sale(self, account: Account, raw: bytes) -> dict[str, Any]:
         """
-        :return: the body of the 200, shaped like a refund's
-        :raises Refused: 400, 404 or 409
+        Record a sale, which creates a commission.
+
+        :param raw: the body of the request
+        :return: the body of the 200 response, with the fields of a refund's response
+        :raises ApiError: 400, 404 or 409
         """
-        data = _parsed(raw)
-        _somebody(data)
-        event_id = _text(data, "event_id")
+        data = _parse_object(raw)
+        _check_identity(data)
+        event_id = _text_field(data, "event_id")
         amount = data.get("amount")
-        if type(amount) is not int or not 0 < amount < 10**MOST_DIGITS:
-            raise Refused(400, "Error. Amount blank or invalid.")
-        currency = _currency(data, account)
-        plan = _text(data, "plan") if "plan" in data else None
+        if type(amount) is not int or not 0 < amount < 10**MAX_DIGITS:
+            raise ApiError(400, "Error. Amount blank or invalid.")
+        currency = _currency_field(data, account)
+        plan = _text_field(data, "plan") if "plan" in data else None
         if "promo_code" in data:
-            _text(data, "promo_code")
+            _text_field(data, "promo_code")
         for name in ("quantity", "mrr"):
             if type(data.get(name, 0)) is not int:
-                raise Refused(400, f"Error. {name.capitalize()} must be a whole number.")
-        with self.books.transaction():
-            self._new("sale", account, event_id)
-            if _referral(data) and not self.books.lead(account.id, email=data.get("email"), uid=data.get("uid")):
-                self._sign_up(account, data)
-            lead = self._known(account, data)
-            self.books.all(
+                raise ApiError(400, f"Error. {name.capitalize()} must be a whole number.")
+        with self.store.transaction():
+            self._reject_duplicate("sale", account, event_id)
+            if _referral_id(data) and not self.store.find_lead(
+                account.id, email=data.get("email"), uid=data.get("uid")
+            ):
+                self._create_lead(account, data)
+            lead = self._require_lead(account, data)
+            self.store.execute(
                 "UPDATE leads SET customer_since = coalesce(customer_since, ?), plan_name = coalesce(?, plan_name) "
                 "WHERE id = ?",
-                (stamp(), plan, lead["id"]),
+                (timestamp(), plan, lead["id"]),
             )
-            return self._book("sale", account, self._known(account, data), event_id, amount, currency)
+            return self._record_event("sale", account, self._require_lead(account, data), event_id, amount, currency)
 
     def signup(self, account: Account, raw: bytes) -> dict[str, Any]:
         """
-        :return: the body of the 200: the lead
-        :raises Refused: 400, or 422 if nobody referred the customer
+        Create a lead, unless the customer is a lead already.
+
+        :param raw: the body of the request
+        :return: the body of the 200 response: the lead
+        :raises ApiError: 400, 404 if the promoter is banned, or 422 if the request names no promoter
         """
-        data = _parsed(raw)
-        _somebody(data)
-        if not _referral(data):
-            raise Refused(
+        data = _parse_object(raw)
+        _check_identity(data)
+        if not _referral_id(data):
+            raise ApiError(
                 422,
                 "Validation failed",
                 code="unprocessable_entity",
                 errors={"tid": ["tid or ref_id can't be blank"]},
             )
-        with self.books.transaction():
-            if not self.books.lead(account.id, email=data.get("email"), uid=data.get("uid")):
-                self._sign_up(account, data)
-            return lead_body(self._known(account, data))
+        with self.store.transaction():
+            if not self.store.find_lead(account.id, email=data.get("email"), uid=data.get("uid")):
+                self._create_lead(account, data)
+            return lead_body(self._require_lead(account, data))
 
     def cancellation(self, account: Account, raw: bytes) -> dict[str, Any]:
         """
-        :return: the body of the 200: the lead
-        :raises Refused: 400 or 404
+        Mark a lead as cancelled.
+
+        :param raw: the body of the request
+        :return: the body of the 200 response: the lead
+        :raises ApiError: 400 or 404
         """
-        data = _parsed(raw)
-        _somebody(data)
-        with self.books.transaction():
-            lead = self._known(account, data)
-            self.books.all("UPDATE leads SET cancelled_at = ? WHERE id = ?", (stamp(), lead["id"]))
-            return lead_body(self._known(account, data))
+        data = _parse_object(raw)
+        _check_identity(data)
+        with self.store.transaction():
+            lead = self._require_lead(account, data)
+            self.store.execute("UPDATE leads SET cancelled_at = ? WHERE id = ?", (timestamp(), lead["id"]))
+            return lead_body(self._require_lead(account, data))
 
-    def _new(self, kind: str, account: Account, event_id: str) -> None:
-        if self.books.taken(account.id, kind, event_id):
-            raise Refused(409, f"The '{kind}' event with the id '{event_id}' already exists.")
+    def _reject_duplicate(self, kind: str, account: Account, event_id: str) -> None:
+        if self.store.has_event_id(account.id, kind, event_id):
+            raise ApiError(409, f"The '{kind}' event with the id '{event_id}' already exists.")
 
-    def _known(self, account: Account, data: Mapping[str, Any]) -> Row:
-        lead = self.books.lead(account.id, email=data.get("email"), uid=data.get("uid"))
+    def _require_lead(self, account: Account, data: Mapping[str, Any]) -> Row:
+        lead = self.store.find_lead(account.id, email=data.get("email"), uid=data.get("uid"))
         if lead is None:
-            raise Refused(404, "Referral not found", code="not_found")
+            raise ApiError(404, "Referral not found", code="not_found")
         return lead
 
-    def _sign_up(self, account: Account, data: Mapping[str, Any]) -> None:
-        promoter = self.books.promoter(account.id, _referral(data))
+    def _create_lead(self, account: Account, data: Mapping[str, Any]) -> None:
+        promoter = self.store.get_or_create_promoter(account.id, _referral_id(data))
         if promoter["status"] == "banned":
-            raise Refused(404, "Promoter not found", code="not_found")
+            raise ApiError(404, "Promoter not found", code="not_found")
         try:
-            self.books.insert(
+            self.store.insert(
                 "leads",
                 account=account.id,
                 email=data.get("email"),
                 uid=data.get("uid"),
                 promoter_id=promoter["id"],
-                created_at=stamp(),
+                created_at=timestamp(),
             )
         except sqlite3.IntegrityError:
-            # The customer is there, but unknown: referred by somebody who was banned.
-            raise Refused(404, "Referral not found", code="not_found") from None
+            # The lead exists, but the API treats it as unknown because its promoter is banned.
+            raise ApiError(404, "Referral not found", code="not_found") from None
 
-    def _book(
-        self, kind: str, account: Account, lead: Row, event_id: str, amount: int, currency: str, **more: Any
+    def _record_event(
+        self, kind: str, account: Account, lead: Row, event_id: str, amount: int, currency: str, **refund_fields: Any
     ) -> dict[str, Any]:
-        sale_amount = converted(amount, currency, account.currency)
-        self.books.take(account.id, kind, event_id)
-        promoter = self.books.one("SELECT * FROM promoters WHERE id = ?", (lead["promoter_id"],))
+        sale_amount = convert(amount, currency, account.currency)
+        self.store.reserve_event_id(account.id, kind, event_id)
+        promoter = self.store.fetch_one("SELECT * FROM promoters WHERE id = ?", (lead["promoter_id"],))
         assert promoter
-        moment = stamp()
+        moment = timestamp()
         commission: Row = {
             "account": account.id,
             "event_id": event_id,
@@ -186,18 +187,18 @@ class Tracking:
             "sale_amount": sale_amount,
             "original_sale_amount": amount,
             "original_sale_currency": currency,
-            "amount": share(sale_amount, self.commission_percent),
+            "amount": percentage_of(sale_amount, self.commission_percent),
             "unit": promoter["unit"],
             "tier": 1,
             "created_at": moment,
             "status_updated_at": moment,
         }
-        number = commission["id"] = self.books.insert("commissions", **commission)
+        event_number = commission["id"] = self.store.insert("commissions", **commission)
         if promoter["unit"] == "cash":
             promoter["balance"] += commission["amount"]
-            self.books.all("UPDATE promoters SET balance = ? WHERE id = ?", (promoter["balance"], promoter["id"]))
+            self.store.execute("UPDATE promoters SET balance = ? WHERE id = ?", (promoter["balance"], promoter["id"]))
         if kind == "refund":
-            number = self.books.insert(
+            event_number = self.store.insert(
                 "refunds",
                 account=account.id,
                 event_id=event_id,
@@ -207,56 +208,56 @@ class Tracking:
                 lead_id=lead["id"],
                 commission_id=commission["id"],
                 recorded_at=moment,
-                **more,
+                **refund_fields,
             )
-        return event_body(kind, number, commission, lead, promoter)
+        return event_body(kind, event_number, commission, lead, promoter)
 
 
-def _parsed(raw: bytes) -> dict[str, Any]:
+def _parse_object(raw: bytes) -> dict[str, Any]:
     try:
         data = json.loads(raw)
     except (ValueError, RecursionError):
-        raise Refused(400, "Error. The body is not JSON.") from None
+        raise ApiError(400, "Error. The body is not JSON.") from None
     if not isinstance(data, dict):
-        raise Refused(400, "Error. The body is not an object.")
+        raise ApiError(400, "Error. The body is not a JSON object.")
     return data
 
 
-def _text(data: Mapping[str, Any], name: str) -> str:
+def _text_field(data: Mapping[str, Any], name: str) -> str:
     value = data.get(name)
     if not isinstance(value, str) or not value.strip():
-        raise Refused(400, f"Error. {name.capitalize()} blank or invalid.")
+        raise ApiError(400, f"Error. {name.capitalize()} blank or invalid.")
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise Refused(400, f"Error. {name.capitalize()} is not valid text.") from None
+        raise ApiError(400, f"Error. {name.capitalize()} is not valid text.") from None
     return value
 
 
-def _digits(data: Mapping[str, Any], name: str) -> int:
+def _whole_number_field(data: Mapping[str, Any], name: str) -> int:
     value = data.get(name)
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= MOST_DIGITS and int(value):
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= MAX_DIGITS and int(value):
         return int(value)
-    raise Refused(400, f"Error. {name.capitalize()} blank or invalid.")
+    raise ApiError(400, f"Error. {name.capitalize()} blank or invalid.")
 
 
-def _currency(data: Mapping[str, Any], account: Account) -> str:
+def _currency_field(data: Mapping[str, Any], account: Account) -> str:
     value = data.get("currency", account.currency)
-    if not isinstance(value, str) or value.upper() not in IN_DOLLARS:
-        raise Refused(400, "Error. Currency blank or invalid.")
+    if not isinstance(value, str) or value.upper() not in DOLLARS_PER_UNIT:
+        raise ApiError(400, "Error. Currency blank or invalid.")
     return value.upper()
 
 
-def _somebody(data: Mapping[str, Any]) -> None:
-    """Of the calls other than the refund, whose contract allows both: at least one of e-mail and uid."""
-    given = [name for name in ("email", "uid") if name in data]
-    if not given:
-        raise Refused(400, "Error. Email or uid is required.")
-    for name in given:
-        _text(data, name)
+def _check_identity(data: Mapping[str, Any]) -> None:
+    """Require an e-mail address, a uid or both, as every call but the refund does."""
+    present = [name for name in ("email", "uid") if name in data]
+    if not present:
+        raise ApiError(400, "Error. Email or uid is required.")
+    for name in present:
+        _text_field(data, name)
 
 
-def _referral(data: Mapping[str, Any]) -> str:
-    """:return: whoever referred the customer, or an empty text"""
-    given = [_text(data, name) for name in ("ref_id", "tid") if name in data]
-    return given[0] if given else ""
+def _referral_id(data: Mapping[str, Any]) -> str:
+    """Return the referral id of the promoter, or an empty text if the request names none."""
+    present = [_text_field(data, name) for name in ("ref_id", "tid") if name in data]
+    return present[0] if present else ""

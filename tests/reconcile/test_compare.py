@@ -27,8 +27,8 @@ def test_reconciliation_finds_each_kind_of_difference_and_nothing_else(world: Wo
     ids = {recorded.event_id: recorded.reward_id for recorded in sandbox.recorded()}
     # Two refunds that were both sent are none too many, though customer and amount are the same.
     world.track(refund(20), refund(20, event_id="re_0020_again"))
-    sandbox.books.all("DELETE FROM commissions WHERE id = ?", (ids["re_0001"],))
-    sandbox.books.all(
+    sandbox.store.execute("DELETE FROM commissions WHERE id = ?", (ids["re_0001"],))
+    sandbox.store.execute(
         "UPDATE commissions SET sale_amount = -900, original_sale_amount = -900 WHERE id = ?", (ids["re_0002"],)
     )
     sandbox.change_commission(ids["re_0003"], status="denied")
@@ -100,16 +100,16 @@ def test_mismatch_is_resolved_when_gone_and_reopened_when_back(world: World) -> 
     world.track(refund(1), refund(2))
     ids = {recorded.event_id: recorded.reward_id for recorded in world.sandbox.recorded()}
     amount = "UPDATE commissions SET sale_amount = ?, original_sale_amount = ? WHERE id = ?"
-    world.sandbox.books.all(amount, (-1, -1, ids["re_0001"]))
+    world.sandbox.store.execute(amount, (-1, -1, ids["re_0001"]))
     world.reconcile()
     assert world.mismatches() == [("amount_differs", "re_0001")]
 
-    world.sandbox.books.all(amount, (-1001, -1001, ids["re_0001"]))
+    world.sandbox.store.execute(amount, (-1001, -1001, ids["re_0001"]))
     assert world.reconcile()["mismatches"] == 0
     assert world.mismatches() == []
     assert world.mismatches(where="resolved_at IS NOT NULL") == [("amount_differs", "re_0001")]
 
-    world.sandbox.books.all(amount, (-2, -2, ids["re_0001"]))
+    world.sandbox.store.execute(amount, (-2, -2, ids["re_0001"]))
     assert world.reconcile()["mismatches"] == 1
     assert world.mismatches("event_id, firstpromoter_amount") == [("re_0001", -2)]
 
@@ -137,7 +137,7 @@ def test_amounts_are_compared_in_the_customers_currency(
 ) -> None:
     world.track(refund(1, **sent))
     original, currency = there.get("original", (there["sale_amount"], "USD"))
-    world.sandbox.books.all(
+    world.sandbox.store.execute(
         "UPDATE commissions SET sale_amount = ?, original_sale_amount = ?, original_sale_currency = ?",
         (there["sale_amount"], original, currency),
     )

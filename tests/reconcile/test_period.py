@@ -31,7 +31,7 @@ def test_period_limits_the_commissions_that_are_compared(world: World) -> None:
 
 def test_commission_outside_the_period_is_looked_up(world: World) -> None:
     world.track(refund(1), refund(2))
-    world.sandbox.books.all("UPDATE commissions SET created_at = '2020-01-01T00:00:00.000Z' WHERE event_id = 're_0001'")
+    world.sandbox.store.execute("UPDATE commissions SET created_at = '2020-01-01T00:00:00.000Z' WHERE event_id = 're_0001'")
 
     told = world.reconcile(created_from=TODAY.date())
 
@@ -42,7 +42,7 @@ def test_commission_outside_the_period_is_looked_up(world: World) -> None:
 def test_lookups_are_limited_and_the_report_says_so(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reconcile, "MOST_LOOKUPS", 3)
     world.track(*(refund(n) for n in range(8)))
-    world.sandbox.books.all("UPDATE commissions SET created_at = '2020-01-01T00:00:00.000Z'")
+    world.sandbox.store.execute("UPDATE commissions SET created_at = '2020-01-01T00:00:00.000Z'")
 
     told = world.reconcile(created_from=TODAY.date())
 

@@ -24,7 +24,7 @@ def test_unreadable_commissions_change_nothing(world: World, impatient: None) ->
     world.track(refund(1))
     world.reconcile()
     before = world.everything()
-    world.sandbox.books.all("DELETE FROM commissions")
+    world.sandbox.store.execute("DELETE FROM commissions")
     world.sandbox.fault("status", status=503, times=None, path="/company/commissions")
 
     with pytest.raises(ReadError, match="answered 503 in 3 tries"):

@@ -1,4 +1,4 @@
-"""What the sandbox says of what it saw, in this process and from another."""
+"""Tests of the audit methods and of the control endpoints."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 import pytest
 
 
-def test_every_refund_request_is_kept_as_it_came(sandbox, client):
+def test_refund_requests_after_several_calls_hold_body_status_and_headers(sandbox, client):
     before = time.monotonic()
     client.refund("r1", "1000")
     client.refund("r1", "1000")
@@ -26,7 +26,7 @@ def test_every_refund_request_is_kept_as_it_came(sandbox, client):
     assert sandbox.refund_requests(after=1, limit=1) == seen[1:2]
 
 
-def test_the_time_of_every_request_is_known(sandbox, client, client_of):
+def test_request_times_after_any_request_hold_its_time_and_can_be_filtered(sandbox, client, client_of):
     before = time.monotonic()
     client.refund("r1")
     client("GET", "/company/commissions")
@@ -44,14 +44,14 @@ def test_the_time_of_every_request_is_known(sandbox, client, client_of):
     assert client.control("GET", "/request-times", params={"path": "/track/refund"}).json() == times[:1]
 
 
-def test_a_refused_caller_is_seen_too(sandbox, client):
+def test_refund_requests_of_unauthorized_caller_are_recorded(sandbox, client):
     client.session.headers.pop("Account-ID")
     client.refund()
     [request] = sandbox.refund_requests()
     assert (request.status, request.account) == (403, None)
 
 
-def test_the_books_say_what_was_recorded(sandbox, client):
+def test_recorded_after_refunds_returns_accepted_refunds_only(sandbox, client):
     client.refund("r1", "1000", sale_event_id="s1")
     client.refund("r2", "500", email="one@example.com")
     client.refund("r3", uid="nobody")
@@ -64,7 +64,7 @@ def test_the_books_say_what_was_recorded(sandbox, client):
     assert sandbox.recorded(limit=1) == [first]
 
 
-def test_requests_are_counted_by_path_and_status(sandbox, client):
+def test_request_counts_after_several_calls_are_grouped_by_path_and_status(sandbox, client):
     client.refund("r1")
     client.refund("r1")
     sandbox.fault("reset_before", path="/company/promoters")
@@ -76,7 +76,7 @@ def test_requests_are_counted_by_path_and_status(sandbox, client):
     }
 
 
-def test_the_audit_over_http_says_the_same(sandbox, client):
+def test_audit_endpoint_after_refunds_equals_sandbox_methods(sandbox, client):
     client.refund("r1")
     client.refund("r2", uid="nobody")
     audit = client.control("GET", "/audit").json()
@@ -88,7 +88,7 @@ def test_the_audit_over_http_says_the_same(sandbox, client):
     assert client.control("GET", "/recorded?limit=1").json() == audit["recorded"]
 
 
-def test_many_leads_at_once(sandbox, client):
+def test_leads_endpoint_with_3000_leads_adds_all(sandbox, client):
     leads = [{"uid": f"n{i}", "promoter": f"p{i % 3}", "bought": i % 2 == 0} for i in range(3000)]
     assert client.control("POST", "/leads", json=leads).json() == {"added": 3000}
     assert client.refund("r1", uid="n2998").json()["promoter"]["default_ref_id"] == "p1"
@@ -104,12 +104,12 @@ def test_many_leads_at_once(sandbox, client):
         ("/leads?account=nobody", [{"uid": "n1"}]),
     ],
 )
-def test_leads_are_added_all_or_none(client, path, leads):
+def test_leads_endpoint_with_one_invalid_lead_adds_none(client, path, leads):
     assert client.control("POST", path, json=leads).status_code in (400, 422)
     assert client.refund(uid="n1").status_code == 404
 
 
-def test_commissions_of_the_past(client):
+def test_commissions_endpoint_with_past_commission_adds_it_with_its_date(client):
     past = [{"uid": "u1", "event_id": "r1", "sale_amount": -1000, "created_at": "2020-02-03T04:05:06Z"}]
     assert client.control("POST", "/commissions", json=past).json() == {"ids": [1]}
     [commission] = client("GET", "/company/commissions").json()
@@ -119,7 +119,7 @@ def test_commissions_of_the_past(client):
     assert (unknown.status_code, "nobody" in unknown.json()["message"]) == (400, True)
 
 
-def test_reset_forgets_everything(sandbox, client):
+def test_reset_after_refund_and_fault_removes_everything(sandbox, client):
     client.refund()
     sandbox.fault("status", times=None)
     client.control("POST", "/reset")
@@ -127,11 +127,11 @@ def test_reset_forgets_everything(sandbox, client):
     assert client.refund().status_code == 404
 
 
-def test_a_promoter_can_be_banned_from_another_process(client):
+def test_ban_endpoint_with_promoter_hides_its_leads(client):
     client.control("POST", "/ban/ref1")
     assert client.refund().status_code == 404
 
 
-def test_what_steers_the_sandbox_is_not_counted(sandbox, client):
+def test_request_counts_after_control_request_are_empty(sandbox, client):
     client.control("GET", "/health")
     assert sandbox.request_counts() == {}

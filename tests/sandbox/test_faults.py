@@ -1,4 +1,4 @@
-"""Each kind of fault as a client meets it, and whether the refund is in the books afterwards."""
+"""Tests of each kind of fault: what the client receives, and whether the refund is recorded."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from airflow_provider_firstpromoter.sandbox import Settings, running_sandbox
 REFUND = {"event_id": "r1", "amount": "1", "uid": "u1"}
 
 
-def until(something):
-    """Wait until it is true of what the sandbox does in its own time."""
+def wait_until(condition):
+    """Wait until the condition holds, for at most five seconds."""
     deadline = time.monotonic() + 5
-    while not something():
+    while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
 
 
-def test_a_fault_meets_the_next_requests_and_no_more(sandbox, client):
+def test_fault_with_times_applies_to_that_many_requests(sandbox, client):
     sandbox.fault("status", status=503, times=2)
     assert [client.refund("r1").status_code for _ in range(3)] == [503, 503, 200]
 
 
-def test_a_fault_can_be_meant_for_one_refund_or_one_path(sandbox, client):
+def test_fault_with_event_id_or_path_applies_to_matching_requests_only(sandbox, client):
     sandbox.fault("status", status=500, event_id="r2", times=None)
     sandbox.fault("status", status=502, path="/company/promoters", times=None)
     assert [client.refund(event_id).status_code for event_id in ("r1", "r2", "r2", "r3")] == [200, 500, 500, 200]
@@ -35,15 +35,15 @@ def test_a_fault_can_be_meant_for_one_refund_or_one_path(sandbox, client):
 
 
 @pytest.mark.parametrize("status", [204, 304, 400, 401, 403, 404, 409, 418, 422, 429, 500, 502, 503, 504])
-def test_any_status(sandbox, client, status):
+def test_status_fault_returns_that_status_and_records_nothing(sandbox, client, status):
     sandbox.fault("status", status=status, message="No.")
-    answer = client.refund()
-    assert answer.status_code == status
-    assert answer.content == b"" if status in (204, 304) else answer.json() == {"message": "No."}
+    response = client.refund()
+    assert response.status_code == status
+    assert response.content == b"" if status in (204, 304) else response.json() == {"message": "No."}
     assert sandbox.recorded() == []
 
 
-def test_a_status_after_the_refund_is_recorded(sandbox, client):
+def test_status_fault_with_recorded_keeps_the_refund(sandbox, client):
     sandbox.fault("status", status=503, recorded=True)
     assert client.refund().status_code == 503
     assert len(sandbox.recorded()) == 1
@@ -51,13 +51,13 @@ def test_a_status_after_the_refund_is_recorded(sandbox, client):
 
 
 @pytest.mark.parametrize("retry_after", ["3", "Wed, 21 Oct 2015 07:28:00 GMT", None])
-def test_a_429_with_and_without_retry_after(sandbox, client, retry_after):
+def test_status_fault_with_retry_after_sends_the_header(sandbox, client, retry_after):
     sandbox.fault("status", status=429, retry_after=retry_after)
     assert client.refund().headers.get("Retry-After") == retry_after
 
 
 @pytest.mark.parametrize(("kind", "recorded"), [("reset_before", 0), ("reset_after", 1)])
-def test_a_connection_is_reset(sandbox, client, kind, recorded):
+def test_reset_fault_closes_connection_before_or_after_recording(sandbox, client, kind, recorded):
     sandbox.fault(kind)
     with pytest.raises(requests.ConnectionError, match="reset by peer"):
         client.refund()
@@ -66,90 +66,90 @@ def test_a_connection_is_reset(sandbox, client, kind, recorded):
     assert client.refund().status_code == (409 if recorded else 200)
 
 
-def test_a_body_breaks_off(sandbox, client):
+def test_truncated_fault_ends_body_early_after_recording(sandbox, client):
     sandbox.fault("truncated")
     with pytest.raises(requests.exceptions.ChunkedEncodingError, match="IncompleteRead"):
         client.refund()
     assert len(sandbox.recorded()) == 1
 
 
-def test_a_body_is_no_json_though_it_says_so(sandbox, client):
+def test_malformed_fault_sends_invalid_json_after_recording(sandbox, client):
     sandbox.fault("malformed")
-    answer = client.refund()
-    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json; charset=utf-8")
+    response = client.refund()
+    assert (response.status_code, response.headers["content-type"]) == (200, "application/json; charset=utf-8")
     with pytest.raises(requests.exceptions.JSONDecodeError):
-        answer.json()
+        response.json()
     assert len(sandbox.recorded()) == 1
 
 
 @pytest.mark.parametrize("status", [0, 200, 404, 502])
-def test_a_proxy_answers_with_a_page(sandbox, client, status):
+def test_html_fault_sends_page_and_records_nothing(sandbox, client, status):
     sandbox.fault("html", status=status)
-    answer = client.refund()
-    assert answer.status_code == (status or 502)
-    assert answer.headers["content-type"].startswith("text/html")
-    assert answer.text.startswith("<!DOCTYPE html>")
+    response = client.refund()
+    assert response.status_code == (status or 502)
+    assert response.headers["content-type"].startswith("text/html")
+    assert response.text.startswith("<!DOCTYPE html>")
     assert sandbox.recorded() == []
 
 
 @pytest.mark.parametrize("status", [0, 301, 302, 303, 307, 308])
-def test_a_redirect(sandbox, client, status):
+def test_redirect_fault_sends_location_and_records_nothing(sandbox, client, status):
     sandbox.fault("redirect", status=status, location="http://elsewhere.example/")
-    answer = client.refund()
-    assert (answer.status_code, answer.headers["location"]) == (status or 307, "http://elsewhere.example/")
+    response = client.refund()
+    assert (response.status_code, response.headers["location"]) == (status or 307, "http://elsewhere.example/")
     assert sandbox.recorded() == []
 
 
-def test_a_404_of_something_that_is_not_firstpromoter(sandbox, client):
+def test_bare_404_fault_sends_plain_text(sandbox, client):
     sandbox.fault("bare_404")
-    answer = client.refund()
-    assert (answer.status_code, answer.text) == (404, "Not Found")
+    response = client.refund()
+    assert (response.status_code, response.text) == (404, "Not Found")
 
 
-def test_a_huge_body(sandbox, client):
+def test_huge_fault_sends_body_of_given_size_after_recording(sandbox, client):
     sandbox.fault("huge", size=3_000_000)
     assert len(client.refund().content) == 3_000_000
     assert len(sandbox.recorded()) == 1
 
 
-def test_a_small_body_that_unpacks_to_a_huge_one(sandbox, client):
+def test_bomb_fault_sends_small_body_that_unzips_to_given_size(sandbox, client):
     sandbox.fault("bomb", size=3_000_000)
-    answer = client.refund()
-    assert int(answer.headers["content-length"]) < 10_000
-    assert len(answer.content) == 3_000_000
+    response = client.refund()
+    assert int(response.headers["content-length"]) < 10_000
+    assert len(response.content) == 3_000_000
 
 
-def test_a_zipped_answer_is_the_same_answer(sandbox, client):
+def test_gzip_fault_sends_same_response_compressed(sandbox, client):
     sandbox.fault("gzip")
-    answer = client.refund()
-    assert answer.headers["content-encoding"] == "gzip"
-    assert answer.json()["type"] == "refund"
+    response = client.refund()
+    assert response.headers["content-encoding"] == "gzip"
+    assert response.json()["type"] == "refund"
 
 
 @pytest.mark.parametrize("kind", ["malformed", "huge", "bomb", "gzip", "truncated", "drip"])
-def test_a_spoilt_answer_to_a_lead_that_never_bought(sandbox, client, kind):
+def test_body_fault_on_204_affects_only_that_response(sandbox, client, kind):
     sandbox.add_lead(uid="u2", bought=False)
     sandbox.fault(kind, size=100)
     assert client.refund(uid="u2").status_code in (200, 204)
     assert client.refund(uid="u1").status_code == 200
 
 
-def test_a_slow_answer(sandbox, client):
+def test_latency_fault_delays_response(sandbox, client):
     sandbox.fault("latency", seconds=0.3)
     start = time.monotonic()
     assert client.refund().status_code == 200
     assert time.monotonic() - start >= 0.3
 
 
-def test_an_answer_too_slow_to_wait_for(sandbox, client):
+def test_latency_fault_after_client_timeout_still_records_refund(sandbox, client):
     sandbox.fault("latency", seconds=0.6)
     with pytest.raises(requests.ReadTimeout):
         client("POST", "/track/refund", json=REFUND, timeout=0.1)
     assert sandbox.recorded() == []
-    until(sandbox.recorded)
+    wait_until(sandbox.recorded)
 
 
-def test_a_request_from_before_a_reset_is_forgotten_with_the_rest(sandbox, client):
+def test_latency_fault_interrupted_by_reset_records_nothing(sandbox, client):
     sandbox.fault("latency", seconds=0.4)
     with pytest.raises(requests.ReadTimeout):
         client("POST", "/track/refund", json=REFUND, timeout=0.1)
@@ -159,18 +159,18 @@ def test_a_request_from_before_a_reset_is_forgotten_with_the_rest(sandbox, clien
     assert sandbox.recorded() == []
 
 
-def test_an_answer_too_slow_to_wait_for_holds_up_nobody_else(client_of):
+def test_latency_fault_with_recorded_does_not_block_other_requests(client_of):
     with running_sandbox(Settings()) as sandbox:
         sandbox.add_lead(uid="u1")
         sandbox.fault("latency", seconds=600, recorded=True)
         with pytest.raises(requests.ReadTimeout):
             client_of(sandbox)("POST", "/track/refund", json=REFUND, timeout=0.1)
-        until(sandbox.recorded)
+        wait_until(sandbox.recorded)
         assert sandbox.refund_requests()[0].status is None
         assert client_of(sandbox).refund("r1").status_code == 409
 
 
-def test_an_answer_that_drips_outlives_a_read_timeout(sandbox, client):
+def test_drip_fault_outlasts_client_read_timeout(sandbox, client):
     sandbox.fault("drip", seconds=0.01)
     start = time.monotonic()
     body = client("POST", "/track/refund", json=REFUND | {"uid": "nobody"}, timeout=0.4)
@@ -178,7 +178,7 @@ def test_an_answer_that_drips_outlives_a_read_timeout(sandbox, client):
     assert time.monotonic() - start >= 0.01 * len(body.content) > 0.4
 
 
-def test_chance_is_the_same_again_by_its_seed(sandbox, client):
+def test_fault_probability_with_same_seed_repeats_same_faults(sandbox, client):
     def run() -> list[int]:
         sandbox.reset()
         sandbox.add_lead(uid="u1")
@@ -196,7 +196,7 @@ def test_chance_is_the_same_again_by_its_seed(sandbox, client):
         sandbox.faults.seed = 0
 
 
-def test_faults_can_be_set_from_another_process(client):
+def test_faults_endpoint_adds_lists_and_clears_faults(client):
     added = client.control("POST", "/faults", json={"kind": "status", "status": 503, "times": 2})
     assert [fault["times"] for fault in added.json()] == [2]
     assert client.refund().status_code == 503
@@ -206,11 +206,11 @@ def test_faults_can_be_set_from_another_process(client):
 
 
 @pytest.mark.parametrize("fault", [{"kind": "earthquake"}, {"kind": "redirect"}, {"kind": "status", "times": "x"}])
-def test_a_fault_that_makes_no_sense_is_refused(client, fault):
+def test_faults_endpoint_with_invalid_fault_is_rejected(client, fault):
     assert client.control("POST", "/faults", json=fault).status_code in (400, 422)
     assert client.control("GET", "/faults").json() == []
 
 
-def test_an_unknown_kind_is_named(sandbox):
+def test_fault_with_unknown_kind_raises_and_names_it(sandbox):
     with pytest.raises(ValueError, match="earthquake"):
         sandbox.fault("earthquake")

@@ -1,4 +1,4 @@
-"""The sandbox as a process of its own, and what outlives it."""
+"""Tests of the command line, the server process and the state file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 import requests
 
 from airflow_provider_firstpromoter.sandbox import Settings, running_sandbox
-from airflow_provider_firstpromoter.sandbox.__main__ import announce, main, settings_from
+from airflow_provider_firstpromoter.sandbox.__main__ import announce, main, parse_settings
 
 MODULE = [sys.executable, "-m", "airflow_provider_firstpromoter.sandbox"]
 HEADERS = {"Authorization": "Bearer sandbox-api-key", "Account-ID": "sandbox-account"}
@@ -22,7 +22,7 @@ HEADERS = {"Authorization": "Bearer sandbox-api-key", "Account-ID": "sandbox-acc
 
 @contextmanager
 def process(*arguments):
-    """Yields the process and the base URL that its first line names."""
+    """Start the sandbox; yields the process and the base URL that its first line of output names."""
     command = [*MODULE, "--port", "0", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
         try:
@@ -42,7 +42,7 @@ def add_lead(base_url):
     assert requests.post(url, json=[{"uid": "u1"}], timeout=5).ok
 
 
-def test_books_survive_a_kill(tmp_path, client_of):
+def test_state_file_after_sigkill_keeps_all_refunds(tmp_path, client_of):
     state = tmp_path / "state.db"
     with process("--state", str(state)) as (running, base_url):
         add_lead(base_url)
@@ -55,7 +55,7 @@ def test_books_survive_a_kill(tmp_path, client_of):
         assert sandbox.request_counts() == {"POST /api/v2/track/refund": {"200": 20, "409": 20}}
 
 
-def test_books_survive_a_restart_in_this_process(tmp_path, client_of):
+def test_state_file_after_restart_in_same_process_keeps_refunds(tmp_path, client_of):
     settings = Settings(state=tmp_path / "state.db")
     with running_sandbox(settings) as sandbox:
         sandbox.add_lead(uid="u1")
@@ -66,10 +66,10 @@ def test_books_survive_a_restart_in_this_process(tmp_path, client_of):
         assert sandbox.recorded() == before
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_it_ends_quickly_and_quietly(number):
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
+def test_process_on_signal_exits_quickly_without_stderr_output(signal_number):
     with process() as (running, base_url):
-        # An idle connection and a request under way must not hold it up.
+        # An idle connection and a request in progress must not delay the end of the process.
         session = requests.Session()
         session.get(base_url.replace("/api/v2", "/sandbox/health"), timeout=5)
         fault = {"kind": "latency", "seconds": 60}
@@ -77,49 +77,49 @@ def test_it_ends_quickly_and_quietly(number):
         with pytest.raises(requests.ReadTimeout):
             requests.get(f"{base_url}/company/promoters", headers=HEADERS, timeout=0.1)
         start = time.monotonic()
-        running.send_signal(number)
+        running.send_signal(signal_number)
         assert running.wait(timeout=5) == 0
         assert time.monotonic() - start < 2
         assert running.stderr.read() == ""
 
 
-def test_others_are_let_in_only_on_purpose_and_it_says_so(capsys):
-    with running_sandbox(settings_from("--port 0 --host 0.0.0.0 --allow-remote".split())) as sandbox:
+def test_announce_with_remote_host_prints_warning(capsys):
+    with running_sandbox(parse_settings("--port 0 --host 0.0.0.0 --allow-remote".split())) as sandbox:
         announce(sandbox)
     assert "WARNING" in capsys.readouterr().out
 
 
-def test_one_line_says_how_to_reach_it(sandbox, capsys):
+def test_announce_prints_url_account_and_key_on_one_line(sandbox, capsys):
     announce(sandbox)
     [line] = capsys.readouterr().out.splitlines()
     assert all(each in line for each in (sandbox.base_url, sandbox.account_id, sandbox.api_key))
 
 
-def test_the_loopback_of_ipv6(client_of):
+def test_host_with_ipv6_loopback_is_served(client_of):
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
     except OSError:
         pytest.skip("this machine has no IPv6")
-    with running_sandbox(settings_from("--port 0 --host ::1".split())) as sandbox:
+    with running_sandbox(parse_settings("--port 0 --host ::1".split())) as sandbox:
         assert sandbox.base_url.startswith("http://[::1]:")
         assert client_of(sandbox).refund("r1").status_code == 404
 
 
 @pytest.mark.parametrize("arguments", [[], ["--state", "memory"]])
-def test_books_are_in_memory_unless_a_file_is_named(arguments):
-    assert settings_from(arguments).state is None
+def test_state_without_file_is_in_memory(arguments):
+    assert parse_settings(arguments).state is None
 
 
-def test_a_file_that_cannot_keep_the_books_is_named(tmp_path, monkeypatch):
+def test_main_with_unusable_state_file_exits_and_names_it(tmp_path, monkeypatch):
     state = str(tmp_path / "missing" / "state.db")
     monkeypatch.setattr(sys, "argv", ["sandbox", "--port", "0", "--state", state])
-    with pytest.raises(SystemExit, match=re.escape(f"cannot keep its books in {state}")):
+    with pytest.raises(SystemExit, match=re.escape(f"cannot store its data in {state}")):
         main()
 
 
-def test_several_accounts(client_of):
+def test_account_options_add_second_account(client_of):
     arguments = "--port 0 --account second:second-key:EUR --requests-per-minute 1 --retry-after seconds".split()
-    with running_sandbox(settings_from(arguments)) as sandbox:
+    with running_sandbox(parse_settings(arguments)) as sandbox:
         sandbox.add_lead(uid="u1", account="second")
         first, second = (client_of(sandbox, account) for account in sandbox.settings.accounts)
         assert first.refund("r1").status_code == 404
@@ -128,7 +128,7 @@ def test_several_accounts(client_of):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["--host", "0.0.0.0"], "--allow-remote"),
         (["--api-key", "12345"], "more than 5 characters"),
@@ -138,24 +138,24 @@ def test_several_accounts(client_of):
         (["--currency", "XYZ"], "XYZ"),
     ],
 )
-def test_what_it_does_not_start_with(capsys, arguments, said):
+def test_parse_settings_with_invalid_arguments_exits_and_names_the_reason(capsys, arguments, message):
     with pytest.raises(SystemExit, match="2"):
-        settings_from(arguments)
-    assert said in capsys.readouterr().err
+        parse_settings(arguments)
+    assert message in capsys.readouterr().err
 
 
-def test_a_port_that_is_taken_is_named(sandbox, monkeypatch):
+def test_main_with_port_in_use_exits_and_names_it(sandbox, monkeypatch):
     port = sandbox.base_url.split(":")[2].removesuffix("/api/v2")
     monkeypatch.setattr(sys, "argv", ["sandbox", "--port", port])
     with pytest.raises(SystemExit, match=f"cannot listen on 127.0.0.1:{port}"):
         main()
 
 
-def test_it_shares_nothing_with_the_client():
+def test_import_of_sandbox_loads_no_other_module_of_the_package():
     code = (
         "import sys, airflow_provider_firstpromoter.sandbox.__main__\n"
         "print([name for name in sys.modules if name.split('.')[0] in ('airflow', 'airflow_provider_firstpromoter')])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=True)
-    for name in re.findall(r"'([^']+)'", done.stdout):
+    completed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=True)
+    for name in re.findall(r"'([^']+)'", completed.stdout):
         assert name == "airflow_provider_firstpromoter" or name.startswith("airflow_provider_firstpromoter.sandbox")

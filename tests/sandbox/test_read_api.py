@@ -1,4 +1,4 @@
-"""The read side: filters, order, pages, search."""
+"""Tests of the read API: filters, sorting, pages and search."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ DAY = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
 @pytest.fixture
-def ask(sandbox, client):
-    """Asks for commissions; answers with their event_ids. There are ten, r0 to r9, one a day from noon of DAY."""
+def list_event_ids(sandbox, client):
+    """Add ten commissions, r0 to r9, one each day from DAY on; return a function that lists their event_ids."""
     sandbox.add_lead(uid="u2", email="two@example.com", promoter="ref2")
     sandbox.add_commissions(
         {
@@ -28,17 +28,17 @@ def ask(sandbox, client):
         for i in range(10)
     )
 
-    def ask(**parameters):
-        answer = client("GET", "/company/commissions", params={"per_page": 100} | parameters)
-        assert answer.status_code == 200, answer.text
-        return " ".join(commission["event_id"] for commission in answer.json())
+    def list_event_ids(**parameters):
+        response = client("GET", "/company/commissions", params={"per_page": 100} | parameters)
+        assert response.status_code == 200, response.text
+        return " ".join(commission["event_id"] for commission in response.json())
 
-    return ask
+    return list_event_ids
 
 
-def test_the_latest_come_first_unless_told_otherwise(ask):
-    assert ask() == ask(**{"sorting[created_at]": "desc"}) == "r9 r8 r7 r6 r5 r4 r3 r2 r1 r0"
-    assert ask(**{"sorting[created_at]": "asc"}) == "r0 r1 r2 r3 r4 r5 r6 r7 r8 r9"
+def test_commissions_without_sorting_list_latest_first(list_event_ids):
+    assert list_event_ids() == list_event_ids(**{"sorting[created_at]": "desc"}) == "r9 r8 r7 r6 r5 r4 r3 r2 r1 r0"
+    assert list_event_ids(**{"sorting[created_at]": "asc"}) == "r0 r1 r2 r3 r4 r5 r6 r7 r8 r9"
 
 
 @pytest.mark.parametrize(
@@ -71,25 +71,28 @@ def test_the_latest_come_first_unless_told_otherwise(ask):
         ({"page": 4, "per_page": 4}, ""),
     ],
 )
-def test_filters_search_and_pages(ask, parameters, found):
-    assert ask(**parameters) == found
+def test_commissions_with_filter_search_or_page_return_matches(list_event_ids, parameters, found):
+    assert list_event_ids(**parameters) == found
 
 
-def test_a_day_ends_at_midnight(sandbox, ask):
+def test_created_at_filter_with_date_ends_at_midnight(sandbox, list_event_ids):
     for event_id, moment in (("last", DAY.replace(hour=0, day=5)), ("next", DAY.replace(hour=0, day=6))):
         sandbox.add_commission(uid="u1", event_id=event_id, sale_amount=-1, created_at=moment)
-    assert ask(**{"filters[created_at][from]": "2026-01-05", "filters[created_at][to]": "2026-01-05"}) == "r4 last"
+    assert (
+        list_event_ids(**{"filters[created_at][from]": "2026-01-05", "filters[created_at][to]": "2026-01-05"})
+        == "r4 last"
+    )
 
 
-def test_a_search_hit_may_only_begin_like_what_is_sought(sandbox, client, ask):
+def test_search_matches_by_prefix(sandbox, client, list_event_ids):
     sandbox.add_commission(uid="u1", event_id="r12", sale_amount=-1)
-    assert ask(q="r1") == "r12 r1"
+    assert list_event_ids(q="r1") == "r12 r1"
 
 
-@pytest.mark.parametrize(("asked", "got"), [({}, 20), ({"per_page": 100}, 100), ({"per_page": 500}, 100)])
-def test_a_page_has_20_and_at_most_100(sandbox, client, asked, got):
+@pytest.mark.parametrize(("parameters", "count"), [({}, 20), ({"per_page": 100}, 100), ({"per_page": 500}, 100)])
+def test_page_size_defaults_to_20_and_is_capped_at_100(sandbox, client, parameters, count):
     sandbox.add_commissions({"uid": "u1", "event_id": f"r{i}", "sale_amount": -1} for i in range(120))
-    assert len(client("GET", "/company/commissions", params=asked).json()) == got
+    assert len(client("GET", "/company/commissions", params=parameters).json()) == count
 
 
 @pytest.mark.parametrize(
@@ -109,13 +112,13 @@ def test_a_page_has_20_and_at_most_100(sandbox, client, asked, got):
         {"sorting[created_at]": "sideways"},
     ],
 )
-def test_what_makes_no_sense_is_named(client, parameters):
-    answer = client("GET", "/company/commissions", params=parameters)
-    assert answer.status_code == 422
-    assert list(answer.json()["errors"]) == list(parameters)
+def test_commissions_with_invalid_parameter_return_422_and_name_it(client, parameters):
+    response = client("GET", "/company/commissions", params=parameters)
+    assert response.status_code == 422
+    assert list(response.json()["errors"]) == list(parameters)
 
 
-def test_a_refund_is_listed_as_a_negative_commission(client):
+def test_commissions_after_refund_list_negative_commission(client):
     reward = client.refund("r1", "1000", currency="EUR").json()["reward"]
     [commission] = client("GET", "/company/commissions", params={"q": "r1"}).json()
     assert set(commission) == FIELDS
@@ -128,7 +131,7 @@ def test_a_refund_is_listed_as_a_negative_commission(client):
     assert commission["promoter_campaign"]["promoter"]["name"] == "ref1"
 
 
-def test_tiers_and_splits_make_several_commissions_of_one_event(sandbox, client):
+def test_commissions_with_tiers_and_splits_share_one_event_id(sandbox, client):
     sandbox.add_commission(uid="u1", event_id="r1", sale_amount=-1000, amount=-200)
     sandbox.add_commission(uid="u1", event_id="r1", sale_amount=-1000, amount=-50, tier=2, promoter="parent")
     sandbox.add_commission(uid="u1", event_id="r1", sale_amount=1000)
@@ -137,7 +140,7 @@ def test_tiers_and_splits_make_several_commissions_of_one_event(sandbox, client)
     assert client.refund("r1").status_code == 409
 
 
-def test_a_commission_can_be_changed_afterwards(sandbox, client):
+def test_change_commission_updates_status_and_is_paid(sandbox, client):
     number = client.refund("r1").json()["reward"]["id"]
     assert client.control("PATCH", f"/commissions/{number}", json={"status": "denied"}).status_code == 200
     sandbox.change_commission(number, is_paid=True)
@@ -148,13 +151,13 @@ def test_a_commission_can_be_changed_afterwards(sandbox, client):
         sandbox.change_commission(99, status="denied")
 
 
-def test_promoters_are_listed_a_page_at_a_time(sandbox, client):
+def test_promoters_with_page_and_per_page_return_that_page(sandbox, client):
     sandbox.add_lead(uid="u2", promoter="ref2")
     pages = [client("GET", "/company/promoters", params={"per_page": 1, "page": page}).json() for page in (1, 2, 3)]
     assert [[promoter["default_ref_id"] for promoter in page] for page in pages] == [["ref1"], ["ref2"], []]
 
 
-def test_an_account_reads_its_own_books_only(sandbox, client, client_of):
+def test_read_api_of_one_account_hides_data_of_others(sandbox, client, client_of):
     client.refund("r1")
     other = client_of(sandbox, sandbox.settings.accounts[1])
     for path in ("/company/commissions", "/company/promoters"):
@@ -163,9 +166,9 @@ def test_an_account_reads_its_own_books_only(sandbox, client, client_of):
         assert other("GET", "/company/commissions", params=parameters).json() == []
 
 
-def test_no_number_of_commissions_makes_a_page_slow(sandbox, client):
+def test_commissions_at_deep_page_return_within_one_second(sandbox, client):
     sandbox.add_commissions({"uid": "u1", "event_id": f"r{i}", "sale_amount": -100} for i in range(30_000))
     parameters = {"per_page": 100, "page": 300, "sorting[created_at]": "asc"}
-    answer = client("GET", "/company/commissions", params=parameters)
-    assert [commission["event_id"] for commission in answer.json()] == [f"r{i}" for i in range(29_900, 30_000)]
-    assert answer.elapsed < timedelta(seconds=1)
+    response = client("GET", "/company/commissions", params=parameters)
+    assert [commission["event_id"] for commission in response.json()] == [f"r{i}" for i in range(29_900, 30_000)]
+    assert response.elapsed < timedelta(seconds=1)

@@ -1,4 +1,4 @@
-"""``POST /track/refund``, row by row of the contract."""
+"""Tests of ``POST /track/refund`` against each row of the contract."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from airflow_provider_firstpromoter.sandbox import SECRET
+from airflow_provider_firstpromoter.sandbox import SECRET, Settings, running_sandbox
 
 LEAD = set(
     "id state email uid customer_since plan_name suspicion username website created_at split_promotion_id "
@@ -19,10 +19,10 @@ PROMOTER = set(
 REWARD = set("id status amount unit created_at lead event_id conversion_amount tier_level split_type".split())
 
 
-def test_a_refund_is_answered_in_full(client):
-    answer = client.refund("r1", "1000")
-    assert answer.status_code == 200
-    body = answer.json()
+def test_refund_of_customer_returns_every_field_of_contract(client):
+    response = client.refund("r1", "1000")
+    assert response.status_code == 200
+    body = response.json()
     assert set(body) == {"id", "type", "amount_cents", "reward", "lead", "promoter"}
     assert (body["type"], body["amount_cents"]) == ("refund", -1000)
     assert set(body["reward"]) == REWARD
@@ -40,14 +40,14 @@ def test_a_refund_is_answered_in_full(client):
     assert body["promoter"]["earnings_balance"] == {"cash": -200}
 
 
-def test_what_must_not_travel_on_can_be_recognised(client):
+def test_refund_response_marks_promoter_credentials_as_secret(client):
     promoter = client.refund().json()["promoter"]
     secrets = [promoter[name] for name in ("temp_password", "auth_token", "w8_form_url", "w9_form_url")]
     assert all(SECRET in secret for secret in secrets)
     assert len(set(secrets)) == 4
 
 
-def test_the_lead_is_found_by_either_id(sandbox, client):
+def test_refund_with_email_or_uid_finds_lead(sandbox, client):
     sandbox.add_lead(email="two@example.com")
     assert client.refund("r1", email="ONE@example.com").json()["lead"]["uid"] == "u1"
     by_mail_only = client.refund("r2", email="two@example.com").json()["lead"]
@@ -58,17 +58,17 @@ def test_the_lead_is_found_by_either_id(sandbox, client):
 @pytest.mark.parametrize(
     "amount", [1000, 10.0, None, True, "", " ", "0", "-5", "+5", "10.0", "1e3", "abc", "٣", "1" * 16, ["1"], {}]
 )
-def test_an_amount_that_is_no_positive_whole_number_in_a_string_is_refused(client, sandbox, amount):
-    answer = client.refund(amount=amount)
-    assert (answer.status_code, answer.json()) == (400, {"message": "Error. Amount blank or invalid."})
+def test_refund_with_invalid_amount_returns_400(client, sandbox, amount):
+    response = client.refund(amount=amount)
+    assert (response.status_code, response.json()) == (400, {"message": "Error. Amount blank or invalid."})
     assert sandbox.recorded() == []
 
 
 @pytest.mark.parametrize("quantity", [2, None, "0", "", "two"])
-def test_a_quantity_that_is_no_positive_whole_number_in_a_string_is_refused(client, quantity):
-    answer = client.refund(quantity=quantity)
-    assert answer.status_code == 400
-    assert "Quantity" in answer.json()["message"]
+def test_refund_with_invalid_quantity_returns_400(client, quantity):
+    response = client.refund(quantity=quantity)
+    assert response.status_code == 400
+    assert "Quantity" in response.json()["message"]
 
 
 @pytest.mark.parametrize(
@@ -96,18 +96,18 @@ def test_a_quantity_that_is_no_positive_whole_number_in_a_string_is_refused(clie
         "text",
     ],
 )
-def test_a_body_that_breaks_the_schema_is_refused(sandbox, client, body):
-    answer = client("POST", "/track/refund", json=body)
-    assert answer.status_code == 400
-    assert list(answer.json()) == ["message"]
+def test_refund_with_body_against_schema_returns_400(sandbox, client, body):
+    response = client("POST", "/track/refund", json=body)
+    assert response.status_code == 400
+    assert list(response.json()) == ["message"]
     assert sandbox.recorded() == []
 
 
 @pytest.mark.parametrize("raw", [b"", b"{", b"\xff\xfe\x00", b"[" * 100_000, b'{"amount": ' + b"1" * 5000 + b"}"])
-def test_a_body_that_is_no_json_is_refused(client, raw):
-    answer = client("POST", "/track/refund", data=raw, headers={"Content-Type": "application/json"})
-    assert answer.status_code == 400
-    assert list(answer.json()) == ["message"]
+def test_refund_with_invalid_json_returns_400(client, raw):
+    response = client("POST", "/track/refund", data=raw, headers={"Content-Type": "application/json"})
+    assert response.status_code == 400
+    assert list(response.json()) == ["message"]
 
 
 @pytest.mark.parametrize(
@@ -121,24 +121,24 @@ def test_a_body_that_is_no_json_is_refused(client, raw):
         ("Application/JSON; charset=utf-8", 200),
     ],
 )
-def test_a_body_has_to_say_that_it_is_json(sandbox, client, kind, status):
+def test_refund_is_accepted_only_with_json_content_type(sandbox, client, kind, status):
     raw = json.dumps({"event_id": "r1", "amount": "1000", "uid": "u1"}).encode()
     assert client("POST", "/track/refund", data=raw, headers={"Content-Type": kind}).status_code == status
     assert len(sandbox.recorded()) == (status == 200)
 
 
-def test_every_optional_field_is_taken_and_unknown_ones_are_tolerated(sandbox, client):
-    answer = client.refund(
+def test_refund_with_optional_and_unknown_fields_is_recorded(sandbox, client):
+    response = client.refund(
         "r1", "1000", quantity="3", sale_event_id="s1", currency="usd", skip_email_notification=True, extra={"a": 1}
     )
-    assert answer.status_code == 200
+    assert response.status_code == 200
     [refund] = sandbox.recorded()
     assert (refund.quantity, refund.sale_event_id, refund.currency) == (3, "s1", "USD")
     assert sandbox.refund_requests()[0].body["extra"] == {"a": 1}
 
 
 @pytest.mark.parametrize("event_id", ["r1", "x" * 300, " spaced ", "🧾", "R'; DROP TABLE refunds; --", "{{ x }}"])
-def test_an_event_id_is_kept_as_it_is_and_taken_once(sandbox, client, event_id):
+def test_refund_with_used_event_id_returns_409_and_keeps_event_id_unchanged(sandbox, client, event_id):
     assert client.refund(event_id).json()["reward"]["event_id"] == event_id
     again = client.refund(event_id, "1", email="nobody@example.com")
     assert again.status_code == 409
@@ -146,40 +146,47 @@ def test_an_event_id_is_kept_as_it_is_and_taken_once(sandbox, client, event_id):
     assert [refund.event_id for refund in sandbox.recorded()] == [event_id]
 
 
-def test_event_ids_that_differ_in_case_are_two(client):
+def test_refunds_with_event_ids_of_different_case_are_distinct(client):
     assert [client.refund(event_id).status_code for event_id in ("r1", "R1", "r1 ")] == [200, 200, 200]
 
 
-def test_a_refund_may_bear_the_event_id_of_its_sale(client):
+def test_refund_with_event_id_of_sale_is_recorded(client):
     sale = client("POST", "/track/sale", json={"event_id": "e1", "amount": 1000, "uid": "u1"})
     assert (sale.status_code, client.refund("e1").status_code) == (200, 200)
 
 
-def test_an_unknown_lead_is_not_found_and_uses_up_nothing(sandbox, client):
-    answer = client.refund("r1", uid="u2")
-    assert answer.status_code == 404
-    assert set(answer.json()) == {"message", "code"}
-    assert answer.json()["code"] == "not_found"
+def test_refund_of_unknown_lead_returns_404_and_leaves_event_id_unused(sandbox, client):
+    response = client.refund("r1", uid="u2")
+    assert response.status_code == 404
+    assert set(response.json()) == {"message", "code"}
+    assert response.json()["code"] == "not_found"
     sandbox.add_lead(uid="u2")
     assert client.refund("r1", uid="u2").status_code == 200
 
 
-def test_the_leads_of_a_banned_promoter_are_unknown(sandbox, client):
+def test_refund_of_lead_of_banned_promoter_returns_404(sandbox, client):
     sandbox.add_lead(uid="u2", promoter="crook")
     sandbox.ban("crook")
     assert client.refund(uid="u2").json()["code"] == "not_found"
     assert client.refund(uid="u1").status_code == 200
 
 
-def test_a_lead_that_never_bought_is_answered_with_nothing(sandbox, client):
+def test_refund_of_lead_without_sale_returns_204_and_leaves_event_id_unused(sandbox, client):
     sandbox.add_lead(uid="u2", bought=False)
-    answer = client.refund("r1", uid="u2")
-    assert (answer.status_code, answer.content) == (204, b"")
+    response = client.refund("r1", uid="u2")
+    assert (response.status_code, response.content) == (204, b"")
     assert sandbox.recorded() == []
     assert client.refund("r1", uid="u1").status_code == 200
 
 
-def test_the_reward_is_in_the_unit_of_the_promoter(sandbox, client):
+def test_refund_of_lead_without_sale_with_consume_event_id_on_204_uses_event_id(client_of):
+    with running_sandbox(Settings(requests_per_minute=0, consume_event_id_on_204=True)) as sandbox:
+        sandbox.add_lead(uid="u2", bought=False)
+        client = client_of(sandbox)
+        assert [client.refund("r1", uid="u2").status_code for _ in range(2)] == [204, 409]
+
+
+def test_refund_with_promoter_paid_in_credits_returns_reward_in_credits(sandbox, client):
     sandbox.add_lead(uid="u2", promoter="saver", unit="credits")
     body = client.refund(uid="u2", amount="505").json()
     assert (body["reward"]["amount"], body["reward"]["unit"]) == (-101, "credits")
@@ -191,19 +198,19 @@ def test_the_reward_is_in_the_unit_of_the_promoter(sandbox, client):
     [
         ("1000", "USD", -1000),
         ("1000", "EUR", -1250),  # 10.00 euros at 1.25 dollars
-        ("1000", "JPY", -1000),  # 1000 yen at a cent each: zero-decimal
+        ("1000", "JPY", -1000),  # 1000 yen at 1 cent each, because yen have no decimals
         ("1000", "ISK", -1000),
-        ("1000", "KWD", -3000),  # three decimals by ISO, but hundredths to FirstPromoter: 10 dinars at 3 dollars
+        ("1000", "KWD", -3000),  # 10 dinars at 3 dollars: FirstPromoter counts hundredths, ISO 4217 thousandths
         ("1", "SEK", 0),  # a tenth of a cent
     ],
 )
-def test_a_foreign_currency_is_converted(sandbox, client, amount, currency, cents):
+def test_refund_in_other_currency_is_converted(sandbox, client, amount, currency, cents):
     assert client.refund("r1", amount, currency=currency).json()["amount_cents"] == cents
     [refund] = sandbox.recorded()
     assert (refund.original_amount, refund.currency) == (-int(amount), currency)
 
 
-def test_accounts_keep_books_of_their_own(sandbox, client, client_of):
+def test_refunds_of_two_accounts_are_kept_apart(sandbox, client, client_of):
     other = client_of(sandbox, sandbox.settings.accounts[1])
     assert other.refund("r1", uid="u1").status_code == 404
     sandbox.add_lead(uid="u1", account="other-account")
@@ -214,8 +221,8 @@ def test_accounts_keep_books_of_their_own(sandbox, client, client_of):
     assert len(sandbox.recorded()) == 3
 
 
-def test_the_answer_is_plain_json(client):
-    answer = client.refund()
-    assert answer.headers["content-type"].startswith("application/json")
-    assert int(answer.headers["content-length"]) == len(answer.content)
-    assert json.loads(answer.content)["type"] == "refund"
+def test_refund_response_is_uncompressed_json(client):
+    response = client.refund()
+    assert response.headers["content-type"].startswith("application/json")
+    assert int(response.headers["content-length"]) == len(response.content)
+    assert json.loads(response.content)["type"] == "refund"

@@ -1,4 +1,4 @@
-"""The published schema against the contract's facts, written down here once more."""
+"""Tests of the published OpenAPI document against the contract, whose fields are repeated here."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def bare(properties):
     }
 
 
-def test_the_request_body(refund):
+def test_schema_of_refund_request_body_equals_contract(refund):
     assert refund["requestBody"]["required"] is True
     schema = refund["requestBody"]["content"]["application/json"]["schema"]
     assert schema["type"] == "object"
@@ -98,14 +98,14 @@ def test_the_request_body(refund):
     assert set(schema) == {"type", "properties", "required", "oneOf"}
 
 
-def test_the_answers(document, refund):
-    answers = refund["responses"]
-    assert set(answers) == {"200", "204", "400", "401", "403", "404", "409", "429"}
-    assert answers["204"] == {"description": "No Content"}
+def test_schema_of_refund_responses_equals_contract(document, refund):
+    responses = refund["responses"]
+    assert set(responses) == {"200", "204", "400", "401", "403", "404", "409", "429"}
+    assert responses["204"] == {"description": "No Content"}
     for status in ("400", "409"):
-        schema = answers[status]["content"]["application/json"]["schema"]
+        schema = responses[status]["content"]["application/json"]["schema"]
         assert schema == {"type": "object", "properties": {"message": TEXT}}
-    assert set(answers["404"]["content"]["application/json"]["schema"]["properties"]) == {"message", "code"}
+    assert set(responses["404"]["content"]["application/json"]["schema"]["properties"]) == {"message", "code"}
     event = document["components"]["schemas"]["Event"]["properties"]
     assert {name: event[name] for name in ("id", "type", "amount_cents")} == {
         "id": WHOLE,
@@ -118,12 +118,12 @@ def test_the_answers(document, refund):
     assert len(event) == 6
 
 
-def test_leads_and_promoters(document):
+def test_schema_of_lead_and_promoter_equals_contract(document):
     assert document["components"]["schemas"]["Lead"]["properties"] == LEAD
     assert document["components"]["schemas"]["Promoter"]["properties"] == PROMOTER
 
 
-def test_the_way_in(document, refund):
+def test_schema_of_authentication_equals_contract(document, refund):
     assert document["security"] == [{"BearerAuth": []}]
     assert document["components"]["securitySchemes"]["BearerAuth"] == {"type": "http", "scheme": "bearer"}
     assert refund["parameters"] == [{"$ref": "#/components/parameters/AccountId"}]
@@ -135,16 +135,16 @@ def test_the_way_in(document, refund):
     }
 
 
-def test_every_path_of_it_is_served_and_nothing_that_steers_the_sandbox(client, document):
+def test_schema_paths_are_served_and_exclude_control_endpoints(client, document):
     assert document["servers"] == [{"url": "/api/v2"}]
     assert len(document["paths"]) == 6
     for path, methods in document["paths"].items():
         for method in methods:
-            answer = client(method.upper(), path, headers={"Authorization": None})
-            assert answer.status_code == 401
+            response = client(method.upper(), path, headers={"Authorization": None})
+            assert response.status_code == 401
 
 
-def test_every_reference_leads_somewhere(document):
+def test_schema_references_all_resolve(document):
     def references(node):
         if isinstance(node, dict):
             yield from ([node["$ref"]] if "$ref" in node else [])
@@ -159,8 +159,8 @@ def test_every_reference_leads_somewhere(document):
             node = node[step]
 
 
-def test_an_answer_has_the_fields_and_types_that_are_published(client):
-    """So that the schema cannot be true to the contract, and the answers to neither."""
+def test_refund_response_has_fields_and_types_of_schema(client):
+    """Compares the response with this file's fields, which the other tests compare with the published schema."""
     kinds = {"string": str, "integer": int, "object": dict}
 
     def check(value, properties):

@@ -1,11 +1,11 @@
-"""The calls that make promoters, leads and commissions, as a real account does."""
+"""Tests of the sale, signup and cancellation calls."""
 
 from __future__ import annotations
 
 import pytest
 
 
-def test_from_signup_to_refund(client):
+def test_lead_from_signup_to_refund_passes_through_every_state(client):
     signup = client("POST", "/track/signup", json={"email": "new@example.com", "uid": "n1", "ref_id": "anna"})
     assert signup.status_code == 200
     assert (signup.json()["state"], signup.json()["email"]) == ("signup", "new@example.com")
@@ -27,20 +27,20 @@ def test_from_signup_to_refund(client):
     assert refund["promoter"]["earnings_balance"] == {"cash": 0}
 
 
-def test_a_sale_can_bring_its_own_referral(client):
+def test_sale_with_referral_of_new_customer_creates_lead(client):
     sale = client("POST", "/track/sale", json={"event_id": "s1", "amount": 100, "email": "x@example.com", "tid": "t1"})
     assert sale.status_code == 200
     assert client.refund(email="x@example.com").json()["promoter"]["id"] == sale.json()["promoter"]["id"]
 
 
-def test_a_sale_is_taken_once(client):
+def test_sale_with_used_event_id_returns_409(client):
     sale = {"event_id": "s1", "amount": 100, "uid": "u1"}
     assert client("POST", "/track/sale", json=sale).status_code == 200
     again = client("POST", "/track/sale", json=sale)
     assert (again.status_code, again.json()["message"]) == (409, "The 'sale' event with the id 's1' already exists.")
 
 
-def test_a_signup_twice_is_one_lead(client):
+def test_signup_sent_twice_returns_same_lead(client):
     signup = {"email": "new@example.com", "ref_id": "anna"}
     first, second = (client("POST", "/track/signup", json=signup) for _ in range(2))
     assert first.json()["id"] == second.json()["id"]
@@ -69,23 +69,23 @@ def test_a_signup_twice_is_one_lead(client):
         ("cancellation", {"uid": "nobody"}, 404),
     ],
 )
-def test_what_is_refused(client, path, body, status):
-    answer = client("POST", f"/track/{path}", json=body)
-    assert answer.status_code == status
-    assert answer.json()["message"]
+def test_tracking_call_with_invalid_body_is_rejected(client, path, body, status):
+    response = client("POST", f"/track/{path}", json=body)
+    assert response.status_code == status
+    assert response.json()["message"]
 
 
-def test_a_signup_that_nobody_referred_names_the_field(client):
+def test_signup_without_referral_names_the_field(client):
     assert list(client("POST", "/track/signup", json={"uid": "n1"}).json()["errors"]) == ["tid"]
 
 
-def test_a_banned_promoter_refers_nobody(sandbox, client):
+def test_signup_with_banned_promoter_returns_404(sandbox, client):
     sandbox.add_lead(uid="u2", promoter="crook")
     sandbox.ban("crook")
     for uid, ref_id in (("n1", "crook"), ("u2", "anna")):
         assert client("POST", "/track/signup", json={"uid": uid, "ref_id": ref_id}).status_code == 404
 
 
-def test_the_path_and_the_method_have_to_be_right(client):
+def test_request_with_wrong_path_or_method_is_rejected(client):
     assert client("GET", "/track/refund").status_code == 405
     assert client("POST", "/track/refunds").status_code == 404

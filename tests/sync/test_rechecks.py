@@ -85,7 +85,7 @@ def test_409_on_a_recheck_does_not_prove_a_reversed_commission(
     new_sandbox: Callable[..., Sandbox], connect: Callable[..., str], new_database: Callable[..., Any]
 ) -> None:
     """Where a 204 uses up the event_id, the recheck only hears the echo of the first try."""
-    sandbox = new_sandbox(requests_per_minute=0, unbought_uses_event_id=True)
+    sandbox = new_sandbox(requests_per_minute=0, consume_event_id_on_204=True)
     connect(sandbox)
     track = Refunds(sandbox, connect, new_database("sqlite", "ledger").conn_id)
     sandbox.add_lead(uid="cus_77", bought=False)
