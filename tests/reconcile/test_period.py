@@ -31,7 +31,9 @@ def test_period_limits_the_commissions_that_are_compared(world: World) -> None:
 
 def test_commission_outside_the_period_is_looked_up(world: World) -> None:
     world.track(refund(1), refund(2))
-    world.sandbox.store.execute("UPDATE commissions SET created_at = '2020-01-01T00:00:00.000Z' WHERE event_id = 're_0001'")
+    world.sandbox.store.execute(
+        "UPDATE commissions SET created_at = '2020-01-01T00:00:00.000Z' WHERE event_id = 're_0001'"
+    )
 
     told = world.reconcile(created_from=TODAY.date())
 
