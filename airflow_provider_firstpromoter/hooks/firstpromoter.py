@@ -135,7 +135,7 @@ class FirstPromoterHook(BaseHook):
             refund = Refund.from_row(refund)
         result = None
         for identity, _ in refund.identities(identify_by):
-            response, attempts = self.transport.request("POST", "/track/refund", json=refund.body(identity))
+            response, attempts, _ = self.transport.request("POST", "/track/refund", json=refund.body(identity))
             result = result_from(response, refund, attempts, self.account.api_key.get_secret_value())
             if result.outcome is Outcome.ALREADY_RECORDED and (recover_rewards or attempts > 1):
                 result = self._with_reward(result)
@@ -164,7 +164,7 @@ class FirstPromoterHook(BaseHook):
         seen: deque[int] = deque(maxlen=2 * PAGE)  # a page can shift while it is read
         page = 1
         while True:
-            response, attempts = self.transport.request(
+            response, attempts, _ = self.transport.request(
                 "GET", "/company/commissions", params={**params, "page": str(page)}
             )
             if response.status != 200 or not isinstance(response.payload, list):
