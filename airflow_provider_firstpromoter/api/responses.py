@@ -50,9 +50,7 @@ NO_JSON = "the response is not JSON"
 
 
 #: The contract's words for a 409. The event type and the id are what make it this refund's.
-_ALREADY_EXISTS = re.compile(
-    r"(?P<type>\w+)\W{1,2}event with the id\s+\W?(?P<id>.*?)\W?\s+already exists", re.IGNORECASE | re.DOTALL
-)
+_ALREADY_EXISTS = re.compile(r"(?P<type>\w+)\W{1,2}event with the id\b.*\balready exists", re.IGNORECASE | re.DOTALL)
 
 
 def outcome_from(response: ApiResponse, event_id: str) -> Outcome:
@@ -91,7 +89,7 @@ def _outcome_of_conflict(message: str, event_id: str) -> Outcome:
         return Outcome.FAILED
     if found["type"].lower() != "refund":
         return Outcome.REJECTED
-    return Outcome.ALREADY_RECORDED if found["id"].strip("'\"‘’“” ") == event_id.strip("'\"‘’“” ") else Outcome.FAILED
+    return Outcome.ALREADY_RECORDED if event_id in message else Outcome.FAILED
 
 
 def _says_only_not_found(message: str) -> bool:

@@ -121,8 +121,8 @@ class FirstPromoterHook(BaseHook):
         """
         Send one refund: ``POST /track/refund``.
 
-        A body carries one id. Where there are several, they are tried in the order of ``identify_by``, the next one only
-        if FirstPromoter finds no referral for the one before.
+        A body carries one id. Where there are several, they are tried in the order of ``identify_by``, the next one
+        only if FirstPromoter finds no referral for the one before.
 
         What a response alone does not prove is looked up in FirstPromoter's commissions, whatever ``recover_rewards``
         says: a 409 after this refund's own 204 or 404 (whether a 204 uses up the event_id is not documented), and a 204
@@ -227,6 +227,9 @@ class FirstPromoterHook(BaseHook):
             if len(response.payload) < PAGE:
                 return
             page += 1
+
+    def find_reversal(self, event_id: str) -> dict[str, Any] | None:
+        return reversal_from(event_id, self.iter_commissions(q=event_id))
 
     def find_reward(self, event_id: str) -> Reward | None:
         """

@@ -197,12 +197,12 @@ class RefundLedger(ManagedTable):
             self.upsert(connection, rows, update=columns, when=_may_replace(known), keep=KEPT)
         self.upsert(
             connection,
-            [changed_row(self.account, *change) for change in batch.changed],
+            _one_each(changed_row(self.account, *change) for change in batch.changed),
             update=("changed_amount", "last_seen_at", "reported_at", "accepted_at"),
         )
         self.upsert(
             connection,
-            [renewed_row(self.account, *renewal) for renewal in batch.renewed],
+            _one_each(renewed_row(self.account, *renewal) for renewal in batch.renewed),
             update=("row_amount", "fingerprint", "row_digest"),
             keep=("row_amount",),
         )
@@ -243,7 +243,7 @@ class RefundLedger(ManagedTable):
         :param refunds: each with a result that has its reward
         :raises LedgerError: if the database refuses; nothing of it is then written
         """
-        rows = [reward_row(self.account, *refund) for refund in refunds]
+        rows = _one_each(reward_row(self.account, *refund) for refund in refunds)
         if rows:
             update_columns = [name for name in rows[0] if name not in ("account", "event_id", "outcome")]
             self._change(self.upsert, rows, update=update_columns)
@@ -262,6 +262,11 @@ class RefundLedger(ManagedTable):
 def now() -> datetime:
     """Return the time, to the second: databases keep fractions differently."""
     return datetime.now(UTC).replace(microsecond=0)
+
+
+def _one_each(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the last row of each event_id: one statement may not change a row twice."""
+    return list({row["event_id"]: row for row in rows}.values())
 
 
 def _may_replace(known: bool) -> Callable[[Any, Any], ColumnElement[bool]]:

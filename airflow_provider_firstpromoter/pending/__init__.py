@@ -9,7 +9,6 @@ from airflow_provider_firstpromoter.pending.rules import (
     ClassifiedRow,
     Decision,
     PendingRules,
-    check_recheck_window,
     classify_rows,
     decide,
 )
@@ -20,7 +19,6 @@ __all__ = [
     "Decision",
     "PendingRefunds",
     "PendingRules",
-    "check_recheck_window",
     "classify_rows",
     "decide",
     "unsettled_rows",

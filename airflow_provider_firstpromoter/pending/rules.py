@@ -14,6 +14,7 @@ from enum import Enum
 from typing import Any, NamedTuple, Protocol, assert_never
 
 from airflow_provider_firstpromoter.ledger import LedgerRecord, RefundLedger
+from airflow_provider_firstpromoter.recheck import RECHECK_EVERY
 from airflow_provider_firstpromoter.refunds import (
     InvalidRefund,
     Outcome,
@@ -27,9 +28,6 @@ from airflow_provider_firstpromoter.refunds import (
     same_amount,
 )
 
-#: A refund without a referral is sent again at most this often. Less than a day: a daily task that reaches the row a
-#: second earlier than yesterday must not wait for another day.
-RECHECK_EVERY = timedelta(hours=20)
 #: Why a sensor passes a row on that the ledger has: its task then sends it whatever its own parameters say.
 REASON_RECHECK = "recheck"
 REASON_RETRY = "retry"
@@ -73,9 +71,6 @@ class PendingRules:
     recheck_unreferred: timedelta | None = None
     retry_rejected: bool = False
 
-    def __post_init__(self) -> None:
-        check_recheck_window(self.recheck_unreferred)
-
     def classify(self, row: Row, record: LedgerRecord | None, now: datetime) -> Action:
         """
         Decide what is to be done with a row.
@@ -118,19 +113,6 @@ class PendingRules:
         if not made_with(record.fingerprint, self.key):
             return True
         return row.digest is not None and row.digest not in (record.row_digest or "").split(" ")
-
-
-def check_recheck_window(recheck_unreferred: timedelta | None) -> None:
-    """
-    Refuse a window in which no refund could ever be sent again.
-
-    :raises ValueError: if it is not longer than :data:`RECHECK_EVERY`
-    """
-    if recheck_unreferred is not None and recheck_unreferred <= RECHECK_EVERY:
-        raise ValueError(
-            f"recheck_unreferred must be longer than {RECHECK_EVERY}, the time between two tries of a refund, "
-            f"not {recheck_unreferred}; timedelta(days=30) is usual"
-        )
 
 
 def _classify_recorded(row: Row, record: LedgerRecord) -> Action:

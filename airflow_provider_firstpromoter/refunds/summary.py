@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, Field
 
@@ -77,7 +77,7 @@ class Totals(BaseModel):
         self.count(result, **sent, times=-1)
         self.outcomes[result.outcome] += 1
 
-    def plus_settled(self, earlier: Totals) -> Totals:
+    def plus_settled(self, earlier: Totals) -> Self:
         """
         Return these totals with what an earlier try of the same task run settled.
 

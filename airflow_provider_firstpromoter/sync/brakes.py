@@ -47,7 +47,7 @@ class Brakes:
         if self._matched or self._sent < SENT_WITHOUT_A_MATCH:
             return []
         return [
-            f"{self._sent} refunds were sent and none belongs to a referral. Check that the id column holds the ids that "
-            "FirstPromoter knows, and that the account is the right one. Correct the query and run the task again: a "
-            "refund whose id column has changed is sent again"
+            f"{self._sent} refunds were sent and none belongs to a referral. Check that the id column holds the ids "
+            "that FirstPromoter knows, and that the account is the right one. Correct the query and run the task "
+            "again: a refund whose id column has changed is sent again"
         ]

@@ -80,7 +80,7 @@ def table(summary: Summary) -> str:
     text += [f"  {name:<{width}}  {value:>12}" for name, value in lines]
     if summary.would_be_sent is not None:
         text += [
-            f"  would send {one['event_id']!r}: {one['amount']} minor units, {one['currency']}, by {one['identified_by']}"
+            f"  would send {one['event_id']!r} by {one['identified_by']}: {one['amount']} in {one['currency']}"
             for one in summary.would_be_sent["sample"]
         ]
     text += [f"  warning: {warning}" for warning in summary.warnings]

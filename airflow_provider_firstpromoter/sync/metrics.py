@@ -15,7 +15,7 @@ class Metrics:
 
     - ``firstpromoter.refunds.<outcome>``: counters, refunds that this run sent or rejected
     - ``firstpromoter.requests``: counter, retries included
-    - ``firstpromoter.rate_limit_wait``: timer, milliseconds that requests waited for the rate limit, summed over the threads
+    - ``firstpromoter.rate_limit_wait``: timer, milliseconds that all requests waited for the rate limit
     - ``firstpromoter.run``: timer, milliseconds
 
     :param conn_id: the FirstPromoter connection, a tag of each

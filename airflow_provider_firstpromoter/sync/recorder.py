@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy.engine import Connection
 
 from airflow_provider_firstpromoter.ledger import (
@@ -46,7 +48,7 @@ class Recorder:
         self.progress = progress
         self.would_be_sent: PendingTotals | None = None
         self._writer = LedgerWriter(ledger, run, fingerprint_key, self._write_counts)
-        self._unwritten: dict[str, tuple[Row, Result, dict[str, object]]] = {}
+        self._unwritten: dict[str, tuple[Row, Result, dict[str, Any]]] = {}
 
     @property
     def summary(self) -> Summary:
@@ -113,7 +115,7 @@ class Recorder:
         self.add_pending(job.row, _sent(job), left=False)
         self._add_contradictions(job, Result(event_id=job.row.event_id, outcome=Outcome.PENDING))
 
-    def add_pending(self, row: Row, sent: dict[str, object] | None = None, *, left: bool = True) -> None:
+    def add_pending(self, row: Row, sent: dict[str, Any] | None = None, *, left: bool = True) -> None:
         """Count a refund that is not sent, or not yet."""
         self.summary.left_pending += left
         self.progress.add(row, Result(event_id=row.event_id, outcome=Outcome.PENDING), **(sent or {}))
@@ -196,6 +198,6 @@ class Recorder:
         self.history.update(connection, counts)
 
 
-def _sent(job: Job) -> dict[str, object]:
+def _sent(job: Job) -> dict[str, Any]:
     refund = job.refund
     return {"amount": refund.amount, "currency": refund.currency, "sale_event_id": refund.sale_event_id}

@@ -11,7 +11,7 @@ import json
 import sqlite3
 from collections.abc import Iterable, Iterator
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from airflow_provider_firstpromoter.exceptions import SpoolError
 from airflow_provider_firstpromoter.pending import Action, ClassifiedRow
@@ -99,8 +99,9 @@ class Spool:
                 yield Group(rank, [_row(position, row)])
             return
         first = (
-            "SELECT position, event_id, rank, row FROM spool AS s WHERE event_id IS NULL OR position = (SELECT position "
-            f"FROM spool AS e WHERE e.event_id = s.event_id ORDER BY rank, position LIMIT 1) {order}"
+            "SELECT position, event_id, rank, row FROM spool AS s WHERE event_id IS NULL OR position = ("
+            "SELECT position FROM spool AS e WHERE e.event_id = s.event_id ORDER BY rank, position LIMIT 1"
+            f") {order}"
         )
         for position, event_id, rank, row in self._read(first):
             rows = [(position, row)]
@@ -134,7 +135,7 @@ class Spool:
         except sqlite3.OperationalError as error:
             raise _explained(error) from None
 
-    def _read(self, sql: str, *parameters: object) -> Iterator[tuple[object, ...]]:
+    def _read(self, sql: str, *parameters: object) -> Iterator[Any]:
         try:
             yield from self._database.execute(sql, parameters)
         except sqlite3.OperationalError as error:
@@ -154,9 +155,8 @@ def _explained(error: sqlite3.OperationalError) -> SpoolError:
     )
 
 
-def _row(position: object, text: object) -> Row:
-    assert isinstance(position, int)
-    return Row.read(position, json.loads(str(text)))
+def _row(position: int, text: str) -> Row:
+    return Row.read(position, json.loads(text))
 
 
 def _text(moment: datetime | None) -> str | None:

@@ -1,7 +1,8 @@
 """
 A few daemon threads that run jobs.
 
-Not a ``ThreadPoolExecutor``: Python joins its threads when the process ends, and a killed task must not wait for an API.
+Not a ``ThreadPoolExecutor``: Python joins its threads when the process ends, and a killed task must not wait for an
+API.
 """
 
 from __future__ import annotations
