@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_firstpromoter.hooks.firstpromoter import FirstPromoterHook
+from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.sandbox import Sandbox
 
 REFUND = {"event_id": "re_1", "amount": 1999, "uid": "cus_1"}

@@ -102,7 +102,7 @@ class RefundOperator(BaseOperator):
 
         :param options: further fields of :class:`SyncOptions`
         """
-        from airflow_provider_firstpromoter.hooks.firstpromoter import FirstPromoterHook
+        from airflow_provider_firstpromoter.hooks import FirstPromoterHook
         from airflow_provider_firstpromoter.ledger import RefundLedger, RunKey
         from airflow_provider_firstpromoter.sync import RefundSync, SyncOptions
 
