@@ -62,7 +62,8 @@ def print_ddl(options: argparse.Namespace) -> None:
     """Print the statements that create the ledger, its run history and the table of mismatches."""
     dialect = _dialect(options.dialect)
     for table in _tables(options.table):
-        print(create_table(table, dialect))
+        if table is not None:
+            print(create_table(table, dialect))
 
 
 def print_views(options: argparse.Namespace) -> None:
@@ -94,8 +95,14 @@ def _dialect(name: str) -> Dialect:
 
 def print_report(options: argparse.Namespace) -> None:
     """Print what the views show, for the account of a connection."""
+    from airflow_provider_firstpromoter.ledger.records import RunKey
+    from airflow_provider_firstpromoter.reconcile import MismatchTable
+
     ledger = _ledger(options)
-    for view in views(_tables(ledger.table.fullname)):
+    tables = _tables(ledger.table.fullname)
+    if not MismatchTable(ledger, RunKey()).exists():
+        tables = tables._replace(mismatches=None)
+    for view in views(tables):
         if options.view in (None, view.name):
             names, rows = _read(ledger, view, options.since)
             (_print_csv if options.csv else _print_table)(view, names, rows)

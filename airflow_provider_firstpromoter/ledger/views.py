@@ -33,11 +33,15 @@ PROBLEMS = tuple(outcome.value for outcome in Outcome if outcome.stored and outc
 
 
 class Tables(NamedTuple):
-    """The tables of one ledger."""
+    """
+    The tables of one ledger.
+
+    :param mismatches: None where no reconciliation has made it yet
+    """
 
     ledger: Table
     runs: Table
-    mismatches: Table
+    mismatches: Table | None
 
 
 class View(NamedTuple):
@@ -86,7 +90,7 @@ def _text(words: str) -> Any:
 
 
 def _open_problems(tables: Tables) -> Any:
-    c, runs, found = tables.ledger.c, tables.runs.c, tables.mismatches.c
+    c, runs = tables.ledger.c, tables.runs.c
     # A later complete run of the same query did not see the row: it has left the query, and is no problem any more.
     gone = exists(
         select(literal(1)).where(
@@ -111,6 +115,9 @@ def _open_problems(tables: Tables) -> Any:
         c.dag_id,
         c.run_id,
     ).where(or_(changed, c.outcome.in_(PROBLEMS)), ~gone)
+    if tables.mismatches is None:
+        return refunds
+    found = tables.mismatches.c
     mismatches = select(
         found.account,
         found.event_id,
