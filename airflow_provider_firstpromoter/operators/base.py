@@ -153,23 +153,25 @@ class RefundOperator(BaseOperator):
 
     def _attach_asset_events(self, context: Context, sync: RefundSync, summary: Summary) -> None:
         """
-        Attach the summary to the events of the ``outlets``.
+        Attach the summary to the events of the ``outlets``, and what all runs since the last event have done.
 
         An asset gets an event with every run that succeeds, and Airflow makes it. An alias gets one only if a
-        commission was reversed: a DAG scheduled by it runs when there is something to read.
+        commission was reversed since its last event: a DAG scheduled by it runs when there is something to read.
         """
+        if not any(isinstance(outlet, Asset | AssetAlias) for outlet in self.outlets or ()):
+            return
         from airflow_provider_firstpromoter.refunds import Outcome
 
-        # A second try may send nothing more, and is the first to succeed.
-        news = summary.outcomes[Outcome.RECORDED] and (summary.sent or context["ti"].try_number > 1)
-        for outlet in self.outlets or ():
+        since = sync.since_last_event()
+        extra = {**summary.to_json(), "since_last_event": since.to_json()}
+        for outlet in self.outlets:
             if isinstance(outlet, AssetAlias):
-                if news and not summary.preview:
+                if since.outcomes[Outcome.RECORDED] and not summary.preview:
                     # Quoted, because of the @ before another host: Airflow 2 would take the account for a login.
                     account = Asset(f"firstpromoter://{quote(sync.hook.account.key, safe='')}/refunds")
-                    context["outlet_events"][outlet].add(account, extra=_hashable(summary.to_json()))
+                    context["outlet_events"][outlet].add(account, extra=_hashable(extra))
             elif isinstance(outlet, Asset):
-                context["outlet_events"][outlet].extra = summary.to_json()
+                context["outlet_events"][outlet].extra = extra
 
 
 class _HashableDict(dict[str, Any]):

@@ -16,7 +16,7 @@ from airflow_provider_firstpromoter.exceptions import (
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import RefundLedger, RunHistory, RunKey, now
 from airflow_provider_firstpromoter.pending import Action, ClassifiedRow, PendingRules, classify_rows, decide
-from airflow_provider_firstpromoter.refunds import Outcome, Refund, Result, Row, Summary, Validation, batches
+from airflow_provider_firstpromoter.refunds import Outcome, Refund, Result, Row, Summary, Totals, Validation, batches
 from airflow_provider_firstpromoter.sync import fan_out, log_text
 from airflow_provider_firstpromoter.sync.brakes import Brakes
 from airflow_provider_firstpromoter.sync.options import SyncOptions
@@ -89,6 +89,7 @@ class RefundSync:
         self._dispatched = 0
         self._rank = 0
         self._stopped_rank: int | None = None
+        self._report_settled = False
         self._killed = False
         self._fatal: Exception | None = None
 
@@ -129,11 +130,12 @@ class RefundSync:
         :raises SpoolError: if the worker's disk is full
         """
         self._recorder.progress.start(on_result)
+        self._report_settled = report_settled
         error: BaseException | None = None
         try:
             self._recorder.start()
             with Spool() as spool:
-                self._send_all(rows, spool, report_settled)
+                self._send_all(rows, spool)
         except BaseException as raised:
             error = raised
             self._save_what_is_known()
@@ -144,8 +146,23 @@ class RefundSync:
         return self.summary
 
     def total(self) -> Summary:
-        """Return the summary of the whole task run: what earlier tries settled is among it."""
+        """
+        Return the summary of the whole task run, with what earlier tries settled.
+
+        A list has all of its refunds in every try; a query has only those that are not settled yet.
+        """
+        if self._report_settled:
+            return self.summary
         return self.summary.plus_settled(self._recorder.earlier.totals)
+
+    def since_last_event(self) -> Totals:
+        """
+        Return what the task has done since its last asset event, runs that failed included.
+
+        :raises LedgerError: if the ledger's database refuses
+        """
+        history = self._recorder.history
+        return history.report_by_event().totals if history is not None else self.total()
 
     @property
     def is_retry(self) -> bool:
@@ -165,8 +182,8 @@ class RefundSync:
 
     # --- rows in ---
 
-    def _send_all(self, rows: Iterable[Row], spool: Spool, report_settled: bool) -> None:
-        spool.fill(self._unsettled(rows, report_settled))
+    def _send_all(self, rows: Iterable[Row], spool: Spool) -> None:
+        spool.fill(self._unsettled(rows))
         self._refuse_or_announce(spool)
         self._recorder.progress.expect(len(spool))
         for groups in batches(spool.groups()):
@@ -181,13 +198,13 @@ class RefundSync:
         if self.ledger is not None and not self.options.preview:
             self.ledger.mark(spool.reported(), reported_at=now())
 
-    def _unsettled(self, rows: Iterable[Row], report_settled: bool) -> Iterator[ClassifiedRow]:
+    def _unsettled(self, rows: Iterable[Row]) -> Iterator[ClassifiedRow]:
         """Return the rows that need handling. They are compared with the ledger once more before they are sent."""
         for batch in classify_rows(rows, self.ledger, self.rules, details=False):
             self.raise_if_killed()
             for one in batch:
                 self._counts[one.action] += 1
-                if one.action is not Action.SETTLED or report_settled or self._renews(one):
+                if one.action is not Action.SETTLED or self._report_settled or self._renews(one):
                     yield one
                 else:
                     self.summary.skipped += 1
