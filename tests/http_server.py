@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import socket
 import ssl
 import threading
@@ -101,7 +102,7 @@ def serving(respond: Callable[[socket.socket, threading.Event], None]) -> Iterat
     def handle(connection: socket.socket) -> None:
         with connection:
             try:
-                connection.recv(65536)
+                read_request(connection)
                 respond(connection, over)
             except OSError:
                 pass  # the client has given up
@@ -126,6 +127,20 @@ def serving(respond: Callable[[socket.socket, threading.Event], None]) -> Iterat
             accepting.join(5)
             for thread in threads:
                 thread.join(5)
+
+
+def read_request(connection: socket.socket) -> bytes:
+    """Read a whole request, because closing a connection with unread bytes would reset it; b"" at its end."""
+    request = b""
+    while b"\r\n\r\n" not in request:
+        if not (part := connection.recv(65536)):
+            return b""
+        request += part
+    headers, _, body = request.partition(b"\r\n\r\n")
+    length = re.search(rb"(?i)content-length: (\d+)", headers)
+    while length and len(body) < int(length[1]):
+        body += connection.recv(65536)
+    return request
 
 
 @pytest.fixture

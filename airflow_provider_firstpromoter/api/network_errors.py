@@ -27,6 +27,8 @@ NETWORK_ERRORS = (
     zlib.error,
 )
 
+#: What urllib3 raises without a further cause where a response breaks the protocol.
+_HTTPError = urllib3.exceptions.HTTPError
 _Error = TypeVar("_Error", bound=BaseException)
 
 
@@ -77,9 +79,11 @@ def _problem_after(causes: list[BaseException]) -> str:
         return "the response broke off"
     if _first(causes, ssl.SSLEOFError) or _first(causes, ConnectionError):
         return "the connection broke off"
-    if _first(causes, http.client.HTTPException) or _first(causes, ValueError):
+    if problem := _tls_problem(causes) or _system_problem(causes):
+        return problem
+    if any(isinstance(cause, http.client.HTTPException | ValueError | _HTTPError) for cause in causes):
         return "the response is not HTTP"
-    return _tls_problem(causes) or _system_problem(causes) or type(causes[0]).__name__
+    return type(causes[0]).__name__
 
 
 def _tls_problem(causes: list[BaseException]) -> str | None:
