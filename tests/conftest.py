@@ -140,12 +140,13 @@ def connect(
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tries again almost at once, unless the server says when."""
-    from tenacity.wait import wait_fixed
-
     from airflow_provider_firstpromoter.api import retry
 
-    monkeypatch.setattr(retry.wait_retry_after, "_usual", wait_fixed(0.01))
-    monkeypatch.setattr(retry.wait_retry_after, "_limited", wait_fixed(0.05))
+    for name, seconds in {"BACKOFF": 0.01, "RATE_LIMIT_BACKOFF": 0.05}.items():
+        monkeypatch.setattr(retry, f"FIRST_{name}", seconds)
+        monkeypatch.setattr(retry, f"LONGEST_{name}", seconds)
+    monkeypatch.setattr(retry, "SHORTEST_RETRY_AFTER", 0.05)
+    monkeypatch.setattr(retry, "LONGEST_JITTER", 0.0)
 
 
 # --- Databases --------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from airflow_provider_firstpromoter.ledger import RefundLedger, RunHistory, RunK
 from airflow_provider_firstpromoter.pending import Action, ClassifiedRow, PendingRules, classify_rows, decide
 from airflow_provider_firstpromoter.refunds import Refund, Row, Summary, Totals, Validation, batches
 from airflow_provider_firstpromoter.sync import fan_out, log_text
+from airflow_provider_firstpromoter.sync.dispatcher import Dispatcher
 from airflow_provider_firstpromoter.sync.options import SyncOptions
 from airflow_provider_firstpromoter.sync.progress import OnResult, Progress
 from airflow_provider_firstpromoter.sync.recorder import Recorder
