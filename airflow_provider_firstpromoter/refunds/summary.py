@@ -170,4 +170,5 @@ class Summary(Totals):
             **self.model_dump(mode="json"),
             "outcomes": {outcome.value: self.outcomes[outcome] for outcome in Outcome},
             "reversed": {unit: amount for unit, amount in self.reversed.items() if amount},
+            "refunded": {currency: amount for currency, amount in self.refunded.items() if amount},
         }
