@@ -128,6 +128,7 @@ class RefundOperator(BaseOperator):
             RunKey(ti.dag_id, ti.run_id, ti.task_id, ti.map_index),
             log=cast("logging.Logger", self.log),
             try_number=ti.try_number,
+            kind="query" if ledger_required else "list",
         )
         return self._sync
 

@@ -20,7 +20,7 @@ from airflow_provider_firstpromoter.pending.rules import (
     classify_rows,
 )
 from airflow_provider_firstpromoter.recheck import RECHECK_EVERY
-from airflow_provider_firstpromoter.refunds import Outcome, Row, numbered
+from airflow_provider_firstpromoter.refunds import Outcome, Row, is_known_content, numbered
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,9 @@ def find_pending(rows: Iterable[Row], ledger: RefundLedger, rules: PendingRules,
         now = datetime.now(UTC)
         for one in batch:
             action = one.action if one.row.event_id else Action.CHANGED
-            if action in found and len(found[action]) < limit and _is_worth_a_run(one, now):
-                found[action].append(replace(one.row, reason=_reason(one)))
+            reason = _reason(one, rules)
+            if action in found and len(found[action]) < limit and not _must_pause(one, reason, now):
+                found[action].append(replace(one.row, reason=reason))
         if len(found[Action.SEND]) >= limit:
             break
     attention = found.pop(Action.CHANGED)
@@ -85,16 +86,18 @@ def find_pending(rows: Iterable[Row], ledger: RefundLedger, rules: PendingRules,
     return (pending + attention)[:limit] if pending else []
 
 
-def _is_worth_a_run(one: ClassifiedRow, now: datetime) -> bool:
-    """Rejected rows that are to be sent again must not wake a sensor without a pause."""
-    if _reason(one) != REASON_RETRY or one.record is None:
-        return True
-    return one.record.last_sent_at is not None and now - one.record.last_sent_at >= RECHECK_EVERY
+def _must_pause(one: ClassifiedRow, reason: str | None, now: datetime) -> bool:
+    """Return whether an unchanged rejected row was sent so lately that it would end the sensor's wait for ever."""
+    if reason != REASON_RETRY or one.record is None:
+        return False
+    return one.record.last_sent_at is None or now - one.record.last_sent_at < RECHECK_EVERY
 
 
-def _reason(one: ClassifiedRow) -> str | None:
+def _reason(one: ClassifiedRow, rules: PendingRules) -> str | None:
     """Return why a row is pending that the ledger has: the task that sends it may have other parameters."""
     if one.action is Action.RECHECK:
         return REASON_RECHECK
-    is_retry = one.action is Action.SEND_AGAIN and one.record is not None and one.record.outcome is Outcome.REJECTED
-    return REASON_RETRY if is_retry else None
+    if one.action is Action.SEND_AGAIN and one.record is not None and one.record.outcome is Outcome.REJECTED:
+        unchanged = is_known_content(one.record.fingerprint, one.row.values, rules.key)
+        return REASON_RETRY if unchanged else None
+    return None
