@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Any
 
 from airflow_provider_firstpromoter.refunds.refund import portable
-from airflow_provider_firstpromoter.refunds.values import amount_text, canonical_text
+from airflow_provider_firstpromoter.refunds.values import MAX_AMOUNT_LENGTH, amount_text, canonical_text
 
 #: Hexadecimal digits of one token.
 TOKEN_LENGTH = 16
 #: Contents of one event_id that are remembered: as many as fit into the ledger's column of 255 characters.
 MOST_TOKENS = 14
+#: The default context would round a long amount, and take two amounts for the same.
+_EXACTLY = Context(prec=2 * MAX_AMOUNT_LENGTH)
 
 
 def content_token(row: Mapping[str, Any], key: bytes) -> str:
@@ -34,7 +36,7 @@ def content_token(row: Mapping[str, Any], key: bytes) -> str:
             continue
         text = canonical_text(value)
         if name == "amount" and amount_text(value):
-            text = format(Decimal(text or "0").normalize(), "f")  # 10.5 and 10.50 are the same amount
+            text = format(Decimal(text or "0").normalize(_EXACTLY), "f")  # 10.5 and 10.50 are the same amount
         if text is not None:
             digest.update(f"{name}\0{len(text)}\0{text}\0".encode("utf-8", "surrogatepass"))
     return digest.hexdigest()

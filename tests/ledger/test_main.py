@@ -12,7 +12,7 @@ import pytest
 from airflow_provider_firstpromoter.ledger import RefundLedger
 from airflow_provider_firstpromoter.ledger.__main__ import main
 from airflow_provider_firstpromoter.refunds import Outcome
-from tests.ledger.rows import entry, known
+from tests.ledger.rows import entry, known, write
 
 
 def test_main_prints_a_statement_that_makes_the_table(
@@ -29,7 +29,7 @@ def test_main_prints_a_statement_that_makes_the_table(
     database.run(printed.strip().removesuffix(";"))
     ledger = open_ledger()
     assert ledger.exists()
-    ledger.write([entry()])
+    write(ledger, [entry()])
     assert known(ledger).outcome is Outcome.RECORDED
 
 
