@@ -15,7 +15,7 @@ from dev.benchmarks import adoption, cpu, dag_run, imports, memory, million, thr
 from dev.benchmarks.sizes import Sizes
 from dev.benchmarks.stage import Stage
 from dev.benchmarks.table import Row, header, markdown, table
-from dev.demo.processes import leave_on_signals
+from dev.processes import leave_on_signals
 
 ROWS: dict[str, Callable[[Stage, Sizes], Row]] = {
     "dag": dag_run.row,

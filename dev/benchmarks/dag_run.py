@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
+from dev.airflow import Api, standalone
 from dev.benchmarks.sizes import Sizes
 from dev.benchmarks.stage import ROOT, Connections, MeasurementError, Stage
 from dev.benchmarks.table import Row, at_least
 from dev.benchmarks.work import fill_sqlite
-from dev.demo.standalone import Api, standalone
 
 #: Seconds for Airflow to start, and for a DAG run to end.
 PATIENCE = 1200

@@ -18,7 +18,7 @@ from typing import Any
 
 from requests import Response, Session
 
-from dev.demo.home import Home, as_variables
+from dev.home import Home, as_variables
 
 ROOT = Path(__file__).resolve().parents[2]
 ACCOUNT_ID = "sandbox-account"

@@ -6,11 +6,11 @@ import sys
 
 from dev.demo import ledger, report
 from dev.demo.claims import claims
-from dev.demo.home import Home
-from dev.demo.processes import Failed, leave_on_signals
 from dev.demo.report import console
-from dev.demo.sandbox import Sandbox
 from dev.demo.stage import Stage
+from dev.home import Home
+from dev.processes import Failed, leave_on_signals
+from dev.sandbox import Sandbox
 
 
 def main() -> int:

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from dev.demo.ledger import Entry
-from dev.demo.sandbox import Recorded
 from dev.demo.stage import Chapter
 from dev.demo.warehouse import Row
+from dev.sandbox import Recorded
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dev.demo.home import Home
-from dev.demo.processes import Failed, running
+from dev.home import Home
+from dev.processes import Failed, running
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from rich.status import Status
 from rich.table import Table
 
 from dev.demo.claims import Claim
-from dev.demo.processes import Failed
 from dev.demo.stage import DAG, Chapter, Stage
 from dev.demo.warehouse import Row
+from dev.processes import Failed
 
 console = Console(highlight=False)
 

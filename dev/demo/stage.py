@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from dev.demo import ledger, warehouse
 from dev.demo.dag_runs import Airflow, DagRun
-from dev.demo.home import Home, as_variables
-from dev.demo.sandbox import Sandbox
+from dev.home import Home, as_variables
+from dev.sandbox import Sandbox
 
 DAG = "refunds_to_firstpromoter"
 

@@ -9,14 +9,14 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
+from dev.airflow import Api, Standalone, standalone
 from dev.demo import report, warehouse
 from dev.demo.dag_runs import Airflow
-from dev.demo.home import Home
-from dev.demo.processes import Failed, leave_on_signals
 from dev.demo.report import console
-from dev.demo.sandbox import Sandbox
 from dev.demo.stage import DAG
-from dev.demo.standalone import Api, Standalone, standalone
+from dev.home import Home
+from dev.processes import Failed, leave_on_signals
+from dev.sandbox import Sandbox
 
 #: Seconds that Airflow's parts may take to come up.
 PATIENCE = 180

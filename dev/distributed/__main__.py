@@ -14,11 +14,11 @@ from typing import Any
 import requests
 from rich.table import Table
 
-from dev.demo.home import Home, free_port
-from dev.demo.processes import Failed, leave_on_signals, running
 from dev.demo.report import console, heading, step, trouble
 from dev.distributed.cluster import WORKERS, Cluster, started
 from dev.distributed.dags.two_accounts import ACCOUNTS
+from dev.home import Home, free_port
+from dev.processes import Failed, leave_on_signals, running
 
 DAG = "two_accounts"
 #: For each account; more than a minute's worth, so that the pace shows.

@@ -18,8 +18,8 @@ from typing import Any
 import psycopg2  # type: ignore[import-untyped]
 import requests
 
-from dev.demo.home import Home, as_variables, free_port
-from dev.demo.processes import Failed, running
+from dev.home import Home, as_variables, free_port
+from dev.processes import Failed, running
 
 WORKERS = ("worker-1", "worker-2")
 #: Seconds that a part may take to come up.

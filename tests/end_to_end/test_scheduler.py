@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from dev.airflow import Api, standalone
 from dev.demo import warehouse
-from dev.demo.home import Home, as_variables
-from dev.demo.standalone import Api, standalone
+from dev.home import Home, as_variables
 
 pytestmark = pytest.mark.skipif(
     version("apache-airflow").startswith("2."),

@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 import requests
 
-from dev.demo.home import Home, free_port
-from dev.demo.processes import running
+from dev.home import Home, free_port
+from dev.processes import running
 
 AIRFLOW = version("apache-airflow")
 AIRFLOW_3 = not AIRFLOW.startswith("2.")

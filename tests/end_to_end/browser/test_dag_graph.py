@@ -13,10 +13,10 @@ from urllib.parse import quote
 
 import pytest
 
-from dev.demo.home import free_port
-from dev.demo.processes import running
+from dev.airflow import Api
 from dev.demo.stage import DAG
-from dev.demo.standalone import Api
+from dev.home import free_port
+from dev.processes import running
 from tests.end_to_end.browser.conftest import AIRFLOW_3
 
 pytestmark = [
@@ -30,7 +30,8 @@ PATIENCE = 400
 UI = """
 import sys
 from pathlib import Path
-from dev.demo import home, ui, warehouse
+from dev import home
+from dev.demo import ui, warehouse
 home.ROOT = Path(sys.argv[1])
 first = warehouse.Refunds.first
 warehouse.Refunds.first = lambda refunds: [row.later() for row in first(refunds)]

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import requests
 
-from dev.demo.home import free_port
-from dev.demo.processes import running
+from dev.home import free_port
+from dev.processes import running
 
 
 class Standalone(NamedTuple):

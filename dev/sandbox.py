@@ -13,9 +13,9 @@ from typing import Any
 
 import requests
 
-from dev.demo.home import Home, free_port
-from dev.demo.processes import Failed, running
 from dev.demo.warehouse import Row
+from dev.home import Home, free_port
+from dev.processes import Failed, running
 
 ACCOUNT_ID = "demo-account"
 API_KEY = "demo-api-key"
