@@ -1,119 +1,141 @@
-"""The sandbox that answers in FirstPromoter's place: a process of its own, asked over HTTP what it has seen."""
+"""FirstPromoter's sandbox in a process of its own, set up and inspected through its control endpoints."""
 
 from __future__ import annotations
 
-import itertools
+import os
+import re
 import sys
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import requests
 
-from dev.demo.warehouse import Row
-from dev.home import Home, free_port
-from dev.processes import Failed, running
+from dev.airflow import ROOT
+from dev.processes import Process, ProcessFailed, running, wait_for
 
-ACCOUNT_ID = "demo-account"
-API_KEY = "demo-api-key"
-#: Who referred the customers, by referral id.
-PROMOTERS = ("amara", "bruno", "chidi", "dana")
-#: Seconds that it may take to come up.
-PATIENCE = 30
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """A refund in FirstPromoter's books. `promoter` is a name; `reward` is negative, in cents."""
-
-    event_id: str
-    promoter_id: str
-    promoter: str
-    reward: int
+#: The first account of a sandbox that was started without other arguments.
+ACCOUNT_ID = "sandbox-account"
+API_KEY = "sandbox-api-key"
+#: The headers of a request to that account.
+HEADERS = {"Authorization": f"Bearer {API_KEY}", "Account-ID": ACCOUNT_ID, "Content-Type": "application/json"}
+#: Seconds that the sandbox may take to start.
+START_TIMEOUT = 60
 
 
-class Sandbox:
-    """A running sandbox; see `python -m airflow_provider_firstpromoter.sandbox --help`."""
+def firstpromoter_connection(
+    base_url: str, account_id: str = ACCOUNT_ID, api_key: str = API_KEY, **extra: Any
+) -> dict[str, Any]:
+    """
+    Return an Airflow connection to a FirstPromoter account; its ledger is in the connection ``warehouse``.
 
-    def __init__(self, url: str, log: Path) -> None:
-        self.url = url
-        self._log = log
+    :param base_url: the base URL of the API
+    :param extra: fields of the connection's extra
+    """
+    return {
+        "conn_type": "firstpromoter",
+        "login": account_id,
+        "password": api_key,
+        "host": base_url,
+        "extra": {"ledger_conn_id": "warehouse", **extra},
+    }
+
+
+@contextmanager
+def running_sandbox(*arguments: str, log: Path) -> Iterator[SandboxProcess]:
+    """
+    Start a sandbox, wait until it listens, and stop it at the end of the block.
+
+    :param arguments: see ``python -m airflow_provider_firstpromoter.sandbox --help``
+    :param log: the file for its output
+    """
+    command = [sys.executable, "-m", "airflow_provider_firstpromoter.sandbox", "--port", "0", *arguments]
+    # A log that was written before can name the address of an earlier sandbox.
+    written = log.stat().st_size if log.exists() else 0
+    with running(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, log=log, name="The sandbox") as process:
+
+        def base_url() -> str | None:
+            found = re.search(rb"http://\S+/api/v2", log.read_bytes()[written:])
+            return found and found[0].decode()
+
+        yield SandboxProcess(wait_for(base_url, "The start of the sandbox", process, timeout=START_TIMEOUT), process)
+
+
+class SandboxProcess:
+    """
+    A running sandbox.
+
+    :param base_url: the base URL of its API
+    """
+
+    def __init__(self, base_url: str, process: Process) -> None:
+        self.base_url = base_url
+        #: The address of its control endpoints.
+        self.control_url = base_url.removesuffix("/api/v2") + "/sandbox"
+        self._log = process.log
         self._session = requests.Session()
         self._session.trust_env = False  # no proxy between two processes of one machine
-        self._promoters = itertools.cycle(PROMOTERS)
 
-    @classmethod
-    @contextmanager
-    def started(cls, home: Home) -> Iterator[Sandbox]:
-        """Start one, and stop it on the way out."""
-        port = free_port()
-        command = [sys.executable, "-m", "airflow_provider_firstpromoter.sandbox", "--port", str(port)]
-        command += ["--account-id", ACCOUNT_ID, "--api-key", API_KEY]
-        log = home.log("sandbox")
-        with running(command, env=home.environment(), log=log) as process:
-            sandbox = cls(f"http://127.0.0.1:{port}", log)
-            deadline = time.monotonic() + PATIENCE
-            while not sandbox._healthy():
-                if process.poll() is not None or time.monotonic() > deadline:
-                    raise Failed("The sandbox did not start", log)
-                time.sleep(0.1)
-            yield sandbox
+    def connection(self, **extra: Any) -> dict[str, Any]:
+        """Return an Airflow connection to the first account; see :func:`firstpromoter_connection`."""
+        return firstpromoter_connection(self.base_url, **extra)
 
-    @property
-    def connection(self) -> dict[str, str]:
-        """What an Airflow connection needs to know of it."""
-        return {"login": ACCOUNT_ID, "password": API_KEY, "host": f"{self.url}/api/v2"}
+    def add_leads(self, leads: Iterable[Mapping[str, Any]], account: str | None = None) -> None:
+        """
+        Add referred customers.
 
-    def learn(self, rows: Iterable[Row]) -> None:
-        """Make the customers of these refunds known, and send by hand what was sent by hand."""
-        customers = {row.customer: row for row in rows}
-        self._ask(
-            "POST",
-            "/sandbox/leads",
-            json=[
-                {
-                    customer.known_by: getattr(customer, customer.known_by),
-                    "promoter": next(self._promoters),
-                    "bought": customer.bought,
-                }
-                for customer in customers
-                if customer.known_by
-            ],
-        )
-        for row in customers.values():
-            if row.outcome == "already_recorded":
-                self._ask(
-                    "POST",
-                    "/api/v2/track/refund",
-                    json={"event_id": row.event_id, "amount": str(row.values["amount"]), "uid": row.customer.uid},
-                    headers={"Authorization": f"Bearer {API_KEY}", "Account-ID": ACCOUNT_ID},
-                )
+        :param leads: the fields of each; see ``airflow_provider_firstpromoter.sandbox.seeds.LeadSeed``
+        :param account: the id of the account; the first account by default
+        """
+        self._control("POST", "/leads", params={"account": account} if account else {}, json=list(leads))
 
-    def refund_requests(self, after: int = 0) -> list[str]:
-        """The event_id of every `POST /track/refund` that came, in order."""
-        return [request["body"]["event_id"] for request in self._ask("GET", f"/sandbox/refund-requests?after={after}")]
+    def add_commissions(self, commissions: Iterable[Mapping[str, Any]]) -> None:
+        """Add commissions of the past; see ``airflow_provider_firstpromoter.sandbox.seeds.CommissionSeed``."""
+        self._control("POST", "/commissions", json=list(commissions))
 
-    def recorded(self) -> list[Recorded]:
-        """The refunds in the books."""
-        return [
-            Recorded(refund["event_id"], str(refund["promoter_id"]), refund["promoter_ref_id"], refund["reward_amount"])
-            for refund in self._ask("GET", "/sandbox/recorded")
-        ]
+    def track_refund(self, **body: Any) -> None:
+        """Send a refund to the first account, as another program would do it."""
+        self._request("POST", f"{self.base_url}/track/refund", json=body, headers=HEADERS)
 
-    def _healthy(self) -> bool:
+    def delay_responses(self, seconds: float) -> None:
+        """Delay the response to every further request."""
+        self._control("POST", "/faults", json={"kind": "latency", "times": None, "seconds": seconds})
+
+    def refund_requests(self, after: int = 0) -> list[dict[str, Any]]:
+        """
+        Return the refund calls that were received, in order, each with its ``body`` and response ``status``.
+
+        :param after: the number of calls to leave out
+        """
+        found: list[dict[str, Any]] = self._control("GET", "/refund-requests", params={"after": after})
+        return found
+
+    def request_times(self) -> list[float]:
+        """Return the time of each refund call, in seconds on the sandbox's own clock, in order."""
+        return sorted(self._control("GET", "/request-times", params={"path": "/track/refund"}))
+
+    def recorded(self) -> list[dict[str, Any]]:
+        """Return the refunds that were recorded; see ``airflow_provider_firstpromoter.sandbox.RecordedRefund``."""
+        found: list[dict[str, Any]] = self._control("GET", "/recorded")
+        return found
+
+    def request_counts(self) -> dict[str, dict[str, int]]:
+        """Return the number of requests by endpoint and status: ``{"POST /api/v2/track/refund": {"200": 3}}``."""
+        found: dict[str, dict[str, int]] = self._control("GET", "/requests")
+        return found
+
+    def reset(self) -> None:
+        """Remove all data."""
+        self._control("POST", "/reset")
+
+    def _control(self, method: str, path: str, **options: Any) -> Any:
+        return self._request(method, self.control_url + path, **options)
+
+    def _request(self, method: str, url: str, **options: Any) -> Any:
         try:
-            self._ask("GET", "/sandbox/health")
-        except Failed:
-            return False
-        return True
-
-    def _ask(self, method: str, path: str, **how: Any) -> Any:
-        try:
-            answer = self._session.request(method, self.url + path, timeout=10, **how)
-            answer.raise_for_status()
+            response = self._session.request(method, url, timeout=60, **options)
+            response.raise_for_status()
         except requests.RequestException as error:
-            raise Failed(f"The sandbox did not answer {method} {path}: {error}", self._log) from error
-        return answer.json()
+            raise ProcessFailed(f"The sandbox did not respond to {method} {url}: {error}", self._log) from error
+        return response.json()
