@@ -16,6 +16,7 @@ from sqlalchemy import select
 from airflow_provider_firstpromoter.exceptions import RefundsFailedError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import RefundLedger
+from airflow_provider_firstpromoter.refunds import Outcome
 from airflow_provider_firstpromoter.refunds.rows import marking_repeats, numbered
 from airflow_provider_firstpromoter.sync import RefundSync, SyncOptions
 from tests import support
@@ -58,7 +59,8 @@ def true_outcome(number: int) -> str:
 
 
 def refund(number: int) -> dict[str, Any]:
-    return support.refund(number, **({"currency": "ZZZ"} if true_outcome(number) == "rejected" else {}))
+    unsendable: dict[str, Any] = {"currency": "ZZZ"} if true_outcome(number) == "rejected" else {}
+    return support.refund(number, **unsendable)
 
 
 def leads(count: int) -> Iterator[dict[str, Any]]:
@@ -134,7 +136,7 @@ def test_every_refund_ends_with_one_true_outcome(
 
     for _ in range(MOST_RUNS):
         sync = sync_once(rows, ledger)
-        if not sync.summary.left_pending and not sync.summary.outcomes["failed"]:
+        if not sync.summary.left_pending and not sync.summary.outcomes[Outcome.FAILED]:
             break
     else:
         pytest.fail(f"seed {seed}: still pending after {MOST_RUNS} runs")
@@ -164,12 +166,14 @@ def test_unreachable_api_ends_the_run_early_and_the_next_run_sends_the_rest(
         taken.bind(("127.0.0.1", 0))
         connect(host=f"http://127.0.0.1:{taken.getsockname()[1]}/api/v2", timeout=0.3, max_attempts=3)
         ledger = new_database("sqlite", "ledger").conn_id
-        rows = [{"event_id": f"re_{n}", "amount": 1000 + n, "uid": f"cus_{n}"} for n in range(100)]
+        rows: list[dict[str, Any]] = [
+            {"event_id": f"re_{n}", "amount": 1000 + n, "uid": f"cus_{n}"} for n in range(100)
+        ]
 
         sync = sync_once(rows, ledger)
 
-    assert sync.summary.outcomes["failed"] >= 10
-    assert sync.summary.outcomes["failed"] + sync.summary.left_pending == len(rows)
+    assert sync.summary.outcomes[Outcome.FAILED] >= 10
+    assert sync.summary.outcomes[Outcome.FAILED] + sync.summary.left_pending == len(rows)
     assert sync.summary.left_pending > 50
     assert sync.summary.stopped_because
     with pytest.raises(RefundsFailedError, match="refused"):
@@ -180,6 +184,6 @@ def test_unreachable_api_ends_the_run_early_and_the_next_run_sends_the_rest(
     connect(timeout=5, max_attempts=3)
     again = sync_once(rows, ledger)
 
-    assert again.summary.outcomes["recorded"] == len(rows)
+    assert again.summary.outcomes[Outcome.RECORDED] == len(rows)
     assert sorted(settled(ledger)) == sorted(row["event_id"] for row in rows)
     assert len(sandbox.recorded()) == len(rows)

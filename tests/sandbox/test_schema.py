@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
 import pytest
+
+if TYPE_CHECKING:
+    from tests.sandbox.conftest import Client
 
 TEXT = {"type": "string"}
 TEXT_OR_NULL = {"type": "string", "nullable": True}
@@ -33,7 +39,7 @@ REWARD = {
     "tier_level": WHOLE,
     "split_type": TEXT_OR_NULL,
 }
-LEAD = {
+LEAD: dict[str, Any] = {
     "id": WHOLE,
     "state": TEXT,
     "email": TEXT,
@@ -50,7 +56,7 @@ LEAD = {
     "split_percentage_value": TEXT_OR_NULL,
     "visitor_sub_id": TEXT_OR_NULL,
 }
-PROMOTER = {
+PROMOTER: dict[str, Any] = {
     "id": WHOLE,
     "status": TEXT,
     "cust_id": TEXT,
@@ -72,23 +78,23 @@ PROMOTER = {
 
 
 @pytest.fixture
-def document(client):
+def document(client: Client) -> Any:
     return client.session.get(f"{client.root}/openapi.json", timeout=5).json()
 
 
 @pytest.fixture
-def refund(document):
+def refund(document: dict[str, Any]) -> Any:
     return document["paths"]["/track/refund"]["post"]
 
 
-def bare(properties):
+def bare(properties: dict[str, Any]) -> dict[str, Any]:
     return {
         name: {key: value for key, value in schema.items() if key != "description"}
         for name, schema in properties.items()
     }
 
 
-def test_schema_of_refund_request_body_equals_contract(refund):
+def test_schema_of_refund_request_body_equals_contract(refund: dict[str, Any]) -> None:
     assert refund["requestBody"]["required"] is True
     schema = refund["requestBody"]["content"]["application/json"]["schema"]
     assert schema["type"] == "object"
@@ -98,7 +104,7 @@ def test_schema_of_refund_request_body_equals_contract(refund):
     assert set(schema) == {"type", "properties", "required", "oneOf"}
 
 
-def test_schema_of_refund_responses_equals_contract(document, refund):
+def test_schema_of_refund_responses_equals_contract(document: dict[str, Any], refund: dict[str, Any]) -> None:
     responses = refund["responses"]
     assert set(responses) == {"200", "204", "400", "401", "403", "404", "409", "429"}
     assert responses["204"] == {"description": "No Content"}
@@ -118,12 +124,12 @@ def test_schema_of_refund_responses_equals_contract(document, refund):
     assert len(event) == 6
 
 
-def test_schema_of_lead_and_promoter_equals_contract(document):
+def test_schema_of_lead_and_promoter_equals_contract(document: dict[str, Any]) -> None:
     assert document["components"]["schemas"]["Lead"]["properties"] == LEAD
     assert document["components"]["schemas"]["Promoter"]["properties"] == PROMOTER
 
 
-def test_schema_of_authentication_equals_contract(document, refund):
+def test_schema_of_authentication_equals_contract(document: dict[str, Any], refund: dict[str, Any]) -> None:
     assert document["security"] == [{"BearerAuth": []}]
     assert document["components"]["securitySchemes"]["BearerAuth"] == {"type": "http", "scheme": "bearer"}
     assert refund["parameters"] == [{"$ref": "#/components/parameters/AccountId"}]
@@ -135,7 +141,7 @@ def test_schema_of_authentication_equals_contract(document, refund):
     }
 
 
-def test_schema_paths_are_served_and_exclude_control_endpoints(client, document):
+def test_schema_paths_are_served_and_exclude_control_endpoints(client: Client, document: dict[str, Any]) -> None:
     assert document["servers"] == [{"url": "/api/v2"}]
     assert len(document["paths"]) == 6
     for path, methods in document["paths"].items():
@@ -144,8 +150,8 @@ def test_schema_paths_are_served_and_exclude_control_endpoints(client, document)
             assert response.status_code == 401
 
 
-def test_schema_references_all_resolve(document):
-    def references(node):
+def test_schema_references_all_resolve(document: dict[str, Any]) -> None:
+    def references(node: Any) -> Iterator[str]:
         if isinstance(node, dict):
             yield from ([node["$ref"]] if "$ref" in node else [])
             node = list(node.values())
@@ -159,11 +165,11 @@ def test_schema_references_all_resolve(document):
             node = node[step]
 
 
-def test_refund_response_has_fields_and_types_of_schema(client):
+def test_refund_response_has_fields_and_types_of_schema(client: Client) -> None:
     """Compares the response with this file's fields, which the other tests compare with the published schema."""
-    kinds = {"string": str, "integer": int, "object": dict}
+    kinds: dict[str, Any] = {"string": str, "integer": int, "object": dict}
 
-    def check(value, properties):
+    def check(value: dict[str, Any], properties: dict[str, Any]) -> None:
         for name, each in value.items():
             schema = properties[name]
             if "$ref" in schema:
@@ -175,7 +181,7 @@ def test_refund_response_has_fields_and_types_of_schema(client):
                 if schema["type"] == "object":
                     check(each, schema["properties"])
 
-    event = {
+    event: dict[str, Any] = {
         "id": WHOLE,
         "type": TEXT,
         "amount_cents": WHOLE,
