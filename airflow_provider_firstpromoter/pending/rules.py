@@ -83,6 +83,8 @@ class PendingRules:
         match record.outcome:
             case Outcome.RECORDED | Outcome.ALREADY_RECORDED:
                 return _classify_recorded(row, record)
+            case Outcome.REVERTED:
+                return Action.SETTLED
             case Outcome.FAILED:
                 return Action.SEND_AGAIN
             case Outcome.NOT_REFERRED:
