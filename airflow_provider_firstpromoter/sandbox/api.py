@@ -12,20 +12,23 @@ from airflow_provider_firstpromoter.sandbox.auth import Authenticator
 from airflow_provider_firstpromoter.sandbox.errors import ApiError
 from airflow_provider_firstpromoter.sandbox.middleware import API_PATH
 from airflow_provider_firstpromoter.sandbox.schema import DOCUMENT
-from airflow_provider_firstpromoter.sandbox.settings import Account
+from airflow_provider_firstpromoter.sandbox.settings import Account, Settings
 from airflow_provider_firstpromoter.sandbox.store import Store
 from airflow_provider_firstpromoter.sandbox.tracking import Tracking
 
 Call = Callable[[Account, bytes], dict[str, Any] | None]
 
 
-def make_api(authenticator: Authenticator, tracking: Tracking, store: Store) -> FastAPI:
+def make_api(
+    authenticator: Authenticator, tracking: Tracking, store: Store, settings: Callable[[], Settings]
+) -> FastAPI:
     """
     Create the FastAPI application of the API.
 
     :param authenticator: checks the credentials and the rate limit of every call
     :param tracking: carries out the tracking calls
     :param store: the data that the read API lists
+    :param settings: returns the sandbox's settings, some of which can change while it runs
     :return: the application, without the control endpoints
     """
     app = FastAPI(title="FirstPromoter sandbox")
@@ -63,7 +66,7 @@ def make_api(authenticator: Authenticator, tracking: Tracking, store: Store) -> 
 
     @app.get(f"{API_PATH}/company/commissions")
     def commissions(account: Caller, query: Annotated[read_api.CommissionQuery, Query()]) -> Response:
-        return _json(200, read_api.list_commissions(store, account.id, query))
+        return _json(200, read_api.list_commissions(store, account.id, query, settings()))
 
     @app.get(f"{API_PATH}/company/promoters")
     def promoters(account: Caller, page: Annotated[read_api.Page, Query()]) -> Response:

@@ -60,87 +60,94 @@ class RecordedRefund:
     recorded_at: str
 
 
-def refund_requests(store: Store, after: int, limit: int) -> list[RefundRequest]:
+class Audit:
     """
-    List the refund calls that the sandbox received.
+    Reports what the sandbox received and recorded.
 
-    :param after: the number of calls to skip
-    :param limit: the largest number of calls to return; -1 is all
-    :return: the calls, in the order of their arrival
+    :param store: the data of the sandbox
     """
-    rows = store.execute(
-        "SELECT * FROM requests WHERE path = ? AND method = 'POST' ORDER BY id LIMIT ? OFFSET ?",
-        (REFUND_PATH, limit, after),
-    )
-    return [
-        RefundRequest(
-            body=_body(row["body"]),
-            status=row["status"],
-            at=row["at"],
-            received_at=row["received_at"],
-            headers=json.loads(row["headers"]),
-            account=row["account"],
-        )
-        for row in rows
-    ]
 
+    def __init__(self, store: Store) -> None:
+        self.store = store
 
-def recorded(store: Store, account: str | None, after: int, limit: int) -> list[RecordedRefund]:
-    """
-    List the refunds that the sandbox recorded.
-
-    :param account: the account whose refunds to return; None is all accounts
-    :param after: the number of refunds to skip
-    :param limit: the largest number of refunds to return; -1 is all
-    :return: the refunds, in the order in which they were recorded
-    """
-    rows = store.execute(
+    def refund_requests(self, *, after: int = 0, limit: int = -1) -> list[RefundRequest]:
         """
-        SELECT r.account, r.event_id, r.sale_event_id, r.amount_cents, r.original_amount, r.currency, r.quantity,
-               c.id AS reward_id, c.amount AS reward_amount, c.unit AS reward_unit,
-               p.id AS promoter_id, p.ref_id AS promoter_ref_id,
-               l.email AS lead_email, l.uid AS lead_uid, r.recorded_at
-        FROM refunds r
-        JOIN commissions c ON c.id = r.commission_id
-        JOIN promoters p ON p.id = c.promoter_id
-        JOIN leads l ON l.id = r.lead_id
-        WHERE :account IS NULL OR r.account = :account
-        ORDER BY r.id LIMIT :limit OFFSET :after
-        """,
-        {"account": account, "after": after, "limit": limit},
-    )
-    return [RecordedRefund(**row) for row in rows]
+        List the refund calls that the sandbox received.
 
+        :param after: the number of calls to skip
+        :param limit: the largest number of calls to return; -1 is all
+        :return: the calls, in the order of their arrival
+        """
+        rows = self.store.execute(
+            "SELECT * FROM requests WHERE path = ? AND method = 'POST' ORDER BY id LIMIT ? OFFSET ?",
+            (REFUND_PATH, limit, after),
+        )
+        return [
+            RefundRequest(
+                body=_body(row["body"]),
+                status=row["status"],
+                at=row["at"],
+                received_at=row["received_at"],
+                headers=json.loads(row["headers"]),
+                account=row["account"],
+            )
+            for row in rows
+        ]
 
-def request_times(store: Store, account: str | None, path: str) -> list[float]:
-    """
-    List the times of all requests to the API, including rejected ones.
+    def recorded(self, *, account: str | None = None, after: int = 0, limit: int = -1) -> list[RecordedRefund]:
+        """
+        List the refunds that the sandbox recorded.
 
-    :param account: the account id that the requests carry; None is all requests
-    :param path: the end of the requests' path; an empty text is all paths
-    :return: the time of each request's arrival, in seconds of the machine's monotonic clock
-    """
-    rows = store.execute(
-        "SELECT at FROM requests WHERE (:account IS NULL OR account = :account) "
-        "AND substr(path, -length(:path), length(:path)) = :path ORDER BY id",
-        {"account": account, "path": path},
-    )
-    return [row["at"] for row in rows]
+        :param account: the account whose refunds to return; None is all accounts
+        :param after: the number of refunds to skip
+        :param limit: the largest number of refunds to return; -1 is all
+        :return: the refunds, in the order in which they were recorded
+        """
+        rows = self.store.execute(
+            """
+            SELECT r.account, r.event_id, r.sale_event_id, r.amount_cents, r.original_amount, r.currency, r.quantity,
+                   c.id AS reward_id, c.amount AS reward_amount, c.unit AS reward_unit,
+                   p.id AS promoter_id, p.ref_id AS promoter_ref_id,
+                   l.email AS lead_email, l.uid AS lead_uid, r.recorded_at
+            FROM refunds r
+            JOIN commissions c ON c.id = r.commission_id
+            JOIN promoters p ON p.id = c.promoter_id
+            JOIN leads l ON l.id = r.lead_id
+            WHERE :account IS NULL OR r.account = :account
+            ORDER BY r.id LIMIT :limit OFFSET :after
+            """,
+            {"account": account, "after": after, "limit": limit},
+        )
+        return [RecordedRefund(**row) for row in rows]
 
+    def request_times(self, *, account: str | None = None, path: str = "") -> list[float]:
+        """
+        List the times of all requests to the API, including rejected ones.
 
-def request_counts(store: Store) -> dict[str, dict[str, int]]:
-    """
-    Count the requests by path and status.
+        :param account: the account id that the requests carry; None is all requests
+        :param path: the end of the requests' path, such as ``/company/commissions``; an empty text is all paths
+        :return: the time of each request's arrival, in seconds of the machine's monotonic clock
+        """
+        rows = self.store.execute(
+            "SELECT at FROM requests WHERE (:account IS NULL OR account = :account) "
+            "AND substr(path, -length(:path), length(:path)) = :path ORDER BY id",
+            {"account": account, "path": path},
+        )
+        return [row["at"] for row in rows]
 
-    :return: for each ``METHOD path`` the number of responses by status; ``none`` means that no response was sent
-    """
-    counts: dict[str, dict[str, int]] = {}
-    for row in store.execute(
-        "SELECT method || ' ' || path AS call, coalesce(status, 'none') AS status, count(*) AS n "
-        "FROM requests GROUP BY 1, 2"
-    ):
-        counts.setdefault(row["call"], {})[str(row["status"])] = row["n"]
-    return counts
+    def request_counts(self) -> dict[str, dict[str, int]]:
+        """
+        Count the requests by path and status.
+
+        :return: for each ``METHOD path`` the number of responses by status; ``none`` means that no response was sent
+        """
+        counts: dict[str, dict[str, int]] = {}
+        for row in self.store.execute(
+            "SELECT method || ' ' || path AS call, coalesce(status, 'none') AS status, count(*) AS n "
+            "FROM requests GROUP BY 1, 2"
+        ):
+            counts.setdefault(row["call"], {})[str(row["status"])] = row["n"]
+        return counts
 
 
 def _body(raw: bytes) -> Any:

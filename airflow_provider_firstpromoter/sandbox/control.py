@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from airflow_provider_firstpromoter.sandbox.app import Sandbox
 from airflow_provider_firstpromoter.sandbox.faults import Fault
 from airflow_provider_firstpromoter.sandbox.seeds import CommissionChange, CommissionSeed, LeadSeed
+from airflow_provider_firstpromoter.sandbox.settings import SettingsChange
 
 
 def make_control_api(sandbox: Sandbox) -> FastAPI:
@@ -64,6 +65,15 @@ def make_control_api(sandbox: Sandbox) -> FastAPI:
     @app.post("/ban/{promoter}")
     def ban(promoter: str, account: str | None = None) -> None:
         sandbox.ban(promoter, account=account)
+
+    @app.get("/settings")
+    def settings() -> dict[str, Any]:
+        return {name: getattr(sandbox.settings, name) for name in SettingsChange.__annotations__}
+
+    @app.patch("/settings")
+    def change_settings(change: SettingsChange) -> dict[str, Any]:
+        sandbox.change_settings(**change)
+        return settings()
 
     @app.get("/faults")
     def faults() -> list[dict[str, Any]]:

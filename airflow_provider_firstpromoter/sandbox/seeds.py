@@ -9,14 +9,13 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Literal, Required, Unpack
 
-from pydantic import ConfigDict, with_config
+from pydantic import with_config
 from typing_extensions import TypedDict  # pydantic requires this one below Python 3.12
 
 from airflow_provider_firstpromoter.sandbox.money import percentage_of
+from airflow_provider_firstpromoter.sandbox.settings import FORBID_UNKNOWN_FIELDS
 from airflow_provider_firstpromoter.sandbox.store import Row, Store, timestamp
 
-#: A misspelt field raises an error, also over HTTP.
-FORBID_UNKNOWN_FIELDS = ConfigDict(extra="forbid")
 Status = Literal["pending", "approved", "denied"]
 
 
@@ -153,7 +152,7 @@ def add_commissions(
     with _seeding(store):
         commission_id = store.execute("SELECT coalesce(max(id), 0) AS id FROM commissions")[0]["id"]
         first = commission_id + 1
-        store.execute_many(f"INSERT INTO commissions VALUES ({', '.join('?' * 16)})", rows())
+        store.execute_many(f"INSERT INTO commissions VALUES ({', '.join('?' * 16)}, NULL)", rows())
         store.execute_many("INSERT OR IGNORE INTO events VALUES (?, ?, ?)", events)
         store.execute_many(
             "UPDATE promoters SET balance = balance + ? WHERE id = ?",

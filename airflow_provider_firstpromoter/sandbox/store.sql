@@ -44,7 +44,9 @@ CREATE TABLE IF NOT EXISTS commissions (
     is_paid INTEGER NOT NULL DEFAULT 0,
     tier INTEGER NOT NULL DEFAULT 1,
     created_at TEXT NOT NULL,
-    status_updated_at TEXT NOT NULL
+    status_updated_at TEXT NOT NULL,
+    -- The latest request when a call created the commission, for a listing that lags; NULL if a test added it.
+    after_request INTEGER
 );
 CREATE INDEX IF NOT EXISTS commissions_created ON commissions (account, created_at, id);
 CREATE INDEX IF NOT EXISTS commissions_event ON commissions (account, event_id COLLATE NOCASE);
@@ -77,3 +79,4 @@ CREATE TABLE IF NOT EXISTS requests (
     body BLOB
 );
 CREATE INDEX IF NOT EXISTS requests_path ON requests (path, status);
+CREATE INDEX IF NOT EXISTS requests_get ON requests (account, path) WHERE method = 'GET';
