@@ -81,6 +81,13 @@ def parse_settings(arguments: list[str]) -> Settings:
         default=0,
         help="the number of requests for the list of commissions that omit a new commission",
     )
+    add("--batch-seconds", type=float, default=0.5, help="the seconds that a batch of more than 5 commissions takes")
+    add(
+        "--batch-polls",
+        type=int,
+        default=0,
+        help="complete a batch after this number of requests for it, and not by time; 0 is by time",
+    )
     add("--commission-percent", type=int, default=20, help="the percentage of a sale that its promoter earns")
     add("--seed", type=int, default=0, help="the seed of random faults; the same seed repeats the same faults")
     options = parser.parse_args(arguments)
@@ -96,6 +103,8 @@ def parse_settings(arguments: list[str]) -> Settings:
             lead_first=options.lead_first,
             listing_lag_seconds=options.listing_lag_seconds,
             listing_lag_requests=options.listing_lag_requests,
+            batch_seconds=options.batch_seconds,
+            batch_polls=options.batch_polls,
             commission_percent=options.commission_percent,
             state=None if options.state == "memory" else Path(options.state),
             seed=options.seed,

@@ -10,6 +10,7 @@ from airflow_provider_firstpromoter.sandbox import seeds
 from airflow_provider_firstpromoter.sandbox.api import make_api
 from airflow_provider_firstpromoter.sandbox.audit import Audit
 from airflow_provider_firstpromoter.sandbox.auth import Authenticator
+from airflow_provider_firstpromoter.sandbox.batches import Batches
 from airflow_provider_firstpromoter.sandbox.faults import Fault, Faults, Kind
 from airflow_provider_firstpromoter.sandbox.limits import RateLimit
 from airflow_provider_firstpromoter.sandbox.middleware import FaultMiddleware
@@ -29,13 +30,15 @@ class Sandbox(Audit):
     """
 
     def __init__(self, settings: Settings) -> None:
-        super().__init__(Store(settings.state))
         self.settings = self._first_settings = settings
+        store = Store(settings.state)
+        super().__init__(store, Batches(store, self._current_settings))
         self.base_url = ""
         self.faults = Faults(settings.seed)
         self.limit = RateLimit(settings.requests_per_minute, settings.window_seconds)
-        tracking = Tracking(self.store, self._current_settings)
-        self.api = make_api(Authenticator(settings, self.limit), tracking, self.store, self._current_settings)
+        tracking = Tracking(store, self._current_settings)
+        authenticator = Authenticator(settings, self.limit)
+        self.api = make_api(authenticator, tracking, self.batches, store, self._current_settings)
         self.app = FaultMiddleware(self.api, self.store, self.faults)
 
     @property

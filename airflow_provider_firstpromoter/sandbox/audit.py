@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from airflow_provider_firstpromoter.sandbox.batches import Batches
+from airflow_provider_firstpromoter.sandbox.commissions import COUNTED
 from airflow_provider_firstpromoter.sandbox.middleware import REFUND_PATH
 from airflow_provider_firstpromoter.sandbox.store import Store
 
@@ -40,6 +42,7 @@ class RecordedRefund:
     :param amount_cents: negative, in the account's currency
     :param original_amount: negative, in the currency of the refund
     :param reward_amount: the negative commission, in ``reward_unit``
+    :param reward_status: the status of the commission now: ``pending``, ``approved``, ``denied`` or ``destroyed``
     :param recorded_at: the time of recording in UTC
     """
 
@@ -53,6 +56,7 @@ class RecordedRefund:
     reward_id: int
     reward_amount: int
     reward_unit: str
+    reward_status: str
     promoter_id: int
     promoter_ref_id: str
     lead_email: str | None
@@ -60,15 +64,32 @@ class RecordedRefund:
     recorded_at: str
 
 
+@dataclass(frozen=True)
+class Balance:
+    """
+    What a promoter has earned in one unit.
+
+    :param amount: the sum of the commissions that are neither denied nor deleted; in cents if the unit is ``cash``
+    """
+
+    account: str
+    promoter_id: int
+    promoter_ref_id: str
+    unit: str
+    amount: int
+
+
 class Audit:
     """
     Reports what the sandbox received and recorded.
 
     :param store: the data of the sandbox
+    :param batches: changes commissions as time passes, which the reports on commissions have to show
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, batches: Batches) -> None:
         self.store = store
+        self.batches = batches
 
     def refund_requests(self, *, after: int = 0, limit: int = -1) -> list[RefundRequest]:
         """
@@ -103,10 +124,12 @@ class Audit:
         :param limit: the largest number of refunds to return; -1 is all
         :return: the refunds, in the order in which they were recorded
         """
+        self.batches.advance()
         rows = self.store.execute(
             """
             SELECT r.account, r.event_id, r.sale_event_id, r.amount_cents, r.original_amount, r.currency, r.quantity,
                    c.id AS reward_id, c.amount AS reward_amount, c.unit AS reward_unit,
+                   CASE WHEN c.destroyed_at IS NULL THEN c.status ELSE 'destroyed' END AS reward_status,
                    p.id AS promoter_id, p.ref_id AS promoter_ref_id,
                    l.email AS lead_email, l.uid AS lead_uid, r.recorded_at
             FROM refunds r
@@ -119,6 +142,28 @@ class Audit:
             {"account": account, "after": after, "limit": limit},
         )
         return [RecordedRefund(**row) for row in rows]
+
+    def balances(self, *, account: str | None = None) -> list[Balance]:
+        """
+        Add up the commissions of each promoter that are neither denied nor deleted.
+
+        :param account: the account whose promoters to return; None is all accounts
+        :return: one balance for each promoter and unit, in the order of the promoters' creation
+        """
+        self.batches.advance()
+        rows = self.store.execute(
+            f"""
+            SELECT p.account, promoter_id, p.ref_id AS promoter_ref_id, sums.unit, amount
+            FROM (
+                SELECT promoter_id, unit, sum(amount) AS amount FROM commissions
+                WHERE (:account IS NULL OR account = :account) AND {COUNTED} GROUP BY promoter_id, unit
+            ) sums
+            JOIN promoters p ON p.id = promoter_id
+            ORDER BY promoter_id, sums.unit
+            """,
+            {"account": account},
+        )
+        return [Balance(**row) for row in rows]
 
     def request_times(self, *, account: str | None = None, path: str = "") -> list[float]:
         """

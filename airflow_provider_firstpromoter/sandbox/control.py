@@ -31,6 +31,7 @@ def make_control_api(sandbox: Sandbox) -> FastAPI:
         return {
             "requests": sandbox.request_counts(),
             "recorded": [asdict(refund) for refund in sandbox.recorded()],
+            "balances": [asdict(balance) for balance in sandbox.balances()],
             "refund_requests": [asdict(request) for request in sandbox.refund_requests()],
         }
 
@@ -41,6 +42,10 @@ def make_control_api(sandbox: Sandbox) -> FastAPI:
     @app.get("/recorded")
     def recorded(account: str | None = None, after: int = 0, limit: int = -1) -> list[dict[str, Any]]:
         return [asdict(refund) for refund in sandbox.recorded(account=account, after=after, limit=limit)]
+
+    @app.get("/balances")
+    def balances(account: str | None = None) -> list[dict[str, Any]]:
+        return [asdict(balance) for balance in sandbox.balances(account=account)]
 
     @app.get("/refund-requests")
     def refund_requests(after: int = 0, limit: int = -1) -> list[dict[str, Any]]:

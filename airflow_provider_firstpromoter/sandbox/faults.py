@@ -28,14 +28,22 @@ Kind = Literal[
     "drip",
     "null_id",
     "stray_item",
+    "batch_errors",
+    "batch_failed",
+    "batch_stopped",
 ]
 
 #: The path of the list of commissions.
 LISTING_PATH = "/company/commissions"
 #: The kinds of fault that strike after the API has processed the request, so that only the response suffers.
 AFTER_PROCESSING = frozenset("reset_after truncated malformed huge bomb gzip drip null_id stray_item".split())
+#: The kinds of fault that the API itself applies to the batch that the request starts.
+BATCH_KINDS = frozenset({"batch_errors", "batch_failed", "batch_stopped"})
 #: The kinds of fault that match only requests with one of these paths.
-PATHS_OF_KINDS: Mapping[str, tuple[str, ...]] = {"null_id": (LISTING_PATH,), "stray_item": (LISTING_PATH,)}
+PATHS_OF_KINDS: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(("null_id", "stray_item"), (LISTING_PATH,)),
+    **dict.fromkeys(BATCH_KINDS, tuple(f"{LISTING_PATH}/{action}" for action in ("approve", "deny", "destroy"))),
+}
 
 
 @dataclass(frozen=True)
@@ -49,7 +57,8 @@ class Fault:
     :param event_id: matches only requests whose body has this event_id, or whose query searches for it with ``q``; a
         list matches each of its event_ids
     :param path: matches only requests whose path ends with this text, such as ``/track/refund``; ``null_id`` and
-        ``stray_item`` match only ``/company/commissions``
+        ``stray_item`` match only ``/company/commissions``, and the kinds that start with ``batch_`` only
+        ``/company/commissions/approve``, ``deny`` and ``destroy``
     :param status: the HTTP status of ``status``, ``html`` and ``redirect``; 0 means 500, 502 and 307
     :param retry_after: the value of the ``Retry-After`` header of ``status``
     :param message: the ``message`` in the JSON body of ``status``; ``{event_id}`` in it becomes the request's event_id
@@ -61,6 +70,9 @@ class Fault:
     :param location: the ``Location`` header of ``redirect``
     :param size: the size of the body in bytes: of ``huge`` as sent, of ``bomb`` once it is unzipped
     :param item: the JSON value that ``stray_item`` inserts before the first commission of the page
+    :param ids: the commissions that ``batch_errors`` does not process, with ``message`` as the reason
+    :param after: the number of commissions that ``batch_failed`` and ``batch_stopped`` process before the batch ends;
+        they apply only to batches of more than five commissions
     :raises ValueError: if the kind is unknown, or a redirect has no location
     """
 
@@ -79,6 +91,8 @@ class Fault:
     location: str = ""
     size: int = 10_000_000
     item: Any = None
+    ids: tuple[int, ...] = ()
+    after: int = 0
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from airflow_provider_firstpromoter.sandbox.faults import LISTING_PATH, Fault, Faults
+from airflow_provider_firstpromoter.sandbox.faults import BATCH_KINDS, LISTING_PATH, Fault, Faults
 from airflow_provider_firstpromoter.sandbox.store import Store, timestamp
 
 API_PATH = "/api/v2"
@@ -69,6 +69,9 @@ class FaultMiddleware:
         body = await _read_body(receive)
         request_id = self._record_request(scope, body)
         fault = self.faults.take(scope["path"], scope["query_string"], body)
+        if fault is not None and fault.kind in BATCH_KINDS:
+            scope["state"]["batch_fault"] = fault
+            fault = None
         if fault is None:
             response = await self._call_app(scope, body)
             self._record_status(request_id, response.status)

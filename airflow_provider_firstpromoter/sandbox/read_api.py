@@ -107,7 +107,7 @@ def list_commissions(store: Store, account: str, query: CommissionQuery, setting
     conditions = [*query.conditions(), *_lag_conditions(store, account, settings)]
     # The plus keeps SQLite from scanning the whole account by date where the filter selects only a few ids.
     account_column = "+account" if query.q or query.ids else "account"
-    where = " AND ".join([f"{account_column} = :account", *(sql for sql, _, _ in conditions)])
+    where = " AND ".join([f"{account_column} = :account", "destroyed_at IS NULL", *(sql for sql, _, _ in conditions)])
     # The subquery reads only an index, so that even the last pages of a million commissions are fast.
     rows = store.execute(
         f"""

@@ -56,6 +56,8 @@ class Settings:
         refund created
     :param listing_lag_requests: the number of requests for ``GET /company/commissions`` that omit such a commission
         after it was created; with both lags, both must have passed
+    :param batch_seconds: the seconds that a batch of more than five commissions takes; FirstPromoter documents no time
+    :param batch_polls: if above 0, a batch is completed by this number of requests for it, and not by time
     :param commission_percent: the percentage of a sale that its promoter earns
     :param state: the SQLite file that stores the data; None stores it in memory
     :param seed: the seed of random faults; the same seed repeats the same faults
@@ -72,6 +74,8 @@ class Settings:
     lead_first: bool = False
     listing_lag_seconds: float = 0.0
     listing_lag_requests: int = 0
+    batch_seconds: float = 0.5
+    batch_polls: int = 0
     commission_percent: int = 20
     state: Path | None = None
     seed: int = 0
@@ -84,7 +88,7 @@ class Settings:
             raise ValueError("a sandbox must have an account")
         if len(set(ids)) < len(ids):
             raise ValueError("an account id is given twice")
-        for name in ("listing_lag_seconds", "listing_lag_requests"):
+        for name in ("listing_lag_seconds", "listing_lag_requests", "batch_seconds", "batch_polls"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative")
 
@@ -97,3 +101,5 @@ class SettingsChange(TypedDict, total=False):
     lead_first: bool
     listing_lag_seconds: float
     listing_lag_requests: int
+    batch_seconds: float
+    batch_polls: int

@@ -140,7 +140,7 @@ class Store:
     def reset(self) -> None:
         """Delete all data."""
         with self.transaction():
-            for table in ("promoters", "leads", "events", "commissions", "refunds", "requests"):
+            for table in ("promoters", "leads", "events", "commissions", "batches", "refunds", "requests"):
                 self._db.execute(f"DELETE FROM {table}")
         self.reset_count += 1
 
