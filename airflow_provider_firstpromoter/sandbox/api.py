@@ -96,7 +96,7 @@ def make_api(
         return await change(request, account, "destroy")
 
     @app.get(f"{API_PATH}/company/batch_processes/{{batch_id}}")
-    def batch_process(account: Caller, batch_id: int) -> Response:
+    def batch_process(account: Caller, batch_id: read_api.SafeInteger) -> Response:
         return _json(200, batches.poll(account.id, batch_id))
 
     return app

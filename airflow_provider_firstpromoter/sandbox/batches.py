@@ -151,6 +151,6 @@ def _parse_ids(raw: bytes) -> list[int]:
     except (ValueError, RecursionError):
         data = None
     ids = data.get("ids") if isinstance(data, dict) else None
-    if not isinstance(ids, list) or not ids or any(type(each) is not int or abs(each) >= 2**63 for each in ids):
+    if not isinstance(ids, list) or not ids or any(type(each) is not int or abs(each) > 2**53 for each in ids):
         raise ApiError(422, "ids must be a list of commission ids", code="unprocessable_entity")
     return list(dict.fromkeys(ids))
