@@ -116,7 +116,7 @@ def make_listing_unreliable(sandbox: Any, chance: random.Random) -> None:
     ("seed", "kind", "lead_first"),
     [(SEED, "sqlite", True), (SEED + 1, "postgresql", True), (SEED + 2, "sqlite", False)],
 )
-def test_every_refund_ends_with_one_true_outcome_after_one_run_and_one_reconcile(
+def test_every_refund_ends_with_one_true_outcome(
     seed: int,
     kind: str,
     lead_first: bool,
