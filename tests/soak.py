@@ -29,6 +29,11 @@ TESTS = (
     "tests/refunds/test_request_body.py",
     "tests/refunds/test_properties.py",
 )
+#: Migrating Airflow's database takes longer than all else in a round; the kills of the other tests are alike.
+LEFT_OUT = (
+    "--deselect",
+    "tests/end_to_end/test_crashes.py::test_task_stopped_by_airflow_writes_its_results_and_resends_few_refunds",
+)
 IN_PARALLEL = ("-n", "auto", "--dist", "loadfile")
 #: A test uses a few seeds, from that of the round on.
 SEEDS_PER_ROUND = 10
@@ -43,7 +48,7 @@ def main() -> None:
         hypothesis = ("--hypothesis-profile=soak", f"--hypothesis-seed={seed}")
         print(f"\nRound {rounds}: {repeat}", flush=True)
         completed = subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", "-x", *IN_PARALLEL, *hypothesis, *TESTS, *sys.argv[1:]],
+            [sys.executable, "-m", "pytest", "-q", "-x", *IN_PARALLEL, *hypothesis, *LEFT_OUT, *TESTS, *sys.argv[1:]],
             env={**os.environ, "SEED": str(seed)},
             check=False,
         )

@@ -1,3 +1,5 @@
+"""Fixtures of the tests that run tasks in processes of their own."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator
