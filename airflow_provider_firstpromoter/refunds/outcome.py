@@ -21,7 +21,7 @@ class Outcome(StrEnum):
     CHANGED = "changed"
     #: No usable response after all attempts, or a response that is not FirstPromoter's.
     FAILED = "failed"
-    #: Recorded, and its commission denied by ``RevertRefundsOperator``: the event_id stays used, so it is not sent again.
+    #: Recorded, and its commission denied by ``RevertRefundsOperator``. The event_id stays used: it is not sent again.
     REVERTED = "reverted"
     #: Not sent: a preview, a limit, or the run stopped before its turn. The next run sends it.
     PENDING = "pending"

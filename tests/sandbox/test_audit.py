@@ -132,7 +132,12 @@ def test_reset_after_refund_and_fault_removes_everything(sandbox: Sandbox, clien
     client.refund()
     sandbox.fault("status", times=None)
     client.control("POST", "/reset")
-    assert client.control("GET", "/audit").json() == {"requests": {}, "recorded": [], "refund_requests": []}
+    assert client.control("GET", "/audit").json() == {
+        "requests": {},
+        "recorded": [],
+        "balances": [],
+        "refund_requests": [],
+    }
     assert client.refund().status_code == 404
 
 

@@ -18,6 +18,10 @@ CALLS = [
     ("POST", "/track/cancellation"),
     ("GET", "/company/commissions"),
     ("GET", "/company/promoters"),
+    ("POST", "/company/commissions/approve"),
+    ("POST", "/company/commissions/deny"),
+    ("DELETE", "/company/commissions/destroy"),
+    ("GET", "/company/batch_processes/1"),
 ]
 
 

@@ -5,13 +5,19 @@ from __future__ import annotations
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
+<<<<<<< HEAD
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+=======
+from contextlib import closing, contextmanager
+from pathlib import Path
+>>>>>>> sandbox
 
 import pytest
 import requests
@@ -128,7 +134,22 @@ def test_main_with_unusable_state_file_exits_and_names_it(tmp_path: Path, monkey
         main()
 
 
+<<<<<<< HEAD
 def test_account_options_add_second_account(client_of: Callable[..., Client]) -> None:
+=======
+def test_main_with_state_file_of_another_version_exits_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = tmp_path / "state.db"
+    with closing(sqlite3.connect(state)) as database:
+        database.execute("CREATE TABLE promoters (id INTEGER)")
+    monkeypatch.setattr(sys, "argv", ["sandbox", "--port", "0", "--state", str(state)])
+    with pytest.raises(SystemExit, match="another version of the sandbox wrote this file"):
+        main()
+
+
+def test_account_options_add_second_account(client_of):
+>>>>>>> sandbox
     arguments = "--port 0 --account second:second-key:EUR --requests-per-minute 1 --retry-after seconds".split()
     with running_sandbox(parse_settings(arguments)) as sandbox:
         sandbox.add_lead(uid="u1", account="second")
