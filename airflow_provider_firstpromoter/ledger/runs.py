@@ -108,6 +108,7 @@ class RunHistory(ManagedTable):
         self.account = ledger.account
         self.run = run
         self.started_at = now()
+        self._started = False
         self._id = str(uuid.uuid4())
         self._row = {
             "id": self._id,
@@ -135,6 +136,7 @@ class RunHistory(ManagedTable):
                 connection.execute(insert(self.table).values(self._row))
 
         self._change(change)
+        self._started = True
         return earlier
 
     def update(self, connection: Connection, summary: Summary) -> None:
@@ -143,12 +145,14 @@ class RunHistory(ManagedTable):
 
     def finish(self, values: Summary | dict[str, Any], error: BaseException | None = None) -> None:
         """
-        Write how the try ended.
+        Write how the try ended, if it was begun.
 
         :param values: a summary, or columns and their values
         :param error: what ended it; None if nothing did
         :raises LedgerError: if the database refuses
         """
+        if not self._started:
+            return
         columns = _counts(values) if isinstance(values, Summary) else values
         columns = {**columns, "ended_at": now(), "error": type(error).__name__ if error else None}
 

@@ -223,6 +223,8 @@ class RefundSync:
             if decision.refund is not None:
                 to_send.append((one, decision.refund))
             elif decision.result is not None:
+                if decision.known and decision.record is not None and self._renews(one):
+                    self._recorder.renew(decision.record, one.row)
                 self._recorder.add_problem(one.row, decision.result, decision.record, decision.known)
             elif decision.record is not None:
                 if one.action is Action.COMPARE or self._renews(one):
