@@ -21,20 +21,21 @@ def test_main_prints_statements_that_make_every_table(
 ) -> None:
     main(["ddl", database.engine().dialect.name])
     printed = capsys.readouterr().out
-    assert printed.startswith(open_ledger().ddl())
+    ledger = open_ledger()
+    history = RunHistory(ledger, RunKey("dag", "run", "task", -1))
+    mismatches = MismatchTable(ledger, RunKey())
+    assert printed.strip() == "\n".join(table.ddl() for table in (ledger, history, mismatches)), "what ensure() executes"
 
     run_script(database, printed)
 
-    ledger = open_ledger()
     assert ledger.exists()
     for outcome in (Outcome.FAILED, Outcome.RECORDED):  # the second one updates the row
         write(ledger, [entry(outcome=outcome, known=True)], RunKey("dag", str(outcome), "task", -1))
     assert known(ledger).outcome is Outcome.RECORDED
-    history = RunHistory(ledger, RunKey("dag", "run", "task", -1))
     assert history.exists()
     history.start()
     history.finish(Summary())
-    assert MismatchTable(ledger, RunKey()).exists()
+    assert mismatches.exists()
 
 
 def test_main_with_a_dialect_alone_prints_its_tables(capsys: pytest.CaptureFixture[str]) -> None:
