@@ -60,3 +60,9 @@ def known(ledger: RefundLedger, event_id: str = "re_1") -> LedgerRecord:
 
 def count(database: Any, table: str = "firstpromoter_refunds") -> int:
     return int(database.run(f"SELECT count(*) FROM {table}")[0][0])
+
+
+def run_script(database: Any, script: str) -> None:
+    """Execute statements that each end in a semicolon and a line break."""
+    for statement in script.strip().removesuffix(";").split(";\n"):
+        database.run(statement)

@@ -377,7 +377,7 @@ def test_strongest_outcome_of_concurrent_writers_is_kept(
 def test_strongest_of_two_rows_is_read_without_a_primary_key(
     database: Any, open_ledger: Callable[..., RefundLedger]
 ) -> None:
-    unkeyed = re.sub(r",\s*PRIMARY KEY \([^)]*\)", "", open_ledger().ddl().rstrip(";"))
+    unkeyed = re.sub(r",\s*PRIMARY KEY \([^)]*\)", "", open_ledger().ddl().split(";\n")[0].rstrip(";"))
     assert "PRIMARY KEY" not in unkeyed
     ledger = open_ledger()
     database.run(unkeyed)

@@ -11,7 +11,7 @@ import pytest
 from airflow_provider_firstpromoter.exceptions import LedgerError
 from airflow_provider_firstpromoter.ledger import RefundLedger
 from airflow_provider_firstpromoter.refunds import Lead, Outcome
-from tests.ledger.rows import THEN, entry, known, write
+from tests.ledger.rows import THEN, entry, known, run_script, write
 
 
 def test_missing_table_reads_as_an_empty_ledger_and_is_not_created(
@@ -43,7 +43,9 @@ def test_missing_column_error_has_the_statement_that_adds_it(
     database: Any, open_ledger: Callable[..., RefundLedger]
 ) -> None:
     lines = open_ledger().ddl().splitlines()
-    database.run("\n".join(line for line in lines if not line.strip().startswith(("lead_id ", "last_sent_at "))))
+    run_script(
+        database, "\n".join(line for line in lines if not line.strip().startswith(("lead_id ", "last_sent_at ")))
+    )
     for use in (open_ledger().ensure, open_ledger().exists, lambda: open_ledger().find({"re_1"})):
         with pytest.raises(LedgerError, match="of connection 'warehouse' lacks columns") as caught:
             use()
