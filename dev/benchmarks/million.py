@@ -15,7 +15,7 @@ from dev.benchmarks.work import SQL, Canned, execute
 
 #: Nobody listens there: see Canned.
 URL = "http://127.0.0.1:9/api/v2"
-ACCOUNT = f"{ACCOUNT_ID}@127.0.0.1"
+ACCOUNT = f"{ACCOUNT_ID}@127.0.0.1:9"
 #: What somebody would write who has such a table and knows that it holds the right amounts.
 BY_HAND = f"""
     SELECT r.id AS event_id, r.amount, r.currency, r.customer_id AS uid
