@@ -100,5 +100,5 @@ def test_importing_operators_does_not_import_their_dependencies() -> None:
     assert "airflow_provider_firstpromoter.operators.refund" in modules
     ours = {name.removeprefix("airflow_provider_firstpromoter.") for name in modules}
     assert not ours & {"hooks.firstpromoter", "ledger", "sync", "source", "spool", "refunds", "account", "answers"}
-    heavy = {"requests", "sqlalchemy", "pydantic", "tenacity", "pyrate_limiter", "pendulum"}
+    heavy = {"requests", "sqlalchemy", "pydantic", "tenacity", "pendulum"}
     assert not {name.split(".")[0] for name in modules} & heavy
