@@ -34,7 +34,7 @@ def sanitize_uri(uri: SplitResult) -> SplitResult:
     return uri._replace(path="/refunds")
 
 
-def convert_asset_to_openlineage(asset: Any, lineage_context: Any) -> Any:
+def convert_asset_to_openlineage(asset: Any, lineage_context: Any) -> Any:  # noqa: ARG001  # Airflow passes it
     """Return the OpenLineage dataset of an asset, the same that a task's own lineage names."""
     from airflow.providers.common.compat.openlineage.facet import Dataset
 
