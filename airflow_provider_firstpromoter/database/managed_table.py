@@ -14,10 +14,10 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 from tenacity.wait import wait_random
 
-from airflow_provider_firstpromoter.database.dialects import kind_of
-from airflow_provider_firstpromoter.database.engine import first_line
+from airflow_provider_firstpromoter.database.dialects import LEDGER_DATABASES, LedgerSql, kind_of_dialect
+from airflow_provider_firstpromoter.database.errors import first_line
 from airflow_provider_firstpromoter.database.upsert import Upsert, When, execute
-from airflow_provider_firstpromoter.exceptions import LedgerError
+from airflow_provider_firstpromoter.exceptions import ConnectionSettingsError, LedgerError
 from airflow_provider_firstpromoter.refunds import MAX_ID_LENGTH
 
 #: How many event_ids one statement names; the strictest database takes a thousand in a list.
@@ -121,7 +121,8 @@ class ManagedTable:
         return "\n".join(str(statement.compile(self.engine)).strip() + ";" for statement in self._create_statements())
 
     def _create_statements(self) -> list[Any]:
-        indexes = self.table.indexes if kind_of(self.engine.dialect).secondary_indexes else set()
+        ledger_sql = kind_of_dialect(self.engine.dialect).ledger
+        indexes = self.table.indexes if ledger_sql and ledger_sql.indexes else set()
         ordered = sorted(indexes, key=lambda index: str(index.name))
         return [CreateTable(self.table), *map(CreateIndex, ordered)]
 
@@ -145,14 +146,26 @@ class ManagedTable:
         :param when: takes the columns of the existing and of the new row (``old.outcome``, ``new["outcome"]``) and
             returns the condition under which they are set, of columns and constants; None for always
         :param keep: those columns of ``update`` whose existing value stays unless it is NULL
-        :raises LedgerError: if the provider knows no such statement for this database
+        :raises ConnectionSettingsError: if no ledger may live in this database
         :raises sqlalchemy.exc.DBAPIError: if the database refuses
         """
-        form = kind_of(connection.dialect).upsert
-        if form is None:
-            raise LedgerError(f"{self} cannot be written: the provider keeps no tables in {connection.dialect.name}")
+        form = self.sql_of_database().upsert
         if rows:
             execute(connection, form, Upsert(self.table, tuple(rows[0]), tuple(update), when, tuple(keep)), rows)
+
+    def sql_of_database(self) -> LedgerSql:
+        """
+        How the provider's own SQL is written in this database.
+
+        :raises ConnectionSettingsError: if no ledger may live in it
+        """
+        kind = kind_of_dialect(self.engine.dialect)
+        if kind.ledger is None:
+            raise ConnectionSettingsError(
+                f"{self} cannot live in {kind.title}. Set 'ledger_conn_id' to a connection to one of: "
+                f"{LEDGER_DATABASES}"
+            )
+        return kind.ledger
 
     def _add_column(self, column: Column[Any]) -> str:
         dialect = self.engine.dialect
