@@ -7,7 +7,7 @@ It knows HTTP and no SQL.
 from airflow_provider_firstpromoter.api.account import DEFAULT_LEDGER_TABLE, DEFAULT_PATH, PUBLIC_HOST, Account
 from airflow_provider_firstpromoter.api.commissions import Commission, commission_filters, reversal_from
 from airflow_provider_firstpromoter.api.responses import ApiResponse, describe_failure, result_from
-from airflow_provider_firstpromoter.api.transport import Transport
+from airflow_provider_firstpromoter.api.transport import Exchange, Transport
 
 __all__ = [
     "DEFAULT_LEDGER_TABLE",
@@ -16,6 +16,7 @@ __all__ = [
     "Account",
     "ApiResponse",
     "Commission",
+    "Exchange",
     "Transport",
     "commission_filters",
     "describe_failure",

@@ -85,6 +85,11 @@ class Account(BaseModel):
         """Keeps the ledger's fingerprints from being guessed; a new API key only means that rejected rows look new."""
         return hashlib.sha256(self.api_key.get_secret_value().encode()).digest()
 
+    @property
+    def digest_key(self) -> str:
+        """The key of the hashes that the ledger's database computes of rows: useless for anything else."""
+        return hashlib.sha256(b"row digest " + self.fingerprint_key).hexdigest()[:32]
+
     @classmethod
     def from_connection(cls, connection: Any) -> Account:
         """

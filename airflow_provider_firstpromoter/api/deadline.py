@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 import time
 from http.client import HTTPResponse
 from typing import Any
@@ -52,8 +53,26 @@ class _Timed(io.RawIOBase):
         super().close()
 
 
+class _ThreadState(threading.local):
+    """What this thread's connections know of the request that it makes."""
+
+    request_sent = False
+
+
+#: Each thread sets ``request_sent`` to False before a request; its connection sets it to True as it begins to send.
+thread_state = _ThreadState()
+
+
 class _TimedConnection:
     timeout: float | None
+    sock: Any
+
+    def endheaders(self, *args: Any, **kwargs: Any) -> None:
+        """Connect, then send: until the connection stands, a failed request cannot have reached the server."""
+        if self.sock is None:
+            self.connect()  # type: ignore[attr-defined]
+        thread_state.request_sent = True
+        super().endheaders(*args, **kwargs)  # type: ignore[misc]
 
     def response_class(self, sock: Any, *args: Any, **kwargs: Any) -> HTTPResponse:
         """What http.client reads an answer with, a proxy's to CONNECT included."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import requests
 from requests.auth import AuthBase
@@ -13,7 +13,7 @@ from urllib3.exceptions import ReadTimeoutError
 
 from airflow_provider_firstpromoter import __version__
 from airflow_provider_firstpromoter.api.account import Account
-from airflow_provider_firstpromoter.api.deadline import DeadlineAdapter
+from airflow_provider_firstpromoter.api.deadline import DeadlineAdapter, thread_state
 from airflow_provider_firstpromoter.api.rate_limit import rate_limiter_for
 from airflow_provider_firstpromoter.api.responses import BROKEN_JSON, NO_JSON, ApiResponse, retry_after
 from airflow_provider_firstpromoter.api.retry import retrying
@@ -22,6 +22,22 @@ from airflow_provider_firstpromoter.refunds import masked
 
 #: Bytes; a refund's answer has some two thousand.
 LARGEST_RESPONSE = 1024 * 1024
+
+
+class Exchange(NamedTuple):
+    """
+    A request, with all its attempts, and the response to the last one.
+
+    :param response: the response to the last attempt
+    :param attempts: how many HTTP requests were made
+    :param lost: whether FirstPromoter may have processed an earlier attempt, because that attempt was sent and its
+        response never arrived whole (no status, 5xx, 408, or a 200 whose JSON breaks off). A 409, 404 or 204 is then
+        ambiguous: it may be the echo of this very request.
+    """
+
+    response: ApiResponse
+    attempts: int
+    lost: bool
 
 
 class Transport:
@@ -59,19 +75,25 @@ class Transport:
             self._sessions.session = session
         return session
 
-    def request(self, method: str, path: str, **kwargs: Any) -> tuple[ApiResponse, int]:
+    def request(self, method: str, path: str, **kwargs: Any) -> Exchange:
         """
-        Make a request until its answer is final or the attempts are used up.
+        Make a request until its response is final or the attempts are used up.
 
         :param kwargs: those of :meth:`requests.Session.request`
-        :returns: the last answer and how many requests were made for it
-        :raises AccessRefusedError: on 401 and 403
+        :raises AccessRefusedError: on 401 and 403 with FirstPromoter's JSON, an object with a text ``message``
         :raises SyncInterruptedError: if the transport is cancelled meanwhile
         """
-        response: ApiResponse = self._retrying(self.attempt, method, path, **kwargs)
-        if response.status in (401, 403):
+        possibly_processed: list[bool] = []
+
+        def attempt() -> ApiResponse:
+            response = self.attempt(method, path, **kwargs)
+            possibly_processed.append(_possibly_processed(response))
+            return response
+
+        response: ApiResponse = self._retrying(attempt)
+        if response.status in (401, 403) and response.message:
             raise AccessRefusedError(self._refusal(response, kwargs.get("json")))
-        return response, self._retrying.statistics.get("attempt_number", 1)
+        return Exchange(response, len(possibly_processed), any(possibly_processed[:-1]))
 
     def attempt(self, method: str, path: str, **kwargs: Any) -> ApiResponse:
         """Make a request once, when the account's rate allows it."""
@@ -79,6 +101,7 @@ class Transport:
         with self._lock:
             self.requests += 1
         timeout = self.account.extra.timeout
+        thread_state.request_sent = False
         try:
             with self.session().request(
                 method,
@@ -116,6 +139,13 @@ class _AccountAuth(AuthBase):
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         request.headers.update(self._headers)
         return request
+
+
+def _possibly_processed(response: ApiResponse) -> bool:
+    """Whether the server may have processed this thread's last request although its response is not usable."""
+    if response.status is None:
+        return thread_state.request_sent
+    return response.status != 429 and response.transient
 
 
 def _read(response: requests.Response) -> ApiResponse:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from airflow_provider_firstpromoter.api import Commission
 from airflow_provider_firstpromoter.hooks.firstpromoter import FirstPromoterHook
-from airflow_provider_firstpromoter.ledger import LedgerRecord, LedgerWrite, RefundLedger, RunKey
+from airflow_provider_firstpromoter.ledger import LedgerBatch, LedgerRecord, LedgerWrite, RefundLedger, RunKey
 from airflow_provider_firstpromoter.reconcile.compare import compare, moment_of
 from airflow_provider_firstpromoter.reconcile.mismatches import Mismatch, MismatchTable
 from airflow_provider_firstpromoter.reconcile.period import Period
@@ -135,15 +135,13 @@ class Reconciliation:
                 self.report.matched += pair.record is not None and pair.record.recorded
             if not (pair.record and pair.record.recorded):
                 if self.adopt and result is not None:
-                    adopted.append(
-                        LedgerWrite(result, row_amount=None, fingerprint=None, run=self.run_key, at=self._now)
-                    )
+                    adopted.append(LedgerWrite(result, at=self._now))
             elif result is not None:
                 rewards.append((pair.record, result))
         # Written down before the ledger changes: a run that is killed in between finds it once more.
         self.table.write(mismatches)
         staging.note(mismatch.key for mismatch in mismatches)
-        self.ledger.write(adopted)
+        self.ledger.write(LedgerBatch(self._now, adopted), self.run_key)
         self.ledger.update_rewards(rewards)
         self.report.adopted += len(adopted)
         for record, _ in rewards:

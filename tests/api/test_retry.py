@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -81,6 +82,70 @@ def test_after_429_no_hook_of_the_account_sends(sandbox: Sandbox, hook: Any, at_
 
     longest = max(later - earlier for earlier, later in pairwise(sandbox.request_times()))
     assert longest >= 0.9, "but for one that was under way already, nobody did"
+
+
+# --- a response that was lost ---
+
+
+@pytest.mark.parametrize(
+    ("faults", "lost"),
+    [
+        ([], False),
+        ([{"kind": "status", "status": 429, "retry_after": "0"}], False),
+        ([{"kind": "reset_before"}], True),
+        ([{"kind": "reset_after"}], True),
+        ([{"kind": "truncated"}], True),
+        ([{"kind": "malformed"}], True),
+        ([{"kind": "status", "status": 408}], True),
+        ([{"kind": "status", "status": 500}], True),
+        ([{"kind": "status", "status": 503, "recorded": True}], True),
+        ([{"kind": "reset_after"}, {"kind": "status", "status": 429, "retry_after": "0"}], True),
+    ],
+    ids=str,
+)
+def test_exchange_says_whether_an_earlier_response_was_lost(
+    faults: list[dict[str, Any]], lost: bool, sandbox: Sandbox, hook: Any, impatient: None
+) -> None:
+    sandbox.add_lead(uid="cus_1")
+    for fault in faults:
+        sandbox.fault(**fault)
+
+    exchange = hook.transport.request("POST", "/track/refund", json={**REFUND, "amount": "1999"})
+
+    assert exchange.response.status in (200, 409)
+    assert (exchange.attempts, exchange.lost) == (len(faults) + 1, lost)
+
+
+def test_exchange_whose_last_response_alone_is_lost_has_lost_no_earlier_one(sandbox: Sandbox, connect: Any) -> None:
+    connect(max_attempts=1)
+    sandbox.fault("reset_after")
+
+    exchange = FirstPromoterHook().transport.request("POST", "/track/refund", json={**REFUND, "amount": "1999"})
+
+    assert (exchange.response.status, exchange.attempts, exchange.lost) == (None, 1, False)
+
+
+def test_exchange_after_a_refused_connection_has_lost_no_response(connect: Any, impatient: None) -> None:
+    with socket.socket() as listener:  # bound and not listening: connecting is refused
+        listener.bind(("127.0.0.1", 0))
+        connect(host=f"http://127.0.0.1:{listener.getsockname()[1]}", login="a", password="k", max_attempts=20)
+
+        def listen_later() -> None:
+            time.sleep(0.1)
+            listener.listen()
+            client, _ = listener.accept()
+            with client:
+                client.recv(65536)
+                client.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+
+        listening = threading.Thread(target=listen_later, daemon=True)
+        listening.start()
+        exchange = FirstPromoterHook().transport.request("POST", "/track/refund", json={**REFUND, "amount": "1999"})
+        listening.join(5)
+
+    assert exchange.response.status == 204
+    assert exchange.attempts > 1
+    assert not exchange.lost
 
 
 # --- several threads ---
