@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_firstpromoter.hooks.firstpromoter import FirstPromoterHook
+from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.sandbox import Sandbox
 
 REFUND = {"event_id": "re_1", "amount": 1999, "uid": "cus_1"}
@@ -34,7 +34,8 @@ class Server:
     """Answers everything in one way, and keeps what it was asked with all headers, which the sandbox does not."""
 
     status: int = 200
-    body: bytes = b'{"id": 7, "amount_cents": -1999}'
+    #: What every request gets, or a function that makes it from the request's path and query.
+    body: bytes | Callable[[str], bytes] = b'{"id": 7, "amount_cents": -1999}'
     headers: dict[str, str] = field(default_factory=dict)
     asked: list[tuple[str, str, dict[str, str], bytes]] = field(default_factory=list)
     port: int = 0
@@ -58,11 +59,12 @@ def serve() -> Iterator[Callable[..., Server]]:
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 ours.asked.append((self.command, self.path, dict(self.headers), body))
+                content = ours.body(self.path) if callable(ours.body) else ours.body
                 self.send_response(ours.status)
-                for name, value in {"Content-Length": str(len(ours.body)), **ours.headers}.items():
+                for name, value in {"Content-Length": str(len(content)), **ours.headers}.items():
                     self.send_header(name, value)
                 self.end_headers()
-                self.wfile.write(ours.body)
+                self.wfile.write(content)
 
             do_GET = do_POST
 

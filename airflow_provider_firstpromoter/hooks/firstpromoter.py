@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -17,16 +16,14 @@ from airflow_provider_firstpromoter.api import (
     Account,
     Commission,
     Transport,
-    commission_filters,
-    describe_failure,
+    describe_unreadable,
+    find_commissions,
+    read_commissions,
     result_from,
     reversal_from,
 )
-from airflow_provider_firstpromoter.exceptions import ReadError
+from airflow_provider_firstpromoter.exceptions import AccessRefusedError, ReadError
 from airflow_provider_firstpromoter.refunds import Identity, Outcome, Refund, Result, Reward, masked
-
-#: Commissions a page; the API gives no more.
-PAGE = 100
 
 
 class FirstPromoterHook(BaseHook):
@@ -200,53 +197,74 @@ class FirstPromoterHook(BaseHook):
 
     def iter_commissions(self, **filters: Any) -> Iterator[Commission]:
         """
-        Read the account's books, oldest first: ``GET /company/commissions``, in pages of a hundred.
+        Read the account's commissions, oldest first: ``GET /company/commissions``, one request per 100 commissions.
 
-        Lazily: a page is asked for when its turn comes. What is added meanwhile comes at the end.
+        A page is requested when its turn comes. Commissions that are added meanwhile come last. Malformed commissions
+        are skipped, with one warning that counts them.
 
-        :param filters: those of :func:`airflow_provider_firstpromoter.api.commissions.filters`
-        :raises ReadError: if the API does not answer as it should
+        :param filters: those of :func:`airflow_provider_firstpromoter.api.commission_filters`
+        :raises ReadError: if the API's response is not a page of commissions
         :raises AccessRefusedError: on 401 and 403
+        :raises SyncInterruptedError: if :attr:`cancelled` is set meanwhile
         """
-        params = {**commission_filters(**filters), "sorting[created_at]": "asc", "per_page": str(PAGE)}
-        seen: deque[int] = deque(maxlen=2 * PAGE)  # a page can shift while it is read
-        page = 1
-        while True:
-            response, attempts, _ = self.transport.request(
-                "GET", "/company/commissions", params={**params, "page": str(page)}
-            )
-            if response.status != 200 or not isinstance(response.payload, list):
-                raise ReadError(
-                    f"FirstPromoter's commissions could not be read: {describe_failure(response, attempts)}"
-                )
-            for item in response.payload:
-                commission = Commission.model_validate(item)
-                if commission.id not in seen:
-                    seen.append(commission.id)
-                    yield commission
-            if len(response.payload) < PAGE:
-                return
-            page += 1
+        unreadable: dict[int, int] = {}
+        try:
+            for page in read_commissions(self.transport, **filters):
+                if page.unreadable:
+                    unreadable[page.number] = len(page.unreadable)
+                yield from page.commissions
+        finally:
+            if unreadable:
+                self.log.warning("%s", describe_unreadable(unreadable))
+
+    def find_commissions(self, event_id: str) -> list[Commission]:
+        """
+        Look up the negative commissions with exactly this event_id: one request, or two if there are none.
+
+        Only negative commissions are requested, because the API searches by the beginning of an event_id and a short
+        one is the beginning of many sales'. Commissions without a sale_amount are found too.
+
+        :returns: all tiers and splits of the refund; empty if FirstPromoter has none
+        :raises UnreadableCommissionError: if FirstPromoter has one, but it is malformed
+        :raises ReadError: if the API's response is not a page of commissions
+        :raises AccessRefusedError: on 401 and 403
+        :raises SyncInterruptedError: if :attr:`cancelled` is set meanwhile
+        """
+        found, unreadable = find_commissions(self.transport, event_id)
+        if unreadable:
+            self.log.warning("Refund %r was looked up: %s", event_id, describe_unreadable(unreadable))
+        return found
 
     def find_reversal(self, event_id: str) -> dict[str, Any] | None:
-        return reversal_from(event_id, self.iter_commissions(q=event_id))
+        """
+        Look up what FirstPromoter reversed for a refund.
+
+        :returns: ``recorded_amount``, ``reward``, ``lead`` and ``promoter`` of a result; None if FirstPromoter has no
+            negative commission with exactly this event_id
+        :raises ReadError: if the commissions cannot be read, for whatever reason: also on 401 and 403, because an API
+            key that may send refunds may lack the permission to read commissions
+        :raises SyncInterruptedError: if :attr:`cancelled` is set meanwhile
+        """
+        try:
+            return reversal_from(event_id, self.find_commissions(event_id))
+        except AccessRefusedError as error:
+            raise ReadError(str(error)) from None
 
     def find_reward(self, event_id: str) -> Reward | None:
         """
-        What a refund took back, from FirstPromoter's books: exactly this event_id, negative commissions only, all of
-        them together.
+        Look up the reward of a refund: all its negative commissions together.
 
-        :returns: None if none was taken back
-        :raises ReadError: if the API does not answer as it should
+        :returns: None if FirstPromoter has no negative commission with exactly this event_id
+        :raises ReadError: as :meth:`find_reversal`
         """
-        found = reversal_from(event_id, self.iter_commissions(q=event_id))
+        found = self.find_reversal(event_id)
         return found["reward"] if found else None
 
     def _with_reward(self, result: Result) -> Result:
-        """The result of a refund that is on record, with what the books say it took back."""
+        """Return the result of a recorded refund with what the commissions say that it reversed."""
         assert result.event_id is not None
         try:
-            found = reversal_from(result.event_id, self.iter_commissions(q=result.event_id))
+            found = self.find_reversal(result.event_id)
         except ReadError as error:
             self.log.warning("The reward of refund %r is not known. %s", result.event_id, error)
             return result

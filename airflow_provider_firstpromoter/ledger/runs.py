@@ -35,7 +35,7 @@ def runs_table(name: str) -> Table:
         MetaData(),
         Column("id", key_text(36), primary_key=True),
         Column("account", key_text(), nullable=False),
-        Column("kind", String(16), comment="refunds, or reconcile"),
+        Column("kind", String(16), comment="query, list (of refunds in XCom), or reconcile"),
         Column("dag_id", String(250)),
         Column("run_id", String(250)),
         Column("task_id", String(250)),
@@ -83,12 +83,12 @@ class RunHistory(ManagedTable):
     :param ledger: the ledger beside which the table lives
     :param run: the task run
     :param try_number: Airflow's number of the try
-    :param kind: ``refunds`` or ``reconcile``
+    :param kind: where the refunds come from, ``query`` or ``list``; or ``reconcile``
     """
 
     WHAT = "run history"
 
-    def __init__(self, ledger: RefundLedger, run: RunKey, try_number: int = 1, kind: str = "refunds") -> None:
+    def __init__(self, ledger: RefundLedger, run: RunKey, try_number: int = 1, kind: str = "query") -> None:
         super().__init__(ledger.engine, runs_table(ledger.table.fullname + SUFFIX), ledger.name)
         self.account = ledger.account
         self.run = run

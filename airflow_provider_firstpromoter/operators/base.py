@@ -102,7 +102,7 @@ class RefundOperator(BaseOperator):
 
         :param options: further fields of :class:`SyncOptions`
         """
-        from airflow_provider_firstpromoter.hooks.firstpromoter import FirstPromoterHook
+        from airflow_provider_firstpromoter.hooks import FirstPromoterHook
         from airflow_provider_firstpromoter.ledger import RefundLedger, RunKey
         from airflow_provider_firstpromoter.sync import RefundSync, SyncOptions
 
@@ -128,6 +128,7 @@ class RefundOperator(BaseOperator):
             RunKey(ti.dag_id, ti.run_id, ti.task_id, ti.map_index),
             log=cast("logging.Logger", self.log),
             try_number=ti.try_number,
+            kind="query" if ledger_required else "list",
         )
         return self._sync
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_firstpromoter.hooks.firstpromoter import FirstPromoterHook
+    from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 
 
 class ReconcileRefundsOperator(BaseOperator):
@@ -100,7 +100,7 @@ class ReconcileRefundsOperator(BaseOperator):
         :raises LedgerError: if the ledger's database refuses
         :raises ValueError: if a day is none
         """
-        from airflow_provider_firstpromoter.hooks.firstpromoter import FirstPromoterHook
+        from airflow_provider_firstpromoter.hooks import FirstPromoterHook
         from airflow_provider_firstpromoter.ledger import RefundLedger, RunKey
         from airflow_provider_firstpromoter.reconcile import Period, Reconciliation
         from airflow_provider_firstpromoter.sync import report_mismatches

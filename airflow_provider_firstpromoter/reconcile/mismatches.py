@@ -125,6 +125,7 @@ def mismatch_table(name: str) -> Table:
         Column("run_id", String(250)),
         Column("found_at", Utc, comment="UTC"),
         Column("resolved_at", Utc, comment="when a later run found it gone; UTC"),
+        Column("accepted_at", Utc, comment="when it was accepted as it is; UTC"),
         schema=schema or None,
         mysql_charset="utf8mb4",
     )

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from airflow_provider_firstpromoter.api import Commission
-from airflow_provider_firstpromoter.hooks.firstpromoter import FirstPromoterHook
+from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import LedgerBatch, LedgerRecord, LedgerWrite, RefundLedger, RunKey
 from airflow_provider_firstpromoter.reconcile.compare import compare, moment_of
 from airflow_provider_firstpromoter.reconcile.mismatches import Mismatch, MismatchTable

@@ -44,6 +44,7 @@ class RefundSync:
     :param options: the parameters of the run
     :param run: the task run that the ledger's entries are to name
     :param try_number: Airflow's number of the try
+    :param kind: where the rows come from: a ``query``, which has all of its problems in every run, or a ``list``
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class RefundSync:
         run: RunKey | None = None,
         log: logging.Logger | None = None,
         try_number: int = 1,
+        kind: str = "list",
     ) -> None:
         self.hook = hook
         self.ledger = ledger
@@ -74,7 +76,7 @@ class RefundSync:
         )
         self._recorder = Recorder(
             written,
-            RunHistory(written, self.run_key, try_number) if written is not None else None,
+            RunHistory(written, self.run_key, try_number, kind) if written is not None else None,
             self.run_key,
             account.fingerprint_key,
             Progress(summary, hook.transport, hook.firstpromoter_conn_id, self.log),

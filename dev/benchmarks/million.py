@@ -71,7 +71,7 @@ def other_database_row(stage: Stage, sizes: Sizes) -> Row:
 def fill(recorded: int, new: int) -> None:
     """Refunds in the warehouse, and all but the new ones in the ledger, as wide as the client writes them."""
     from airflow_provider_firstpromoter.database.engine import engine_for
-    from airflow_provider_firstpromoter.hooks.firstpromoter import FirstPromoterHook
+    from airflow_provider_firstpromoter.hooks import FirstPromoterHook
     from airflow_provider_firstpromoter.ledger import RefundLedger
 
     with engine_for("warehouse").begin() as connection:

@@ -73,7 +73,7 @@ class Canned:
         import requests
         from requests.adapters import BaseAdapter
 
-        from airflow_provider_firstpromoter.hooks.firstpromoter import FirstPromoterHook
+        from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 
         canned = self
 

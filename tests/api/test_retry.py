@@ -14,7 +14,7 @@ import pytest
 from tenacity.wait import wait_fixed
 
 from airflow_provider_firstpromoter.api import retry
-from airflow_provider_firstpromoter.hooks.firstpromoter import FirstPromoterHook
+from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.sandbox import Sandbox
 from tests.http_server import REFUND, bodies
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_firstpromoter.exceptions import ReadError
-from airflow_provider_firstpromoter.hooks.firstpromoter import FirstPromoterHook
+from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.sandbox import Sandbox
 from tests.http_server import EMAIL, HTML, KEY, REFUND, Server, bodies, says
 

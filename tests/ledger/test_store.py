@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_firstpromoter.api.account import Account
-from airflow_provider_firstpromoter.hooks.firstpromoter import FirstPromoterHook
+from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import LedgerWrite, RefundLedger, RunKey
 from airflow_provider_firstpromoter.refunds import Lead, Outcome, Promoter, Result, Reward
 from tests.ledger.rows import THEN, count, entry, known

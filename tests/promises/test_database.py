@@ -14,7 +14,7 @@ import sqlalchemy
 
 from airflow_provider_firstpromoter.database.query import RefundQuery
 from airflow_provider_firstpromoter.exceptions import LedgerError, SourceError
-from airflow_provider_firstpromoter.hooks.firstpromoter import FirstPromoterHook
+from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import RefundLedger
 from airflow_provider_firstpromoter.refunds import Outcome
 from airflow_provider_firstpromoter.refunds.rows import marking_repeats, numbered

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_firstpromoter.hooks.firstpromoter import FirstPromoterHook
+from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import RefundLedger
 from airflow_provider_firstpromoter.refunds import MAX_MESSAGE_LENGTH
 from airflow_provider_firstpromoter.refunds.rows import marking_repeats, numbered
@@ -169,7 +169,7 @@ def test_unaccepted_connection_times_out(connect: Callable[..., str], at_once: C
 
 MEASURE = """
 import json, resource, sys
-from airflow_provider_firstpromoter.hooks.firstpromoter import FirstPromoterHook
+from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 hook = FirstPromoterHook()
 refund = {"event_id": "re_1", "amount": 1000, "uid": "cus_1"}
 hook.test_connection()  # everything is imported and connected

@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import select
 
 from airflow_provider_firstpromoter.exceptions import RefundsFailedError
-from airflow_provider_firstpromoter.hooks.firstpromoter import FirstPromoterHook
+from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import RefundLedger
 from airflow_provider_firstpromoter.refunds.rows import marking_repeats, numbered
 from airflow_provider_firstpromoter.sync import RefundSync, SyncOptions

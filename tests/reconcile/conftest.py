@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from airflow_provider_firstpromoter.sandbox import Sandbox
-from tests.reconcile.world import World
+from tests.reconcile.account import AccountWithLedger
 
 
 @pytest.fixture
-def world(sandbox: Sandbox, connect: Callable[..., str], warehouse: Any) -> World:
+def account(sandbox: Sandbox, connect: Callable[..., str], warehouse: Any) -> AccountWithLedger:
     connect(ledger_conn_id="warehouse", max_attempts=3)
     sandbox.add_leads({"uid": f"cus_{number}"} for number in range(1000))
-    return World(sandbox, warehouse)
+    return AccountWithLedger(sandbox, warehouse)

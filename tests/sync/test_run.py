@@ -13,7 +13,7 @@ from airflow_provider_firstpromoter.exceptions import (
     RefundsFailedError,
     RefundsRejectedError,
 )
-from airflow_provider_firstpromoter.hooks.firstpromoter import FirstPromoterHook
+from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.refunds import Outcome
 from tests.support import refund, refunds
 from tests.sync.runs import UNKNOWN_CURRENCY, Refunds, on_both
