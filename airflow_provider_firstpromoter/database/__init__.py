@@ -6,7 +6,7 @@ difference between databases stands in :mod:`~airflow_provider_firstpromoter.dat
 and no HTTP.
 """
 
-from airflow_provider_firstpromoter.database.dialects import LedgerSql, kind_of_dialect
+from airflow_provider_firstpromoter.database.dialects import LedgerSql, Parameters, kind_of_dialect
 from airflow_provider_firstpromoter.database.engine import engine_for
 from airflow_provider_firstpromoter.database.errors import errors_as, first_line
 from airflow_provider_firstpromoter.database.managed_table import (
@@ -18,13 +18,13 @@ from airflow_provider_firstpromoter.database.managed_table import (
     key_text,
     retry_on_conflict,
 )
-from airflow_provider_firstpromoter.database.query import DIGEST_COLUMN, Batch, Parameters, RefundQuery
-from airflow_provider_firstpromoter.database.source import Source
+from airflow_provider_firstpromoter.database.query import RefundQuery
+from airflow_provider_firstpromoter.database.scratch import disk_errors, scratch_database
+from airflow_provider_firstpromoter.database.source import Batch, Source
 from airflow_provider_firstpromoter.database.sql_text import Binds, without_semicolon
 
 __all__ = [
     "CHUNK",
-    "DIGEST_COLUMN",
     "Batch",
     "Binds",
     "LedgerSql",
@@ -35,11 +35,13 @@ __all__ = [
     "Utc",
     "as_bind_params",
     "chunks",
+    "disk_errors",
     "engine_for",
     "errors_as",
     "first_line",
     "key_text",
     "kind_of_dialect",
     "retry_on_conflict",
+    "scratch_database",
     "without_semicolon",
 ]

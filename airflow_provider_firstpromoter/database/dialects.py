@@ -10,16 +10,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any, Literal, TypeAlias
 
-from sqlalchemy import String
-from sqlalchemy.dialects import mysql, postgresql
 from sqlalchemy.engine import Dialect
 
 from airflow_provider_firstpromoter.database import upsert
 
 Parameters: TypeAlias = Mapping[str, Any] | Sequence[Any] | None
 
+#: Names of ours in statements that hold the author's SQL: parameters, columns, cursors.
+RESERVED = "firstpromoter_"
 #: Hexadecimal digits of a row's digest.
 DIGEST_LENGTH = 16
 
@@ -34,32 +35,41 @@ class LedgerSql:
 
     :param upsert: how many rows are inserted or updated in one statement
     :param text: an expression as text of any length
-    :param same_key: whether a key column of ours (``column``) equals a text (``value``); uses the column's index
-    :param same_text: whether a text column of ours equals a text
+    :param exact_text: the same, fit to be compared with a text column of ours by ``=`` and ``<>``
+    :param same_key: whether a key column of ours (``column``) equals the ``exact_text`` of a value; uses its index
     :param byte_order: an expression by which text sorts in the order of its UTF-8 bytes
     :param contains: whether a text column of ours contains a text
     :param digest: a keyed hash of some texts, of which each may be NULL
     :param placeholders: how parameters are written
+    :param left_out: a query ``q`` without rows for which ``unsettled`` is false in the row of ``ledger`` that fulfils
+        ``key``; where it is unknown (NULL), the row stays
     :param columns: the names of a query's columns as its author wrote them, without running it
-    :param key_type: the type of a key column of the given length, compared byte for byte
+    :param key_collation: compares our own key columns byte for byte; None where every text is compared so
     :param indexes: whether tables may have indexes beside the key
     :param least_version: of the server, where older ones lack a part of this
-    :param engine_options: further arguments of SQLAlchemy's ``create_engine``, made from the hook
+    :param connect: opens the connections of SQLAlchemy's engine; None for the same that rows are read through
+    :param quotes: what names of columns are quoted with
     """
 
     upsert: upsert.Form
     text: str
-    same_key: str
-    same_text: str
+    exact_text: str
     byte_order: str
     contains: str
     digest: Callable[[str, Iterable[str]], str]
     placeholders: Literal["percent", "question", "dollar"]
     columns: Callable[[Any, str, Parameters], list[str]]
-    key_type: Callable[[int], Any] = String
+    same_key: str = "{column} = {value}"
+    left_out: str = "WHERE NOT EXISTS (SELECT 1 FROM {ledger} l WHERE {key} AND NOT ({unsettled}))"
+    key_collation: str | None = None
     indexes: bool = True
     least_version: tuple[int, ...] = ()
-    engine_options: Callable[[Any], dict[str, Any]] = lambda hook: {"creator": hook.get_conn}
+    connect: Callable[[Any], Any] | None = None
+    quotes: str = '"'
+
+    def quote(self, name: str) -> str:
+        """Return a column's name as the database gave it, for SQL."""
+        return f"{self.quotes}{name.replace(self.quotes, 2 * self.quotes)}{self.quotes}"
 
 
 @dataclass(frozen=True)
@@ -72,11 +82,12 @@ class DatabaseKind:
     :param conn_types: the types of Airflow connections that lead to it
     :param hook: the hook's class, where the connection's type leads to one that speaks no SQL
     :param hook_options: arguments of the hook
-    :param connect: opens a DB-API connection
+    :param connect: opens a DB-API connection; None where SQLAlchemy has to open all of them, lest they exclude each
+        other
     :param cursor: opens a cursor that streams, and prepares the session
+    :param abandon: what a cursor needs before its connection is closed with rows left
     :param limit_time: makes the database end a statement that takes longer than so many seconds
     :param execute: runs a statement; called without parameters where the author gave none
-    :param reads_by_engine: whether all connections must be opened by SQLAlchemy, lest they exclude each other
     :param prepare_connection: what a connection needs before the provider's own SQL can run on it
     :param install: what to install where SQLAlchemy cannot be used with it
     :param ledger: None where no ledger may live
@@ -87,12 +98,12 @@ class DatabaseKind:
     conn_types: tuple[str, ...] = ()
     hook: str | None = None
     hook_options: Mapping[str, Any] = field(default_factory=dict)
-    connect: Callable[[Any], Any] = lambda hook: hook.get_conn()
+    connect: Callable[[Any], Any] | None = lambda hook: hook.get_conn()
     cursor: Callable[[Any], Any] = lambda connection: connection.cursor()
-    limit_time: Callable[[Any, float], None] = lambda connection, seconds: None
+    abandon: Callable[[Any], None] | None = None
+    limit_time: Callable[[Any, float], None] | None = None
     execute: Callable[[Any, str, Parameters], None] = lambda cursor, sql, parameters: _execute(cursor, sql, parameters)
-    reads_by_engine: bool = False
-    prepare_connection: Callable[[Any], None] = lambda connection: None
+    prepare_connection: Callable[[Any], None] | None = None
     install: str = ""
     ledger: LedgerSql | None = None
 
@@ -112,6 +123,11 @@ def _run(connection: Any, sql: str) -> Any:
         return cursor.fetchone() if cursor.description else None
     finally:
         cursor.close()
+
+
+def _driver(made_by_it: Any) -> str:
+    """Return the name of the driver's package."""
+    return type(made_by_it).__module__.partition(".")[0]
 
 
 def _names(cursor: Any) -> list[str]:
@@ -148,17 +164,13 @@ PLAN_FOR_ALL_ROWS = (
 
 def _postgresql_cursor(connection: Any) -> Any:
     """A server-side cursor of psycopg 2 or 3, with plain tuples whatever cursor the connection's extra asks for."""
-    driver = type(connection).__module__.partition(".")[0]
+    driver = _driver(connection)
     if driver not in ("psycopg", "psycopg2"):
         return connection.cursor()
     _run(connection, PLAN_FOR_ALL_ROWS)
     if driver == "psycopg":
-        from psycopg.rows import tuple_row
-
-        return connection.cursor(name="firstpromoter", row_factory=tuple_row)
-    from psycopg2.extensions import cursor
-
-    return connection.cursor(name="firstpromoter", cursor_factory=cursor)
+        return connection.cursor(name=RESERVED, row_factory=import_module("psycopg.rows").tuple_row)
+    return connection.cursor(name=RESERVED, cursor_factory=import_module("psycopg2.extensions").cursor)
 
 
 POSTGRESQL = DatabaseKind(
@@ -172,14 +184,13 @@ POSTGRESQL = DatabaseKind(
     ledger=LedgerSql(
         upsert=upsert.on_conflict,
         text="CAST({} AS TEXT)",
-        same_key='{column} = {value} COLLATE "C"',
-        same_text='{column} = {value} COLLATE "C"',
+        exact_text='CAST({} AS TEXT) COLLATE "C"',
         byte_order='{} COLLATE "C"',
         contains="STRPOS({column}, {value}) > 0",
         digest=_text_of_parts(_by_operator),
         placeholders="percent",
         columns=_columns_of_subquery,
-        key_type=lambda length: postgresql.VARCHAR(length, collation="C"),
+        key_collation="C",
         least_version=(9, 5),
     ),
 )
@@ -189,16 +200,18 @@ POSTGRESQL = DatabaseKind(
 
 def _mysql_cursor(connection: Any) -> Any:
     """A cursor that does not read all rows into memory; mysql-connector's own already is one."""
-    driver = type(connection).__module__.partition(".")[0]
-    if driver == "pymysql":
-        from pymysql.cursors import SSCursor
-
-        return connection.cursor(SSCursor)
-    if driver == "MySQLdb":
-        from MySQLdb.cursors import SSCursor as MySQLdbSSCursor
-
-        return connection.cursor(MySQLdbSSCursor)
+    driver = _driver(connection)
+    if driver in ("pymysql", "MySQLdb"):
+        return connection.cursor(import_module(f"{driver}.cursors").SSCursor)
     return connection.cursor()
+
+
+def _abandon_mysql(cursor: Any) -> None:
+    """Forget the rows that are left: pymysql would read all of them before it closes the cursor."""
+    result = getattr(cursor, "_result", None)
+    if result is not None and _driver(cursor) == "pymysql":
+        result.unbuffered_active = False
+        cursor._result = None
 
 
 def _limit_mysql(connection: Any, seconds: float) -> None:
@@ -214,19 +227,24 @@ MYSQL = DatabaseKind(
     "MySQL and MariaDB",
     conn_types=("mysql",),
     cursor=_mysql_cursor,
+    abandon=_abandon_mysql,
     limit_time=_limit_mysql,
     ledger=LedgerSql(
         upsert=upsert.on_duplicate_key,
         text=_MYSQL_TEXT,
-        # MySQL's collations take no notice of spaces at the end, the binary ones of utf8mb4 among them.
-        same_key="({column} = {value} AND CAST({column} AS BINARY) = CAST({value} AS BINARY))",
-        same_text="CAST({column} AS BINARY) = CAST({value} AS BINARY)",
+        # MySQL's collations take no notice of spaces at the end, the binary ones of utf8mb4 among them. As bytes, texts
+        # are compared exactly, but without an index.
+        exact_text=f"CAST({_MYSQL_TEXT} AS BINARY)",
+        same_key=f"({{column}} = {_MYSQL_TEXT.format('{value}')} AND CAST({{column}} AS BINARY) = {{value}})",
         byte_order="CAST({} AS BINARY)",
         contains=f"LOCATE({_MYSQL_TEXT.format('{value}')}, {{column}}) > 0",
         digest=_text_of_parts(lambda parts: f"CONCAT({', '.join(parts)})"),
+        # No NOT EXISTS: MariaDB remembers its result for an event_id, compared in the collation of the author's column.
+        left_out="LEFT JOIN {ledger} l ON {key} WHERE ({unsettled}) IS NOT FALSE",
         placeholders="percent",
         columns=_columns_of_subquery,
-        key_type=lambda length: mysql.VARCHAR(length, charset="utf8mb4", collation="utf8mb4_bin"),
+        key_collation="utf8mb4_bin",
+        quotes="`",
     ),
 )
 
@@ -248,8 +266,7 @@ SQLITE = DatabaseKind(
     ledger=LedgerSql(
         upsert=upsert.on_conflict,
         text="CAST({} AS TEXT)",
-        same_key="{column} = {value} COLLATE BINARY",
-        same_text="{column} = {value} COLLATE BINARY",
+        exact_text="CAST({} AS TEXT) COLLATE BINARY",
         byte_order="{} COLLATE BINARY",
         contains="INSTR({column}, {value}) > 0",
         digest=lambda key, values: f"firstpromoter_digest({', '.join([key, *values])})",
@@ -276,21 +293,20 @@ DUCKDB = DatabaseKind(
     "duckdb",
     "DuckDB",
     conn_types=("duckdb",),
-    # DuckDB refuses a second connection to a file with other settings, and its SQLAlchemy driver has settings of its own.
-    reads_by_engine=True,
+    # DuckDB refuses a second connection to a file with other settings, and its SQLAlchemy driver has settings of its
+    # own and takes no connection from outside.
+    connect=None,
     install="install duckdb-engine 0.15 or later",
     ledger=LedgerSql(
         upsert=upsert.on_conflict,
         text="CAST({} AS VARCHAR)",
-        same_key="{column} = {value}",
-        same_text="{column} = {value}",
-        byte_order="{}",
+        exact_text="CAST({} AS VARCHAR) COLLATE C",  # a cast alone keeps the collation of the author's column
+        byte_order="{} COLLATE C",
         contains="CONTAINS({column}, {value})",
         digest=_text_of_parts(_by_operator),
         placeholders="dollar",
         columns=_duckdb_columns,
         indexes=False,  # it cannot update columns that an index has
-        engine_options=lambda hook: {},  # its SQLAlchemy driver works with connections of its own only
     ),
 )
 
@@ -316,15 +332,14 @@ SNOWFLAKE = DatabaseKind(
     ledger=LedgerSql(
         upsert=upsert.merge,
         text="CAST({} AS VARCHAR)",
-        same_key="{column} = {value}",
-        same_text="{column} = {value}",
+        exact_text="CAST({} AS VARCHAR)",
         byte_order="{}",
         contains="CONTAINS({column}, {value})",
         digest=_text_of_parts(_by_operator),
         placeholders="percent",
         columns=_snowflake_columns,
         indexes=False,
-        engine_options=lambda hook: {"creator": lambda: _without_autocommit(hook)},
+        connect=_without_autocommit,
     ),
 )
 
@@ -333,9 +348,9 @@ SNOWFLAKE = DatabaseKind(
 
 def _bigquery_connection(hook: Any) -> Any:
     """Google's own DB-API, which binds lists and mappings; the hook's cursor puts values into the text."""
-    from google.cloud.bigquery import dbapi
-
-    return dbapi.connect(hook.get_client(project_id=hook.project_id, location=hook.location))
+    return import_module("google.cloud.bigquery.dbapi").connect(
+        hook.get_client(project_id=hook.project_id, location=hook.location)
+    )
 
 
 BIGQUERY = DatabaseKind(
@@ -361,7 +376,8 @@ KINDS = (POSTGRESQL, MYSQL, SQLITE, DUCKDB, SNOWFLAKE, BIGQUERY, DATABRICKS)
 LEDGER_DATABASES = ", ".join(kind.title for kind in KINDS if kind.ledger)
 
 _BY_CONN_TYPE = {conn_type: kind for kind in KINDS for conn_type in kind.conn_types}
-_BY_DIALECT = {**{kind.name: kind for kind in KINDS}, "mariadb": MYSQL}
+#: By SQLAlchemy's name of the dialect.
+BY_DIALECT = {**{kind.name: kind for kind in KINDS}, "mariadb": MYSQL}
 
 
 def kind_of_connection(conn_type: str) -> DatabaseKind:
@@ -371,4 +387,4 @@ def kind_of_connection(conn_type: str) -> DatabaseKind:
 
 def kind_of_dialect(dialect: Dialect) -> DatabaseKind:
     """The kind of database that an engine speaks to."""
-    return _BY_DIALECT.get(dialect.name) or DatabaseKind(dialect.name, dialect.name)
+    return BY_DIALECT.get(dialect.name) or DatabaseKind(dialect.name, dialect.name)

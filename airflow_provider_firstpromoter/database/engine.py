@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -78,9 +79,10 @@ def make_engine(conn_id: str, hook: Any, kind: DatabaseKind) -> Engine:
     """
     # Without "hide_parameters" database errors would print the values that were bound;
     # without "creator" the connection's extras (sslmode, options) would be lost.
-    options = {"hide_parameters": True, "future": True, "logging_name": LOGGING_NAME}
-    if kind.ledger is not None:
-        options |= kind.ledger.engine_options(hook)
+    options: dict[str, Any] = {"hide_parameters": True, "future": True, "logging_name": LOGGING_NAME}
+    connect = (kind.ledger and kind.ledger.connect) or kind.connect
+    if connect is not None:
+        options["creator"] = partial(connect, hook)
     try:
         engine: Engine = hook.get_sqlalchemy_engine(options)
     except Exception as error:

@@ -7,14 +7,13 @@ from datetime import UTC, datetime
 from typing import Any, Self
 
 from sqlalchemy import Column, DateTime, String, Table, TypeDecorator, false, inspect, literal_column, select
-from sqlalchemy.dialects import mssql, mysql
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.schema import CreateIndex, CreateTable
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 from tenacity.wait import wait_random
 
-from airflow_provider_firstpromoter.database.dialects import LEDGER_DATABASES, LedgerSql, kind_of_dialect
+from airflow_provider_firstpromoter.database.dialects import BY_DIALECT, LEDGER_DATABASES, LedgerSql, kind_of_dialect
 from airflow_provider_firstpromoter.database.errors import first_line
 from airflow_provider_firstpromoter.database.upsert import Upsert, When, execute
 from airflow_provider_firstpromoter.exceptions import ConnectionSettingsError, LedgerError
@@ -38,14 +37,12 @@ class Utc(TypeDecorator):  # type: ignore[type-arg]  # SQLAlchemy 1.4 cannot sub
 
 
 def key_text(length: int = MAX_ID_LENGTH) -> String:
-    """Compared byte for byte, also where the database's default would take ``A`` for ``a``."""
-    binary = mysql.VARCHAR(length, charset="utf8mb4", collation="utf8mb4_bin")
-    return (
-        String(length)
-        .with_variant(binary, "mysql")
-        .with_variant(binary, "mariadb")
-        .with_variant(mssql.NVARCHAR(length, collation="Latin1_General_100_BIN2"), "mssql")
-    )
+    """Return a type for keys, compared byte for byte also where the database's default takes ``A`` for ``a``."""
+    text = String(length)
+    for dialect, kind in BY_DIALECT.items():
+        if kind.ledger is not None and kind.ledger.key_collation:
+            text = text.with_variant(String(length, collation=kind.ledger.key_collation), dialect)
+    return text
 
 
 class ManagedTable:
@@ -172,6 +169,19 @@ class ManagedTable:
         table = dialect.identifier_preparer.format_table(self.table)
         name = dialect.identifier_preparer.format_column(column)
         return f"ALTER TABLE {table} ADD {name} {column.type.compile(dialect)};"
+
+    @property
+    def quoted_name(self) -> str:
+        """The table's name, with its schema, for SQL of our own."""
+        return self.engine.dialect.identifier_preparer.format_table(self.table)
+
+    def driver_value(self, value: Any) -> Any:
+        """Return a value as the driver wants it, for SQL that goes past SQLAlchemy."""
+        if not isinstance(value, datetime):
+            return value
+        dialect = self.engine.dialect
+        process = Utc().dialect_impl(dialect).bind_processor(dialect)
+        return process(value) if process else value
 
     def close(self) -> None:
         """Close the connections to the database; the table can be used again afterwards."""

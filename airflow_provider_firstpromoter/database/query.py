@@ -2,35 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 from airflow_provider_firstpromoter.database.dialects import Parameters
 from airflow_provider_firstpromoter.database.errors import errors_as
-from airflow_provider_firstpromoter.database.source import Source
+from airflow_provider_firstpromoter.database.source import Batch, Source
+from airflow_provider_firstpromoter.database.sql_text import without_semicolon
 from airflow_provider_firstpromoter.exceptions import RefundInputError, SourceError
-from airflow_provider_firstpromoter.refunds import REFUND_COLUMNS, Identity, missing_columns
-
-#: A column that the join adds to the rows: a keyed hash of the row's content.
-DIGEST_COLUMN = "firstpromoter_digest"
-
-#: Rows that the driver is asked for at once.
-FETCH = 2000
-
-
-class Batch(NamedTuple):
-    """
-    Some rows of a query.
-
-    :param names: the columns, as the database names them
-    :param rows: their values in the same order
-    """
-
-    names: Sequence[str]
-    rows: Sequence[Sequence[Any]]
+from airflow_provider_firstpromoter.refunds import Identity, missing_columns, repeated_columns
 
 
 @dataclass(frozen=True)
@@ -86,30 +68,13 @@ class RefundQuery:
         :raises RefundInputError: if a column is missing or occurs twice, before the first batch
         :raises SourceError: if the database refuses
         """
-        kind = self.source.kind
-        with self._errors(), self.source.connection() as connection:
-            kind.prepare_connection(connection)
-            if self.statement_timeout:
-                kind.limit_time(connection, self.statement_timeout)
-            # The connection is closed, and not the cursor before it: some drivers would first read all that is left.
-            cursor = kind.cursor(connection)
-            kind.execute(cursor, self.sql, self.parameters)
-            yield from self._fetched(cursor, identify_by)
-
-    def _fetched(self, cursor: Any, identify_by: Sequence[Identity]) -> Iterator[Batch]:
-        # Server-side cursors of psycopg2 know their columns only after the first rows.
-        rows = cursor.fetchmany(FETCH) if cursor.description is None and getattr(cursor, "name", None) else None
-        if cursor.description is None:
-            raise RefundInputError(f"The query on connection {self.name!r} returns no rows at all")
-        names = [str(column[0]) for column in cursor.description]
-        self.check_columns(names, identify_by)
-        if rows is None:
-            rows = cursor.fetchmany(FETCH)
-        while True:
-            yield Batch(names, rows)
-            rows = cursor.fetchmany(FETCH)
-            if not rows:
-                return
+        with self._errors(), closing(self.source.fetch(self.sql, self.parameters, self.statement_timeout)) as batches:
+            names: Sequence[str] | None = None
+            for batch in batches:
+                if names is None:
+                    names = batch.names
+                    self.check_columns(names, identify_by)
+                yield batch
 
     def column_names(self) -> list[str] | None:
         """
@@ -120,13 +85,12 @@ class RefundQuery:
         :returns: None where the database cannot tell
         :raises SourceError: if the database refuses the query, or refuses it as a subquery
         """
-        ledger_sql = self.source.kind.ledger
-        if ledger_sql is None:
+        kind = self.source.kind
+        if kind.ledger is None:
             return None
-        with self._errors(), self.source.connection() as connection, closing(connection.cursor()) as cursor:
-            if self.statement_timeout:
-                self.source.kind.limit_time(connection, self.statement_timeout)
-            return ledger_sql.columns(cursor, self.sql, self.parameters)
+        with self._errors(), self.source.connection(self.statement_timeout) as connection:
+            cursor = connection.cursor()
+            return kind.ledger.columns(cursor, without_semicolon(self.sql), self.parameters)
 
     def check_columns(self, names: Sequence[str], identify_by: Sequence[Identity] = ("uid", "email")) -> None:
         """
@@ -134,12 +98,14 @@ class RefundQuery:
 
         :raises RefundInputError: if a column is missing, or occurs twice
         """
+        if not names:
+            raise RefundInputError(f"The query on connection {self.name!r} returns no rows at all")
         if missing := missing_columns(names, identify_by):
             raise RefundInputError(
-                f"The query on connection {self.name!r} lacks the column {', '.join(missing)}; it has {', '.join(names)}"
+                f"The query on connection {self.name!r} lacks the column {', '.join(missing)}; "
+                f"it has {', '.join(names)}"
             )
-        counts = Counter(name.lower() for name in names)
-        if twice := [name for name in REFUND_COLUMNS if counts[name] > 1]:
+        if twice := repeated_columns(names):
             raise RefundInputError(
                 f"The query on connection {self.name!r} has the column {', '.join(twice)} more than once (names are "
                 "compared without regard to case), so it is open which one is meant. Name the columns one by one, "

@@ -8,10 +8,8 @@ from typing import Any, Literal
 
 from sqlparse import lexer, tokens
 
-from airflow_provider_firstpromoter.database.dialects import Parameters
+from airflow_provider_firstpromoter.database.dialects import RESERVED, Parameters
 
-#: In a mapping of parameters ours are called so; the author's are not.
-RESERVED = "firstpromoter_"
 _MARK = re.compile("\x00(\\d+)\x00")
 
 
