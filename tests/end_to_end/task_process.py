@@ -9,6 +9,7 @@ Each line of standard input is a JSON object and starts a process. The response 
 - environment: environment variables, the connections among them
 - operator: ``sync`` or ``reconcile``
 - options: the operator's parameters; ``recheck_unreferred`` in days
+- run_id: of the DAG run
 - in_airflow: whether Airflow's own task runner runs the task, again and again until it succeeds; else the operator is
   executed once, and SIGTERM calls ``on_kill``
 - log: the file to which the process writes its log and errors
@@ -47,8 +48,8 @@ except ImportError:  # Airflow 3 raises nothing on SIGTERM
 class WritingTaskInstance(TaskInstance):
     """The task instance of every try, which writes the XComs to a file."""
 
-    def __init__(self, xcom: Path) -> None:
-        super().__init__("sync")
+    def __init__(self, xcom: Path, run_id: str) -> None:
+        super().__init__("sync", run_id=run_id)
         self._xcom = xcom
 
     def xcom_push(self, key: str, value: Any) -> None:
@@ -83,7 +84,7 @@ def run(order: dict[str, Any], output: Path) -> int:
     operator = make_operator(order)
     signal.signal(signal.SIGTERM, lambda *_: operator.on_kill())
     try:
-        operator.execute({"ti": WritingTaskInstance(output)})
+        operator.execute({"ti": WritingTaskInstance(output, order["run_id"])})
     except SyncInterruptedError:
         return STOPPED
     except AirflowException:

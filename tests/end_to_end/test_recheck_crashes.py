@@ -60,15 +60,15 @@ class RecheckWorld(World):
         self.sandbox.change_settings(listing_lag_requests=0, listing_lag_seconds=0)
         self.sandbox.clear_faults()
 
-    def run_with_kills(self, chance: random.Random) -> None:
-        """Kill some runs at random points, and let the last one run to its end, red or green."""
+    def run_with_kills(self, chance: random.Random, run_id: str) -> None:
+        """Kill a run at random points, and let its last try run to its end, red or green."""
         for _ in range(KILLS):
-            process = self.start(recheck_unreferred=RECHECK_DAYS)
+            process = self.start(run_id=run_id, recheck_unreferred=RECHECK_DAYS)
             self.wait_for_requests(self.request_count() + chance.randint(1, COUNT), process)
             time.sleep(chance.uniform(0, 0.02))
             process.kill(chance.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM]))
             assert process.wait() in (-signal.SIGKILL, -signal.SIGTERM, STOPPED, FAILED, 0), self.log()
-        assert self.start(recheck_unreferred=RECHECK_DAYS).wait() in (0, FAILED), self.log()
+        assert self.start(run_id=run_id, recheck_unreferred=RECHECK_DAYS).wait() in (0, FAILED), self.log()
 
 
 @pytest.fixture
@@ -87,17 +87,17 @@ def test_task_killed_during_rechecks_ends_with_true_outcomes_after_one_run_and_o
     world.sandbox.change_settings(lead_first=lead_first)
     world.fill()
     world.make_trouble(chance)
-    world.run_with_kills(chance)
+    world.run_with_kills(chance, "first")
     customers.arrive_late(world.sandbox, COUNT)
     customers.age_ledger(world.warehouse, days=2)
-    world.run_with_kills(chance)
+    world.run_with_kills(chance, "recheck")
     world.end_trouble()
 
-    assert world.start(recheck_unreferred=RECHECK_DAYS).wait() == 0, world.log()
-    assert world.start(operator="reconcile").wait() == 0, world.log()
+    assert world.start(run_id="clean", recheck_unreferred=RECHECK_DAYS).wait() == 0, world.log()
+    assert world.start(operator="reconcile", run_id="clean").wait() == 0, world.log()
 
     customers.check_audit(world.sandbox, world.warehouse, customers.truth(COUNT))
     recorded = world.sandbox.recorded()
-    assert world.start(recheck_unreferred=RECHECK_DAYS).wait() == 0, world.log()
+    assert world.start(run_id="last", recheck_unreferred=RECHECK_DAYS).wait() == 0, world.log()
     assert world.sandbox.recorded() == recorded
     assert world.temporary_files() == []

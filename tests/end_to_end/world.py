@@ -29,7 +29,13 @@ class World:
         self._output = folder / "output"
 
     def start(
-        self, sql: str = ALL_REFUNDS, *, operator: str = "sync", in_airflow: bool = False, **options: Any
+        self,
+        sql: str = ALL_REFUNDS,
+        *,
+        operator: str = "sync",
+        run_id: str = "manual__1",
+        in_airflow: bool = False,
+        **options: Any,
     ) -> TaskProcess:
         """
         Start a task.
@@ -40,6 +46,7 @@ class World:
         return self.tasks.start(
             operator=operator,
             options={"sql": sql, **options} if operator == "sync" else options,
+            run_id=run_id,
             in_airflow=in_airflow,
             environment={name: value for name, value in os.environ.items() if name.startswith("AIRFLOW_CONN_")},
             log=str(self._log),
