@@ -26,6 +26,7 @@ import uvicorn
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from starlette.responses import JSONResponse, Response
 
 #: What the connector reads, so that it trusts the server and looks for no cloud around it.
 CERTIFICATE_VARIABLE = "REQUESTS_CA_BUNDLE"
@@ -58,15 +59,16 @@ class SnowflakeServer:
         self.certificate = certificate
         #: The text of every statement, in their order.
         self.statements: list[str] = []
-        #: Called with a statement before it runs; what it raises ends the request without a response.
-        self.before: Callable[[str], None] = lambda _: None
-        #: Called with a statement after it ran; what it raises loses the response.
-        self.after: Callable[[str], None] = lambda _: None
+        #: Takes a statement; the message that it returns refuses the statement.
+        self.refuse: Callable[[str], str | None] = lambda _: None
+        #: Takes a statement that ran; where it returns True the response is lost, and the connector asks again.
+        self.lose: Callable[[str], bool] = lambda _: False
 
     def reset(self) -> None:
         """Forget the statements and what was to happen at them."""
         self.statements.clear()
-        self.before = self.after = lambda _: None
+        self.refuse = lambda _: None
+        self.lose = lambda _: False
 
     def connection(self, database: str) -> dict[str, Any]:
         """The fields of an Airflow connection to a database, which is made at the first use."""
@@ -129,7 +131,7 @@ class SnowflakeDatabase:
 
 
 class _Recorder:
-    """ASGI middleware that notes each statement, and can end a request before or after it."""
+    """ASGI middleware that notes each statement, refuses statements and loses responses."""
 
     def __init__(self, app: Any, server: SnowflakeServer) -> None:
         self.app = app
@@ -145,7 +147,11 @@ class _Recorder:
             body, more = body + message.get("body", b""), message.get("more_body", False)
         statement = json.loads(gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body)["sqlText"]
         self.server.statements.append(statement)
-        self.server.before(statement)
+        if refusal := self.server.refuse(statement):
+            data = {"errorCode": "003001", "sqlState": "42501"}
+            refused = {"data": data, "code": "003001", "message": refusal, "success": False}
+            await JSONResponse(refused)(scope, receive, send)
+            return
 
         async def whole() -> dict[str, Any]:
             return {"type": "http.request", "body": body, "more_body": False}
@@ -156,7 +162,9 @@ class _Recorder:
             kept.append(message)
 
         await self.app(scope, whole, keep)
-        self.server.after(statement)
+        if self.server.lose(statement):
+            await Response(status_code=503)(scope, receive, send)
+            return
         for message in kept:
             await send(message)
 
