@@ -148,9 +148,7 @@ class _Recorder:
         statement = json.loads(gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body)["sqlText"]
         self.server.statements.append(statement)
         if refusal := self.server.refuse(statement):
-            data = {"errorCode": "003001", "sqlState": "42501"}
-            refused = {"data": data, "code": "003001", "message": refusal, "success": False}
-            await JSONResponse(refused)(scope, receive, send)
+            await _refusal(refusal)(scope, receive, send)
             return
 
         async def whole() -> dict[str, Any]:
@@ -165,8 +163,18 @@ class _Recorder:
         if self.server.lose(statement):
             await Response(status_code=503)(scope, receive, send)
             return
+        if kept[0]["status"] == 500:
+            # What the emulator cannot do. The connector would try it again for ever.
+            said = b"".join(message.get("body", b"") for message in kept)
+            await _refusal(json.loads(said)["message"])(scope, receive, send)
+            return
         for message in kept:
             await send(message)
+
+
+def _refusal(message: str) -> JSONResponse:
+    data = {"errorCode": "003001", "sqlState": "42501"}
+    return JSONResponse({"data": data, "code": "003001", "message": message, "success": False})
 
 
 @contextmanager
