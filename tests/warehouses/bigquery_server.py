@@ -27,6 +27,8 @@ from starlette.routing import Route
 
 #: What Google's client reads, to find the server.
 HOST_VARIABLE = "BIGQUERY_EMULATOR_HOST"
+#: No look for credentials in a cloud around it.
+OTHER_VARIABLES = {"NO_GCE_CHECK": "true"}
 PROJECT = "warehouse-project"
 DATASET = "finance"
 

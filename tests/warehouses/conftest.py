@@ -48,6 +48,8 @@ def _bigquery_server() -> Iterator[Any]:
 
     with pytest.MonkeyPatch.context() as environment, bigquery_server.running_bigquery() as server:
         environment.setenv(bigquery_server.HOST_VARIABLE, server.url)
+        for name, value in bigquery_server.OTHER_VARIABLES.items():
+            environment.setenv(name, value)
         yield server
 
 

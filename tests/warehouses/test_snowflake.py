@@ -171,7 +171,8 @@ def test_whole_numbers_and_major_amounts_are_taken(snowflake: Any, sandbox: Sand
 
     sync_task(amount_unit="major").run()
 
-    assert [(one.body["event_id"], int(one.body["amount"])) for one in sandbox.refund_requests()] == [(str(number), 1999)]
+    (request,) = sandbox.refund_requests()
+    assert (request.body["event_id"], int(request.body["amount"])) == (str(number), 1999)
     assert sync_task(run_id="manual__2", amount_unit="major").run()["requests"] == 0
 
 
