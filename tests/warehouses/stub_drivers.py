@@ -2,8 +2,8 @@
 Drivers of databases that no test can run, as stubs of their DB-API.
 
 A stub stands where the driver's own ``connect`` does, so that Airflow's hook is the real one. It is as strict as the
-driver: on the style of parameters, on what is closed, and on the one query that it knows; and it returns the driver's own
-classes of rows, descriptions and values.
+driver about parameters and about what is closed, and it returns the driver's own classes of rows, descriptions and
+values.
 """
 
 from __future__ import annotations
@@ -238,7 +238,6 @@ DRIVERS = {
         {
             "conn_type": "databricks",
             "host": "db.example.com",
-            "login": "token",
             "password": "not-a-secret",
             "extra": {"http_path": "/sql/1.0/warehouses/abc"},
         },
