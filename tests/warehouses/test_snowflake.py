@@ -9,11 +9,12 @@ import pytest
 
 pytest.importorskip("fakesnow", reason="needs an environment of its own: make test-snowflake")
 
+from tests.reconcile.world import TABLE as MISMATCHES
+from tests.reconcile.world import World, differing
+
 from airflow_provider_firstpromoter.exceptions import ConnectionSettingsError, LedgerError, SourceError
 from airflow_provider_firstpromoter.sandbox import Sandbox
 from airflow_provider_firstpromoter.sensors.refund import UnrecordedRefundSensor
-from tests.reconcile.world import TABLE as MISMATCHES
-from tests.reconcile.world import World, differing
 from tests.support import ALL_REFUNDS, event_ids, ledger_outcomes, nonzero_outcomes
 from tests.transfers.syncing import refund, refunds, sent, sync_task
 
