@@ -136,8 +136,9 @@ def test_row_has_plain_columns_and_no_email(ledger: RefundLedger, database: Any)
 
 def test_times_are_stored_in_utc_from_any_timezone(ledger: RefundLedger, database: Any) -> None:
     write(ledger, [entry(at=THEN.astimezone(timezone(timedelta(hours=5, minutes=45))))])
-    assert known(ledger).first_sent_at == THEN
-    assert known(ledger).first_sent_at.utcoffset() == timedelta(0)
+    read = known(ledger).first_sent_at
+    assert read == THEN
+    assert read.utcoffset() == timedelta(0)
     [(stored,)] = database.run("SELECT last_sent_at FROM firstpromoter_refunds")
     assert str(stored).startswith("2026-03-01 12:30:15")
 
