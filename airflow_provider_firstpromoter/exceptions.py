@@ -38,7 +38,13 @@ class RefundsFailedError(AirflowException):
 
 
 class SyncInterruptedError(AirflowException):
-    """The task was killed; what was known by then is in the ledger, and a retry sends the rest."""
+    """
+    The task was killed; what was known by then is in the ledger, and a retry sends the rest.
+
+    ``lost`` says whether a request was under way whose response is not known.
+    """
+
+    lost = False
 
 
 class ReadError(AirflowException):

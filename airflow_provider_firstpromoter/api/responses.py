@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 from airflow_provider_firstpromoter.refunds import Outcome, Refund, Result, masked
-
-#: Seconds; a longer Retry-After is not waited for in one go.
-LONGEST_RETRY_AFTER = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,23 +145,6 @@ def describe_failure(response: ApiResponse, attempts: int) -> str:
     if response.transient:
         return f"answered {response.status} in {tries}" + (f": {response.problem}" if response.status == 200 else "")
     return f"answered {response.status}, but not as FirstPromoter does; is the connection's host right?"
-
-
-def retry_after(header: str | None) -> float | None:
-    """
-    Seconds to wait, from a ``Retry-After`` header in seconds or as a date (RFC 9110, 10.2.3); capped.
-
-    :returns: None where there is no readable header
-    """
-    if not header:
-        return None
-    try:
-        seconds = (
-            float(header) if header.isdigit() else (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds()
-        )
-    except (ValueError, TypeError):
-        return None
-    return min(max(seconds, 0.0), LONGEST_RETRY_AFTER)
 
 
 def _dict_or_none(value: Any) -> dict[str, Any] | None:

@@ -77,6 +77,8 @@ def ledger_row(account: str, write: LedgerWrite, run: RunKey) -> dict[str, Any]:
         "changed_amount": None,
         "reported_at": None,
         "accepted_at": None,
+        "reverted_at": None,
+        "reverted_run_id": None,
     }
 
 

@@ -9,7 +9,21 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, String, Table, Text, and_, insert, select, update
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    and_,
+    insert,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -54,7 +68,8 @@ def runs_table(name: str) -> Table:
         Column("without_sale_event_id", BigInteger),
         Column("stopped_because", String(MAX_MESSAGE_LENGTH), comment="why the run ended early"),
         Column("error", String(100), comment="class of the error that ended the try"),
-        Column("event_at", Utc, comment="when its reversals were reported by an asset event; UTC"),
+        Column("event_at", Utc, comment="when an asset event first reported what it reversed; UTC"),
+        Column("event_run_id", String(250), comment="run_id of the task whose event reported it"),
         Index(f"ix_{table}_task", "account", "run_id", "task_id"),
         schema=schema or None,
         mysql_charset="utf8mb4",
@@ -64,7 +79,7 @@ def runs_table(name: str) -> Table:
 @dataclass
 class EarlierTries:
     """
-    What the earlier tries of a task run did.
+    What several tries did.
 
     :param tries: how many there are
     :param started_at: when the first one began; None if there is none
@@ -93,6 +108,7 @@ class RunHistory(ManagedTable):
         self.account = ledger.account
         self.run = run
         self.started_at = now()
+        self._started = False
         self._id = str(uuid.uuid4())
         self._row = {
             "id": self._id,
@@ -120,6 +136,7 @@ class RunHistory(ManagedTable):
                 connection.execute(insert(self.table).values(self._row))
 
         self._change(change)
+        self._started = True
         return earlier
 
     def update(self, connection: Connection, summary: Summary) -> None:
@@ -128,12 +145,14 @@ class RunHistory(ManagedTable):
 
     def finish(self, values: Summary | dict[str, Any], error: BaseException | None = None) -> None:
         """
-        Write how the try ended.
+        Write how the try ended, if it was begun.
 
         :param values: a summary, or columns and their values
         :param error: what ended it; None if nothing did
         :raises LedgerError: if the database refuses
         """
+        if not self._started:
+            return
         columns = _counts(values) if isinstance(values, Summary) else values
         columns = {**columns, "ended_at": now(), "error": type(error).__name__ if error else None}
 
@@ -142,6 +161,34 @@ class RunHistory(ManagedTable):
                 connection.execute(update(self.table).where(self.table.c.id == self._id).values(columns))
 
         self._change(change)
+
+    def report_by_event(self) -> EarlierTries:
+        """
+        Return what the asset event of this task run has to report: every try of the task that no event reported yet.
+
+        A run that reversed commissions and then failed has no event: the next successful run reports for it. The tries
+        are marked with this task run, so that its own retry reports them again, and no other run does.
+
+        :raises LedgerError: if the database refuses
+        """
+        c, task = self.table.c, self.run
+        mine = and_(
+            c.account == self.account,
+            c.dag_id == task.dag_id,
+            c.task_id == task.task_id,
+            c.map_index == task.map_index,
+            or_(c.event_run_id.is_(None), c.event_run_id == task.run_id),
+        )
+        reported = EarlierTries()
+
+        def change() -> None:
+            nonlocal reported
+            with self.engine.begin() as connection:
+                reported = self._totals_of(connection, mine)
+                connection.execute(update(self.table).where(mine).values(event_at=now(), event_run_id=task.run_id))
+
+        self._change(change)
+        return reported
 
     def _change(self, change: Any) -> None:
         try:
@@ -152,12 +199,15 @@ class RunHistory(ManagedTable):
             ) from None
 
     def _earlier(self, connection: Connection) -> EarlierTries:
-        earlier = EarlierTries()
         if self.run == RunKey():
-            return earlier
+            return EarlierTries()
         c = self.table.c
         of_this_run = and_(c.account == self.account, *(c[name] == value for name, value in self.run._asdict().items()))
-        for row in connection.execute(select(self.table).where(of_this_run)):
+        return self._totals_of(connection, of_this_run)
+
+    def _totals_of(self, connection: Connection, where: Any) -> EarlierTries:
+        earlier = EarlierTries()
+        for row in connection.execute(select(self.table).where(where)):
             earlier.tries += 1
             if earlier.started_at is None or row.started_at < earlier.started_at:
                 earlier.started_at = row.started_at

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 #: What a later result of the same refund leaves as it is.
 KEPT = ("first_sent_at", "refunded_at")
 ON_RECORD = tuple(outcome.value for outcome in Outcome if outcome.on_record)
+#: What no later result of a run overwrites, except by a stronger outcome.
+KEPT_OUTCOMES = (*ON_RECORD, Outcome.REVERTED.value)
 
 
 class RefundLedger(ManagedTable):
@@ -288,8 +290,8 @@ def _may_replace(known: bool) -> Callable[[Any, Any], ColumnElement[bool]]:
         claimed = and_(old.outcome.in_(ON_RECORD), old.reward_id.is_not(None))
         stronger = and_(strength(new.outcome) > strength(old.outcome), not_(claimed))
         if known:
-            return or_(stronger, old.outcome.not_in(ON_RECORD))
-        renewed = and_(new.outcome == old.outcome, new.outcome.not_in(ON_RECORD))
+            return or_(stronger, old.outcome.not_in(KEPT_OUTCOMES))
+        renewed = and_(new.outcome == old.outcome, new.outcome.not_in(KEPT_OUTCOMES))
         return or_(stronger, renewed)
 
     return condition

@@ -42,7 +42,10 @@ def ledger_table(name: str = DEFAULT_LEDGER_TABLE) -> Table:
         ),
         Column("event_id", key_text(), primary_key=True),
         Column(
-            "outcome", OutcomeText, nullable=False, comment="recorded, already_recorded, not_referred, rejected, failed"
+            "outcome",
+            OutcomeText,
+            nullable=False,
+            comment=", ".join(outcome.value for outcome in Outcome if outcome.stored),
         ),
         Column("http_status", Integer),
         Column("message", String(MAX_MESSAGE_LENGTH)),
@@ -74,6 +77,8 @@ def ledger_table(name: str = DEFAULT_LEDGER_TABLE) -> Table:
         Column("changed_amount", String(MAX_AMOUNT_LENGTH), comment="the row's new amount, where it changed"),
         Column("reported_at", Utc, comment="rejected, changed: when a run first reported it; UTC"),
         Column("accepted_at", Utc, comment="when changed_amount was accepted as it is; UTC"),
+        Column("reverted_at", Utc, comment="when its commission was denied by a revert; UTC"),
+        Column("reverted_run_id", String(250), comment="the run that reverted it"),
         Index(f"ix_{table}_run", "run_id", "task_id"),
         schema=schema or None,
         mysql_charset="utf8mb4",

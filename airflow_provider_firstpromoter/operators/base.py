@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import quote
 
 from airflow.providers.common.compat.sdk import Asset, AssetAlias, BaseOperator
 
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
     import logging
 
     from airflow.providers.common.compat.sdk import Context
+    from airflow.providers.openlineage.extractors import OperatorLineage
 
     from airflow_provider_firstpromoter.refunds import AmountUnit, Identity, Summary
     from airflow_provider_firstpromoter.sync import FailOn, RefundSync
@@ -151,25 +151,37 @@ class RefundOperator(BaseOperator):
         self._attach_asset_events(context, sync, summary)
         return return_value
 
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage | None:
+        """Return the lineage of the run, for Airflow's OpenLineage provider; after a failed task too."""
+        from airflow_provider_firstpromoter.operators.lineage import lineage_of_run
+
+        return lineage_of_run(
+            self._sync.total().to_json() if self._sync is not None else None,
+            sql=getattr(self, "sql", None),
+            sql_conn_id=getattr(self, "sql_conn_id", None),
+        )
+
     def _attach_asset_events(self, context: Context, sync: RefundSync, summary: Summary) -> None:
         """
-        Attach the summary to the events of the ``outlets``.
+        Attach the summary to the events of the ``outlets``, and what all runs since the last event have done.
 
         An asset gets an event with every run that succeeds, and Airflow makes it. An alias gets one only if a
-        commission was reversed: a DAG scheduled by it runs when there is something to read.
+        commission was reversed since its last event: a DAG scheduled by it runs when there is something to read.
         """
+        if not any(isinstance(outlet, Asset | AssetAlias) for outlet in self.outlets or ()):
+            return
+        from airflow_provider_firstpromoter.assets.firstpromoter import create_asset
         from airflow_provider_firstpromoter.refunds import Outcome
 
-        # A second try may send nothing more, and is the first to succeed.
-        news = summary.outcomes[Outcome.RECORDED] and (summary.sent or context["ti"].try_number > 1)
-        for outlet in self.outlets or ():
+        since = sync.since_last_event()
+        extra = {**summary.to_json(), "since_last_event": since.to_json()}
+        for outlet in self.outlets:
             if isinstance(outlet, AssetAlias):
-                if news and not summary.preview:
-                    # Quoted, because of the @ before another host: Airflow 2 would take the account for a login.
-                    account = Asset(f"firstpromoter://{quote(sync.hook.account.key, safe='')}/refunds")
-                    context["outlet_events"][outlet].add(account, extra=_hashable(summary.to_json()))
+                if since.outcomes[Outcome.RECORDED] and not summary.preview:
+                    asset = create_asset(account=sync.hook.account.key)
+                    context["outlet_events"][outlet].add(asset, extra=_hashable(extra))
             elif isinstance(outlet, Asset):
-                context["outlet_events"][outlet].extra = summary.to_json()
+                context["outlet_events"][outlet].extra = extra
 
 
 class _HashableDict(dict[str, Any]):

@@ -21,6 +21,8 @@ class Outcome(StrEnum):
     CHANGED = "changed"
     #: No usable response after all attempts, or a response that is not FirstPromoter's.
     FAILED = "failed"
+    #: Recorded, and its commission denied by ``RevertRefundsOperator``. The event_id stays used: it is not sent again.
+    REVERTED = "reverted"
     #: Not sent: a preview, a limit, or the run stopped before its turn. The next run sends it.
     PENDING = "pending"
 
@@ -32,6 +34,8 @@ class Outcome(StrEnum):
         0 is never the outcome of a row in the ledger.
         """
         match self:
+            case Outcome.REVERTED:
+                return 6
             case Outcome.RECORDED:
                 return 5
             case Outcome.ALREADY_RECORDED:
@@ -54,13 +58,13 @@ class Outcome(StrEnum):
 
     @property
     def on_record(self) -> bool:
-        """Whether FirstPromoter has the refund."""
+        """Whether FirstPromoter has the refund, and its commission stands."""
         return self in (Outcome.RECORDED, Outcome.ALREADY_RECORDED)
 
     @property
     def settled(self) -> bool:
         """Whether nothing more has to be done for the refund as it is."""
-        return self.on_record or self is Outcome.NOT_REFERRED
+        return self.on_record or self in (Outcome.NOT_REFERRED, Outcome.REVERTED)
 
     @property
     def remembers_content(self) -> bool:
@@ -70,7 +74,7 @@ class Outcome(StrEnum):
     @property
     def renewable(self) -> bool:
         """Whether the same outcome, decided again, overwrites the row: what is on record stays as first recorded."""
-        return self.stored and not self.on_record
+        return self.stored and not self.on_record and self is not Outcome.REVERTED
 
     @property
     def needs_attention(self) -> bool:

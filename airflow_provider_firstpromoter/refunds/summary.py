@@ -77,6 +77,23 @@ class Totals(BaseModel):
         self.count(result, **sent, times=-1)
         self.outcomes[result.outcome] += 1
 
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON; every outcome is present, even with 0."""
+        return {
+            **self.model_dump(mode="json"),
+            "outcomes": {outcome.value: self.outcomes[outcome] for outcome in Outcome},
+            "reversed": {unit: amount for unit, amount in self.reversed.items() if amount},
+            "refunded": {currency: amount for currency, amount in self.refunded.items() if amount},
+        }
+
+    def subtract(self, other: Totals) -> None:
+        """Take the counts and sums of other totals off."""
+        self.outcomes.subtract(other.outcomes)
+        self.reversed.subtract(other.reversed)
+        self.refunded.subtract(other.refunded)
+        self.rewards_unknown -= other.rewards_unknown
+        self.without_sale_event_id -= other.without_sale_event_id
+
     def plus_settled(self, earlier: Totals) -> Self:
         """
         Return these totals with what an earlier try of the same task run settled.
@@ -163,12 +180,3 @@ class Summary(Totals):
     def new_problems(self) -> int:
         """Refunds that no retry can help and that no earlier run has reported."""
         return self.need_attention - self.still_open
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain JSON for XCom; every outcome is present, even with 0."""
-        return {
-            **self.model_dump(mode="json"),
-            "outcomes": {outcome.value: self.outcomes[outcome] for outcome in Outcome},
-            "reversed": {unit: amount for unit, amount in self.reversed.items() if amount},
-            "refunded": {currency: amount for currency, amount in self.refunded.items() if amount},
-        }

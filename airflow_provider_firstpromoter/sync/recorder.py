@@ -14,7 +14,7 @@ from airflow_provider_firstpromoter.ledger import (
     RunHistory,
     RunKey,
 )
-from airflow_provider_firstpromoter.refunds import Outcome, Result, Row, Summary, same_amount
+from airflow_provider_firstpromoter.refunds import Outcome, Result, Row, Summary, Totals, same_amount
 from airflow_provider_firstpromoter.sync import fan_out
 from airflow_provider_firstpromoter.sync.ledger_writer import LedgerWriter
 from airflow_provider_firstpromoter.sync.progress import Progress
@@ -48,6 +48,7 @@ class Recorder:
         self.progress = progress
         self.would_be_sent: PendingTotals | None = None
         self._writer = LedgerWriter(ledger, run, fingerprint_key, self._write_counts)
+        self._settled_before = Totals()
         self._unwritten: dict[str, tuple[Row, Result, dict[str, Any]]] = {}
 
     @property
@@ -70,10 +71,12 @@ class Recorder:
 
     def add_settled(self, row: Row, record: LedgerRecord) -> None:
         """Count a refund that the ledger has as settled; its sums belong to the task run that reversed it."""
-        result = record.result()
-        self.progress.add(row, result, **record.sent())
+        result, sent = record.result(), record.sent()
+        self.progress.add(row, result, **sent)
+        self._settled_before.count(result, **sent)
         if record.run != self._run:
-            self.summary.attribute_elsewhere(result, **record.sent())
+            self.summary.attribute_elsewhere(result, **sent)
+            self._settled_before.attribute_elsewhere(result, **sent)
 
     def add_problem(self, row: Row, result: Result, record: LedgerRecord | None, known: bool) -> None:
         """
@@ -186,12 +189,18 @@ class Recorder:
         if self.would_be_sent is not None:
             self.summary.would_be_sent = self.would_be_sent.to_json()
         if self.history is not None:
-            self.history.finish(self.summary, error)
+            self.history.finish(self._decided_now(), error)
+
+    def _decided_now(self) -> Summary:
+        """Return the summary without the stored results of a list: the run history counts each refund once."""
+        counts = self.summary.model_copy(deep=True)
+        counts.subtract(self._settled_before)
+        return counts
 
     def _write_counts(self, connection: Connection, claimed: dict[str, LedgerRecord]) -> None:
         if self.history is None:
             return
-        counts = self.summary.model_copy(deep=True)
+        counts = self._decided_now()
         for event_id in claimed.keys() & self._unwritten.keys():
             _, result, sent = self._unwritten[event_id]
             counts.attribute_elsewhere(result, **sent)

@@ -136,9 +136,9 @@ def test_row_has_plain_columns_and_no_email(ledger: RefundLedger, database: Any)
 
 def test_times_are_stored_in_utc_from_any_timezone(ledger: RefundLedger, database: Any) -> None:
     write(ledger, [entry(at=THEN.astimezone(timezone(timedelta(hours=5, minutes=45))))])
-    read = known(ledger).first_sent_at
-    assert read == THEN
-    assert read.utcoffset() == timedelta(0)
+    first_sent_at = known(ledger).first_sent_at
+    assert first_sent_at == THEN
+    assert first_sent_at.utcoffset() == timedelta(0)
     [(stored,)] = database.run("SELECT last_sent_at FROM firstpromoter_refunds")
     assert str(stored).startswith("2026-03-01 12:30:15")
 
@@ -431,7 +431,7 @@ def test_account_key_separates_staging_from_production(set_connection: Callable[
     assert account("").key == "acc"
     assert account("https://api.firstpromoter.com/api/v2").key == "acc"
     assert account("https://staging.example.com").key == "acc@staging.example.com"
-    assert account("http://127.0.0.1:8765").key == "acc@127.0.0.1"
+    assert account("http://127.0.0.1:8765").key == "acc@127.0.0.1:8765"
 
 
 def test_records_of_run_finds_the_rows_of_a_task_run(

@@ -43,7 +43,7 @@ def make(ledger_conn_id: str) -> RefundSync:
 
 
 def run(
-    sync: RefundSync, rows: list[dict[str, Any]], after: int = 10**9, harm: Callable[[], None] | None = None
+    sync: RefundSync, rows: list[dict[str, Any]], after: int = 10**9, harm: Callable[[], object] | None = None
 ) -> int:
     """Run it, and do some harm after so many results; returns how many results there were."""
     seen = 0
