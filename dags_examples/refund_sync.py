@@ -18,8 +18,8 @@ from airflow.providers.common.compat.sdk import AssetAlias, dag
 
 from airflow_provider_firstpromoter.transfers.sql_to_firstpromoter import SqlToFirstPromoterOperator
 
-# One row for each refund, with its own id: a charge can be refunded in several parts. A refund that is still pending, or
-# that failed, has returned no money.
+# One row for each refund, with its own id: a charge can be refunded in several parts. A refund that is still pending
+# or failed has returned no money.
 REFUNDS = """
     SELECT
         event_id,       -- the id of the refund, never that of the charge

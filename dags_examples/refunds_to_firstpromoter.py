@@ -1,15 +1,15 @@
 """
 ### Refunds reach FirstPromoter, once each
 
-1. **find_refunds** looks into the warehouse for refunds that FirstPromoter does not know yet.
-   With nothing new the run is skipped.
-2. **track_refunds** tells FirstPromoter, which takes back the commission that was paid on each sale.
+1. **find_refunds** looks in the warehouse for refunds that FirstPromoter does not have yet. If there are none, the run
+   is skipped.
+2. **track_refunds** sends them to FirstPromoter, which reverses the commission that was paid on each sale.
 3. **rewards_per_promoter** adds up what was reversed.
 4. **everything_sent** keeps the run from ending green when rows could not be sent as they are.
 
 It needs two connections: `firstpromoter_default`, with `{"ledger_conn_id": "warehouse"}` in its extra, and
-`warehouse`, any SQL database with a table `refunds`. What became of each refund is remembered in the table
-`firstpromoter_refunds` beside it: that is why no refund is sent twice, however often the DAG runs.
+`warehouse`, any SQL database with a table `refunds`. What became of each refund is stored in the table
+`firstpromoter_refunds` beside it, so that no refund is sent twice, however often the DAG runs.
 """
 
 from __future__ import annotations
