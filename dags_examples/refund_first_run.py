@@ -63,7 +63,7 @@ def refund_first_run() -> None:
         skip_email_notification=True,
     )
 
-    adopt >> preview >> really() >> send  # type: ignore[call-arg]  # Airflow passes params
+    adopt >> preview >> really() >> send  # type: ignore[call-arg,misc]  # Airflow passes params
 
 
 refund_first_run()

@@ -59,7 +59,7 @@ def refund_reconcile() -> None:
                 lines.append(f"{found[kind]} {kind} ({first}): {advice}")
         return "\n".join(lines)
 
-    message(reconcile.output)
+    message(reconcile.output)  # type: ignore[arg-type]  # Airflow resolves the XComArg
 
 
 refund_reconcile()

@@ -66,7 +66,7 @@ def refunds_to_firstpromoter() -> None:
     def everything_sent() -> None:
         """Runs only after a green track_refunds."""
 
-    rewards_per_promoter(track_refunds.output)
+    rewards_per_promoter(track_refunds.output)  # type: ignore[arg-type]  # Airflow resolves the XComArg
     track_refunds >> everything_sent()
 
 

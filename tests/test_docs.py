@@ -6,6 +6,7 @@ import ast
 import re
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import create_engine
@@ -13,7 +14,7 @@ from sqlalchemy import create_engine
 from airflow_provider_firstpromoter import exceptions
 from airflow_provider_firstpromoter.api.account import Extra
 from airflow_provider_firstpromoter.ledger import LedgerWrite, RefundLedger, RunKey, ledger_table
-from airflow_provider_firstpromoter.reconcile.mismatches import Mismatch, MismatchKind, MismatchTable, mismatch_table
+from airflow_provider_firstpromoter.reconcile import Mismatch, MismatchKind, MismatchTable, mismatch_table
 from airflow_provider_firstpromoter.refunds import (
     MANY_DECIMAL_CURRENCIES,
     ZERO_DECIMAL_CURRENCIES,
@@ -122,7 +123,11 @@ def test_documented_queries_run_on_the_mismatch_table(tmp_path: Path) -> None:
     ledger.write([LedgerWrite(result, row_amount="1999", fingerprint=None)])
     table = MismatchTable(ledger, RunKey())
     table.ensure()
-    told = {"firstpromoter_reward": -400, "reward_unit": "cash", "firstpromoter_reward_status": "denied"}
+    told: dict[str, Any] = {
+        "firstpromoter_reward": -400,
+        "reward_unit": "cash",
+        "firstpromoter_reward_status": "denied",
+    }
     table.write([Mismatch(kind, f"re_{kind}", 7, datetime.now(UTC), **told) for kind in MismatchKind])
     with engine.connect() as connection:
         found = [connection.exec_driver_sql(sql).all() for sql in queries("reconcile.md")]

@@ -15,7 +15,7 @@ import jsonschema
 import pytest
 
 from airflow_provider_firstpromoter.get_provider_info import CONN_FIELDS, get_provider_info
-from airflow_provider_firstpromoter.hooks.firstpromoter import FirstPromoterHook
+from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 
 
 def named(info: Any) -> Iterator[str]:

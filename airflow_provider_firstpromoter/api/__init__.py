@@ -16,7 +16,7 @@ from airflow_provider_firstpromoter.api.commissions import (
     reversal_from,
 )
 from airflow_provider_firstpromoter.api.responses import ApiResponse, describe_failure, result_from
-from airflow_provider_firstpromoter.api.transport import Transport
+from airflow_provider_firstpromoter.api.transport import Exchange, Transport
 
 __all__ = [
     "DEFAULT_LEDGER_TABLE",
@@ -26,6 +26,7 @@ __all__ = [
     "ApiResponse",
     "Commission",
     "CommissionPage",
+    "Exchange",
     "Transport",
     "UnreadableCommissionError",
     "commission_filters",

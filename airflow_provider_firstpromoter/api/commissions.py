@@ -186,7 +186,7 @@ def find_commissions(transport: Transport, event_id: str) -> tuple[list[Commissi
 
 def _page(transport: Transport, params: Mapping[str, str]) -> list[Any]:
     try:
-        response, attempts = transport.request("GET", "/company/commissions", params=params)
+        response, attempts, _ = transport.request("GET", "/company/commissions", params=params)
     except AccessRefusedError as error:
         raise AccessRefusedError(
             f"FirstPromoter's commissions could not be read: {error} "

@@ -14,10 +14,11 @@ from airflow_provider_firstpromoter.database.managed_table import (
     key_text,
     retry_on_conflict,
 )
-from airflow_provider_firstpromoter.database.query import Parameters, RefundQuery
+from airflow_provider_firstpromoter.database.query import DIGEST_COLUMN, Parameters, RefundQuery
 
 __all__ = [
     "CHUNK",
+    "DIGEST_COLUMN",
     "ManagedTable",
     "Parameters",
     "RefundQuery",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -15,6 +15,9 @@ from airflow_provider_firstpromoter.exceptions import RefundInputError, SourceEr
 from airflow_provider_firstpromoter.refunds import Identity, missing_columns
 
 Parameters = Mapping[str, Any] | Sequence[Any] | None
+
+#: A column that the join adds to the rows: a keyed hash of the row's content, as the database computes it.
+DIGEST_COLUMN = "firstpromoter_digest"
 
 #: Rows that the driver holds at once.
 FETCH = 1000
@@ -87,6 +90,16 @@ class RefundQuery:
                         yield dict(row._mapping)
         except SQLAlchemyError as error:
             raise SourceError(f"The query on connection {self.name!r} failed: {first_line(error)}") from None
+
+    def close(self) -> None:
+        """Close the connections to the database; the query can be run again afterwards."""
+        self.engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def _limit_statements(self, connection: Connection) -> None:
         dialect = connection.dialect

@@ -5,17 +5,23 @@ It knows SQL and no HTTP.
 """
 
 from airflow_provider_firstpromoter.ledger.corrections import SentRefund, recover, sent_to_leads, sent_without_lead
+from airflow_provider_firstpromoter.ledger.entries import LedgerBatch
 from airflow_provider_firstpromoter.ledger.records import LedgerRecord, LedgerWrite, RunKey
-from airflow_provider_firstpromoter.ledger.store import RefundLedger
+from airflow_provider_firstpromoter.ledger.runs import EarlierTries, RunHistory
+from airflow_provider_firstpromoter.ledger.store import RefundLedger, now
 from airflow_provider_firstpromoter.ledger.table import ledger_table
 
 __all__ = [
+    "EarlierTries",
+    "LedgerBatch",
     "LedgerRecord",
     "LedgerWrite",
     "RefundLedger",
+    "RunHistory",
     "RunKey",
     "SentRefund",
     "ledger_table",
+    "now",
     "recover",
     "sent_to_leads",
     "sent_without_lead",

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import and_, bindparam, or_, select, update
+from sqlalchemy import and_, func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.sql.elements import ColumnElement
 
-from airflow_provider_firstpromoter.database import as_bind_params, first_line, retry_on_conflict
+from airflow_provider_firstpromoter.database import first_line
 from airflow_provider_firstpromoter.exceptions import LedgerError
+from airflow_provider_firstpromoter.ledger.entries import recovered_row
 from airflow_provider_firstpromoter.ledger.records import LedgerRecord
-from airflow_provider_firstpromoter.ledger.store import RefundLedger
-from airflow_provider_firstpromoter.refunds import Outcome, Result, batches
+from airflow_provider_firstpromoter.ledger.store import KEPT_OUTCOMES, ON_RECORD, RefundLedger
+from airflow_provider_firstpromoter.refunds import Result, batches
 
 
 class SentRefund(NamedTuple):
@@ -34,9 +35,9 @@ class SentRefund(NamedTuple):
     last_sent_at: datetime
 
 
-def sent_to_leads(ledger: RefundLedger, lead_ids: Sequence[int]) -> Iterator[SentRefund]:
+def sent_to_leads(ledger: RefundLedger, lead_ids: Collection[int]) -> Iterator[SentRefund]:
     """
-    Read the recorded refunds of these leads that were sent, at whatever time.
+    Read the recorded refunds of these leads that were sent, at whatever time, and whose reward was not denied since.
 
     :raises LedgerError: if the database cannot be read
     """
@@ -46,8 +47,13 @@ def sent_to_leads(ledger: RefundLedger, lead_ids: Sequence[int]) -> Iterator[Sen
     columns = (c.event_id, c.lead_id, c.sent_amount, c.sent_currency, c.recorded_amount, c.last_sent_at)
     try:
         with ledger.engine.connect() as connection:
-            for chunk in batches(lead_ids):
-                where = and_(c.account == ledger.account, *_sent_and_recorded(ledger), c.lead_id.in_(chunk))
+            for batch in batches(lead_ids):
+                where = and_(
+                    c.account == ledger.account,
+                    _sent_and_recorded(ledger),
+                    c.lead_id.in_(batch),
+                    func.coalesce(c.reward_status, "") != "denied",
+                )
                 for row in connection.execute(select(*columns).where(where)):
                     yield SentRefund(*row)
     except SQLAlchemyError as error:
@@ -60,61 +66,30 @@ def sent_without_lead(ledger: RefundLedger) -> Iterator[LedgerRecord]:
 
     :raises LedgerError: if the database cannot be read
     """
-    yield from ledger._stream(and_(*_sent_and_recorded(ledger), ledger.table.c.lead_id.is_(None)))
+    yield from ledger._stream(and_(_sent_and_recorded(ledger), ledger.table.c.lead_id.is_(None)))
 
 
-def recover(ledger: RefundLedger, refunds: Iterable[tuple[LedgerRecord, Result]]) -> None:
+def recover(ledger: RefundLedger, refunds: Collection[tuple[LedgerRecord, Result]], at: datetime) -> None:
     """
-    Record the outcome of refunds that were sent and turned out to be recorded.
+    Record that refunds which were sent turned out to be recorded.
 
-    What was sent, when, by which task run, and the row's fingerprint stay as they are. A row that has meanwhile become
-    ``recorded`` or ``already_recorded`` is left alone.
+    What was sent, when and by which task run stays as it is. A row that is on record meanwhile is left alone.
 
     :param refunds: each with its result, which is ``already_recorded`` and has a reward
-    :raises LedgerError: if the database refuses; then none is written
+    :param at: when that was decided
+    :raises LedgerError: if the database refuses; then none is recorded
     """
-    rows = []
-    for record, result in refunds:
-        reward, lead, promoter = result.reward, result.lead, result.promoter
-        rows.append(
-            {
-                "account": ledger.account,
-                "event_id": record.event_id,
-                "outcome": result.outcome,
-                "http_status": result.http_status,
-                "message": result.message,
-                "recorded_amount": result.recorded_amount,
-                "reward_id": reward and reward.id,
-                "reward_status": reward and reward.status,
-                "reward_amount": reward and reward.amount,
-                "reward_unit": reward and reward.unit,
-                "promoter_id": promoter and promoter.id,
-                "lead_id": lead and lead.id,
-                "details": result.model_dump_json(),
-            }
-        )
-    if not rows:
-        return
-    try:
-        retry_on_conflict(_update, ledger, rows)
-    except SQLAlchemyError as error:
-        raise LedgerError(f"{ledger} refused {len(rows)} outcomes: {first_line(error)}") from None
+
+    def not_on_record(old: Any, _: Any) -> ColumnElement[bool]:
+        condition: ColumnElement[bool] = old.outcome.not_in(KEPT_OUTCOMES)
+        return condition
+
+    rows = [recovered_row(ledger.account, record, result, at) for record, result in refunds]
+    if rows:
+        columns = [name for name in rows[0] if name not in ("account", "event_id")]
+        ledger._change(ledger.upsert, rows, update=columns, when=not_on_record)
 
 
-def _update(ledger: RefundLedger, rows: list[dict[str, Any]]) -> None:
+def _sent_and_recorded(ledger: RefundLedger) -> ColumnElement[bool]:
     c = ledger.table.c
-    values = {name: bindparam(f"new_{name}", type_=c[name].type) for name in rows[0] if not c[name].primary_key}
-    # One by one, because SQLAlchemy cannot expand a list for many rows.
-    not_on_record = or_(*(c.outcome == outcome for outcome in Outcome if not outcome.on_record))
-    change: Any = (
-        update(ledger.table)
-        .where(c.account == bindparam("new_account"), c.event_id == bindparam("new_event_id"), not_on_record)
-        .values(values)
-    )
-    with ledger.engine.begin() as connection:
-        connection.execute(change, [as_bind_params(row) for row in rows])
-
-
-def _sent_and_recorded(ledger: RefundLedger) -> list[ColumnElement[bool]]:
-    c = ledger.table.c
-    return [c.outcome.in_([outcome for outcome in Outcome if outcome.on_record]), c.last_sent_at.is_not(None)]
+    return and_(c.outcome.in_(ON_RECORD), c.last_sent_at.is_not(None))

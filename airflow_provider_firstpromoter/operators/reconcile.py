@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_firstpromoter.hooks.firstpromoter import FirstPromoterHook
+    from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 
 
 class ReconcileRefundsOperator(BaseOperator):
@@ -108,18 +108,20 @@ class ReconcileRefundsOperator(BaseOperator):
         :raises SyncInterruptedError: if the task is killed
         :raises ValueError: if a day is not a date
         """
-        from airflow_provider_firstpromoter.hooks.firstpromoter import FirstPromoterHook
+        from airflow_provider_firstpromoter.hooks import FirstPromoterHook
         from airflow_provider_firstpromoter.ledger import RefundLedger, RunKey
         from airflow_provider_firstpromoter.reconcile import Period, Reconciliation
         from airflow_provider_firstpromoter.sync import report_mismatches
 
         period = Period.of(self.created_from, self.created_to)
         self._hook = hook = FirstPromoterHook(self.firstpromoter_conn_id)
-        ledger = RefundLedger.required(hook.account, self.ledger_conn_id, self.ledger_table)
         ti = context["ti"]
         run = RunKey(ti.dag_id, ti.run_id, ti.task_id, ti.map_index)
         log = cast("logging.Logger", self.log)
-        report = Reconciliation(hook, ledger, period, adopt=self.adopt, run=run, log=log).run()
+        with RefundLedger.required(hook.account, self.ledger_conn_id, self.ledger_table) as ledger:
+            report = Reconciliation(
+                hook, ledger, period, adopt=self.adopt, run=run, try_number=ti.try_number, log=log
+            ).run()
         report_mismatches(self.firstpromoter_conn_id, report.mismatches)
         self.log.info("%s", report.text())
         value = report.to_json()

@@ -39,12 +39,18 @@ def without_settled(
     dialect = query.engine.dialect
     bind = _Binds(query, dialect)
     account = bind(ledger.account)
-    condition = unsettled_condition(
-        _as_text("q.amount", dialect, MAX_AMOUNT_LENGTH),
-        lambda value: bind(_time(value, dialect) if isinstance(value, datetime) else value),
-        datetime.now(UTC),
-        recheck_unreferred,
-    )
+
+    class Shim:
+        amount = _as_text("q.amount", dialect, MAX_AMOUNT_LENGTH)
+        digest = "''"
+
+        def contains(self, column: str, value: str) -> str:
+            return "1 = 1"
+
+        def bind(self, value: Any) -> str:
+            return bind(_time(value, dialect) if isinstance(value, datetime) else value)
+
+    condition = unsettled_condition(Shim(), datetime.now(UTC), recheck_unreferred)
     table = dialect.identifier_preparer.format_table(ledger.table)
     sql = (
         # A line break before the parenthesis: the query may end in a comment.

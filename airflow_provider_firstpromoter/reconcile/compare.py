@@ -61,7 +61,8 @@ def compare(pair: RefundPair, *, adopt: bool, now: datetime) -> Comparison:
 
     A refund that the ledger has as sent, and as ``not_referred`` or ``failed``, is recovered if FirstPromoter has a
     negative commission under its event_id: a response was lost, or the commission was not listed yet when the refund
-    was looked up. A duplicate is never adopted, because as a row of the ledger it would no longer look wrong.
+    was looked up. A duplicate is never adopted, because as a row of the ledger it would no longer look wrong. A
+    commission that was denied reverses nothing: the ledger need not know it.
 
     :param adopt: whether the ledger takes over refunds that it does not have as sent
     :param now: aware; replaces times that cannot be read
@@ -70,6 +71,9 @@ def compare(pair: RefundPair, *, adopt: bool, now: datetime) -> Comparison:
     if not commissions:
         return Comparison(_mismatch(MismatchKind.MISSING_IN_FIRSTPROMOTER, pair, None, now))
     result = result_from_commissions(pair)
+    denied = all(one.reward_status == "denied" for one in commissions)
+    if record is not None and record.outcome is Outcome.REVERTED:
+        return Comparison(None if denied else _mismatch(MismatchKind.MISSING_IN_LEDGER, pair, result, now))
     correction = None
     if pair.recoverable:
         correction = Correction.RECOVER
@@ -80,7 +84,7 @@ def compare(pair: RefundPair, *, adopt: bool, now: datetime) -> Comparison:
     if record is None or not (pair.recorded or pair.recoverable):
         if adopt and pair.event_id:
             return Comparison(None, Correction.ADOPT, result)
-        return Comparison(_mismatch(MismatchKind.MISSING_IN_LEDGER, pair, result, now))
+        return Comparison(None if denied else _mismatch(MismatchKind.MISSING_IN_LEDGER, pair, result, now))
     if not compare_amounts(record, commissions).equal:
         return Comparison(_mismatch(MismatchKind.AMOUNT_DIFFERS, pair, result, now), correction, result)
     if correction is Correction.UPDATE_REWARD and _is_worth_reporting(record, result, commissions):

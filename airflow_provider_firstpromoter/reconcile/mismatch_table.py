@@ -7,23 +7,20 @@ from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import and_, bindparam, insert, select, update
+from sqlalchemy import and_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from airflow_provider_firstpromoter.database import (
     CHUNK,
     ManagedTable,
-    as_bind_params,
     first_line,
     retry_on_conflict,
 )
 from airflow_provider_firstpromoter.exceptions import LedgerError
 from airflow_provider_firstpromoter.ledger import RefundLedger, RunKey
-from airflow_provider_firstpromoter.reconcile.mismatches import Key, Mismatch, MismatchKind, mismatch_table
+from airflow_provider_firstpromoter.reconcile.mismatches import SUFFIX, Key, Mismatch, MismatchKind, mismatch_table
 from airflow_provider_firstpromoter.refunds import batches
 
-#: The table's name is the ledger's, followed by this.
-SUFFIX = "_mismatches"
 #: An accepted mismatch whose values here change is no longer accepted. A reward's status and the ids that a
 #: reconciliation fills in are not among them: they change in the course of things.
 ACCEPTED_VALUES = ("ledger_amount", "firstpromoter_amount", "currency", "firstpromoter_reward", "reward_unit")
@@ -71,8 +68,7 @@ class MismatchTable(ManagedTable):
                 (row.kind, row.event_id, row.commission_id): row
                 for row in connection.execute(select(self.table).where(where))
             }
-            new: list[dict[str, Any]] = []
-            changed: list[dict[str, Any]] = []
+            rows: list[dict[str, Any]] = []
             for one in found:
                 row = present.get(one.key)
                 accepted_at = None
@@ -82,7 +78,7 @@ class MismatchTable(ManagedTable):
                         accepted.add(one.key)
                     if _same(row, one, _VALUES):
                         continue
-                (new if row is None else changed).append(
+                rows.append(
                     {
                         **asdict(one),
                         "kind": one.kind.value,
@@ -95,10 +91,7 @@ class MismatchTable(ManagedTable):
                         "accepted_at": accepted_at,
                     }
                 )
-            if new:
-                connection.execute(insert(self.table), new)
-            if changed:
-                connection.execute(self._overwrite(changed[0]), [as_bind_params(row) for row in changed])
+            self.upsert(connection, rows, update=[column.name for column in self.table.c if not column.primary_key])
 
     def open_between(self, start: datetime | None, end: datetime | None) -> Iterator[Key]:
         """
@@ -136,7 +129,7 @@ class MismatchTable(ManagedTable):
 
     def _resolve(self, rows: list[dict[str, Any]]) -> None:
         with self.engine.begin() as connection:
-            connection.execute(self._overwrite(rows[0]), [as_bind_params(row) for row in rows])
+            self.upsert(connection, rows, update=["resolved_at"])
 
     def accept(self, event_ids: Sequence[str], commission_ids: Sequence[int] = ()) -> list[Mismatch]:
         """
@@ -170,15 +163,6 @@ class MismatchTable(ManagedTable):
                 for mismatch in map(_mismatch, connection.execute(written)):
                     if mismatch.key not in before:
                         accepted[mismatch.key] = mismatch
-
-    def _overwrite(self, row: dict[str, Any]) -> Any:
-        """Return an update, by the key, of the columns that the row has."""
-        c = self.table.c
-        return (
-            update(self.table)
-            .where(*(c[key.name] == bindparam(f"new_{key.name}") for key in self.table.primary_key))
-            .values({name: bindparam(f"new_{name}", type_=c[name].type) for name in row if not c[name].primary_key})
-        )
 
     def _change(self, change: Any, *arguments: Any) -> None:
         try:

@@ -12,6 +12,9 @@ from sqlalchemy import BigInteger, Column, MetaData, String, Table
 from airflow_provider_firstpromoter.database import Utc, key_text
 from airflow_provider_firstpromoter.refunds import MAX_ID_LENGTH
 
+#: The name of the table of mismatches is the ledger's, followed by this.
+SUFFIX = "_mismatches"
+
 
 class MismatchKind(StrEnum):
     """How the ledger and FirstPromoter differ in one refund."""

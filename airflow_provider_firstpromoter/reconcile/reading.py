@@ -15,7 +15,7 @@ from airflow_provider_firstpromoter.api import (
     read_commissions,
 )
 from airflow_provider_firstpromoter.exceptions import ReadError
-from airflow_provider_firstpromoter.hooks.firstpromoter import FirstPromoterHook
+from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import RefundLedger, sent_to_leads, sent_without_lead
 from airflow_provider_firstpromoter.reconcile.background import in_background
 from airflow_provider_firstpromoter.reconcile.compare import created_at

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import logging
 import time
-from datetime import UTC, datetime
 
-from airflow_provider_firstpromoter.exceptions import SyncInterruptedError
-from airflow_provider_firstpromoter.hooks.firstpromoter import FirstPromoterHook
-from airflow_provider_firstpromoter.ledger import LedgerRecord, LedgerWrite, RefundLedger, RunKey, recover
+from airflow_provider_firstpromoter.exceptions import LedgerError, SyncInterruptedError
+from airflow_provider_firstpromoter.hooks import FirstPromoterHook
+from airflow_provider_firstpromoter.ledger import (
+    LedgerBatch,
+    LedgerRecord,
+    LedgerWrite,
+    RefundLedger,
+    RunHistory,
+    RunKey,
+    now,
+    recover,
+)
 from airflow_provider_firstpromoter.reconcile.compare import Comparison, Correction, compare
 from airflow_provider_firstpromoter.reconcile.mismatch_table import MismatchTable
 from airflow_provider_firstpromoter.reconcile.period import Period
@@ -28,6 +36,7 @@ class Reconciliation:
 
     :param adopt: whether refunds that only FirstPromoter has become ``already_recorded`` in the ledger
     :param run: the task run that the rows name as the one that found them
+    :param try_number: Airflow's number of the try, for the run history
     """
 
     def __init__(
@@ -38,6 +47,7 @@ class Reconciliation:
         *,
         adopt: bool = False,
         run: RunKey | None = None,
+        try_number: int = 1,
         log: logging.Logger | None = None,
     ) -> None:
         self.hook = hook
@@ -47,8 +57,9 @@ class Reconciliation:
         self.run_key = run or RunKey()
         self.log = log or logging.getLogger(__name__)
         self.table = MismatchTable(ledger, self.run_key)
+        self.history = RunHistory(ledger, self.run_key, try_number, kind="reconcile")
         self.report = Report(table=self.table.table.fullname, conn_id=hook.firstpromoter_conn_id)
-        self._now = datetime.now(UTC)
+        self._now = now()
         self._compared = 0
 
     def run(self) -> Report:
@@ -65,17 +76,28 @@ class Reconciliation:
         requests_before = self.hook.transport.requests
         self.ledger.ensure()
         self.table.ensure()
-        finished = False
+        self.history.start()
+        error: BaseException | None = None
         try:
             with Staging() as staging:
                 self._reconcile(staging)
-            finished = True
+        except BaseException as caught:
+            error = caught
+            self.log.warning("The reconciliation ended early; %s refunds were compared", self._compared)
+            raise
         finally:
             self.report.seconds = round(time.monotonic() - started, 3)
             self.report.requests = self.hook.transport.requests - requests_before
-            if not finished:
-                self.log.warning("The reconciliation ended early; %s refunds were compared", self._compared)
+            self._finish_history(error)
         return self.report
+
+    def _finish_history(self, error: BaseException | None) -> None:
+        try:
+            self.history.finish({"mismatches": self.report.mismatches, "requests": self.report.requests}, error)
+        except LedgerError as refused:
+            if error is None:
+                raise
+            self.log.warning("%s", refused)  # what ended the run says more
 
     def _reconcile(self, staging: Staging) -> None:
         reader = Reader(self.hook, self.ledger, self.period, staging, self.report, now=self._now, log=self.log)
@@ -119,10 +141,10 @@ class Reconciliation:
         adopted = [result for _, result in corrected(Correction.ADOPT)]
         recovered = [(record, result) for record, result in corrected(Correction.RECOVER) if record]
         rewards = [(record, result) for record, result in corrected(Correction.UPDATE_REWARD) if record]
-        self.ledger.write(
-            LedgerWrite(result, row_amount=None, fingerprint=None, run=self.run_key, at=self._now) for result in adopted
-        )
-        recover(self.ledger, recovered)
+        if adopted:
+            writes = [LedgerWrite(result, at=self._now) for result in adopted]
+            self.ledger.write(LedgerBatch(self._now, writes), self.run_key)
+        recover(self.ledger, recovered, self._now)
         self.ledger.update_rewards(rewards)
         self.report.adopted += len(adopted)
         self.report.recovered += len(recovered)

@@ -24,12 +24,13 @@ SCHEMA = """
 -- original and amount: what the customer was paid back, with its currency, and the same in the account's currency.
 CREATE TABLE commissions (
     commission_id INTEGER PRIMARY KEY, event_id TEXT, lead_id INTEGER, created_at REAL, original TEXT, amount INTEGER,
-    in_period INTEGER, body TEXT
+    denied INTEGER, in_period INTEGER, body TEXT
 );
 CREATE INDEX commissions_event ON commissions (event_id);
 CREATE INDEX commissions_lead ON commissions (lead_id);
 CREATE TABLE ledger (
-    event_id TEXT PRIMARY KEY, sent INTEGER, sent_at REAL, in_period INTEGER, look_up INTEGER, body TEXT
+    event_id TEXT PRIMARY KEY, sent INTEGER, sent_at REAL, reverted INTEGER, in_period INTEGER, look_up INTEGER,
+    body TEXT
 ) WITHOUT ROWID;
 -- Refunds that were sent to the leads of commissions that were not, at whatever time.
 CREATE TABLE sent_to_leads (event_id TEXT PRIMARY KEY, lead_id INTEGER, sent_at REAL, original TEXT, amount INTEGER)
@@ -39,12 +40,13 @@ CREATE TABLE duplicates (commission_id INTEGER PRIMARY KEY, event_id TEXT);
 CREATE TABLE found (kind TEXT, event_id TEXT, commission_id INTEGER, PRIMARY KEY (kind, event_id, commission_id))
     WITHOUT ROWID;
 CREATE TABLE open_before (kind TEXT, event_id TEXT, commission_id INTEGER);
--- One row per refund in FirstPromoter: its first commission.
+-- One row per refund in FirstPromoter that is in effect: its first commission.
 CREATE VIEW reversals AS
     SELECT c.event_id, min(c.commission_id) AS commission_id, c.lead_id, coalesce(l.sent_at, c.created_at) AS moment,
-        c.original, c.amount, coalesce(l.sent, 0) AS sent, c.in_period
+        c.original, c.amount, coalesce(l.sent, 0) AS sent
     FROM commissions c LEFT JOIN ledger l ON l.event_id = c.event_id
-    GROUP BY coalesce(c.event_id, c.commission_id);
+    WHERE NOT coalesce(l.reverted, 0)
+    GROUP BY coalesce(c.event_id, c.commission_id) HAVING NOT min(c.denied);
 """
 
 # The leads of which something was reversed that was not sent, with all of their refunds.
@@ -110,7 +112,7 @@ class Staging:
         :param commissions: each with the time at which it was made, and whether that is in the period
         """
         self._insert(
-            "INSERT OR REPLACE INTO commissions VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO commissions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 (
                     commission.id,
@@ -119,6 +121,7 @@ class Staging:
                     created_at.timestamp(),
                     _original(commission.original_sale_amount, commission.original_sale_currency),
                     commission.sale_amount,
+                    commission.reward_status == "denied",
                     in_period,
                     commission.model_dump_json(),
                 )
@@ -136,13 +139,14 @@ class Staging:
         :param look_up: whether they are to be looked up although they are not in the period
         """
         self._insert(
-            "INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE "
+            "INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE "
             "SET in_period = max(in_period, excluded.in_period), look_up = max(look_up, excluded.look_up)",
             (
                 (
                     one.event_id,
                     one.last_sent_at is not None and (one.recorded or _recoverable(one)),
                     one.last_sent_at and one.last_sent_at.timestamp(),
+                    one.outcome is Outcome.REVERTED,
                     in_period,
                     look_up,
                     _record_adapter.dump_json(one).decode(),

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_firstpromoter.hooks.firstpromoter import FirstPromoterHook
+from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import RefundLedger
 from airflow_provider_firstpromoter.reconcile import Mismatch, MismatchTable
 from tests.reconcile.account import TODAY, AccountWithLedger, nonzero_kinds, refund
@@ -66,7 +66,7 @@ def test_accepted_mismatch_stays_accepted_when_its_reward_is_approved_or_paid(ac
     assert len(accepted) == 3
     (sent,) = account.sandbox.recorded()
 
-    for change in ({"status": "denied"}, {"status": "approved", "is_paid": True}):
+    for change in ({"status": "pending"}, {"status": "approved"}, {"status": "approved", "is_paid": True}):
         account.sandbox.change_commission(sent.reward_id, **change)
         account.sandbox.change_commission(commission, **change)
         report = account.reconcile(max_mismatches=0)

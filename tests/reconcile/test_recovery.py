@@ -18,7 +18,7 @@ reward_id = NULL, reward_status = NULL, reward_amount = NULL, reward_unit = NULL
 details = NULL WHERE event_id = '{}'
 """
 KEPT = (
-    "row_amount, sent_amount, sent_currency, fingerprint, dag_id, run_id, task_id, map_index, first_sent_at, "
+    "row_amount, sent_amount, sent_currency, sale_event_id, dag_id, run_id, task_id, map_index, first_sent_at, "
     "last_sent_at"
 )
 
@@ -35,8 +35,7 @@ def listing_behind(account: AccountWithLedger) -> Iterator[None]:
 @pytest.mark.parametrize("outcome", ["not_referred", "failed"])
 def test_sent_refund_with_a_commission_is_recovered_without_adopt(account: AccountWithLedger, outcome: str) -> None:
     """At the time of the sync the listing was behind, and at the time of the reconciliation it is not."""
-    account.database.fill([refund(1), refund(2)])
-    account.sync()
+    account.track(refund(1), refund(2))
     kept, rewards = account.ledger(KEPT), account.ledger("reward_id, reward_amount, lead_id, promoter_id")
     account.database.run(LOST.format(outcome, "re_0001"))
     with listing_behind(account):
@@ -50,9 +49,11 @@ def test_sent_refund_with_a_commission_is_recovered_without_adopt(account: Accou
     assert account.ledger(KEPT) == kept, "what was sent, when and by which task run is not overwritten"
     assert account.ledger("reward_id, reward_amount, lead_id, promoter_id") == rewards
     assert account.ledger("http_status")["re_0001"] is None
+    account.database.fill([refund(1), refund(2)])
     assert account.sync()["sent"] == 0
     (result, _) = account.track(refund(1), refund(2))
-    assert (result["outcome"], result["reward"]["id"]) == ("already_recorded", rewards["re_0001"][0])
+    assert (result["sent"], result["outcome"]) == (False, "already_recorded")
+    assert result["reward"]["id"] == rewards["re_0001"][0], "cleared, the task that sent it passes the reward on"
     again = account.reconcile(max_mismatches=0)
     assert (again["recovered"], again["matched"]) == (0, 2)
 

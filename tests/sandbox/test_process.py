@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from pathlib import Path
 
 import pytest
 import requests
@@ -114,6 +116,17 @@ def test_main_with_unusable_state_file_exits_and_names_it(tmp_path, monkeypatch)
     state = str(tmp_path / "missing" / "state.db")
     monkeypatch.setattr(sys, "argv", ["sandbox", "--port", "0", "--state", state])
     with pytest.raises(SystemExit, match=re.escape(f"cannot store its data in {state}")):
+        main()
+
+
+def test_main_with_state_file_of_another_version_exits_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = tmp_path / "state.db"
+    with closing(sqlite3.connect(state)) as database:
+        database.execute("CREATE TABLE promoters (id INTEGER)")
+    monkeypatch.setattr(sys, "argv", ["sandbox", "--port", "0", "--state", str(state)])
+    with pytest.raises(SystemExit, match="another version of the sandbox wrote this file"):
         main()
 
 

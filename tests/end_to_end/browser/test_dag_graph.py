@@ -13,10 +13,9 @@ from urllib.parse import quote
 
 import pytest
 
-from dev.demo.home import free_port
-from dev.demo.processes import running
+from dev.airflow import Api
 from dev.demo.stage import DAG
-from dev.demo.standalone import Api
+from dev.processes import free_port, running
 from tests.end_to_end.browser.conftest import AIRFLOW_3
 
 pytestmark = [
@@ -30,11 +29,10 @@ PATIENCE = 400
 UI = """
 import sys
 from pathlib import Path
-from dev.demo import home, ui, warehouse
-home.ROOT = Path(sys.argv[1])
-first = warehouse.Refunds.first
-warehouse.Refunds.first = lambda refunds: [row.later() for row in first(refunds)]
-sys.exit(ui.main())
+from dev.demo import ui, warehouse
+first_day = warehouse.RefundGenerator.first_day
+warehouse.RefundGenerator.first_day = lambda generator: [row.corrected() for row in first_day(generator)]
+sys.exit(ui.run_tool(lambda: ui.main(Path(sys.argv[1]) / "ui")))
 """
 
 
@@ -53,7 +51,7 @@ def ui(browser: Any, tmp_path: Path) -> Iterator[Ui]:
     environment = {**os.environ, "PORT": str(port)}
     log = tmp_path / "ui.log"
     command = [sys.executable, "-c", UI, str(tmp_path)]
-    with running(command, env=environment, log=log, ask=signal.SIGINT) as process:
+    with running(command, env=environment, log=log, stop_signal=signal.SIGINT) as process:
         ui = Ui(url)
         until = time.monotonic() + PATIENCE
         while ui.run() is None:
