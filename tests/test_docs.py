@@ -14,7 +14,7 @@ from sqlalchemy import create_engine
 from airflow_provider_firstpromoter import exceptions
 from airflow_provider_firstpromoter.api.account import Extra
 from airflow_provider_firstpromoter.ledger import LedgerWrite, RefundLedger, RunKey, ledger_table
-from airflow_provider_firstpromoter.reconcile.mismatches import Mismatch, MismatchKind, MismatchTable, mismatch_table
+from airflow_provider_firstpromoter.reconcile import Mismatch, MismatchKind, MismatchTable, mismatch_table
 from airflow_provider_firstpromoter.refunds import (
     MANY_DECIMAL_CURRENCIES,
     ZERO_DECIMAL_CURRENCIES,
