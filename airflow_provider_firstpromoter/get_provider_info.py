@@ -102,4 +102,5 @@ def get_provider_info() -> dict[str, Any]:
         ],
         "sensors": modules("sensors.refund"),
         "triggers": modules("triggers.refund"),
+        "extra-links": [f"{PACKAGE}.operators.links.RefundRunsLink"],
     }

@@ -9,6 +9,8 @@ from urllib.parse import quote
 
 from airflow.providers.common.compat.sdk import Asset, AssetAlias, BaseOperator
 
+from airflow_provider_firstpromoter.operators.links import REFUND_RUNS_LINKS
+
 if TYPE_CHECKING:
     import logging
 
@@ -42,6 +44,7 @@ class RefundOperator(BaseOperator):
     """
 
     ui_color = "#d9eaf7"
+    operator_extra_links = REFUND_RUNS_LINKS
 
     def __init__(
         self,
