@@ -58,7 +58,7 @@ class StaticPage:
 
 
 class RefundRunsPlugin(AirflowPlugin):
-    """Adds the page "Refund runs" to Airflow's menu *Browse*; adds nothing before Airflow 3.1, which has no such pages."""
+    """Adds the page "Refund runs" to Airflow's menu *Browse*; before Airflow 3.1, which has no such pages, nothing."""
 
     name = "firstpromoter"
     if AIRFLOW_V_3_1_PLUS:

@@ -64,7 +64,7 @@ function barChart({ bars, width, height = HEIGHT, scaleLabel, description }) {
       // The whole column answers to the pointer, however low the bar is.
       svg("rect", { class: "column", x: MARGIN.left + slot * i, y: MARGIN.top, width: slot, height: inner.height }),
       rects,
-      labelled && svg("text", { class: "axis", x: middle, y: height - 6, "text-anchor": "middle" }, bar.label),
+      labelled && svg("text", { class: "axis", y: height - 6, ...anchored(middle, width) }, bar.label),
     );
     withTooltip(group, bar);
     return group;
@@ -76,6 +76,10 @@ function barChart({ bars, width, height = HEIGHT, scaleLabel, description }) {
     columns,
   );
 }
+
+/** Where a bar's label stands: below its middle, but never cut off at the end. */
+const anchored = (middle, width) =>
+  middle + LABEL / 2 > width ? { x: width - MARGIN.right, "text-anchor": "end" } : { x: middle, "text-anchor": "middle" };
 
 function withTooltip(group, { title, lines }) {
   const tooltip = document.getElementById("tooltip");
@@ -151,7 +155,7 @@ export function outcomesChart({ each, bars }) {
     responsive((width) => barChart({ bars: drawn, width, scaleLabel, description })),
     asTable(
       "Refunds by outcome over time",
-      [each[0].toUpperCase() + each.slice(1), ...names.map((name) => OUTCOMES.get(name) ?? name)],
+      [capital(each), ...names.map((name) => OUTCOMES.get(name) ?? name)],
       bars.map((bar) =>
         el("tr", {}, el("th", { scope: "row" }, bar.title), names.map((name) => el("td", { class: "number" }, count(bar.counts.get(name) ?? 0)))),
       ),
@@ -159,10 +163,10 @@ export function outcomesChart({ each, bars }) {
   ];
 }
 
-/** What was reversed per day, in one unit of one account; lower where it stands among several. */
-export function moneyChart({ unit, currency, total, days }, low) {
+/** What was reversed over time, in one unit of one account; lower where it stands among several. */
+export function moneyChart(each, { unit, currency, total, bars }, low) {
   const words = (amount) => reward(amount, unit, currency);
-  const drawn = days.map(({ label, amount }) => ({
+  const drawn = bars.map(({ label, amount }) => ({
     label,
     title: label,
     lines: [{ text: amount ? words(amount) : "nothing reversed" }],
@@ -171,14 +175,15 @@ export function moneyChart({ unit, currency, total, days }, low) {
   const scaleLabel = (value) => (unit === "cash" ? short(value / (money(100, currency).endsWith("100") ? 1 : 100)) : short(value));
   return [
     responsive((width) =>
-      barChart({ bars: drawn, width, height: low ? LOW : HEIGHT, scaleLabel, description: `Reversed per day; in all ${words(total)}.` }),
+      barChart({ bars: drawn, width, height: low ? LOW : HEIGHT, scaleLabel, description: `Reversed per ${each}; in all ${words(total)}.` }),
     ),
     asTable(
-      "Reversed per day",
-      ["Day", "Reversed"],
-      days.map(({ label, amount }) => el("tr", {}, el("th", { scope: "row" }, label), el("td", { class: "number" }, words(amount)))),
+      `Reversed per ${each}`,
+      [capital(each), "Reversed"],
+      bars.map(({ label, amount }) => el("tr", {}, el("th", { scope: "row" }, label), el("td", { class: "number" }, words(amount)))),
     ),
   ];
 }
 
+const capital = (word) => word[0].toUpperCase() + word.slice(1);
 const short = (value) => new Intl.NumberFormat(undefined, { notation: "compact", maximumFractionDigits: 1 }).format(value);

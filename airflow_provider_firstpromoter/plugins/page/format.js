@@ -71,6 +71,12 @@ export function hourKey(date) {
   return `${found.year}-${found.month}-${found.day}T${found.hour}`;
 }
 
+/** `Nov 2026`, from `2026-11` */
+export function monthName(key) {
+  const options = { month: "short", year: "numeric", timeZone: "UTC" };
+  return new Intl.DateTimeFormat(undefined, options).format(new Date(`${key}-15T12:00Z`));
+}
+
 /** The days from the first to the last, as keys and as dates that show well. */
 export function daysBetween(first, last) {
   const days = [];

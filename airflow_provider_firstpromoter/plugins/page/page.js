@@ -10,7 +10,7 @@ import { instanceKey, parseRun } from "./summary.js";
 import * as views from "./views.js";
 
 /** Runs whose summaries are read at first, and with every "Read older runs": each is a request. */
-const RUNS_AT_ONCE = 500;
+const RUNS_AT_ONCE = 200;
 /** Milliseconds between two drawings while runs are still being read. */
 const REDRAW = 400;
 
@@ -116,7 +116,7 @@ function draw() {
   const attention = needsAttention(shown);
   $("totals").replaceChildren(...views.totals(shown, attention));
   $("outcomes").replaceChildren(...views.outcomes(shown));
-  $("money").replaceChildren(...views.moneyPerDay(shown));
+  $("money").replaceChildren(...views.moneyOverTime(shown));
   $("attention").replaceChildren(...views.attention(attention, several));
   $("runs").replaceChildren(...views.runList(shown, several, olderButton()));
 }
@@ -129,9 +129,15 @@ function options(select, all, values, chosen) {
   select.value = chosen;
 }
 
+/** How many listed runs are beyond the limit of what is read at once. */
+function unreadBefore() {
+  const entries = state.entries.filter((entry) => !state.dag || entry.dag_id === state.dag);
+  return Math.max(entries.length - state.limit, 0);
+}
+
 function olderButton() {
-  const left = state.entries.filter((entry) => !state.dag || entry.dag_id === state.dag).length - state.limit;
-  if (left <= 0) return null;
+  const left = unreadBefore();
+  if (!left) return null;
   return el(
     "button",
     {
@@ -153,7 +159,11 @@ function busy(text) {
 function done() {
   $("main").setAttribute("aria-busy", "false");
   const shown = runs().length;
-  $("status").textContent = shown ? `${counted(shown, "run")} read at ${new Date().toLocaleTimeString(undefined, { timeZone })}` : "";
+  const time = new Date().toLocaleTimeString(undefined, { timeZone });
+  const older = unreadBefore();
+  $("status").textContent = !shown
+    ? ""
+    : `${counted(shown, "run")} read at ${time}` + (older ? `; ${counted(older, "older run")} not counted yet` : "");
   if (!shown) empty();
   $("notes").textContent = [
     `Times are in ${timeZone}.`,

@@ -2,10 +2,12 @@
  * Adds runs up: totals, bars over time, money per day. Previews sent nothing and count in none of it.
  */
 
-import { count, dateTime, dayKey, daysBetween, hourKey, monthDay, timeOfDay } from "./format.js";
+import { count, dateTime, dayKey, daysBetween, hourKey, monthDay, monthName, timeOfDay } from "./format.js";
 
 /** More runs than this are drawn as one bar an hour, a day or a week. */
 const MOST_BARS = 60;
+/** More days than this are drawn as one bar a month. */
+const MOST_DAYS = 120;
 const HOUR = 3_600_000;
 
 /** Runs that sent refunds, or would have: no previews, no reconciliations. */
@@ -50,7 +52,8 @@ export function barsOverTime(runs) {
   const weeks = [];
   for (let i = 0; i < slots.length; i += 7) {
     const days = slots.slice(i, i + 7);
-    weeks.push(bar(`${days[0].label}–${days.at(-1).label}`, days.flatMap(({ key }) => byKey.get(key) ?? [])));
+    const week = bar(days[0].label, days.flatMap(({ key }) => byKey.get(key) ?? []));
+    weeks.push({ ...week, title: `${days[0].label} – ${days.at(-1).label}` });
   }
   return { each: "week", bars: weeks };
 }
@@ -69,33 +72,38 @@ function hoursBetween(first, last) {
 }
 
 /**
- * What was reversed on each day, by account and unit: sums of different currencies mean nothing.
+ * What was reversed on each day, or in each month where there are many days, by account and unit: sums of different
+ * currencies mean nothing.
  *
- * @returns {Array<{account: string, unit: string, currency: string|null, total: number, days: Array}>} the largest first
+ * @returns {{each: string, series: Array<{account: string, unit: string, currency: string|null, total: number,
+ *   bars: Array<{label: string, amount: number}>}>}} the largest sum first
  */
-export function reversedPerDay(runs) {
-  if (!runs.length) return [];
+export function reversedOverTime(runs) {
+  if (!runs.length) return { each: "day", series: [] };
   const ends = runs.map((run) => run.endedAt);
-  const days = daysBetween(new Date(Math.min(...ends)), new Date(Math.max(...ends)));
+  let slots = daysBetween(new Date(Math.min(...ends)), new Date(Math.max(...ends)));
+  const monthly = slots.length > MOST_DAYS;
+  const keyOf = (key) => (monthly ? key.slice(0, 7) : key);
+  if (monthly) slots = [...new Set(slots.map(({ key }) => keyOf(key)))].map((key) => ({ key, label: monthName(key) }));
   const series = new Map();
   for (const run of runs) {
     for (const [unit, amount] of run.reversed) {
       const key = JSON.stringify([run.account, unit, run.currency]);
       if (!series.has(key)) {
-        series.set(key, { account: run.account, unit, currency: run.currency, total: 0, byDay: new Map() });
+        series.set(key, { account: run.account, unit, currency: run.currency, total: 0, bySlot: new Map() });
       }
       const one = series.get(key);
-      const day = dayKey(run.endedAt);
+      const slot = keyOf(dayKey(run.endedAt));
       one.total += amount;
-      one.byDay.set(day, (one.byDay.get(day) ?? 0) + amount);
+      one.bySlot.set(slot, (one.bySlot.get(slot) ?? 0) + amount);
     }
   }
-  return [...series.values()]
-    .map(({ byDay, ...one }) => ({
-      ...one,
-      days: days.map(({ key, label }) => ({ label, amount: byDay.get(key) ?? 0 })),
-    }))
-    .sort((a, b) => a.total - b.total);
+  return {
+    each: monthly ? "month" : "day",
+    series: [...series.values()]
+      .map(({ bySlot, ...one }) => ({ ...one, bars: slots.map(({ key, label }) => ({ label, amount: bySlot.get(key) ?? 0 })) }))
+      .sort((a, b) => a.total - b.total),
+  };
 }
 
 /** The words for what a chart shows, for those who do not see it. */

@@ -7,7 +7,7 @@ import { legend, moneyChart, outcomeClass, outcomesChart } from "./charts.js";
 import { el, table } from "./dom.js";
 import { count, counted, dateTime, duration, exactTime, money, reward } from "./format.js";
 import { MISMATCHES, OUTCOMES } from "./summary.js";
-import { addUp, barsOverTime, reversedPerDay, sending, sum } from "./totals.js";
+import { addUp, barsOverTime, reversedOverTime, sending, sum } from "./totals.js";
 
 /** Rows of a table that are shown at first, and with every "Show more". */
 const ROWS = 50;
@@ -21,7 +21,7 @@ const sums = (map, currency) => [...map].map(([unit, amount]) => reward(amount, 
 export function totals(runs, attention) {
   const sent = sending(runs);
   const outcomes = addUp(sent.map((run) => run.outcomes));
-  const series = reversedPerDay(sent);
+  const { series } = reversedOverTime(sent);
   const several = new Set(series.map((one) => one.account)).size > 1;
   const previews = runs.filter((run) => run.preview).length;
   const reconciliations = runs.filter((run) => run.kind === "reconcile").length;
@@ -64,8 +64,8 @@ export function outcomes(runs) {
   ];
 }
 
-export function moneyPerDay(runs) {
-  const series = reversedPerDay(sending(runs));
+export function moneyOverTime(runs) {
+  const { each, series } = reversedOverTime(sending(runs));
   const several = new Set(series.map((one) => one.account)).size > 1;
   const notes = [];
   if (series.some((one) => one.unit === "cash" && !one.currency)) {
@@ -75,14 +75,14 @@ export function moneyPerDay(runs) {
     notes.push("A task that was given settled refunds again reports them again; the ledger counts each once.");
   }
   return [
-    heading("money-title", "Reversed per day"),
+    heading("money-title", `Reversed per ${each}`),
     series.length ? null : el("p", { class: "empty" }, "No commission was reversed."),
     ...series.map((one) =>
       el(
         "div",
         { class: "series" },
         el("h3", {}, several ? `${one.account || "unknown account"} · ` : "", reward(one.total, one.unit, one.currency)),
-        moneyChart(one, series.length > 1),
+        moneyChart(each, one, series.length > 1),
       ),
     ),
     notes.length ? el("p", { class: "muted small" }, notes.join(" ")) : null,
