@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
+from airflow_provider_firstpromoter.operators.links import REFUND_RUNS_LINKS
+
 if TYPE_CHECKING:
     import logging
     from datetime import date, timedelta
@@ -72,6 +74,7 @@ class ReconcileRefundsOperator(BaseOperator):
         "ledger_table",
     )
     ui_color = "#d9eaf7"
+    operator_extra_links = REFUND_RUNS_LINKS
 
     def __init__(
         self,
