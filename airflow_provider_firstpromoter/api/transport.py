@@ -165,7 +165,6 @@ class _Client:
         # A proxy meant for other hosts must not see the key on its way to this very machine.
         session.trust_env = account.base_url.startswith("https:")
         self._base_url = account.base_url
-        self._adapter = session.get_adapter(account.base_url)
         self._settings: dict[str, Any] = {
             **session.merge_environment_settings(account.base_url, {}, True, None, None),
             "timeout": (account.extra.timeout, account.extra.timeout),
@@ -185,7 +184,7 @@ class _Client:
             prepared.prepare_body(None, None, json)
         if params is not None:
             prepared.prepare_url(prepared.url, params)
-        return self._adapter.send(prepared, **self._settings)
+        return self.session.get_adapter(self._base_url).send(prepared, **self._settings)
 
 
 class _AccountAuth(AuthBase):

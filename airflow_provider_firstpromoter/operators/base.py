@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import quote
 
 from airflow.providers.common.compat.sdk import Asset, AssetAlias, BaseOperator
 
+from airflow_provider_firstpromoter.operators.links import REFUND_RUNS_LINKS
 from airflow_provider_firstpromoter.recheck import checked_window
 
 if TYPE_CHECKING:
     import logging
 
     from airflow.providers.common.compat.sdk import Context
+    from airflow.providers.openlineage.extractors import OperatorLineage
 
     from airflow_provider_firstpromoter.refunds import AmountUnit, Identity, Summary
     from airflow_provider_firstpromoter.sync import FailOn, RefundSync
@@ -47,6 +48,7 @@ class RefundOperator(BaseOperator):
     """
 
     ui_color = "#d9eaf7"
+    operator_extra_links = REFUND_RUNS_LINKS
 
     def __init__(
         self,
@@ -151,6 +153,16 @@ class RefundOperator(BaseOperator):
         self._attach_asset_events(context, sync, summary)
         return return_value
 
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage | None:
+        """Return the lineage of the run, for Airflow's OpenLineage provider; after a failed task too."""
+        from airflow_provider_firstpromoter.operators.lineage import lineage_of_run
+
+        return lineage_of_run(
+            self._sync.total().to_json() if self._sync is not None else None,
+            sql=getattr(self, "sql", None),
+            sql_conn_id=getattr(self, "sql_conn_id", None),
+        )
+
     def _attach_asset_events(self, context: Context, sync: RefundSync, summary: Summary) -> None:
         """
         Attach the summary to the events of the ``outlets``, and what all runs since the last event have done.
@@ -160,6 +172,7 @@ class RefundOperator(BaseOperator):
         """
         if not any(isinstance(outlet, Asset | AssetAlias) for outlet in self.outlets or ()):
             return
+        from airflow_provider_firstpromoter.assets.firstpromoter import create_asset
         from airflow_provider_firstpromoter.refunds import Outcome
 
         since = sync.since_last_event()
@@ -167,9 +180,8 @@ class RefundOperator(BaseOperator):
         for outlet in self.outlets:
             if isinstance(outlet, AssetAlias):
                 if since.outcomes[Outcome.RECORDED] and not summary.preview:
-                    # Quoted, because of the @ before another host: Airflow 2 would take the account for a login.
-                    account = Asset(f"firstpromoter://{quote(sync.hook.account.key, safe='')}/refunds")
-                    context["outlet_events"][outlet].add(account, extra=_hashable(extra))
+                    asset = create_asset(account=sync.hook.account.key)
+                    context["outlet_events"][outlet].add(asset, extra=_hashable(extra))
             elif isinstance(outlet, Asset):
                 context["outlet_events"][outlet].extra = extra
 

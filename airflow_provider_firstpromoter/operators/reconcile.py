@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
 from airflow.providers.common.compat.sdk import BaseOperator
+
+from airflow_provider_firstpromoter.operators.links import REFUND_RUNS_LINKS
 
 if TYPE_CHECKING:
     import logging
@@ -13,6 +16,7 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider_firstpromoter.api import Account
     from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 
 
@@ -72,6 +76,7 @@ class ReconcileRefundsOperator(BaseOperator):
         "ledger_table",
     )
     ui_color = "#d9eaf7"
+    operator_extra_links = REFUND_RUNS_LINKS
 
     def __init__(
         self,
@@ -113,6 +118,7 @@ class ReconcileRefundsOperator(BaseOperator):
         from airflow_provider_firstpromoter.reconcile import Period, Reconciliation
         from airflow_provider_firstpromoter.sync import report_mismatches
 
+        started_at = datetime.now(UTC)
         period = Period.of(self.created_from, self.created_to)
         self._hook = hook = FirstPromoterHook(self.firstpromoter_conn_id)
         ti = context["ti"]
@@ -127,6 +133,7 @@ class ReconcileRefundsOperator(BaseOperator):
         value = report.to_json()
         if self.do_xcom_push:
             ti.xcom_push(key="return_value", value=value)
+            ti.xcom_push(key="summary", value={**_when_and_where(hook.account, started_at), **value})
         report.raise_if_more_than(self.max_mismatches)
         return value
 
@@ -134,3 +141,14 @@ class ReconcileRefundsOperator(BaseOperator):
         """End every wait, that for a response included; what was compared is written."""
         if self._hook is not None:
             self._hook.cancelled.set()
+
+
+def _when_and_where(account: Account, started_at: datetime) -> dict[str, str]:
+    """Return what the summary of every task has, for the page "Refund runs"."""
+    return {
+        "kind": "reconcile",
+        "account": account.key,
+        "host": account.host,
+        "started_at": started_at.isoformat(timespec="seconds"),
+        "ended_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }

@@ -55,7 +55,8 @@ class PendingRefunds:
             self.sql_conn_id, self.sql, self.parameters, statement_timeout=self.statement_timeout
         )
         rules = PendingRules(account.fingerprint_key, self.recheck_unreferred, self.retry_rejected)
-        with closing(unsettled_rows(query, ledger, self.recheck_unreferred)) as rows:
+        # No connection is held between two looks: many waiting sensors would use up what the database allows.
+        with query, ledger, closing(unsettled_rows(query, ledger, self.recheck_unreferred)) as rows:
             return find_pending(numbered(rows), ledger, rules, limit=limit)
 
 

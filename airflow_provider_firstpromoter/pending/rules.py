@@ -160,7 +160,7 @@ def unsettled_condition(sql: JoinSql, now: datetime, recheck_unreferred: timedel
     conditions = [
         "l.event_id IS NULL",
         f"l.outcome IN ({unsettled})",
-        "q.amount IS NULL",
+        f"{sql.amount} IS NULL",
         f"(l.outcome IN ({on_record}) AND (l.row_amount IS NULL OR (l.row_amount <> {sql.amount} "
         f"AND NOT (l.accepted_at IS NOT NULL AND l.changed_amount = {sql.amount}))))",
         f"(l.outcome IN ({settled_by_content}) "

@@ -16,7 +16,7 @@ from dev.sandbox import ACCOUNT_ID
 
 #: Nothing listens there; see CannedResponses.
 URL = "http://127.0.0.1:9/api/v2"
-ACCOUNT = f"{ACCOUNT_ID}@127.0.0.1"
+ACCOUNT = f"{ACCOUNT_ID}@127.0.0.1:9"
 #: The query that one would write by hand for such a table, if its amounts were known to be right.
 BY_HAND = f"""
     SELECT r.id AS event_id, r.amount, r.currency, r.customer_id AS uid

@@ -35,6 +35,8 @@ REFUND = "/track/refund"
 class RecheckWorld(World):
     """A warehouse with the refunds of every kind of customer; see :mod:`tests.customers`."""
 
+    short_waits = True
+
     def fill(self) -> None:
         self.warehouse.fill(customers.refunds(COUNT))
         self.sandbox.add_leads(customers.leads(COUNT))
@@ -44,7 +46,7 @@ class RecheckWorld(World):
         self.sandbox.change_settings(
             listing_lag_requests=chance.randrange(5, 60), listing_lag_seconds=chance.uniform(0, 2)
         )
-        for fault in (
+        faults: tuple[dict[str, Any], ...] = (
             {"kind": "status", "status": 503, "path": LISTING, "probability": 0.05},
             {"kind": "status", "status": 403, "message": "Forbidden", "code": "forbidden", "path": LISTING},
             {"kind": "html", "status": 403, "path": LISTING},
@@ -53,22 +55,23 @@ class RecheckWorld(World):
             {"kind": "reset_after", "path": REFUND, "probability": 0.02},
             {"kind": "status", "status": 503, "recorded": True, "path": REFUND, "probability": 0.02},
             {"kind": "latency", "seconds": 0.001, "max_seconds": 0.01, "probability": 0.5},
-        ):
+        )
+        for fault in faults:
             self.sandbox.fault(**{"times": None, "probability": 0.03, **fault})
 
     def end_trouble(self) -> None:
         self.sandbox.change_settings(listing_lag_requests=0, listing_lag_seconds=0)
         self.sandbox.clear_faults()
 
-    def run_with_kills(self, chance: random.Random) -> None:
-        """Kill some runs at random points, and let the last one run to its end, red or green."""
+    def run_with_kills(self, chance: random.Random, run_id: str) -> None:
+        """Kill a run at random points, and let its last try run to its end, red or green."""
         for _ in range(KILLS):
-            process = self.start(recheck_unreferred=RECHECK_DAYS)
+            process = self.start(run_id=run_id, recheck_unreferred=RECHECK_DAYS)
             self.wait_for_requests(self.request_count() + chance.randint(1, COUNT), process)
             time.sleep(chance.uniform(0, 0.02))
             process.kill(chance.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM]))
             assert process.wait() in (-signal.SIGKILL, -signal.SIGTERM, STOPPED, FAILED, 0), self.log()
-        assert self.start(recheck_unreferred=RECHECK_DAYS).wait() in (0, FAILED), self.log()
+        assert self.start(run_id=run_id, recheck_unreferred=RECHECK_DAYS).wait() in (0, FAILED), self.log()
 
 
 @pytest.fixture
@@ -87,17 +90,17 @@ def test_task_killed_during_rechecks_ends_with_true_outcomes_after_one_run_and_o
     world.sandbox.change_settings(lead_first=lead_first)
     world.fill()
     world.make_trouble(chance)
-    world.run_with_kills(chance)
+    world.run_with_kills(chance, "first")
     customers.arrive_late(world.sandbox, COUNT)
     customers.age_ledger(world.warehouse, days=2)
-    world.run_with_kills(chance)
+    world.run_with_kills(chance, "recheck")
     world.end_trouble()
 
-    assert world.start(recheck_unreferred=RECHECK_DAYS).wait() == 0, world.log()
-    assert world.start(operator="reconcile").wait() == 0, world.log()
+    assert world.start(run_id="clean", recheck_unreferred=RECHECK_DAYS).wait() == 0, world.log()
+    assert world.start(operator="reconcile", run_id="clean").wait() == 0, world.log()
 
     customers.check_audit(world.sandbox, world.warehouse, customers.truth(COUNT))
     recorded = world.sandbox.recorded()
-    assert world.start(recheck_unreferred=RECHECK_DAYS).wait() == 0, world.log()
+    assert world.start(run_id="last", recheck_unreferred=RECHECK_DAYS).wait() == 0, world.log()
     assert world.sandbox.recorded() == recorded
     assert world.temporary_files() == []

@@ -431,7 +431,7 @@ def test_account_key_separates_staging_from_production(set_connection: Callable[
     assert account("").key == "acc"
     assert account("https://api.firstpromoter.com/api/v2").key == "acc"
     assert account("https://staging.example.com").key == "acc@staging.example.com"
-    assert account("http://127.0.0.1:8765").key == "acc@127.0.0.1"
+    assert account("http://127.0.0.1:8765").key == "acc@127.0.0.1:8765"
 
 
 def test_records_of_run_finds_the_rows_of_a_task_run(
