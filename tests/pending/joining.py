@@ -58,9 +58,12 @@ def unsettled(
     names = query.column_names()
     if way == "database":
         assert names is not None
-        return list(without_settled(query, ledger, names, recheck).rows())
-    with closing(join_locally(query, ledger, names if way == "merge" else None, recheck)) as rows:
-        return list(rows)
+        joined: Any = without_settled(query, ledger, names, recheck).rows()
+    else:
+        joined = join_locally(query, ledger, names if way == "merge" else None, recheck)
+    with closing(joined) as rows:
+        # Snowflake's names are in upper case.
+        return [{name.lower(): value for name, value in row.items()} for row in rows]
 
 
 def digests(way: str, query: RefundQuery, ledger: RefundLedger) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -76,8 +77,8 @@ def test_summary_names_twenty_problems_and_counts_all() -> None:
 
 def test_summary_leaves_out_the_sums_of_a_refund_that_another_run_reversed() -> None:
     summary = Summary()
-    ours = {"amount": 1000, "currency": "EUR"}
-    theirs = {"amount": 500, "currency": "USD"}
+    ours: dict[str, Any] = {"amount": 1000, "currency": "EUR"}
+    theirs: dict[str, Any] = {"amount": 500, "currency": "USD"}
     summary.add(result(Outcome.RECORDED, reward=CASH), **ours)
     summary.add(result(Outcome.RECORDED, reward=CASH), **theirs)
     summary.add(result(Outcome.ALREADY_RECORDED), **theirs)
