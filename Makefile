@@ -16,7 +16,7 @@ READY_2 := $(VENV_2)/.ready
 VENV_WAREHOUSES := .venv-warehouses
 VENV_WAREHOUSES_2 := .venv-warehouses-2.11
 WITH_WAREHOUSES := --group warehouses -e '.[sandbox,snowflake]'
-LEDGER_TESTS := tests/ledger tests/database/test_upsert.py
+LEDGER_TESTS := tests/ledger tests/database/test_upsert.py tests/pending/test_antijoin.py
 READY_WAREHOUSES := $(VENV_WAREHOUSES)/.ready $(VENV_WAREHOUSES_2)/.ready
 
 .DEFAULT_GOAL := help

@@ -21,6 +21,16 @@ WAYS = ("database", "merge", "disk")
 KEY = "the key of the digests"
 
 
+class Row(dict[str, Any]):
+    """A row whose columns are found in any case: Snowflake gives names in upper case."""
+
+    def __init__(self, row: Mapping[str, Any]) -> None:
+        super().__init__({name.lower(): value for name, value in row.items()})
+
+    def __getitem__(self, name: str) -> Any:
+        return super().__getitem__(name.lower())
+
+
 class Side:
     """One database with a table of refunds, the ledger of account ``acc``, or both."""
 
@@ -62,8 +72,7 @@ def unsettled(
     else:
         joined = join_locally(query, ledger, names if way == "merge" else None, recheck)
     with closing(joined) as rows:
-        # Snowflake's names are in upper case.
-        return [{name.lower(): value for name, value in row.items()} for row in rows]
+        return [Row(row) for row in rows]
 
 
 def digests(way: str, query: RefundQuery, ledger: RefundLedger) -> list[str]:
