@@ -113,4 +113,5 @@ def get_provider_info() -> dict[str, Any]:
         "triggers": modules("triggers.refund"),
         "asset-uris": asset_uris,
         "dataset-uris": asset_uris,  # their name in Airflow 2
+        "extra-links": [f"{PACKAGE}.operators.links.RefundRunsLink"],
     }

@@ -130,13 +130,9 @@ def connect(
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tries again almost at once, unless the server says when."""
-    from airflow_provider_firstpromoter.api import retry
+    from tests.support import shorten_retry_waits
 
-    for name, seconds in {"BACKOFF": 0.01, "RATE_LIMIT_BACKOFF": 0.05}.items():
-        monkeypatch.setattr(retry, f"FIRST_{name}", seconds)
-        monkeypatch.setattr(retry, f"LONGEST_{name}", seconds)
-    monkeypatch.setattr(retry, "SHORTEST_RETRY_AFTER", 0.05)
-    monkeypatch.setattr(retry, "LONGEST_JITTER", 0.0)
+    shorten_retry_waits(monkeypatch.setattr)
 
 
 # --- Databases --------------------------------------------------------------------------------------------

@@ -91,13 +91,6 @@ class Commission(_Read):
         return (self.amount or 0) < 0 or (self.sale_amount or 0) < 0
 
     @property
-    def comparable_amount(self) -> str | None:
-        """The same for two refunds of as much money: as the customer paid it, where that is known."""
-        if self.original_sale_amount is not None and self.original_sale_currency:
-            return f"{self.original_sale_amount} {self.original_sale_currency.upper()}"
-        return None if self.sale_amount is None else str(self.sale_amount)
-
-    @property
     def reward_status(self) -> str | None:
         """``paid`` if the commission is paid, otherwise ``pending``, ``approved`` or ``denied``."""
         return "paid" if self.is_paid else self.status

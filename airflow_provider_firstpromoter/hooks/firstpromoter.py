@@ -260,16 +260,6 @@ class FirstPromoterHook(BaseHook):
         found = self.find_reversal(event_id)
         return found["reward"] if found else None
 
-    def _with_reward(self, result: Result) -> Result:
-        """Return the result of a recorded refund with what the commissions say that it reversed."""
-        assert result.event_id is not None
-        try:
-            found = self.find_reversal(result.event_id)
-        except ReadError as error:
-            self.log.warning("The reward of refund %r is not known. %s", result.event_id, error)
-            return result
-        return result.model_copy(update=found or {})
-
     def test_connection(self) -> tuple[bool, str]:
         """
         Try the connection by a read that changes nothing: ``GET /company/promoters?per_page=1``.

@@ -1,9 +1,10 @@
 """
-The ledger: the SQL table with one row per account and event_id, and the run history beside it.
+The ledger: the SQL table with one row per account and event_id, which records what became of each refund.
 
 It knows SQL and no HTTP.
 """
 
+from airflow_provider_firstpromoter.ledger.corrections import SentRefund, recover, sent_to_leads, sent_without_lead
 from airflow_provider_firstpromoter.ledger.entries import LedgerBatch
 from airflow_provider_firstpromoter.ledger.records import LedgerRecord, LedgerWrite, RunKey
 from airflow_provider_firstpromoter.ledger.runs import EarlierTries, RunHistory
@@ -18,6 +19,10 @@ __all__ = [
     "RefundLedger",
     "RunHistory",
     "RunKey",
+    "SentRefund",
     "ledger_table",
     "now",
+    "recover",
+    "sent_to_leads",
+    "sent_without_lead",
 ]

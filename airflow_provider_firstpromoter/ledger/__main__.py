@@ -172,8 +172,8 @@ def accept(options: argparse.Namespace) -> None:
     table = MismatchTable(ledger, RunKey())
     accepted = table.accept(options.event_ids) if table.exists() else []
     for mismatch in accepted:
-        print(f"{mismatch[1]}: mismatch {mismatch[0]} accepted. Nothing was sent to FirstPromoter.")
-    known = {*changed, *(mismatch[1] for mismatch in accepted)}
+        print(f"{mismatch.event_id}: mismatch {mismatch.kind} accepted. Nothing was sent to FirstPromoter.")
+    known = {*changed, *(mismatch.event_id for mismatch in accepted)}
     if missing := [event_id for event_id in options.event_ids if event_id not in known]:
         sys.exit(f"Nothing to accept for {', '.join(missing)}: neither changed nor an open mismatch in this ledger.")
 

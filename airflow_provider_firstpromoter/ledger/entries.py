@@ -125,6 +125,23 @@ def reward_row(account: str, record: LedgerRecord, result: Result) -> dict[str, 
     }
 
 
+def recovered_row(account: str, record: LedgerRecord, result: Result, at: datetime) -> dict[str, Any]:
+    """Return the columns that say that a refund which was sent turned out to be recorded."""
+    return {
+        **reward_row(account, record, result),
+        "outcome": result.outcome,
+        "http_status": result.http_status,
+        "message": result.message,
+        "recorded_amount": result.recorded_amount,
+        "details": result.to_details(),
+        "fingerprint": None,
+        "row_digest": None,
+        "judged_at": at,
+        "last_seen_at": None,
+        "reported_at": None,
+    }
+
+
 def _reward_columns(reward: Any) -> dict[str, Any]:
     return {
         "reward_id": reward.id if reward else None,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from airflow.providers.common.compat.sdk import Asset, AssetAlias, BaseOperator
 
+from airflow_provider_firstpromoter.operators.links import REFUND_RUNS_LINKS
 from airflow_provider_firstpromoter.recheck import checked_window
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class RefundOperator(BaseOperator):
     """
 
     ui_color = "#d9eaf7"
+    operator_extra_links = REFUND_RUNS_LINKS
 
     def __init__(
         self,

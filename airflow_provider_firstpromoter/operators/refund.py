@@ -66,17 +66,17 @@ class TrackRefundOperator(RefundOperator):
 
         given = _mappings(self.refunds, self.identify_by)
         rows = list(numbered(given))
-        sync = self._make_sync(context)
-        if sync.ledger is None:
-            self.log.warning(
-                "No ledger is named: only FirstPromoter's 409 keeps a refund from being recorded twice. "
-                "Set ledger_conn_id here or in the extra of connection %r.",
-                self.firstpromoter_conn_id,
-            )
         results: dict[int, Result] = {}
-        sync.run(rows, on_result=lambda row, result: results.update({row.position: result}), report_settled=True)
-        payload = [_payload(result, sync) for result in _in_order(rows, results)]
-        return self._push_results(context, sync, payload[0] if isinstance(self.refunds, Mapping) else payload)
+        with self._make_sync(context) as sync:
+            if sync.ledger is None:
+                self.log.warning(
+                    "No ledger is named: only FirstPromoter's 409 keeps a refund from being recorded twice. "
+                    "Set ledger_conn_id here or in the extra of connection %r.",
+                    self.firstpromoter_conn_id,
+                )
+            sync.run(rows, on_result=lambda row, result: results.update({row.position: result}), report_settled=True)
+            payload = [_payload(result, sync) for result in _in_order(rows, results)]
+            return self._push_results(context, sync, payload[0] if isinstance(self.refunds, Mapping) else payload)
 
 
 def _resolved(content: Any, context: Context) -> Any:

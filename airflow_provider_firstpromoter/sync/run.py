@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from urllib.parse import urlsplit
+from typing import Self
 
 from airflow_provider_firstpromoter.exceptions import (
     LedgerError,
@@ -63,9 +63,7 @@ class RefundSync:
         )
         self.rules = PendingRules(account.fingerprint_key, self.options.recheck_unreferred, self.options.retry_rejected)
         written = None if self.options.preview else ledger
-        summary = Summary(
-            preview=self.options.preview, account=account.key, host=urlsplit(account.base_url).netloc, started_at=now()
-        )
+        summary = Summary(preview=self.options.preview, account=account.key, host=account.host, started_at=now())
         self._recorder = Recorder(
             written,
             RunHistory(written, self.run_key, try_number, kind) if written is not None else None,
@@ -78,6 +76,14 @@ class RefundSync:
         self._dispatcher = Dispatcher(hook, self.options, self._recorder, self.log)
         self._counts: Counter[Action] = Counter()
         self._report_settled = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the connections to the ledger's database."""
+        if self.ledger is not None:
+            self.ledger.close()
 
     @property
     def summary(self) -> Summary:

@@ -100,8 +100,8 @@ def make_listing_unreliable(sandbox: Any, chance: random.Random) -> None:
     lost = chance.sample(sorted(customers.event_ids(COUNT, "by_uid")), 12)
     for event_id in lost:
         sandbox.fault("reset_after", event_id=event_id, path=REFUND)
-        code = {"status": 404, "message": "Referral not found", "code": "not_found"}
-        sandbox.fault("status", event_id=event_id, path=REFUND, **chance.choice([code, {"status": 204}]))
+        unknown: dict[str, Any] = {"status": 404, "message": "Referral not found", "code": "not_found"}
+        sandbox.fault("status", event_id=event_id, path=REFUND, **chance.choice([unknown, {"status": 204}]))
     for fault in (
         {"kind": "status", "status": 503},
         {"kind": "status", "status": 403, "message": "Forbidden", "code": "forbidden"},
