@@ -42,7 +42,7 @@ class Group(NamedTuple):
     """
     The rows of one event_id, in the order of the input; nearly always one.
 
-    :param rank: of the row that comes first in the run
+    :param rank: of the first of its rows that are sent, or else of its first row
     """
 
     rank: int
@@ -85,7 +85,7 @@ class Spool:
         """
         Return the rows in the order of a run, those of one event_id together.
 
-        A group has the place of its row that comes first.
+        A group has the place of the first of its rows that are sent, or else of its first row.
         """
         ((several,),) = self._read("SELECT EXISTS (SELECT 1 FROM spool GROUP BY event_id HAVING count(event_id) > 1)")
         order = "ORDER BY rank, tried_at, position"
@@ -95,7 +95,7 @@ class Spool:
             return
         first = (
             "SELECT position, event_id, rank, row FROM spool AS s WHERE event_id IS NULL OR position = ("
-            "SELECT position FROM spool AS e WHERE e.event_id = s.event_id ORDER BY rank, position LIMIT 1"
+            "SELECT position FROM spool AS e WHERE e.event_id = s.event_id ORDER BY rank = 0, rank, position LIMIT 1"
             f") {order}"
         )
         for position, event_id, rank, row in self._read(first):
