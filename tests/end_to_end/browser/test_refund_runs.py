@@ -12,6 +12,7 @@ import re
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
+from functools import cached_property
 from typing import Any
 from urllib.parse import quote
 
@@ -71,27 +72,26 @@ ROWS = {
 class Teams(Airflow):
     """An Airflow with a base path, two teams with a DAG each, and users who may see one, both or none."""
 
-    def session(self, user: str) -> requests.Session:
-        """Return a session of Airflow's API for a user."""
+    @cached_property
+    def admin(self) -> requests.Session:
+        """Airflow's API, for the user ada."""
         session = requests.Session()
         session.trust_env = False
-        response = session.post(f"{self.url}/auth/token", json={"username": user, "password": user}, timeout=30)
+        response = session.post(f"{self.url}/auth/token", json={"username": "ada", "password": "ada"}, timeout=30)
         session.headers["Authorization"] = f"Bearer {response.json()['access_token']}"
-        session.cookies.clear()
         return session
 
     def push_summary(self, dag_id: str, value: Any, task_id: str = "sync_refunds") -> str:
-        """Write the XCom ``summary`` of a new DAG run, and return the run's id."""
-        with self.session("ada") as session:
-            run_id = f"by-test-{next(_numbers)}"
-            run = {"dag_run_id": run_id, "logical_date": None}
-            response = session.post(f"{self.url}/api/v2/dags/{dag_id}/dagRuns", json=run, timeout=30)
+        """Write the XCom ``summary`` of a new DAG run, and return the run's path in the API."""
+        runs = f"{self.url}/api/v2/dags/{dag_id}/dagRuns"
+        run_id = f"by-test-{next(_numbers)}"
+        for url, body in (
+            (runs, {"dag_run_id": run_id, "logical_date": None}),
+            (f"{runs}/{run_id}/taskInstances/{task_id}/xcomEntries", {"key": "summary", "value": value}),
+        ):
+            response = self.admin.post(url, json=body, timeout=30)
             assert response.ok, response.text
-            task = f"dags/{dag_id}/dagRuns/{quote(run_id, safe='')}/taskInstances/{task_id}"
-            xcom = {"key": "summary", "value": value}
-            response = session.post(f"{self.url}/api/v2/{task}/xcomEntries", json=xcom, timeout=30)
-            assert response.ok, response.text
-            return run_id
+        return f"{runs}/{run_id}"
 
 
 _numbers = iter(range(1, 1000))
@@ -185,18 +185,16 @@ def as_user(browser: Any, teams: Teams, sessions: dict[str, list[Any]]) -> Itera
 
 
 @pytest.fixture
-def push(teams: Teams) -> Iterator[Callable[..., str]]:
+def push(teams: Teams) -> Iterator[Callable[..., None]]:
     """Writes XComs ``summary`` into DAG runs that are deleted after the test."""
-    made: list[tuple[str, str]] = []
+    made: list[str] = []
 
-    def push(dag_id: str, value: Any, task_id: str = "sync_refunds") -> str:
-        made.append((dag_id, teams.push_summary(dag_id, value, task_id)))
-        return made[-1][1]
+    def push(dag_id: str, value: Any, task_id: str = "sync_refunds") -> None:
+        made.append(teams.push_summary(dag_id, value, task_id))
 
     yield push
-    with teams.session("ada") as session:
-        for dag_id, run_id in made:
-            session.delete(f"{teams.url}/api/v2/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}", timeout=30)
+    for run in made:
+        teams.admin.delete(run, timeout=30)
 
 
 def summary(**values: Any) -> dict[str, Any]:
@@ -243,8 +241,7 @@ def test_page_shows_a_user_no_run_of_another_teams_dag(as_user: Callable[..., Re
     assert page.total("recorded") == "2"
     assert page.options("DAG") == ["All DAGs", "Refunds <i>us</i>"]
     assert "eu" not in page.frame.locator("body").inner_text().split()
-    with teams.session("ada") as session:
-        (run,) = session.get(f"{teams.url}/api/v2/dags/refunds_eu/dagRuns", timeout=30).json()["dag_runs"]
+    (run,) = teams.admin.get(f"{teams.url}/api/v2/dags/refunds_eu/dagRuns", timeout=30).json()["dag_runs"]
     page.open(f"?dag_id=refunds_eu&run_id={quote(run['dag_run_id'])}&task_id=sync_refunds")
     assert "could not be read: 403" in page.frame.locator("#selected").inner_text()
     assert as_user("eli").open().runs() == [EU]
@@ -275,7 +272,7 @@ def test_page_asks_only_airflows_public_api(as_user: Callable[..., RefundRunsPag
 # --- Filters and links ------------------------------------------------------------------------------------
 
 
-def test_filters_choose_account_dag_and_time(as_user: Callable[..., RefundRunsPage], push: Callable[..., str]) -> None:
+def test_filters_choose_account_dag_and_time(as_user: Callable[..., RefundRunsPage], push: Callable[..., None]) -> None:
     push("others_us", summary(account="acme-old", ended_at="2026-01-31T12:00:00Z"))
     push("others_us", summary(account="acme-new"))
     page = as_user("ada").open()
@@ -304,8 +301,7 @@ def test_links_lead_airflows_own_window_to_the_dag_run_and_the_log(
 
 def test_extra_link_opens_the_page_at_the_run_of_the_task(as_user: Callable[..., RefundRunsPage], teams: Teams) -> None:
     page = as_user("uma")
-    with teams.session("uma") as session:
-        (run,) = session.get(f"{teams.url}/api/v2/dags/refunds_us/dagRuns", timeout=30).json()["dag_runs"]
+    (run,) = teams.admin.get(f"{teams.url}/api/v2/dags/refunds_us/dagRuns", timeout=30).json()["dag_runs"]
     page.page.goto(f"{teams.url}/dags/refunds_us/runs/{quote(run['dag_run_id'])}/tasks/sync_refunds/details")
     page.page.get_by_role("link", name="Refund runs").click()
     page.wait()
@@ -330,7 +326,7 @@ def test_link_to_a_run_without_a_summary_says_so(as_user: Callable[..., RefundRu
 # --- What runs say ----------------------------------------------------------------------------------------
 
 
-def test_hostile_text_stays_text(as_user: Callable[..., RefundRunsPage], push: Callable[..., str]) -> None:
+def test_hostile_text_stays_text(as_user: Callable[..., RefundRunsPage], push: Callable[..., None]) -> None:
     hostile = summary(
         account=HOSTILE,
         host=HOSTILE,
@@ -366,7 +362,7 @@ def test_hostile_text_stays_text(as_user: Callable[..., RefundRunsPage], push: C
 
 
 def test_summaries_of_earlier_versions_are_shown_and_other_xcoms_are_not(
-    as_user: Callable[..., RefundRunsPage], push: Callable[..., str]
+    as_user: Callable[..., RefundRunsPage], push: Callable[..., None]
 ) -> None:
     earlier = summary()
     for name in ("kind", "account", "host", "still_open"):
@@ -385,7 +381,7 @@ def test_summaries_of_earlier_versions_are_shown_and_other_xcoms_are_not(
 
 
 def test_summary_with_fields_of_the_wrong_type_is_shown_as_far_as_it_goes(
-    as_user: Callable[..., RefundRunsPage], push: Callable[..., str]
+    as_user: Callable[..., RefundRunsPage], push: Callable[..., None]
 ) -> None:
     wrong = {"outcomes": {"recorded": "many", "failed": 1}, "requests": None, "problems": [None, {"event_id": 5}, "x"]}
     push("others_us", {**wrong, "reversed": [], "warnings": "none", "ended_at": "yesterday", "seconds": {}})
@@ -395,7 +391,7 @@ def test_summary_with_fields_of_the_wrong_type_is_shown_as_far_as_it_goes(
 
 
 def test_attention_is_what_the_last_run_says_and_still_counts(
-    as_user: Callable[..., RefundRunsPage], push: Callable[..., str]
+    as_user: Callable[..., RefundRunsPage], push: Callable[..., None]
 ) -> None:
     push("others_us", summary(problems=[problem("re_old", "settled long ago")], outcomes={"rejected": 1}))
     push("others_us", summary(problems=[problem("re_open", "amount is missing")], outcomes={"rejected": 1}))
@@ -412,7 +408,7 @@ def test_attention_is_what_the_last_run_says_and_still_counts(
     assert "Nothing: the last run of every task" in page.frame.locator("#attention").inner_text()
 
 
-def test_attention_counts_what_no_run_names(as_user: Callable[..., RefundRunsPage], push: Callable[..., str]) -> None:
+def test_attention_counts_what_no_run_names(as_user: Callable[..., RefundRunsPage], push: Callable[..., None]) -> None:
     named = [problem(f"re_{number}", "amount is missing") for number in range(20)]
     push(
         "others_us", summary(problems=named, outcomes={"rejected": 33}, stopped_because="20 refunds rejected in a row")
@@ -425,7 +421,7 @@ def test_attention_counts_what_no_run_names(as_user: Callable[..., RefundRunsPag
 
 
 def test_previews_and_reconciliations_count_in_no_sum(
-    as_user: Callable[..., RefundRunsPage], push: Callable[..., str]
+    as_user: Callable[..., RefundRunsPage], push: Callable[..., None]
 ) -> None:
     push("others_us", summary())
     push("others_us", summary(preview=True, outcomes={"pending": 100, "rejected": 1}, problems=[problem("re_1", "no")]))
@@ -450,7 +446,7 @@ def test_previews_and_reconciliations_count_in_no_sum(
 
 
 def test_sums_of_different_accounts_are_not_added(
-    as_user: Callable[..., RefundRunsPage], push: Callable[..., str]
+    as_user: Callable[..., RefundRunsPage], push: Callable[..., None]
 ) -> None:
     push("others_us", summary(reversed={"cash": -100, "credits": -3}))
     push("others_us", summary(account="acme-eu", reversed={"cash": -250}))
@@ -459,7 +455,7 @@ def test_sums_of_different_accounts_are_not_added(
 
 
 def test_more_runs_than_are_read_at_once_are_read_on_demand(
-    as_user: Callable[..., RefundRunsPage], push: Callable[..., str]
+    as_user: Callable[..., RefundRunsPage], push: Callable[..., None]
 ) -> None:
     for _ in range(203):
         push("others_us", summary())
