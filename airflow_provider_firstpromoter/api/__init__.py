@@ -5,9 +5,18 @@ It knows HTTP and no SQL.
 """
 
 from airflow_provider_firstpromoter.api.account import DEFAULT_LEDGER_TABLE, DEFAULT_PATH, PUBLIC_HOST, Account
-from airflow_provider_firstpromoter.api.commissions import Commission, commission_filters, reversal_from
+from airflow_provider_firstpromoter.api.commissions import (
+    Commission,
+    CommissionPage,
+    UnreadableCommissionError,
+    commission_filters,
+    describe_unreadable,
+    find_commissions,
+    read_commissions,
+    reversal_from,
+)
 from airflow_provider_firstpromoter.api.responses import ApiResponse, describe_failure, result_from
-from airflow_provider_firstpromoter.api.transport import Transport
+from airflow_provider_firstpromoter.api.transport import Exchange, Transport
 
 __all__ = [
     "DEFAULT_LEDGER_TABLE",
@@ -16,9 +25,15 @@ __all__ = [
     "Account",
     "ApiResponse",
     "Commission",
+    "CommissionPage",
+    "Exchange",
     "Transport",
+    "UnreadableCommissionError",
     "commission_filters",
     "describe_failure",
+    "describe_unreadable",
+    "find_commissions",
+    "read_commissions",
     "result_from",
     "reversal_from",
 ]

@@ -4,8 +4,25 @@ The ledger: the SQL table with one row per account and event_id, which records w
 It knows SQL and no HTTP.
 """
 
+from airflow_provider_firstpromoter.ledger.corrections import SentRefund, recover, sent_to_leads, sent_without_lead
+from airflow_provider_firstpromoter.ledger.entries import LedgerBatch
 from airflow_provider_firstpromoter.ledger.records import LedgerRecord, LedgerWrite, RunKey
-from airflow_provider_firstpromoter.ledger.store import RefundLedger
+from airflow_provider_firstpromoter.ledger.runs import EarlierTries, RunHistory
+from airflow_provider_firstpromoter.ledger.store import RefundLedger, now
 from airflow_provider_firstpromoter.ledger.table import ledger_table
 
-__all__ = ["LedgerRecord", "LedgerWrite", "RefundLedger", "RunKey", "ledger_table"]
+__all__ = [
+    "EarlierTries",
+    "LedgerBatch",
+    "LedgerRecord",
+    "LedgerWrite",
+    "RefundLedger",
+    "RunHistory",
+    "RunKey",
+    "SentRefund",
+    "ledger_table",
+    "now",
+    "recover",
+    "sent_to_leads",
+    "sent_without_lead",
+]

@@ -1,8 +1,8 @@
 """
-What the provider costs, measured side by side with what people would otherwise use: ``make bench``.
+Measures what the provider costs beside what people would otherwise use: ``make bench``.
 
-It is a benchmark, not a test: a figure that misses its target is printed as missed, and nothing fails.
+It is a benchmark and not a test: a figure that misses its target is printed as missed, and nothing fails.
 
-The parent process only directs and prints. Every measurement runs in a fresh interpreter (:mod:`benchmarks.child`),
-so that no row inherits another one's memory, imports or warm connections.
+The parent process only directs and prints. Every measurement runs in a fresh interpreter
+(:mod:`dev.benchmarks.child`), so that no row inherits another one's memory, imports or open connections.
 """

@@ -1,4 +1,4 @@
-"""Measurements in own interpreters: ``python -m dev.benchmarks.child FILE`` with a call on its standard input."""
+"""Runs measurements in interpreters of their own: ``python -m dev.benchmarks.child CALL RESULT``, two JSON files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dev.benchmarks.stage import Connections, Stage
+from dev.airflow import Connections
+from dev.benchmarks.stage import Stage
 
 
 def measured(
@@ -18,20 +19,21 @@ def measured(
     """
     Call a function of a module in a fresh interpreter.
 
-    :param connections: the Airflow connections that it finds
-    :param arguments: plain JSON, as is what the function returns
+    :param connections: the Airflow connections that exist there
+    :param arguments: plain JSON
+    :return: what the function returned, which must be plain JSON
     """
-    answer = stage.folder / "answer.json"
-    call = {"module": function.__module__, "function": function.__name__, "arguments": arguments}
-    stage.run(["-m", "dev.benchmarks.child", str(answer)], connections, stdin=json.dumps(call))
-    return json.loads(answer.read_text())
+    call, result = stage.folder / "call.json", stage.folder / "result.json"
+    call.write_text(json.dumps({"module": function.__module__, "function": function.__name__, "arguments": arguments}))
+    stage.run_python("-m", "dev.benchmarks.child", str(call), str(result), connections=connections or {})
+    return json.loads(result.read_text())
 
 
 def main() -> None:
-    call = json.load(sys.stdin)
+    call = json.loads(Path(sys.argv[1]).read_text())
     function = getattr(importlib.import_module(call["module"]), call["function"])
-    # Not on standard output, where Airflow logs.
-    Path(sys.argv[1]).write_text(json.dumps(function(**call["arguments"])))
+    # A file, because Airflow writes its log to standard output.
+    Path(sys.argv[2]).write_text(json.dumps(function(**call["arguments"])))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a refund costs the client's processor."""
+"""The processor time of the client for one refund."""
 
 from __future__ import annotations
 
@@ -9,24 +9,25 @@ from typing import Any
 
 from dev.benchmarks.child import measured
 from dev.benchmarks.sizes import Sizes
-from dev.benchmarks.stage import HEADERS, Stage
+from dev.benchmarks.stage import Stage, firstpromoter
 from dev.benchmarks.table import Row, at_most
 from dev.benchmarks.work import SQL, execute, fill_sqlite
+from dev.sandbox import HEADERS
 
 
 def row(stage: Stage, sizes: Sizes) -> Row:
     warehouse = stage.folder / "cpu.db"
     with stage.sandbox("--requests-per-minute", "0") as sandbox:
-        sandbox.learn([f"cus_{n}" for n in range(sizes.cpu)])
+        sandbox.add_leads({"uid": f"cus_{n}"} for n in range(sizes.cpu))
         connections = {
-            "firstpromoter_default": sandbox.connection(),
+            "firstpromoter_default": firstpromoter(sandbox.base_url),
             "warehouse": {"conn_type": "sqlite", "host": str(warehouse)},
         }
         times = measured(
             stage,
             side_by_side,
             connections,
-            url=sandbox.url,
+            url=sandbox.base_url,
             warehouse=str(warehouse),
             size=sizes.cpu,
             repeats=sizes.repeats,
@@ -42,17 +43,17 @@ def row(stage: Stage, sizes: Sizes) -> Row:
         f"{ratio:.2f} times",
         "at most 1.5",
         at_most(ratio, 1.5),
-        f"process_time, medians of {sizes.repeats} rounds of {sizes.cpu:,} in turns; every refund is recorded, so "
-        "every answer is a full one. The provider's share has all of the operator in it: query, spool, validation, "
-        "pacing, threads, the reading of the answer, ledger (SQLite) and recount. The bare post sends the same bodies "
-        f"on one session and does not read what comes back. With max_in_flight=1 it is {alone:.0f} µs, "
-        f"{ratio_alone:.2f} times: the difference is eight threads in turns on one interpreter, against a server that "
-        "answers at once.",
+        f"process_time, medians of {sizes.repeats} rounds of {sizes.cpu:,} in turns. Every refund is recorded, so that "
+        "every response is a full one. The provider's time is that of the whole operator: query, spool, "
+        "validation, rate limit, threads, responses, ledger (SQLite) and summary. The bare post sends the same bodies "
+        f"in one session and does not read the responses. With max_in_flight=1 it is {alone:.0f} µs, "
+        f"{ratio_alone:.2f} times: the difference is eight threads that take turns on one interpreter, because the "
+        "server responds at once.",
     )
 
 
 def side_by_side(url: str, warehouse: str, size: int, repeats: int) -> dict[str, list[float]]:
-    """All in turns; a first round for imports and caches does not count."""
+    """Measure all in turns; a first round, which fills imports and caches, does not count."""
     import requests
 
     times: dict[str, list[float]] = {"ours": [], "alone": [], "bare": []}

@@ -1,4 +1,4 @@
-"""Whether a run's memory grows with its refunds."""
+"""Whether the memory of a run grows with the number of its refunds."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from dev.benchmarks.child import measured
 from dev.benchmarks.sizes import Sizes
 from dev.benchmarks.stage import Stage, firstpromoter
 from dev.benchmarks.table import Row, at_most
-from dev.benchmarks.work import SQL, Canned, execute
+from dev.benchmarks.work import SQL, CannedResponses, execute
 
 SMALL = 1000
-#: MiB.
-MOST = 25.0
+#: The target, in MiB.
+TARGET = 25.0
 
 
 def row(stage: Stage, sizes: Sizes) -> Row:
@@ -24,7 +24,7 @@ def row(stage: Stage, sizes: Sizes) -> Row:
         "warehouse": stage.postgresql("memory"),
     }
     measured(stage, fill, connections, size=sizes.pending)
-    # A ledger table each, so that the large run does not find the small one's refunds settled.
+    # Each has its own ledger table, so that the refunds of the small run are not settled for the large one.
     small = measured(stage, run, connections, size=SMALL, table="ledger_of_few")
     large = measured(stage, run, connections, size=sizes.pending, table="ledger_of_many")
     grown = large["peak"] - small["peak"]
@@ -33,17 +33,18 @@ def row(stage: Stage, sizes: Sizes) -> Row:
         f"{sizes.pending:,}: {large['peak']:.0f} MiB ({large['seconds']:.0f} s)",
         f"{SMALL:,}: {small['peak']:.0f} MiB",
         f"{grown:+.1f} MiB",
-        f"within {MOST:.0f} MiB",
-        at_most(grown, MOST, " MiB"),
-        "once each, in a process each (ru_maxrss, interpreter and Airflow included). Source and ledger on PostgreSQL, "
-        "all refunds sent, written to the ledger and counted from it; the network is replaced by a canned answer (404) "
-        "in the transport adapter of the hook's requests.Session, because a million real ones would take two days. The "
-        "pacer remembers the requests of its window, so that this is as short as the run is fast: it holds no more of "
-        "them than at FirstPromoter's own rate.",
+        f"within {TARGET:.0f} MiB",
+        at_most(grown, TARGET, " MiB"),
+        "measured once each, in a process each (ru_maxrss, with interpreter and Airflow). Query and ledger are on "
+        "PostgreSQL, and all refunds are sent, written to the ledger and counted from it. A canned response (404) in "
+        "the transport adapter of the hook's requests.Session replaces the network, because a million real requests "
+        "would take two days. The rate limiter stores the requests of its window; the window is shorter here, so that "
+        "it stores no more of them than at FirstPromoter's own rate.",
     )
 
 
 def fill(size: int) -> None:
+    """Create the warehouse."""
     from airflow_provider_firstpromoter.database.engine import engine_for
 
     with engine_for("warehouse").begin() as connection:
@@ -55,11 +56,12 @@ def fill(size: int) -> None:
 
 
 def run(size: int, table: str) -> dict[str, Any]:
+    """Send so many refunds, and return the peak memory in MiB and the seconds."""
     from airflow_provider_firstpromoter.api import rate_limit
 
-    # At 400 a minute it would remember 400 requests; this many come in so long.
+    # About as many requests are sent in this time as FirstPromoter allows in a minute.
     rate_limit.WINDOW = 0.1
-    Canned().install()
+    CannedResponses().install()
     started = time.perf_counter()
     summary = execute(f"{SQL} WHERE n <= {size}", ledger_table=table)
     assert summary["sent"] == size, f"{summary['sent']} sent"
@@ -67,6 +69,6 @@ def run(size: int, table: str) -> dict[str, Any]:
 
 
 def peak() -> float:
-    """The most memory that this process ever had, in MiB."""
+    """Return the peak memory of this process in MiB."""
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20

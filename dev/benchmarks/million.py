@@ -1,4 +1,4 @@
-"""A large ledger and a few new refunds: how long until the first request goes out."""
+"""A large ledger and a few new refunds: the time until the first request is sent."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from typing import Any
 from dev.benchmarks.child import measured
 from dev.benchmarks.memory import peak
 from dev.benchmarks.sizes import Sizes
-from dev.benchmarks.stage import ACCOUNT_ID, Stage, firstpromoter
+from dev.benchmarks.stage import Stage, firstpromoter
 from dev.benchmarks.table import Row, at_most
-from dev.benchmarks.work import SQL, Canned, execute
+from dev.benchmarks.work import SQL, CannedResponses, execute
+from dev.sandbox import ACCOUNT_ID
 
-#: Nobody listens there: see Canned.
+#: Nothing listens there; see CannedResponses.
 URL = "http://127.0.0.1:9/api/v2"
-ACCOUNT = f"{ACCOUNT_ID}@127.0.0.1"
-#: What somebody would write who has such a table and knows that it holds the right amounts.
+ACCOUNT = f"{ACCOUNT_ID}@127.0.0.1:9"
+#: The query that one would write by hand for such a table, if its amounts were known to be right.
 BY_HAND = f"""
     SELECT r.id AS event_id, r.amount, r.currency, r.customer_id AS uid
     FROM refunds r
@@ -41,8 +42,8 @@ def same_database_row(stage: Stage, sizes: Sizes) -> Row:
         "at most 2",
         at_most(ratio, 2),
         f"medians of {sizes.repeats}, in turns in one process: provider {_spread(times['ours'])}, by hand "
-        f"{_spread(times['by_hand'])}. By hand ends when PostgresHook.get_records has the rows. The provider's join "
-        "also compares every amount, and its rows have been through the spool and a second look at the ledger by then.",
+        f"{_spread(times['by_hand'])}. By hand ends when PostgresHook.get_records has the rows. The provider's "
+        "join also compares every amount, and its rows have passed the spool and a second look-up by then.",
     )
 
 
@@ -61,17 +62,18 @@ def other_database_row(stage: Stage, sizes: Sizes) -> Row:
         "the same with the ledger in another database",
         f"{large['seconds']:.1f} s ({sizes.recorded / large['seconds']:,.0f} rows/s)",
         "-",
-        f"peak {large['peak']:.0f} MiB, {grown:+.0f} MiB to {SMALL:,} recorded",
+        f"peak {large['peak']:.0f} MiB, {grown:+.0f} MiB compared with {SMALL:,} recorded",
         "reported; memory flat",
         at_most(grown, 25, " MiB"),
-        "once: every row crosses the wire and is looked up in the ledger, 500 at a time. Flat means within 25 MiB.",
+        "measured once. Every row is read and compared with the ledger outside of the databases. Flat means within "
+        "25 MiB.",
     )
 
 
 def fill(recorded: int, new: int) -> None:
-    """Refunds in the warehouse, and all but the new ones in the ledger, as wide as the client writes them."""
+    """Create the warehouse, and insert all but the new refunds into the ledger, with the columns that a run writes."""
     from airflow_provider_firstpromoter.database.engine import engine_for
-    from airflow_provider_firstpromoter.hooks.firstpromoter import FirstPromoterHook
+    from airflow_provider_firstpromoter.hooks import FirstPromoterHook
     from airflow_provider_firstpromoter.ledger import RefundLedger
 
     with engine_for("warehouse").begin() as connection:
@@ -103,17 +105,17 @@ def fill(recorded: int, new: int) -> None:
         )
     for conn_id in ("warehouse", ledger.name):
         with engine_for(conn_id).connect() as connection:
-            # As autovacuum would in a while.
+            # As autovacuum does after a while.
             connection.execution_options(isolation_level="AUTOCOMMIT").exec_driver_sql("VACUUM ANALYZE")
 
 
 def side_by_side(new: int, repeats: int) -> dict[str, list[float]]:
-    """Both in turns; a first round that fills the caches does not count."""
+    """Measure both in turns; a first round, which fills the caches, does not count."""
     from airflow.providers.postgres.hooks.postgres import PostgresHook
 
     from airflow_provider_firstpromoter.database.engine import engine_for
 
-    canned = Canned()
+    canned = CannedResponses()
     canned.install()
     times: dict[str, list[float]] = {"ours": [], "by_hand": []}
     for _ in range(repeats + 1):
@@ -133,9 +135,10 @@ def side_by_side(new: int, repeats: int) -> dict[str, list[float]]:
 
 
 def first_request(sql: str) -> dict[str, Any]:
+    """Return the seconds until the first request, and the peak memory in MiB."""
     from airflow_provider_firstpromoter.database.engine import engine_for
 
-    canned = Canned()
+    canned = CannedResponses()
     canned.install()
     started = time.perf_counter()
     execute(sql)

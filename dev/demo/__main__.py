@@ -4,67 +4,60 @@ from __future__ import annotations
 
 import sys
 
+from dev.airflow import ROOT, Home
 from dev.demo import ledger, report
-from dev.demo.claims import claims
-from dev.demo.home import Home
-from dev.demo.processes import Failed, leave_on_signals
-from dev.demo.report import console
-from dev.demo.sandbox import Sandbox
+from dev.demo.claims import check_claims
 from dev.demo.stage import Stage
+from dev.processes import ProcessFailed
+from dev.sandbox import running_sandbox
+from dev.terminal import console, heading, run_tool, step
 
 
 def main() -> int:
-    leave_on_signals()
-    home = Home.fresh(".demo")
-    try:
-        with Sandbox.started(home) as sandbox:
-            if not tell(Stage(home, sandbox)):
-                raise Failed("Not all of this is true", home.log("airflow"))
-    except Failed as failure:
-        report.trouble(failure)
-        return 1
-    except KeyboardInterrupt:
-        console.print("\nStopped; nothing is left running.")
-        return 130
-    console.print(f"\nThe warehouse, with the ledger in it: {home.warehouse}", soft_wrap=True)
+    home = Home.fresh(ROOT / ".demo")
+    with running_sandbox(log=home.log("sandbox")) as sandbox:
+        stage = Stage(home, sandbox)
+        if not _run(stage):
+            raise ProcessFailed("At least one claim of the demo is false", home.log("airflow"))
+    console.print(f"\nThe warehouse, which also holds the ledger: {stage.warehouse}", soft_wrap=True)
     console.print(f"Airflow's log: {home.log('airflow')}", soft_wrap=True)
     return 0
 
 
-def tell(stage: Stage) -> bool:
-    """The story. Returns whether all that it claims is true."""
-    report.heading("A warehouse full of refunds")
-    with report.step("Airflow makes its database"):
+def _run(stage: Stage) -> bool:
+    """Run the three acts of the demo, and return whether all that it claims is true."""
+    heading("A warehouse full of refunds")
+    with step("Airflow creates its database"):
         stage.airflow.migrate()
-    rows = stage.refunds.first()
-    with report.step(f"{len(rows)} refunds are written into the warehouse"):
+    rows = stage.generator.first_day()
+    with step(f"{len(rows)} refunds are inserted into the warehouse"):
         stage.add(rows)
 
-    report.heading("First run: everything is new")
-    first = report.watched(stage, "First run")
-    report.kinds(stage.rows, first)
-    report.problems(first)
+    heading("First run: every refund is new")
+    first = report.run_with_progress(stage, "First run")
+    report.print_kinds(stage.rows, first)
+    report.print_rejected(first)
 
-    report.heading("Second run: nothing is new")
-    report.watched(stage, "Second run")
+    heading("Second run: no refund is new")
+    report.run_with_progress(stage, "Second run")
 
-    report.heading("Third run: late refunds, and rows put right")
-    late = stage.refunds.late()
-    with report.step(f"{len(late)} late refunds are written into the warehouse"):
+    heading("Third run: late refunds and corrected rows")
+    late = stage.generator.late()
+    with step(f"{len(late)} late refunds are inserted into the warehouse"):
         stage.add(late)
-    with report.step("Wrong rows are put right, and pending ones have gone through"):
-        stage.put_right()
-    report.watched(stage, "Third run")
+    with step("Invalid rows are corrected, and pending refunds succeed"):
+        stage.correct_rows()
+    report.run_with_progress(stage, "Third run")
 
-    report.heading("What happened")
+    heading("The three runs")
     recorded = stage.sandbox.recorded()
-    report.chapters(stage.chapters, {refund.promoter_id: refund.promoter for refund in recorded})
+    report.print_runs(stage.runs, {str(refund["promoter_id"]): refund["promoter_ref_id"] for refund in recorded})
 
-    report.heading("Is it true? The sandbox's own books are asked")
-    found = claims(stage.rows, stage.chapters, ledger.read(stage.home.warehouse), recorded)
-    report.verdict(found)
-    return all(claim.holds for claim in found)
+    heading("The claims, checked against the sandbox's own records")
+    claims = check_claims(stage.rows, stage.runs, ledger.read(stage.warehouse), recorded)
+    report.print_claims(claims)
+    return all(claim.holds for claim in claims)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_tool(main))

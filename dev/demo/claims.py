@@ -1,7 +1,7 @@
 """
-What the demo claims, held against what the sandbox noted down for itself.
+Checks the demo's claims against what the sandbox has recorded.
 
-The sandbox is an independent witness: it shares no code with the provider.
+The sandbox is an independent witness, because it shares no code with the provider.
 """
 
 from __future__ import annotations
@@ -9,76 +9,78 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from dev.demo.ledger import Entry
-from dev.demo.sandbox import Recorded
-from dev.demo.stage import Chapter
+from dev.demo.ledger import LedgerRow
+from dev.demo.stage import Run
 from dev.demo.warehouse import Row
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A sentence, and what speaks against it: nothing, if it is true."""
+    """A sentence, and every fact that contradicts it."""
 
     sentence: str
-    against: Sequence[str] = ()
+    contradictions: Sequence[str] = ()
 
     @property
     def holds(self) -> bool:
-        return not self.against
+        return not self.contradictions
 
 
-def claims(
-    rows: Sequence[Row], chapters: Sequence[Chapter], ledger: Sequence[Entry], recorded: Sequence[Recorded]
+def check_claims(
+    rows: Sequence[Row], runs: Sequence[Run], ledger: Sequence[LedgerRow], recorded: Sequence[Mapping[str, Any]]
 ) -> list[Claim]:
     """
-    :param rows: everything in the warehouse
-    :param chapters: the three runs
-    :param recorded: the refunds in the sandbox's books
+    Check what the demo claims.
+
+    :param rows: all rows of the warehouse
+    :param runs: the three runs
+    :param recorded: the refunds that the sandbox has recorded
     """
-    first, second, third = chapters
-    outcomes = {row.event_id: row.outcome for row in rows if row.event_id}
-    valid = {event_id for event_id, outcome in outcomes.items() if outcome != "rejected"}
-    referred = {event_id for event_id in valid if outcomes[event_id] != "not_referred"}
+    first, second, third = runs
+    expected = {row.event_id: row.outcome for row in rows if row.event_id}
+    valid = {event_id for event_id, outcome in expected.items() if outcome != "rejected"}
+    referred = {event_id for event_id in valid if expected[event_id] != "not_referred"}
     return [
-        Claim("The first run sent every valid refund, and no other", _other(first.requests, first.due)),
-        Claim("The second run sent nothing", _other(second.requests, ())),
-        Claim("The third run sent what had come in or been put right, and no other", _other(third.requests, third.due)),
+        Claim("The first run sent every valid refund, and no other", _difference(first.requests, first.due)),
+        Claim("The second run sent nothing", _difference(second.requests, ())),
+        Claim("The third run sent the late and the corrected refunds", _difference(third.requests, third.due)),
         Claim(
-            "FirstPromoter has every refund of a referral once",
-            _not_once((refund.event_id for refund in recorded), referred),
+            "FirstPromoter has recorded every refund of a referred customer exactly once",
+            _not_exactly_once((refund["event_id"] for refund in recorded), referred),
         ),
         Claim(
-            "Every valid refund has one outcome in the ledger",
-            _not_once((entry.event_id for entry in ledger if outcomes.get(entry.event_id) != "rejected"), valid),
+            "The ledger has one row for every valid refund",
+            _not_exactly_once((row.event_id for row in ledger if expected.get(row.event_id) != "rejected"), valid),
         ),
         Claim(
-            "It is the outcome that it should have",
+            "Every row of the ledger has the expected outcome",
             [
-                f"{entry.event_id}: {entry.outcome}, not {outcomes.get(entry.event_id)}"
-                for entry in ledger
-                if entry.outcome != outcomes.get(entry.event_id)
+                f"{row.event_id}: {row.outcome}, expected {expected.get(row.event_id)}"
+                for row in ledger
+                if row.outcome != expected.get(row.event_id)
             ],
         ),
         Claim(
-            "The rewards handed on by XCom are all that FirstPromoter took back",
-            _differing(
-                _sums(item for chapter in chapters for item in chapter.rewards.items()),
-                _sums((refund.promoter_id, refund.reward) for refund in recorded),
+            "The rewards in XCom are all the rewards that FirstPromoter reversed",
+            _different_sums(
+                _sums(item for run in runs for item in run.rewards.items()),
+                _sums((str(refund["promoter_id"]), refund["reward_amount"]) for refund in recorded),
             ),
         ),
     ]
 
 
-def _other(requests: Iterable[str], due: Iterable[str]) -> list[str]:
-    asked, due = set(requests), set(due)
-    return [f"{one}: not sent" for one in sorted(due - asked)] + [f"{one}: sent" for one in sorted(asked - due)]
+def _difference(requests: Iterable[str], due: Iterable[str]) -> list[str]:
+    sent, due = set(requests), set(due)
+    return [f"{one}: not sent" for one in sorted(due - sent)] + [f"{one}: sent" for one in sorted(sent - due)]
 
 
-def _not_once(found: Iterable[str], wanted: set[str]) -> list[str]:
+def _not_exactly_once(found: Iterable[str], wanted: set[str]) -> list[str]:
     counts = Counter(found)
     return [
-        f"{one}: {counts[one]} times, not {int(one in wanted)}"
+        f"{one}: {counts[one]} times, expected {int(one in wanted)}"
         for one in sorted(wanted | set(counts))
         if counts[one] != (one in wanted)
     ]
@@ -91,9 +93,9 @@ def _sums(amounts: Iterable[tuple[str, int]]) -> dict[str, int]:
     return sums
 
 
-def _differing(told: Mapping[str, int], booked: Mapping[str, int]) -> list[str]:
+def _different_sums(in_airflow: Mapping[str, int], in_sandbox: Mapping[str, int]) -> list[str]:
     return [
-        f"promoter {one}: {told.get(one)} in Airflow, {booked.get(one)} in the books"
-        for one in sorted({*told, *booked})
-        if told.get(one) != booked.get(one)
+        f"promoter {one}: {in_airflow.get(one)} in Airflow, {in_sandbox.get(one)} in the sandbox"
+        for one in sorted({*in_airflow, *in_sandbox})
+        if in_airflow.get(one) != in_sandbox.get(one)
     ]

@@ -1,92 +1,80 @@
-"""Runs a DAG by Airflow's own command line and reads back what Airflow noted about the run."""
+"""Runs a DAG with Airflow's command line, and reads from Airflow's database what became of its tasks."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
-import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dev.demo.home import Home
-from dev.demo.processes import Failed, running
+from dev.airflow import Home, run_airflow
+from dev.processes import ProcessFailed
 
 
 @dataclass(frozen=True)
 class DagRun:
-    """What Airflow's metadata database holds of one run."""
+    """
+    A DAG run that has ended.
+
+    :param states: the state of each task by task_id: success, failed, skipped
+    :param xcoms: the XCom values by task_id and key
+    """
 
     run_id: str
-    #: The state of each task: success, failed, skipped.
     states: dict[str, str]
-    #: What each task handed on, by task_id and XCom key.
     xcoms: dict[tuple[str, str], Any]
-
-    def returned(self, task_id: str) -> Any:
-        return self.xcoms.get((task_id, "return_value"))
 
 
 class Airflow:
     """
-    One Airflow home, driven by `airflow ...`.
+    One Airflow, driven by its command line.
 
-    :param environment: see `Home.environment`
+    :param env: see :meth:`dev.airflow.Home.environment`
     """
 
-    def __init__(self, home: Home, environment: dict[str, str]) -> None:
+    def __init__(self, home: Home, env: Mapping[str, str]) -> None:
         self._home = home
-        self._environment = environment
+        self._env = env
 
     def migrate(self) -> None:
-        """Make Airflow's own database."""
-        self._airflow("db", "migrate")
+        """Create Airflow's own database."""
+        self._run("db", "migrate")
 
-    def add_connections(self, file: Path) -> None:
+    def import_connections(self, file: Path) -> None:
         """Write the connections of a JSON file into Airflow's database."""
-        self._airflow("connections", "import", str(file))
+        self._run("connections", "import", str(file))
 
-    def run(self, dag_id: str, meanwhile: Callable[[], None]) -> DagRun:
+    def run_dag(self, dag_id: str, while_running: Callable[[], object]) -> DagRun:
         """
-        Run a DAG once, as `airflow dags test` does: task after task, without a scheduler.
+        Run a DAG once, task after task and without a scheduler, as ``airflow dags test`` does it.
 
-        A failed task is part of the answer, not an error.
-
-        :param meanwhile: called a few times a second, to show progress
+        :param while_running: called a few times a second
+        :return: the DAG run, even if tasks of it have failed
+        :raises dev.processes.ProcessFailed: if Airflow could not run the DAG
         """
         before = self._newest_run(dag_id)
         try:
-            self._airflow("dags", "test", dag_id, meanwhile=meanwhile)
-        except Failed:
+            self._run("dags", "test", dag_id, while_running=while_running)
+        except ProcessFailed:
+            # The command also fails if a task has failed; then there is a new DAG run.
             if self._newest_run(dag_id) == before:
                 raise
         return self._read(dag_id, self._newest_run(dag_id))
 
-    def _airflow(self, *arguments: str, meanwhile: Callable[[], None] = lambda: None) -> None:
-        command = [sys.executable, "-m", "airflow", *arguments]
-        log = self._home.log("airflow")
-        with running(command, env=self._environment, log=log) as process:
-            while process.poll() is None:
-                meanwhile()
-                time.sleep(0.25)
-        if process.returncode:
-            raise Failed(f"`airflow {' '.join(arguments)}` ended with exit code {process.returncode}", log)
+    def _run(self, *arguments: str, while_running: Callable[[], object] = lambda: None) -> None:
+        run_airflow(*arguments, env=self._env, log=self._home.log("airflow"), while_running=while_running)
 
     def _read(self, dag_id: str, run_id: str) -> DagRun:
+        states = self._rows("SELECT task_id, state FROM task_instance WHERE dag_id = ? AND run_id = ?", dag_id, run_id)
+        xcoms = self._rows("SELECT task_id, key, value FROM xcom WHERE dag_id = ? AND run_id = ?", dag_id, run_id)
         return DagRun(
             run_id,
-            states=dict(
-                self._rows("SELECT task_id, state FROM task_instance WHERE dag_id = ? AND run_id = ?", dag_id, run_id)
-            ),
-            xcoms={
-                (task_id, key): json.loads(str(value))  # SQLite makes numbers of JSON that looks like one
-                for task_id, key, value in self._rows(
-                    "SELECT task_id, key, value FROM xcom WHERE dag_id = ? AND run_id = ?", dag_id, run_id
-                )
-            },
+            states=dict(states),
+            # SQLite converts a JSON text that looks like a number to a number, hence str().
+            xcoms={(task_id, key): json.loads(str(value)) for task_id, key, value in xcoms},
         )
 
     def _newest_run(self, dag_id: str) -> str:
@@ -94,6 +82,6 @@ class Airflow:
         return str(found[0][0]) if found else ""
 
     def _rows(self, sql: str, *parameters: str) -> list[tuple[Any, ...]]:
-        # Airflow's own API needs a server; for a look at what a run left behind, its SQLite file will do.
+        # Airflow's REST API would need a server; its SQLite file answers without one.
         with closing(sqlite3.connect(self._home.airflow / "airflow.db")) as database:
             return database.execute(sql, parameters).fetchall()

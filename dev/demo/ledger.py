@@ -1,4 +1,4 @@
-"""Reads the ledger as an analyst would: plain SQL over a plain table in the warehouse."""
+"""Reads the ledger as an analyst would: with plain SQL, from a plain table in the warehouse."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ ORDER BY event_id
 
 
 @dataclass(frozen=True)
-class Entry:
-    """What became of one refund, and the DAG run that wrote it down."""
+class LedgerRow:
+    """The outcome of one refund, and the id of the DAG run that wrote it."""
 
     event_id: str
     outcome: str
     run_id: str
 
 
-def read(warehouse: Path) -> list[Entry]:
-    """Every row of the ledger; none before the first run has made it."""
+def read(warehouse: Path) -> list[LedgerRow]:
+    """Return every row of the ledger, which does not exist before the first run."""
     with closing(sqlite3.connect(warehouse)) as database:
         if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'firstpromoter_refunds'").fetchone():
             return []
-        return [Entry(*row) for row in database.execute(QUERY)]
+        return [LedgerRow(*row) for row in database.execute(QUERY)]

@@ -3,116 +3,87 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from time import monotonic
+from collections.abc import Mapping, Sequence
 
-from rich.console import Console
-from rich.status import Status
 from rich.table import Table
 
 from dev.demo.claims import Claim
-from dev.demo.processes import Failed
-from dev.demo.stage import DAG, Chapter, Stage
+from dev.demo.stage import DAG, Run, Stage
 from dev.demo.warehouse import Row
-
-console = Console(highlight=False)
+from dev.terminal import console, print_claim, step
 
 COLOURS = {"success": "green", "failed": "red", "upstream_failed": "red", "skipped": "magenta"}
 #: In the order of the example DAG.
 TASKS = ("find_refunds", "track_refunds", "rewards_per_promoter", "everything_sent")
+OUTCOMES = ("recorded", "already_recorded", "not_referred", "rejected")
 
 
-@contextmanager
-def step(sentence: str) -> Iterator[Status]:
-    """Show that something is going on, and afterwards how long it took."""
-    started = monotonic()
-    with console.status(f"{sentence} ...") as status:
-        yield status
-    console.print(f"[green]✓[/] {sentence} [dim]{monotonic() - started:.1f} s[/]")
-
-
-def heading(sentence: str) -> None:
-    console.print()
-    console.rule(f"[bold]{sentence}", align="left")
-
-
-def watched(stage: Stage, title: str) -> Chapter:
-    """Run the DAG, show how far it is, and say in a line what came of it."""
+def run_with_progress(stage: Stage, title: str) -> Run:
+    """Run the DAG, show the number of requests meanwhile, and print it at the end."""
     command = f"airflow dags test {DAG}"
     with step(command) as status:
-        chapter = stage.run(title, lambda count: status.update(f"{command} ... {count} requests at the sandbox"))
-    console.print(f"  [bold]{len(chapter.requests)}[/] requests to /track/refund")
-    return chapter
+        run = stage.run_dag(title, lambda count: status.update(f"{command} ... {count} requests at the sandbox"))
+    console.print(f"  The sandbox received [bold]{len(run.requests)}[/] requests to /track/refund.")
+    return run
 
 
-def kinds(rows: Sequence[Row], chapter: Chapter) -> None:
-    """What is in the warehouse, and what became of it."""
-    outcomes = {entry.event_id: entry.outcome for entry in chapter.entries}
+def print_kinds(rows: Sequence[Row], run: Run) -> None:
+    """Print what is in the warehouse, and the outcome of each kind of refund."""
+    outcomes = {row.event_id: row.outcome for row in run.ledger_rows}
 
-    def became(row: Row) -> str:
-        if not row.asked_for:
-            return "- (not in the query)"
-        return outcomes.get(str(row.event_id), "- (no id to note it under)")
+    def outcome_of(row: Row) -> str:
+        if not row.is_queried:
+            return "- (the query leaves it out)"
+        return outcomes.get(str(row.event_id), "- (no event_id to store it under)")
 
-    table = Table("In the warehouse", "Rows", "In the ledger", title="What became of each kind of refund")
+    table = Table("In the warehouse", "Rows", "In the ledger", title="Refunds by kind")
     table.columns[1].justify = "right"
     for kind, count in Counter(row.kind for row in rows).most_common():
-        table.add_row(kind, str(count), ", ".join(sorted({became(row) for row in rows if row.kind == kind})))
+        table.add_row(kind, str(count), ", ".join(sorted({outcome_of(row) for row in rows if row.kind == kind})))
     console.print(table)
 
 
-def problems(chapter: Chapter) -> None:
-    """The rows that somebody must look at, by name and reason, as the run's summary has them."""
-    found = (chapter.run.xcoms.get(("track_refunds", "summary")) or {}).get("problems", [])
-    table = Table("event_id", "Why it was not sent", title="For somebody to look at")
-    for problem in found:
+def print_rejected(run: Run) -> None:
+    """Print the rows that were rejected, with their reasons, as the summary of the run names them."""
+    problems = (run.dag_run.xcoms.get(("track_refunds", "summary")) or {}).get("problems", [])
+    table = Table("event_id", "Why it was rejected", title="Rows that need attention")
+    for problem in problems:
         table.add_row(problem["event_id"] or "-", problem["reason"])
     console.print(table)
-    console.print(f"track_refunds is red for these {len(found)} alone; everything else was sent first.")
+    console.print(f"track_refunds has failed only because of these {len(problems)} rows. It sent all others first.")
 
 
-def chapters(told: Sequence[Chapter], promoters: Mapping[str, str]) -> None:
+def print_runs(runs: Sequence[Run], promoters: Mapping[str, str]) -> None:
     """
-    The runs side by side.
+    Print the runs side by side.
 
-    :param promoters: their names, by id
+    :param promoters: the referral ids of the promoters, by promoter id
     """
-    table = Table("", *(chapter.title for chapter in told), title="Run by run")
+    table = Table("", *(run.title for run in runs), title="States of tasks, outcomes and rewards by run")
     for task_id in TASKS:
-        table.add_row(task_id, *(_coloured(chapter, task_id) for chapter in told))
+        table.add_row(task_id, *(_coloured_state(run, task_id) for run in runs))
     table.add_section()
-    table.add_row("requests to /track/refund", *(f"[bold]{len(chapter.requests)}[/]" for chapter in told))
-    for outcome in ("recorded", "already_recorded", "not_referred", "rejected"):
-        counts = [sum(entry.outcome == outcome for entry in chapter.entries) for chapter in told]
-        table.add_row(outcome, *map(str, counts))
+    table.add_row("requests to /track/refund", *(f"[bold]{len(run.requests)}[/]" for run in runs))
+    for outcome in OUTCOMES:
+        table.add_row(outcome, *(str(sum(row.outcome == outcome for row in run.ledger_rows)) for run in runs))
     table.add_section()
-    for promoter_id in sorted({promoter_id for chapter in told for promoter_id in chapter.rewards}):
+    for promoter_id in sorted({promoter_id for run in runs for promoter_id in run.rewards}):
         table.add_row(
-            f"taken back from {promoters.get(promoter_id, promoter_id)}",
-            *(f"{chapter.rewards.get(promoter_id, 0) / 100:,.2f}" for chapter in told),
+            f"rewards of {promoters.get(promoter_id, promoter_id)} (dollars)",
+            *(f"{run.rewards.get(promoter_id, 0) / 100:,.2f}" for run in runs),
         )
     for column in table.columns[1:]:
         column.justify = "right"
     console.print(table)
 
 
-def verdict(claims: Sequence[Claim]) -> None:
+def print_claims(claims: Sequence[Claim]) -> None:
     for claim in claims:
-        console.print(f"{'[green]✓' if claim.holds else '[red]✗'}[/] {claim.sentence}")
-        for objection in list(claim.against)[:5]:
-            console.print(f"    [red]{objection}[/]")
+        print_claim(claim.sentence, claim.holds)
+        for contradiction in list(claim.contradictions)[:5]:
+            console.print(f"    [red]{contradiction}[/]")
 
 
-def trouble(failure: Failed) -> None:
-    """Say what went wrong, with the end of the log that tells more."""
-    console.rule(f"[red]The end of {failure.log}", align="left")
-    for line in failure.log.read_text(errors="replace").splitlines()[-25:] if failure.log.exists() else []:
-        console.print(line, markup=False, soft_wrap=True)
-    console.rule(style="red")
-    console.print(f"[red]{failure}[/]")
-
-
-def _coloured(chapter: Chapter, task_id: str) -> str:
-    state = chapter.run.states.get(task_id, "")
+def _coloured_state(run: Run, task_id: str) -> str:
+    state = run.dag_run.states.get(task_id, "")
     return f"[{COLOURS.get(state, 'white')}]{state}[/]"

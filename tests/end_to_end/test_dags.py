@@ -156,8 +156,8 @@ def asset_events() -> list[tuple[str, Any]]:
     try:
         from airflow.models.asset import AssetEvent, AssetModel
     except ImportError:
-        from airflow.models.dataset import DatasetEvent as AssetEvent
-        from airflow.models.dataset import DatasetModel as AssetModel
+        from airflow.models.dataset import DatasetEvent as AssetEvent  # type: ignore[import-not-found,no-redef]
+        from airflow.models.dataset import DatasetModel as AssetModel  # type: ignore[no-redef]
     with create_session() as session:
         uris = {asset.id: asset.uri for asset in session.query(AssetModel)}
         events = session.query(AssetEvent).order_by(AssetEvent.id).all()

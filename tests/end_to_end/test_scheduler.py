@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
+from dev.airflow import Api, Home, standalone
 from dev.demo import warehouse
-from dev.demo.home import Home, as_variables
-from dev.demo.standalone import Api, standalone
+from dev.demo.stage import warehouse_of
+from dev.sandbox import firstpromoter_connection
 
 pytestmark = pytest.mark.skipif(
     version("apache-airflow").startswith("2."),
@@ -74,19 +75,19 @@ def home(tmp_path: Path) -> Home:
     home = Home(tmp_path)
     (tmp_path / "dags").mkdir()
     (tmp_path / "dags" / "dags.py").write_text(DAGS)
-    warehouse.create(home.warehouse)
+    warehouse.create(warehouse_of(home))
     return home
 
 
 @pytest.fixture
 def airflow(home: Home, sandbox: Any) -> Iterator[Scheduled]:
-    connections = home.connections(
-        {"login": sandbox.account_id, "password": sandbox.api_key, "host": sandbox.base_url},
-    )
     environment = home.environment(
-        **as_variables(connections),
+        {
+            "firstpromoter_default": firstpromoter_connection(sandbox.base_url, sandbox.account_id, sandbox.api_key),
+            "warehouse": {"conn_type": "sqlite", "host": str(warehouse_of(home))},
+        },
+        dags=home.folder / "dags",
         AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION="False",
-        AIRFLOW__CORE__DAGS_FOLDER=str(home.folder / "dags"),
         AIRFLOW__CORE__PARALLELISM="1",
     )
     with standalone(environment, log=home.log("airflow")) as running:
@@ -117,7 +118,7 @@ def test_a_deferred_sensor_leaves_the_only_slot_to_others(
     assert airflow.state("waits", waiting) == "deferred"
 
     refund = {"event_id": "re_1", "amount": 1999, "uid": "u1"}
-    with closing(sqlite3.connect(home.warehouse)) as database, database:
+    with closing(sqlite3.connect(warehouse_of(home))) as database, database:
         columns = {**refund, "status": "succeeded", "refunded_at": "2025-11-01"}
         database.execute(f"INSERT INTO refunds ({', '.join(columns)}) VALUES (?, ?, ?, ?, ?)", list(columns.values()))
     eventually(lambda: airflow.state("waits", waiting) == "success")

@@ -42,7 +42,9 @@ class Events:
         self.asset = Asset("x-refunds://all")
         self.alias = AssetAlias("refunds-recorded")
 
-    def run(self, *rows: dict[str, Any], try_number: int = 1, **parameters: Any) -> dict[str, Any]:
+    def run(
+        self, *rows: dict[str, Any], try_number: int = 1, run_id: str = "manual__1", **parameters: Any
+    ) -> dict[str, Any]:
         """Returns the summary, also of a task that fails."""
         parameters = {"task_id": "task", "outlets": [self.asset, self.alias], **parameters}
         operator: Any
@@ -50,7 +52,7 @@ class Events:
             operator = SqlToFirstPromoterOperator(sql_conn_id="warehouse", **parameters)
         else:
             operator = TrackRefundOperator(refunds=list(rows), **parameters)
-        task = Task(operator, try_number=try_number)
+        task = Task(operator, try_number=try_number, run_id=run_id)
         with suppress(RefundsRejectedError):
             task.run(outlet_events=self.accessors)
         return task.summary
@@ -77,8 +79,9 @@ def test_asset_and_alias_events_have_the_summary_of_a_run_that_recorded_refunds(
     summary = events.run(refund(0), refund(50))
 
     assert summary["outcomes"]["recorded"] == 1
-    assert events.of_the_asset == summary
-    assert events.of_the_alias == [(ACCOUNT, summary)]
+    extra = {**summary, "since_last_event": totals(summary)}
+    assert events.of_the_asset == extra
+    assert events.of_the_alias == [(ACCOUNT, extra)]
 
 
 def test_alias_has_no_event_after_a_run_that_recorded_nothing() -> None:
@@ -86,19 +89,34 @@ def test_alias_has_no_event_after_a_run_that_recorded_nothing() -> None:
 
     summary = events.run(refund(50))
 
-    assert events.of_the_asset == summary, "its event comes with every run that succeeds"
+    assert events.of_the_asset["outcomes"] == summary["outcomes"], "its event comes with every run that succeeds"
     assert events.of_the_alias == []
 
 
-def test_alias_has_no_event_for_refunds_recorded_before_except_on_a_retry() -> None:
-    Events().run(refund(0))
-    cleared, retried = Events(), Events()
+def test_alias_has_no_event_for_refunds_that_another_run_reported() -> None:
+    first, later, retried = Events(), Events(), Events()
+    first.run(refund(0))
 
-    cleared.run(refund(0))
+    later.run(refund(0), run_id="manual__2")
     retried.run(refund(0), try_number=2)
 
-    assert cleared.of_the_alias == []
-    assert [uri for uri, _ in retried.of_the_alias] == [ACCOUNT], "the first try may have failed after sending"
+    assert later.of_the_alias == []
+    assert retried.of_the_alias[0][1]["since_last_event"] == first.of_the_alias[0][1]["since_last_event"]
+
+
+def test_event_reports_what_failed_runs_reversed_once() -> None:
+    failed, green, later = Events(), Events(), Events()
+    failed.run(refund(0), refund(1, amount=-1), run_id="manual__1")
+
+    green.run(refund(2), run_id="manual__2")
+    later.run(refund(3), run_id="manual__3")
+
+    assert failed.of_the_alias == [], "its task failed"
+    ((_, reported),) = green.of_the_alias
+    assert reported["outcomes"]["recorded"] == 1
+    assert reported["since_last_event"]["outcomes"]["recorded"] == 2
+    assert reported["since_last_event"]["refunded"] == {"account": 1000 + 1002}
+    assert later.of_the_alias[0][1]["since_last_event"]["refunded"] == {"account": 1003}
 
 
 def test_alias_has_no_event_after_a_preview_or_a_failed_task() -> None:
@@ -118,8 +136,9 @@ def test_asset_events_of_a_query_match_those_of_a_list() -> None:
 
     summary = events.run(sql="SELECT 're_1' AS event_id, 500 AS amount, 'cus_1' AS uid")
 
-    assert events.of_the_asset == summary
-    assert events.of_the_alias == [(ACCOUNT, summary)]
+    extra = {**summary, "since_last_event": totals(summary)}
+    assert events.of_the_asset == extra
+    assert events.of_the_alias == [(ACCOUNT, extra)]
 
 
 def test_asset_event_is_stored_after_every_successful_run(run_dag: Callable[..., Any]) -> None:
@@ -130,7 +149,12 @@ def test_asset_event_is_stored_after_every_successful_run(run_dag: Callable[...,
     summaries = [run_dag(dag).xcom("track", "summary") for _ in range(2)]
 
     assert [summary["sent"] for summary in summaries] == [1, 0]
-    assert stored_events("x-refunds://assets") == summaries
+    assert [event["sent"] for event in stored_events("x-refunds://assets")] == [1, 0]
+
+
+def totals(summary: dict[str, Any]) -> dict[str, Any]:
+    names = ("outcomes", "reversed", "refunded", "rewards_unknown", "without_sale_event_id")
+    return {name: summary[name] for name in names}
 
 
 def stored_events(uri: str) -> list[Any]:

@@ -12,7 +12,7 @@ from airflow_provider_firstpromoter.operators.refund import TrackRefundOperator
 from airflow_provider_firstpromoter.sensors.refund import UnrecordedRefundSensor
 from airflow_provider_firstpromoter.transfers.sql_to_firstpromoter import SqlToFirstPromoterOperator
 
-KINDS = [TrackRefundOperator, SqlToFirstPromoterOperator, UnrecordedRefundSensor, ReconcileRefundsOperator]
+KINDS: list[Any] = [TrackRefundOperator, SqlToFirstPromoterOperator, UnrecordedRefundSensor, ReconcileRefundsOperator]
 
 
 @pytest.mark.parametrize("kind", KINDS)

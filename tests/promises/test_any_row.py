@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 from jsonschema import Draft4Validator
 
@@ -17,6 +17,7 @@ from airflow_provider_firstpromoter.ledger import LedgerWrite, RefundLedger
 from airflow_provider_firstpromoter.refunds import (
     REFUND_COLUMNS,
     InvalidRefund,
+    Outcome,
     Refund,
     Result,
     Validation,
@@ -30,7 +31,7 @@ from airflow_provider_firstpromoter.sandbox.schema import DOCUMENT
 try:
     from airflow.sdk.bases.xcom import BaseXCom
 except ImportError:
-    from airflow.models.xcom import BaseXCom
+    from airflow.models.xcom import BaseXCom  # type: ignore[no-redef]
 
 REFUND_CALL = DOCUMENT["paths"]["/track/refund"]["post"]["requestBody"]["content"]["application/json"]["schema"]
 #: OpenAPI 3.0's schemas are JSON Schema's of draft 4, as far as this one goes.
@@ -85,7 +86,8 @@ def through_xcom(value: Any) -> Any:
 @given(ROWS, HOWS)
 def test_request_body_of_any_row_satisfies_the_published_schema(row: dict[str, Any], how: Validation) -> None:
     refund = read(row, how)
-    assume(isinstance(refund, Refund))
+    if not isinstance(refund, Refund):
+        reject()
     for identity, _ in refund.identities(how.identify_by):
         PUBLISHED.validate(refund.body(identity))
 
@@ -144,11 +146,11 @@ def test_result_is_unchanged_by_the_ledger(kind: str, new_database: Callable[...
     def exchange(given: list[tuple[dict[str, Any], ApiResponse]]) -> None:
         entries: dict[str, LedgerWrite] = {}
         for row, answer in given:
-            refund = read({**row, "event_id": f"re_{next(numbers)}"}, Validation())
-            if isinstance(refund, Refund):
-                result = result_from(answer, refund, 1)
+            valid = read({**row, "event_id": f"re_{next(numbers)}"}, Validation())
+            if isinstance(valid, Refund):
+                refund, result = valid, result_from(answer, valid, 1)
             else:
-                refund, result = None, Result(event_id=refund[0], outcome="rejected", message=refund[1])
+                refund, result = None, Result(event_id=valid[0], outcome=Outcome.REJECTED, message=valid[1])
             entries[result.event_id or ""] = LedgerWrite(
                 result, amount_text(row["amount"]), fingerprint(row, b"key"), refund
             )

@@ -14,7 +14,7 @@ import sqlalchemy
 
 from airflow_provider_firstpromoter.database.query import RefundQuery
 from airflow_provider_firstpromoter.exceptions import LedgerError, SourceError
-from airflow_provider_firstpromoter.hooks.firstpromoter import FirstPromoterHook
+from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import RefundLedger
 from airflow_provider_firstpromoter.refunds import Outcome
 from airflow_provider_firstpromoter.refunds.rows import marking_repeats, numbered
@@ -43,7 +43,7 @@ def make(ledger_conn_id: str) -> RefundSync:
 
 
 def run(
-    sync: RefundSync, rows: list[dict[str, Any]], after: int = 10**9, harm: Callable[[], None] | None = None
+    sync: RefundSync, rows: list[dict[str, Any]], after: int = 10**9, harm: Callable[[], object] | None = None
 ) -> int:
     """Run it, and do some harm after so many results; returns how many results there were."""
     seen = 0

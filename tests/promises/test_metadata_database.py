@@ -19,7 +19,7 @@ from airflow_provider_firstpromoter.transfers.sql_to_firstpromoter import SqlToF
 SQL = "SELECT * FROM refunds"
 
 
-def people(name: str) -> dict[str, str]:
+def people(name: str) -> dict[str, Any]:
     return {"uid": f"uid-of-{name}-5519", "email": f"{name}-5519@customers.example"}
 
 

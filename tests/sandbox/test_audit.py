@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airflow_provider_firstpromoter.sandbox import Sandbox
 
-def test_refund_requests_after_several_calls_hold_body_status_and_headers(sandbox, client):
+if TYPE_CHECKING:
+    from tests.sandbox.client import Client
+
+
+def test_refund_requests_after_several_calls_hold_body_status_and_headers(sandbox: Sandbox, client: Client) -> None:
     before = time.monotonic()
     client.refund("r1", "1000")
     client.refund("r1", "1000")
@@ -26,7 +33,9 @@ def test_refund_requests_after_several_calls_hold_body_status_and_headers(sandbo
     assert sandbox.refund_requests(after=1, limit=1) == seen[1:2]
 
 
-def test_request_times_after_any_request_hold_its_time_and_can_be_filtered(sandbox, client, client_of):
+def test_request_times_after_any_request_hold_its_time_and_can_be_filtered(
+    sandbox: Sandbox, client: Client, client_of: Callable[..., Client]
+) -> None:
     before = time.monotonic()
     client.refund("r1")
     client("GET", "/company/commissions")
@@ -44,14 +53,14 @@ def test_request_times_after_any_request_hold_its_time_and_can_be_filtered(sandb
     assert client.control("GET", "/request-times", params={"path": "/track/refund"}).json() == times[:1]
 
 
-def test_refund_requests_of_unauthorized_caller_are_recorded(sandbox, client):
+def test_refund_requests_of_unauthorized_caller_are_recorded(sandbox: Sandbox, client: Client) -> None:
     client.session.headers.pop("Account-ID")
     client.refund()
     [request] = sandbox.refund_requests()
     assert (request.status, request.account) == (403, None)
 
 
-def test_recorded_after_refunds_returns_accepted_refunds_only(sandbox, client):
+def test_recorded_after_refunds_returns_accepted_refunds_only(sandbox: Sandbox, client: Client) -> None:
     client.refund("r1", "1000", sale_event_id="s1")
     client.refund("r2", "500", email="one@example.com")
     client.refund("r3", uid="nobody")
@@ -64,7 +73,7 @@ def test_recorded_after_refunds_returns_accepted_refunds_only(sandbox, client):
     assert sandbox.recorded(limit=1) == [first]
 
 
-def test_request_counts_after_several_calls_are_grouped_by_path_and_status(sandbox, client):
+def test_request_counts_after_several_calls_are_grouped_by_path_and_status(sandbox: Sandbox, client: Client) -> None:
     client.refund("r1")
     client.refund("r1")
     sandbox.fault("reset_before", path="/company/promoters")
@@ -76,7 +85,7 @@ def test_request_counts_after_several_calls_are_grouped_by_path_and_status(sandb
     }
 
 
-def test_audit_endpoint_after_refunds_equals_sandbox_methods(sandbox, client):
+def test_audit_endpoint_after_refunds_equals_sandbox_methods(sandbox: Sandbox, client: Client) -> None:
     client.refund("r1")
     client.refund("r2", uid="nobody")
     audit = client.control("GET", "/audit").json()
@@ -88,7 +97,7 @@ def test_audit_endpoint_after_refunds_equals_sandbox_methods(sandbox, client):
     assert client.control("GET", "/recorded?limit=1").json() == audit["recorded"]
 
 
-def test_leads_endpoint_with_3000_leads_adds_all(sandbox, client):
+def test_leads_endpoint_with_3000_leads_adds_all(sandbox: Sandbox, client: Client) -> None:
     leads = [{"uid": f"n{i}", "promoter": f"p{i % 3}", "bought": i % 2 == 0} for i in range(3000)]
     assert client.control("POST", "/leads", json=leads).json() == {"added": 3000}
     assert client.refund("r1", uid="n2998").json()["promoter"]["default_ref_id"] == "p1"
@@ -104,12 +113,12 @@ def test_leads_endpoint_with_3000_leads_adds_all(sandbox, client):
         ("/leads?account=nobody", [{"uid": "n1"}]),
     ],
 )
-def test_leads_endpoint_with_one_invalid_lead_adds_none(client, path, leads):
+def test_leads_endpoint_with_one_invalid_lead_adds_none(client: Client, path: str, leads: Any) -> None:
     assert client.control("POST", path, json=leads).status_code in (400, 422)
     assert client.refund(uid="n1").status_code == 404
 
 
-def test_commissions_endpoint_with_past_commission_adds_it_with_its_date(client):
+def test_commissions_endpoint_with_past_commission_adds_it_with_its_date(client: Client) -> None:
     past = [{"uid": "u1", "event_id": "r1", "sale_amount": -1000, "created_at": "2020-02-03T04:05:06Z"}]
     assert client.control("POST", "/commissions", json=past).json() == {"ids": [1]}
     [commission] = client("GET", "/company/commissions").json()
@@ -119,19 +128,24 @@ def test_commissions_endpoint_with_past_commission_adds_it_with_its_date(client)
     assert (unknown.status_code, "nobody" in unknown.json()["message"]) == (400, True)
 
 
-def test_reset_after_refund_and_fault_removes_everything(sandbox, client):
+def test_reset_after_refund_and_fault_removes_everything(sandbox: Sandbox, client: Client) -> None:
     client.refund()
     sandbox.fault("status", times=None)
     client.control("POST", "/reset")
-    assert client.control("GET", "/audit").json() == {"requests": {}, "recorded": [], "refund_requests": []}
+    assert client.control("GET", "/audit").json() == {
+        "requests": {},
+        "recorded": [],
+        "balances": [],
+        "refund_requests": [],
+    }
     assert client.refund().status_code == 404
 
 
-def test_ban_endpoint_with_promoter_hides_its_leads(client):
+def test_ban_endpoint_with_promoter_hides_its_leads(client: Client) -> None:
     client.control("POST", "/ban/ref1")
     assert client.refund().status_code == 404
 
 
-def test_request_counts_after_control_request_are_empty(sandbox, client):
+def test_request_counts_after_control_request_are_empty(sandbox: Sandbox, client: Client) -> None:
     client.control("GET", "/health")
     assert sandbox.request_counts() == {}

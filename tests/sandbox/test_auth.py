@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
-from airflow_provider_firstpromoter.sandbox import Account, Settings
+from airflow_provider_firstpromoter.sandbox import Account, Sandbox, Settings
+
+if TYPE_CHECKING:
+    from tests.sandbox.client import Client
 
 CALLS = [
     ("POST", "/track/refund"),
@@ -13,6 +18,10 @@ CALLS = [
     ("POST", "/track/cancellation"),
     ("GET", "/company/commissions"),
     ("GET", "/company/promoters"),
+    ("POST", "/company/commissions/approve"),
+    ("POST", "/company/commissions/deny"),
+    ("DELETE", "/company/commissions/destroy"),
+    ("GET", "/company/batch_processes/1"),
 ]
 
 
@@ -31,16 +40,18 @@ CALLS = [
         ({"Authorization": "Bearer other-api-key"}, 403),
     ],
 )
-def test_call_with_wrong_header_is_rejected(sandbox, client, method, path, headers, status):
+def test_call_with_wrong_header_is_rejected(
+    sandbox: Sandbox, client: Client, method: str, path: str, headers: dict[str, str], status: int
+) -> None:
     response = client(method, path, headers=headers)
     assert response.status_code == status
     assert set(response.json()) == {"message", "code"}
 
 
-def test_account_with_key_too_short_for_airflow_to_mask_raises():
+def test_account_with_key_too_short_for_airflow_to_mask_raises() -> None:
     with pytest.raises(ValueError, match="more than 5 characters"):
         Account("account", "12345")
 
 
-def test_settings_repr_does_not_contain_api_key():
+def test_settings_repr_does_not_contain_api_key() -> None:
     assert "sandbox-api-key" not in repr(Settings())

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from airflow_provider_firstpromoter.sandbox import Sandbox
+
+if TYPE_CHECKING:
+    from tests.sandbox.client import Client
 
 FIELDS = set(
     "id status commission_type event_id sale_amount original_sale_amount original_sale_currency amount unit is_paid "
@@ -14,7 +21,7 @@ DAY = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
 @pytest.fixture
-def list_event_ids(sandbox, client):
+def list_event_ids(sandbox: Sandbox, client: Client) -> Callable[..., str]:
     """Add ten commissions, r0 to r9, one each day from DAY on; return a function that lists their event_ids."""
     sandbox.add_lead(uid="u2", email="two@example.com", promoter="ref2")
     sandbox.add_commissions(
@@ -28,7 +35,7 @@ def list_event_ids(sandbox, client):
         for i in range(10)
     )
 
-    def list_event_ids(**parameters):
+    def list_event_ids(**parameters: str) -> str:
         response = client("GET", "/company/commissions", params={"per_page": 100} | parameters)
         assert response.status_code == 200, response.text
         return " ".join(commission["event_id"] for commission in response.json())
@@ -36,7 +43,7 @@ def list_event_ids(sandbox, client):
     return list_event_ids
 
 
-def test_commissions_without_sorting_list_latest_first(list_event_ids):
+def test_commissions_without_sorting_list_latest_first(list_event_ids: Callable[..., str]) -> None:
     assert list_event_ids() == list_event_ids(**{"sorting[created_at]": "desc"}) == "r9 r8 r7 r6 r5 r4 r3 r2 r1 r0"
     assert list_event_ids(**{"sorting[created_at]": "asc"}) == "r0 r1 r2 r3 r4 r5 r6 r7 r8 r9"
 
@@ -71,11 +78,13 @@ def test_commissions_without_sorting_list_latest_first(list_event_ids):
         ({"page": 4, "per_page": 4}, ""),
     ],
 )
-def test_commissions_with_filter_search_or_page_return_matches(list_event_ids, parameters, found):
+def test_commissions_with_filter_search_or_page_return_matches(
+    list_event_ids: Callable[..., str], parameters: dict[str, Any], found: str
+) -> None:
     assert list_event_ids(**parameters) == found
 
 
-def test_created_at_filter_with_date_ends_at_midnight(sandbox, list_event_ids):
+def test_created_at_filter_with_date_ends_at_midnight(sandbox: Sandbox, list_event_ids: Callable[..., str]) -> None:
     for event_id, moment in (("last", DAY.replace(hour=0, day=5)), ("next", DAY.replace(hour=0, day=6))):
         sandbox.add_commission(uid="u1", event_id=event_id, sale_amount=-1, created_at=moment)
     assert (
@@ -84,13 +93,15 @@ def test_created_at_filter_with_date_ends_at_midnight(sandbox, list_event_ids):
     )
 
 
-def test_search_matches_by_prefix(sandbox, client, list_event_ids):
+def test_search_matches_by_prefix(sandbox: Sandbox, client: Client, list_event_ids: Callable[..., str]) -> None:
     sandbox.add_commission(uid="u1", event_id="r12", sale_amount=-1)
     assert list_event_ids(q="r1") == "r12 r1"
 
 
 @pytest.mark.parametrize(("parameters", "count"), [({}, 20), ({"per_page": 100}, 100), ({"per_page": 500}, 100)])
-def test_page_size_defaults_to_20_and_is_capped_at_100(sandbox, client, parameters, count):
+def test_page_size_defaults_to_20_and_is_capped_at_100(
+    sandbox: Sandbox, client: Client, parameters: dict[str, Any], count: int
+) -> None:
     sandbox.add_commissions({"uid": "u1", "event_id": f"r{i}", "sale_amount": -1} for i in range(120))
     assert len(client("GET", "/company/commissions", params=parameters).json()) == count
 
@@ -112,13 +123,13 @@ def test_page_size_defaults_to_20_and_is_capped_at_100(sandbox, client, paramete
         {"sorting[created_at]": "sideways"},
     ],
 )
-def test_commissions_with_invalid_parameter_return_422_and_name_it(client, parameters):
+def test_commissions_with_invalid_parameter_return_422_and_name_it(client: Client, parameters: dict[str, Any]) -> None:
     response = client("GET", "/company/commissions", params=parameters)
     assert response.status_code == 422
     assert list(response.json()["errors"]) == list(parameters)
 
 
-def test_commissions_after_refund_list_negative_commission(client):
+def test_commissions_after_refund_list_negative_commission(client: Client) -> None:
     reward = client.refund("r1", "1000", currency="EUR").json()["reward"]
     [commission] = client("GET", "/company/commissions", params={"q": "r1"}).json()
     assert set(commission) == FIELDS
@@ -131,7 +142,7 @@ def test_commissions_after_refund_list_negative_commission(client):
     assert commission["promoter_campaign"]["promoter"]["name"] == "ref1"
 
 
-def test_commissions_with_tiers_and_splits_share_one_event_id(sandbox, client):
+def test_commissions_with_tiers_and_splits_share_one_event_id(sandbox: Sandbox, client: Client) -> None:
     sandbox.add_commission(uid="u1", event_id="r1", sale_amount=-1000, amount=-200)
     sandbox.add_commission(uid="u1", event_id="r1", sale_amount=-1000, amount=-50, tier=2, promoter="parent")
     sandbox.add_commission(uid="u1", event_id="r1", sale_amount=1000)
@@ -140,7 +151,7 @@ def test_commissions_with_tiers_and_splits_share_one_event_id(sandbox, client):
     assert client.refund("r1").status_code == 409
 
 
-def test_change_commission_updates_status_and_is_paid(sandbox, client):
+def test_change_commission_updates_status_and_is_paid(sandbox: Sandbox, client: Client) -> None:
     number = client.refund("r1").json()["reward"]["id"]
     assert client.control("PATCH", f"/commissions/{number}", json={"status": "denied"}).status_code == 200
     sandbox.change_commission(number, is_paid=True)
@@ -151,13 +162,15 @@ def test_change_commission_updates_status_and_is_paid(sandbox, client):
         sandbox.change_commission(99, status="denied")
 
 
-def test_promoters_with_page_and_per_page_return_that_page(sandbox, client):
+def test_promoters_with_page_and_per_page_return_that_page(sandbox: Sandbox, client: Client) -> None:
     sandbox.add_lead(uid="u2", promoter="ref2")
     pages = [client("GET", "/company/promoters", params={"per_page": 1, "page": page}).json() for page in (1, 2, 3)]
     assert [[promoter["default_ref_id"] for promoter in page] for page in pages] == [["ref1"], ["ref2"], []]
 
 
-def test_read_api_of_one_account_hides_data_of_others(sandbox, client, client_of):
+def test_read_api_of_one_account_hides_data_of_others(
+    sandbox: Sandbox, client: Client, client_of: Callable[..., Client]
+) -> None:
     client.refund("r1")
     other = client_of(sandbox, sandbox.settings.accounts[1])
     for path in ("/company/commissions", "/company/promoters"):
@@ -166,7 +179,7 @@ def test_read_api_of_one_account_hides_data_of_others(sandbox, client, client_of
         assert other("GET", "/company/commissions", params=parameters).json() == []
 
 
-def test_commissions_at_deep_page_return_within_one_second(sandbox, client):
+def test_commissions_at_deep_page_return_within_one_second(sandbox: Sandbox, client: Client) -> None:
     sandbox.add_commissions({"uid": "u1", "event_id": f"r{i}", "sale_amount": -100} for i in range(30_000))
     parameters = {"per_page": 100, "page": 300, "sorting[created_at]": "asc"}
     response = client("GET", "/company/commissions", params=parameters)

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 
 from airflow_provider_firstpromoter.sandbox import Account, Settings, running_sandbox
 from airflow_provider_firstpromoter.sandbox.limits import RateLimit
 
+if TYPE_CHECKING:
+    from tests.sandbox.client import Client
 
-def test_calls_over_limit_return_429_and_record_nothing(client_of):
+
+def test_calls_over_limit_return_429_and_record_nothing(client_of: Callable[..., Client]) -> None:
     with running_sandbox(Settings(requests_per_minute=3)) as sandbox:
         sandbox.add_lead(uid="u1")
         client = client_of(sandbox)
@@ -24,7 +29,7 @@ def test_calls_over_limit_return_429_and_record_nothing(client_of):
         assert [refund.event_id for refund in sandbox.recorded()] == ["r0", "r1", "r2"]
 
 
-def test_call_after_window_has_passed_is_accepted(client_of):
+def test_call_after_window_has_passed_is_accepted(client_of: Callable[..., Client]) -> None:
     with running_sandbox(Settings(requests_per_minute=1, window_seconds=0.2)) as sandbox:
         client = client_of(sandbox)
         client.refund()
@@ -32,7 +37,7 @@ def test_call_after_window_has_passed_is_accepted(client_of):
         assert client.refund().status_code == 404
 
 
-def test_acquire_in_sliding_window_ignores_rejected_requests():
+def test_acquire_in_sliding_window_ignores_rejected_requests() -> None:
     now = 0.0
     limit = RateLimit(2, 60, clock=lambda: now)
     waits = {}
@@ -42,7 +47,9 @@ def test_acquire_in_sliding_window_ignores_rejected_requests():
     assert limit.acquire("b") == 0
 
 
-def test_limit_applies_per_account_across_paths_and_ignores_unauthorized_calls(client_of):
+def test_limit_applies_per_account_across_paths_and_ignores_unauthorized_calls(
+    client_of: Callable[..., Client],
+) -> None:
     accounts = (Account(), Account("other-account", "other-api-key"))
     with running_sandbox(Settings(accounts=accounts, requests_per_minute=2)) as sandbox:
         client, other = client_of(sandbox), client_of(sandbox, accounts[1])
@@ -54,7 +61,9 @@ def test_limit_applies_per_account_across_paths_and_ignores_unauthorized_calls(c
 
 
 @pytest.mark.parametrize("form", ["seconds", "date"])
-def test_429_with_retry_after_setting_sends_header_in_that_form(client_of, form):
+def test_429_with_retry_after_setting_sends_header_in_that_form(
+    client_of: Callable[..., Client], form: Literal["seconds", "date"]
+) -> None:
     with running_sandbox(Settings(requests_per_minute=1, window_seconds=30, retry_after=form)) as sandbox:
         client = client_of(sandbox)
         client.refund()
@@ -65,7 +74,7 @@ def test_429_with_retry_after_setting_sends_header_in_that_form(client_of, form)
             assert 28 <= (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds() <= 32
 
 
-def test_limit_with_concurrent_threads_is_not_exceeded(client_of):
+def test_limit_with_concurrent_threads_is_not_exceeded(client_of: Callable[..., Client]) -> None:
     statuses: list[int] = []
 
     def work() -> None:

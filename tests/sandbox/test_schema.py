@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
+
+from tests.sandbox.client import Client
 
 TEXT = {"type": "string"}
 TEXT_OR_NULL = {"type": "string", "nullable": True}
@@ -33,7 +38,7 @@ REWARD = {
     "tier_level": WHOLE,
     "split_type": TEXT_OR_NULL,
 }
-LEAD = {
+LEAD: dict[str, Any] = {
     "id": WHOLE,
     "state": TEXT,
     "email": TEXT,
@@ -50,7 +55,7 @@ LEAD = {
     "split_percentage_value": TEXT_OR_NULL,
     "visitor_sub_id": TEXT_OR_NULL,
 }
-PROMOTER = {
+PROMOTER: dict[str, Any] = {
     "id": WHOLE,
     "status": TEXT,
     "cust_id": TEXT,
@@ -72,23 +77,23 @@ PROMOTER = {
 
 
 @pytest.fixture
-def document(client):
+def document(client: Client) -> Any:
     return client.session.get(f"{client.root}/openapi.json", timeout=5).json()
 
 
 @pytest.fixture
-def refund(document):
+def refund(document: dict[str, Any]) -> Any:
     return document["paths"]["/track/refund"]["post"]
 
 
-def bare(properties):
+def bare(properties: dict[str, Any]) -> dict[str, Any]:
     return {
         name: {key: value for key, value in schema.items() if key != "description"}
         for name, schema in properties.items()
     }
 
 
-def test_schema_of_refund_request_body_equals_contract(refund):
+def test_schema_of_refund_request_body_equals_contract(refund: dict[str, Any]) -> None:
     assert refund["requestBody"]["required"] is True
     schema = refund["requestBody"]["content"]["application/json"]["schema"]
     assert schema["type"] == "object"
@@ -98,7 +103,7 @@ def test_schema_of_refund_request_body_equals_contract(refund):
     assert set(schema) == {"type", "properties", "required", "oneOf"}
 
 
-def test_schema_of_refund_responses_equals_contract(document, refund):
+def test_schema_of_refund_responses_equals_contract(document: dict[str, Any], refund: dict[str, Any]) -> None:
     responses = refund["responses"]
     assert set(responses) == {"200", "204", "400", "401", "403", "404", "409", "429"}
     assert responses["204"] == {"description": "No Content"}
@@ -118,12 +123,12 @@ def test_schema_of_refund_responses_equals_contract(document, refund):
     assert len(event) == 6
 
 
-def test_schema_of_lead_and_promoter_equals_contract(document):
+def test_schema_of_lead_and_promoter_equals_contract(document: dict[str, Any]) -> None:
     assert document["components"]["schemas"]["Lead"]["properties"] == LEAD
     assert document["components"]["schemas"]["Promoter"]["properties"] == PROMOTER
 
 
-def test_schema_of_authentication_equals_contract(document, refund):
+def test_schema_of_authentication_equals_contract(document: dict[str, Any], refund: dict[str, Any]) -> None:
     assert document["security"] == [{"BearerAuth": []}]
     assert document["components"]["securitySchemes"]["BearerAuth"] == {"type": "http", "scheme": "bearer"}
     assert refund["parameters"] == [{"$ref": "#/components/parameters/AccountId"}]
@@ -135,17 +140,28 @@ def test_schema_of_authentication_equals_contract(document, refund):
     }
 
 
-def test_schema_paths_are_served_and_exclude_control_endpoints(client, document):
+def test_schema_paths_are_served_and_exclude_control_endpoints(client: Client, document: dict[str, Any]) -> None:
     assert document["servers"] == [{"url": "/api/v2"}]
-    assert len(document["paths"]) == 6
+    assert len(document["paths"]) == 10
     for path, methods in document["paths"].items():
         for method in methods:
-            response = client(method.upper(), path, headers={"Authorization": None})
+            response = client(method.upper(), path.replace("{id}", "1"), headers={"Authorization": None})
             assert response.status_code == 401
 
 
-def test_schema_references_all_resolve(document):
-    def references(node):
+def test_schema_of_commission_changes_has_documented_fields_and_statuses(client: Client, document: Any) -> None:
+    for path, method in (("approve", "post"), ("deny", "post"), ("destroy", "delete")):
+        call = document["paths"][f"/company/commissions/{path}"][method]
+        assert call["requestBody"]["content"]["application/json"]["schema"]["required"] == ["ids"]
+        assert set(call["responses"]) == {"200", "202", "401", "403", "422", "429"}
+    batch = document["components"]["schemas"]["BatchProcess"]["properties"]
+    assert batch["status"]["enum"] == ["pending", "in_progress", "completed", "failed", "stopped"]
+    number = client.refund().json()["reward"]["id"]
+    assert set(batch) == set(client("POST", "/company/commissions/deny", json={"ids": [number]}).json())
+
+
+def test_schema_references_all_resolve(document: Any) -> None:
+    def references(node: Any) -> Iterator[str]:
         if isinstance(node, dict):
             yield from ([node["$ref"]] if "$ref" in node else [])
             node = list(node.values())
@@ -159,11 +175,11 @@ def test_schema_references_all_resolve(document):
             node = node[step]
 
 
-def test_refund_response_has_fields_and_types_of_schema(client):
+def test_refund_response_has_fields_and_types_of_schema(client: Client) -> None:
     """Compares the response with this file's fields, which the other tests compare with the published schema."""
-    kinds = {"string": str, "integer": int, "object": dict}
+    kinds: dict[str, Any] = {"string": str, "integer": int, "object": dict}
 
-    def check(value, properties):
+    def check(value: dict[str, Any], properties: dict[str, Any]) -> None:
         for name, each in value.items():
             schema = properties[name]
             if "$ref" in schema:
@@ -175,7 +191,7 @@ def test_refund_response_has_fields_and_types_of_schema(client):
                 if schema["type"] == "object":
                     check(each, schema["properties"])
 
-    event = {
+    event: dict[str, Any] = {
         "id": WHOLE,
         "type": TEXT,
         "amount_cents": WHOLE,

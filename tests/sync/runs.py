@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
-from airflow_provider_firstpromoter.hooks.firstpromoter import FirstPromoterHook
+from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import RefundLedger, RunKey
-from airflow_provider_firstpromoter.refunds import Result, Summary
-from airflow_provider_firstpromoter.refunds.rows import marking_repeats, numbered
+from airflow_provider_firstpromoter.refunds import Result, Summary, numbered
 from airflow_provider_firstpromoter.sandbox import Sandbox
 from airflow_provider_firstpromoter.sync import RefundSync, SyncOptions
 
@@ -65,9 +64,12 @@ class Refunds:
     def __call__(self, *given: Mapping[str, Any], **options: Any) -> Run:
         sync = self.make(**options)
         run = Run(sync, sync.summary)
-        rows = list(marking_repeats(numbered(given)))
         results: dict[int, Result] = {}
-        sync.run(rows, on_result=lambda row, result: results.update({row.position: result}))
+        sync.run(
+            numbered(given),
+            on_result=lambda row, result: results.update({row.position: result}),
+            report_settled=True,
+        )
         run.results.update(sorted(results.items()))
         return run
 

@@ -9,7 +9,7 @@ from airflow_provider_firstpromoter.sync.log_text import duration, failure, prog
 
 
 def summary_of(*outcomes: Outcome, **fields: object) -> Summary:
-    summary = Summary(**fields)  # type: ignore[arg-type]
+    summary = Summary(**fields)
     for number, outcome in enumerate(outcomes):
         summary.add(Result(event_id=f"re_{number}", outcome=outcome, sent=True, message=f"reason {number}"))
     return summary

@@ -13,7 +13,7 @@ from airflow_provider_firstpromoter.exceptions import (
     RefundsFailedError,
     RefundsRejectedError,
 )
-from airflow_provider_firstpromoter.hooks.firstpromoter import FirstPromoterHook
+from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.refunds import Outcome
 from tests.support import refund, refunds
 from tests.sync.runs import UNKNOWN_CURRENCY, Refunds, on_both
@@ -54,7 +54,6 @@ def test_settled_and_rejected_results_are_stored(
 @pytest.mark.parametrize(
     "fault",
     [
-        pytest.param({"kind": "status", "status": 429}, id="429"),
         pytest.param({"kind": "status", "status": 500}, id="500"),
         pytest.param({"kind": "reset_before"}, id="connection-broke"),
         pytest.param({"kind": "reset_after"}, id="answer-lost"),

@@ -8,7 +8,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 from airflow_provider_firstpromoter.exceptions import (
     RefundsRejectedError,
 )
-from airflow_provider_firstpromoter.hooks.firstpromoter import FirstPromoterHook
+from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from tests.support import refund, refunds
 from tests.sync.runs import A_MONTH, Refunds
 

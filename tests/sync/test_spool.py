@@ -15,7 +15,7 @@ from uuid import UUID
 
 import pytest
 
-from airflow_provider_firstpromoter.refunds.rows import BATCH, Row, marking_repeats, numbered
+from airflow_provider_firstpromoter.refunds.rows import BATCH, Row, numbered
 from airflow_provider_firstpromoter.sync.spool import Spool
 from tests.support import refund_with_id
 

@@ -1,4 +1,4 @@
-"""The same refunds twice: by the provider's operator, and by a mapped HttpOperator."""
+"""The same refunds twice: sent by the provider's operator, and by a mapped HttpOperator."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from airflow.providers.http.operators.http import HttpOperator
 from airflow.providers.sqlite.hooks.sqlite import SqliteHook
 
 from airflow_provider_firstpromoter.transfers.sql_to_firstpromoter import SqlToFirstPromoterOperator
-from dev.benchmarks.stage import HEADERS
 from dev.benchmarks.work import SQL
+from dev.sandbox import HEADERS
 
 with DAG("bench_provider", schedule=None):
     SqlToFirstPromoterOperator(task_id="sync_refunds", sql=SQL, sql_conn_id="warehouse")
@@ -31,5 +31,5 @@ with DAG("bench_expand", schedule=None):
         endpoint="track/refund",
         method="POST",
         headers=HEADERS,
-        extra_options={"check_response": False},  # most customers were referred by nobody: a 404 is an answer
+        extra_options={"check_response": False},  # a 404 is no error: the customer was not referred
     ).expand(data=find_refunds())

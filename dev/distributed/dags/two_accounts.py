@@ -1,9 +1,10 @@
 """
 ### Two accounts, several workers
 
-`sync_accounts` is mapped over two accounts: each gets its own rows, ledger key and pace, and the executor puts them on
-whichever workers are free. The tasks behind it all want the same refunds: a pool of one slot an account keeps those of
-one account in turn, because they share its 400 requests a minute.
+`sync_accounts` is a task that is mapped over two accounts. Each account has its own rows, ledger key and rate limit,
+and the executor runs the two task instances on any free workers. The tasks downstream send further refunds of the same
+accounts. A pool with one slot for each account makes the tasks of one account run one after another, because they share
+its limit of 400 requests a minute.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ ACCOUNTS = ("north", "south")
 
 @dag(schedule=None, start_date=pendulum.datetime(2025, 1, 1, tz="UTC"), catchup=False, doc_md=__doc__)
 def two_accounts() -> None:
-    # Both the connection and the parameters differ: the connection alone would send every refund to every account.
+    # Map the parameters too: with the connection alone, every refund would be sent to every account.
     sync_accounts = SqlToFirstPromoterOperator.partial(
         task_id="sync_accounts", sql=REFUNDS, sql_conn_id="warehouse"
     ).expand_kwargs(

@@ -19,8 +19,8 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from dev.demo.home import Home, free_port
-from dev.demo.processes import running
+from dev.airflow import Home
+from dev.processes import free_port, running
 
 AIRFLOW = version("apache-airflow")
 AIRFLOW_3 = not AIRFLOW.startswith("2.")
@@ -176,12 +176,11 @@ def airflow(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     (home.folder / "dags").mkdir()
     url = f"http://127.0.0.1:{free_port()}"
     environment = home.environment(
-        AIRFLOW__CORE__DAGS_FOLDER=str(home.folder / "dags"),
+        dags=home.folder / "dags",
         AIRFLOW__CORE__TEST_CONNECTION="Enabled",
         AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS="True",  # no login: it listens on this machine alone
         AIRFLOW__API__BASE_URL=url,
         AIRFLOW__DATABASE__LOAD_DEFAULT_CONNECTIONS="False",
-        AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=f"sqlite:///{home.airflow / 'airflow.db'}",
         AIRFLOW__WEBSERVER__BASE_URL=url,
         AIRFLOW__WEBSERVER__SECRET_KEY=secrets.token_hex(),
     )

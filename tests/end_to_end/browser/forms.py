@@ -16,6 +16,9 @@ class Form(ABC):
     :param url: Airflow's
     """
 
+    #: The locator of the form itself.
+    form: Any
+
     def __init__(self, page: Any, url: str) -> None:
         self.page = page
         self.url = url

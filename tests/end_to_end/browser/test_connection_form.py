@@ -9,7 +9,7 @@ import pytest
 
 from airflow_provider_firstpromoter.api.account import Account, Extra
 from airflow_provider_firstpromoter.get_provider_info import CONN_FIELDS
-from dev.demo.home import free_port
+from dev.processes import free_port
 from tests.end_to_end.browser.conftest import AIRFLOW_3, Airflow
 from tests.end_to_end.browser.forms import Airflow2Form, Airflow3Form, Form
 

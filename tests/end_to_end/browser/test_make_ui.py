@@ -16,13 +16,13 @@ from urllib.parse import quote
 
 import pytest
 import requests
-
-from dev.demo import warehouse
 from dev.demo.home import Home, free_port
 from dev.demo.processes import running
 from dev.demo.sandbox import Sandbox
-from dev.demo.stage import DAG
 from dev.demo.standalone import Api
+
+from dev.demo import warehouse
+from dev.demo.stage import DAG
 from tests.end_to_end.browser.conftest import AIRFLOW_3
 from tests.end_to_end.browser.refund_runs import RefundRunsPage
 

@@ -18,10 +18,10 @@ from urllib.parse import quote
 
 import pytest
 import requests
+from dev.demo.home import Home, as_variables, free_port
 
 from airflow_provider_firstpromoter.plugins.refund_runs import URL_PREFIX
 from airflow_provider_firstpromoter.sandbox import Account, Settings, running_sandbox
-from dev.demo.home import Home, as_variables, free_port
 from tests.end_to_end.browser.conftest import AIRFLOW_3, Airflow, new_page
 from tests.end_to_end.browser.refund_runs import RefundRunsPage, plain
 
