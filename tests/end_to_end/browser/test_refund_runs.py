@@ -18,10 +18,11 @@ from urllib.parse import quote
 
 import pytest
 import requests
-from dev.demo.home import Home, as_variables, free_port
 
 from airflow_provider_firstpromoter.plugins.refund_runs import URL_PREFIX
 from airflow_provider_firstpromoter.sandbox import Account, Settings, running_sandbox
+from dev.airflow import Home
+from dev.processes import free_port
 from tests.end_to_end.browser.conftest import AIRFLOW_3, Airflow, new_page
 from tests.end_to_end.browser.refund_runs import RefundRunsPage, plain
 
@@ -37,6 +38,7 @@ DAG_FILE = """
 import pendulum
 from airflow.providers.common.compat.sdk import dag
 from airflow_provider_firstpromoter.operators.reconcile import ReconcileRefundsOperator
+from airflow_provider_firstpromoter.operators.refund import TrackRefundOperator
 from airflow_provider_firstpromoter.transfers.sql_to_firstpromoter import SqlToFirstPromoterOperator
 
 @dag(dag_id="refunds_{region}", dag_display_name="Refunds <i>{region}</i>", schedule=None,
@@ -56,6 +58,7 @@ def others():
     # These never run: the tests write their XComs.
     SqlToFirstPromoterOperator(task_id="sync_refunds", sql="SELECT 1", sql_conn_id="warehouse")
     ReconcileRefundsOperator(task_id="reconcile")
+    TrackRefundOperator(task_id="track_refunds", refunds=[])
 
 others()
 """
@@ -108,7 +111,7 @@ def teams(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Te
             (folder / "refunds.py").write_text(DAG_FILE.format(region=region))
             customers = {row[2] for row in ROWS[region]} - {"nobody"}
             sandbox.add_leads(({"uid": customer, "promoter": "anna"} for customer in customers), account=account.id)
-            with closing(sqlite3.connect(home.warehouse)) as database, database:
+            with closing(sqlite3.connect(home.folder / "warehouse.db")) as database, database:
                 database.execute(f"CREATE TABLE refunds_{region} (event_id TEXT, amount INTEGER, uid TEXT)")
                 database.executemany(f"INSERT INTO refunds_{region} VALUES (?, ?, ?)", ROWS[region])
         teams = Teams(url, home, _environment(home, url, sandbox.base_url))
@@ -127,7 +130,9 @@ def _names() -> list[str]:
 
 
 def _environment(home: Home, url: str, sandbox: str) -> dict[str, str]:
-    connections: dict[str, dict[str, object]] = {"warehouse": {"conn_type": "sqlite", "host": str(home.warehouse)}}
+    connections: dict[str, dict[str, Any]] = {
+        "warehouse": {"conn_type": "sqlite", "host": str(home.folder / "warehouse.db")}
+    }
     for region, account in ACCOUNTS.items():
         connections[f"firstpromoter_{region}"] = {
             "conn_type": "firstpromoter",
@@ -146,13 +151,13 @@ def _environment(home: Home, url: str, sandbox: str) -> dict[str, str]:
         for region in ACCOUNTS
     ]
     return home.environment(
+        connections,
         AIRFLOW__API__BASE_URL=url,
         AIRFLOW__CORE__MULTI_TEAM="True",
         AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS=",".join(USERS),
         AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE=str(home.folder / "passwords.json"),
         AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST=json.dumps(bundles),
         AIRFLOW__DATABASE__LOAD_DEFAULT_CONNECTIONS="False",
-        **as_variables(connections),
     )
 
 
@@ -390,15 +395,13 @@ def test_summary_with_fields_of_the_wrong_type_is_shown_as_far_as_it_goes(
     assert page.attention() == [("", "5", "no reason given")]
 
 
-def test_attention_is_what_the_last_run_says_and_still_counts(
+def test_attention_of_a_query_is_what_its_last_run_names(
     as_user: Callable[..., RefundRunsPage], push: Callable[..., None]
 ) -> None:
-    push("others_us", summary(problems=[problem("re_old", "settled long ago")], outcomes={"rejected": 1}))
-    push("others_us", summary(problems=[problem("re_open", "amount is missing")], outcomes={"rejected": 1}))
-    push(
-        "others_us",
-        summary(problems=[problem("re_new", "no answer", outcome="failed")], outcomes={"failed": 1}, still_open=1),
-    )
+    push("others_us", summary(problems=[problem("re_old", "corrected since")], outcomes={"rejected": 1}))
+    failed = problem("re_new", "no answer", outcome="failed")
+    old = problem("re_open", "amount is missing", new=False)
+    push("others_us", summary(problems=[failed, old], outcomes={"rejected": 1, "failed": 1}, still_open=1))
     page = as_user("uma").open("?dag=others_us")
     assert page.attention() == [("failed", "re_new", "no answer"), ("rejected", "re_open", "amount is missing")]
     assert page.total("attention") == "2"
@@ -406,6 +409,27 @@ def test_attention_is_what_the_last_run_says_and_still_counts(
     assert page.refresh().attention() == []
     assert page.total("attention") == "0"
     assert "Nothing: the last run of every task" in page.frame.locator("#attention").inner_text()
+
+
+def test_attention_of_a_list_is_what_all_of_its_runs_name(
+    as_user: Callable[..., RefundRunsPage], push: Callable[..., None]
+) -> None:
+    """A list, such as a sensor's, has an unchanged row only once: that no later run names it says nothing."""
+    failed = problem("re_failed", "no answer", outcome="failed")
+    first = [problem("re_open", "amount is missing"), problem("re_both", "amount is zero"), failed]
+    push("others_us", summary(problems=first, outcomes={"rejected": 2, "failed": 1}), "track_refunds")
+    push(
+        "others_us",
+        summary(problems=[problem("re_both", "amount is missing")], outcomes={"rejected": 1}),
+        "track_refunds",
+    )
+    page = as_user("uma").open("?dag=others_us")
+    assert page.attention() == [
+        ("rejected", "re_both", "amount is missing"),
+        ("rejected", "re_open", "amount is missing"),
+    ]
+    assert page.total("attention") == "2"
+    assert "not named since" in page.frame.locator("#attention tbody tr").last.inner_text()
 
 
 def test_attention_counts_what_no_run_names(as_user: Callable[..., RefundRunsPage], push: Callable[..., None]) -> None:
@@ -499,14 +523,11 @@ def test_page_whose_session_has_ended_leads_to_the_login(as_user: Callable[..., 
     page.page.wait_for_url(re.compile(f"^{re.escape(teams.url)}/auth/login"))
 
 
-def test_page_follows_airflows_light_and_dark(
-    as_user: Callable[..., RefundRunsPage], screenshot: Callable[..., None]
-) -> None:
+def test_page_follows_airflows_light_and_dark(as_user: Callable[..., RefundRunsPage]) -> None:
     page = as_user("ada", color_scheme="dark").open()
     background = "getComputedStyle(document.body).backgroundColor"
     frame = page.page.frames[-1]
     assert frame.evaluate(background) == "rgb(16, 17, 20)"
-    screenshot("refund-runs-dark", page.page, height=900, width=1400)
     page.page.evaluate("document.documentElement.className = 'light'")
     frame.wait_for_function(f"{background} === 'rgb(246, 247, 249)'")
 
