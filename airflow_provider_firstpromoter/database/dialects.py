@@ -346,11 +346,26 @@ SNOWFLAKE = DatabaseKind(
 # --- Rows only --------------------------------------------------------------------------------------------
 
 
+#: Rows that BigQuery sends in one response, if they are not too large for it.
+BIGQUERY_PAGE = 10_000
+
+
 def _bigquery_connection(hook: Any) -> Any:
-    """Google's own DB-API, which binds lists and mappings; the hook's cursor puts values into the text."""
+    """
+    Google's own DB-API, which binds lists and mappings; the hook's cursor puts values into the text.
+
+    Rows come by the API that also takes the query. Results of several pages would else come by the Storage API, which
+    needs a right of its own and another host.
+    """
     return import_module("google.cloud.bigquery.dbapi").connect(
-        hook.get_client(project_id=hook.project_id, location=hook.location)
+        hook.get_client(project_id=hook.project_id, location=hook.location), prefer_bqstorage_client=False
     )
+
+
+def _bigquery_cursor(connection: Any) -> Any:
+    cursor = connection.cursor()
+    cursor.arraysize = BIGQUERY_PAGE
+    return cursor
 
 
 BIGQUERY = DatabaseKind(
@@ -360,6 +375,7 @@ BIGQUERY = DatabaseKind(
     hook="airflow.providers.google.cloud.hooks.bigquery.BigQueryHook",
     hook_options={"use_legacy_sql": False},
     connect=_bigquery_connection,
+    cursor=_bigquery_cursor,
     # Google's DB-API halves each %% even where there are no parameters.
     execute=lambda cursor, sql, parameters: _execute(cursor, sql if parameters else sql.replace("%", "%%"), parameters),
 )
