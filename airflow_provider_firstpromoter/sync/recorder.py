@@ -151,9 +151,10 @@ class Recorder:
         """Write a problem, and return whether no earlier run has reported it."""
         if row.event_id is None:
             return True  # it cannot be remembered
-        reported = record.reported_at if record is not None and known else None
-        began = self.earlier.started_at or (self.history.started_at if self.history else None)
-        new = reported is None or began is None or reported >= began
+        reported = known and record is not None and record.reported_at is not None
+        # The task run that reported it reports it again, when it is cleared or retried.
+        by_this_run = record is not None and self._run.run_id is not None and record.reported_run_id == self._run.run_id
+        new = not reported or by_this_run
         if record is None or result.outcome is Outcome.REJECTED:
             if known:
                 self._writer.note_seen(row.event_id)
