@@ -26,7 +26,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import Dialect
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from airflow_provider_firstpromoter.database.dialects import kind_of
+from airflow_provider_firstpromoter.database.dialects import kind_of_dialect
 from airflow_provider_firstpromoter.refunds import Outcome
 
 ON_RECORD = tuple(outcome.value for outcome in Outcome if outcome.on_record)
@@ -81,8 +81,8 @@ def create_view(view: View, ledger: Table, dialect: Dialect) -> str:
 
 def create_table(table: Table, dialect: Dialect) -> str:
     """Return the statements that create a table and its indexes, in a dialect."""
-    has_indexes = kind_of(dialect).secondary_indexes
-    indexes = sorted(table.indexes, key=lambda index: str(index.name)) if has_indexes else []
+    ledger_sql = kind_of_dialect(dialect).ledger
+    indexes = sorted(table.indexes, key=lambda index: str(index.name)) if ledger_sql and ledger_sql.indexes else []
     statements: list[Any] = [CreateTable(table), *map(CreateIndex, indexes)]
     return "\n".join(f"{str(one.compile(dialect=dialect)).strip()};" for one in statements)
 
