@@ -16,6 +16,7 @@ READY_2 := $(VENV_2)/.ready
 VENV_WAREHOUSES := .venv-warehouses
 VENV_WAREHOUSES_2 := .venv-warehouses-2.11
 WITH_WAREHOUSES := --group warehouses -e '.[sandbox,snowflake]'
+LEDGER_TESTS := tests/ledger tests/database/test_upsert.py tests/pending/test_antijoin.py
 READY_WAREHOUSES := $(VENV_WAREHOUSES)/.ready $(VENV_WAREHOUSES_2)/.ready
 
 .DEFAULT_GOAL := help
@@ -92,15 +93,19 @@ test: $(READY) ## Run the whole suite on Airflow 3.3
 test-airflow-2: $(READY_2) ## Run the same suite on Airflow 2.11
 	$(VENV_2)/bin/python -m pytest -n auto --dist loadfile $(ARGS)
 
+# $(call test_warehouses,<what to run>): with the clients of warehouses, in both of their environments.
+define test_warehouses
+	$(VENV_WAREHOUSES)/bin/python -m pytest -n auto --dist loadfile $(1) $(ARGS)
+	$(VENV_WAREHOUSES_2)/bin/python -m pytest -n auto --dist loadfile $(1) $(ARGS)
+endef
+
 .PHONY: test-warehouses
 test-warehouses: $(READY_WAREHOUSES) ## Run the tests of Snowflake, BigQuery and the others, with SQLAlchemy 2.0 and 1.4
-	$(VENV_WAREHOUSES)/bin/python -m pytest tests/warehouses $(ARGS)
-	$(VENV_WAREHOUSES_2)/bin/python -m pytest tests/warehouses $(ARGS)
+	$(call test_warehouses,tests/warehouses $(LEDGER_TESTS) -k 'warehouses or snowflake')
 
 .PHONY: test-snowflake
-test-snowflake: $(READY_WAREHOUSES) ## Run only the tests of Snowflake, with SQLAlchemy 2.0 and 1.4
-	$(VENV_WAREHOUSES)/bin/python -m pytest tests/warehouses/test_snowflake*.py $(ARGS)
-	$(VENV_WAREHOUSES_2)/bin/python -m pytest tests/warehouses/test_snowflake*.py $(ARGS)
+test-snowflake: $(READY_WAREHOUSES) ## Run only those of Snowflake
+	$(call test_warehouses,tests/warehouses $(LEDGER_TESTS) -k snowflake)
 
 .PHONY: soak
 soak: $(READY) ## Crashes, a bad network and odd rows for MINUTES=5, from a random SEED or yours on

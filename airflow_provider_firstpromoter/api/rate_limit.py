@@ -7,6 +7,7 @@ window is not documented. Under both, a client is safe if no 60 seconds see more
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
@@ -19,6 +20,10 @@ from airflow_provider_firstpromoter.exceptions import SyncInterruptedError
 WINDOW = 60.05
 #: Seconds; no single wait is longer, so that a kill is noticed in time.
 LONGEST_WAIT = 0.25
+#: Seconds between two log lines about pauses.
+_LOG_EVERY = 60.0
+
+log = logging.getLogger(__name__)
 
 
 class RateLimiter:
@@ -40,6 +45,7 @@ class RateLimiter:
         self._in_flight = 0
         self._ended: deque[float] = deque()  # when the last window's requests ended, oldest first
         self._paused_until = 0.0
+        self._logged_at = float("-inf")
         #: Seconds that requests have been held back, summed over the threads.
         self.waited = 0.0
 
@@ -83,9 +89,23 @@ class RateLimiter:
             self._ended.append(self._clock())
 
     def pause(self, seconds: float) -> None:
-        """Hold back every request of the account for some seconds: other clients have used up the limit."""
+        """
+        Hold back every request of the account for some seconds, because FirstPromoter responded with a 429.
+
+        The log has a line a minute about it: a run that waits for others should not look as if it hung.
+        """
         with self._lock:
-            self._paused_until = max(self._paused_until, self._clock() + seconds)
+            now = self._clock()
+            self._paused_until = max(self._paused_until, now + seconds)
+            if due := now - self._logged_at >= _LOG_EVERY:
+                self._logged_at = now
+        if due:
+            log.warning(
+                "FirstPromoter responded 429: the account's rate limit is used up, by other clients too. No request is "
+                "sent for %.0f seconds, then again. If this lasts, lower requests_per_minute, or give all tasks of the "
+                "account a pool with one slot.",
+                seconds,
+            )
 
 
 def sleep(seconds: float, cancelled: threading.Event) -> None:

@@ -44,10 +44,6 @@ BROKEN_JSON = "the response is not whole JSON"
 NO_JSON = "the response is not JSON"
 
 
-#: The contract's words for a 409. The event type and the id are what make it this refund's.
-_ALREADY_EXISTS = re.compile(r"(?P<type>\w+)\W{1,2}event with the id\b.*\balready exists", re.IGNORECASE | re.DOTALL)
-
-
 def outcome_from(response: ApiResponse, event_id: str) -> Outcome:
     """
     Return the outcome of a refund, by its response.
@@ -79,12 +75,14 @@ def _outcome_of_conflict(message: str, event_id: str) -> Outcome:
     Only a *refund* event with this id proves that the refund is recorded. An event of another type keeps the id from
     being used for a refund; any other message proves nothing.
     """
-    found = _ALREADY_EXISTS.search(message)
+    # The contract's words, with or without quotation marks: The 'refund' event with the id '...' already exists.
+    escaped = re.escape(event_id)
+    named = rf"""(?:'{escaped}'|"{escaped}"|{escaped})"""
+    words = rf"(?i:\bthe\W{{1,2}}(?P<type>\w+)\W{{1,2}}event with the id)\s+{named}\s+(?i:already exists)"
+    found = re.search(words, message)
     if found is None:
         return Outcome.FAILED
-    if found["type"].lower() != "refund":
-        return Outcome.REJECTED
-    return Outcome.ALREADY_RECORDED if event_id in message else Outcome.FAILED
+    return Outcome.ALREADY_RECORDED if found["type"].lower() == "refund" else Outcome.REJECTED
 
 
 def _says_only_not_found(message: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -36,10 +37,12 @@ class Retries:
     has come for :data:`LONGEST_RATE_LIMITED` seconds.
 
     :param max_attempts: how often the request is sent at most, attempts that end with a 429 not included
+    :param clock: returns the time in seconds
     """
 
-    def __init__(self, max_attempts: int) -> None:
+    def __init__(self, max_attempts: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._max_attempts = max_attempts
+        self._clock = clock
         self._failed = 0
         self._waited = 0.0
         self._rate_limited = 0
@@ -64,7 +67,7 @@ class Retries:
         return None if self._failed >= self._max_attempts or self._waited > LONGEST_RETRYING else seconds
 
     def _seconds_after_429(self, retry_after: float | None) -> float | None:
-        now = time.monotonic()
+        now = self._clock()
         if not self._rate_limited:
             self._rate_limited_since = now
         elif now - self._rate_limited_since > LONGEST_RATE_LIMITED:

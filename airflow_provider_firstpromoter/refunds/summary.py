@@ -6,7 +6,7 @@ from collections import Counter
 from datetime import datetime
 from typing import Any, ClassVar, Self
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, PrivateAttr
 
 from airflow_provider_firstpromoter.refunds.outcome import Outcome
 from airflow_provider_firstpromoter.refunds.result import Result
@@ -123,7 +123,8 @@ class Summary(Totals):
     :param repeated: rows that name an event_id again, with the same content or only another identity
     :param left_pending: refunds that this run did not get to
     :param still_open: rejected and changed refunds that an earlier run has reported
-    :param problems: the first refunds that need attention or failed, twenty of an outcome at most
+    :param problems: the first refunds that need attention or failed, twenty new and
+        twenty old ones of an outcome at most
     :param stopped_because: why the run ended early; None if it did not
     :param preview: whether nothing was sent or written
     :param would_be_sent: of a preview: ``refunds`` (how many), ``by_currency`` (of each ``refunds``, ``sum`` and
@@ -152,6 +153,8 @@ class Summary(Totals):
     requests: int = 0
 
     MAX_PROBLEMS: ClassVar[int] = 20
+    #: New problems are counted apart: many old ones must not keep a new one from being named.
+    _problems: Counter[tuple[Outcome, bool]] = PrivateAttr(default_factory=Counter)
 
     def add(self, result: Result, *, new: bool = True, **sent: Any) -> Problem | None:
         """
@@ -165,7 +168,10 @@ class Summary(Totals):
         self.sent += result.sent
         self.skipped += not result.sent and result.outcome.settled
         self.still_open += result.outcome.needs_attention and not new
-        if not result.outcome.is_problem or self.outcomes[result.outcome] > self.MAX_PROBLEMS:
+        if not result.outcome.is_problem:
+            return None
+        self._problems[result.outcome, new] += 1
+        if self._problems[result.outcome, new] > self.MAX_PROBLEMS:
             return None
         problem = Problem(event_id=result.event_id, outcome=result.outcome, reason=result.message, new=new)
         self.problems.append(problem)

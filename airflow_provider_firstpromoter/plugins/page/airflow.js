@@ -116,6 +116,16 @@ export async function readSummary({ dagId, runId, taskId, mapIndex }, signal) {
   }
 }
 
+/** The name of the operator's class; null if Airflow does not say. */
+export async function readOperator(dagId, taskId, signal) {
+  try {
+    return (await get(`dags/${inPath(dagId)}/tasks/${inPath(taskId)}`, {}, signal)).class_ref?.class_name ?? null;
+  } catch (error) {
+    if (error instanceof AirflowError && error.status !== 401 && error.status !== 0) return null;
+    throw error;
+  }
+}
+
 /** Calls `work` with each item, a few at once, in their order. */
 export async function forEachAtOnce(items, work) {
   const left = items.values();

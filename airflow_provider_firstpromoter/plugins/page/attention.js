@@ -2,7 +2,6 @@
  * Finds what needs attention: what the last run of each task reported and what it still counts as open.
  */
 
-import { addUp } from "./totals.js";
 import { MISMATCHES, taskKey } from "./summary.js";
 
 /** A reward that changed is news, not a mistake: the ledger has it already. */
@@ -12,16 +11,18 @@ const LASTING = new Set(["rejected", "changed"]);
 
 /**
  * @param {Array} runs newest first
+ * @param {function} namesAllOpen whether a run names or counts every refund that is open at its end. One that reads a
+ *   query does; one that is given a list knows of no other refund.
  * @returns {{items: Array, open: number, unnamed: Array, notes: Array}} `items` are refunds and mismatches with their
- *   reasons; `open` is how many refunds there are, also those that no run names; `unnamed` are runs that count more
- *   than they name; `notes` are runs that ended early or warn
+ *   reasons; `open` is how many there are, also those that no run names; `unnamed` are runs that count more than they
+ *   name; `notes` are runs that ended early or warn
  */
-export function needsAttention(runs) {
+export function needsAttention(runs, namesAllOpen) {
   const found = { items: new Map(), open: 0, unnamed: [], notes: [] };
   const tasks = Map.groupBy(runs.filter((run) => !run.preview), taskKey);
   for (const [last, ...earlier] of tasks.values()) {
     if (last.kind === "reconcile") addMismatches(found, last);
-    else addProblems(found, last, earlier);
+    else addProblems(found, last, earlier, namesAllOpen(last));
     if (last.stoppedBecause || last.warnings.length) found.notes.push(last);
   }
   const items = [...found.items.values()];
@@ -30,28 +31,30 @@ export function needsAttention(runs) {
   return { ...found, items };
 }
 
-function addProblems(found, last, earlier) {
-  const counted = addUp([last.outcomes]);
-  const reported = ["rejected", "changed", "failed"].reduce((total, outcome) => total + (counted.get(outcome) ?? 0), 0);
-  const known = new Set(last.problems.map((problem) => problem.eventId).filter(Boolean));
-  for (const problem of last.problems) add(found, last, problem, earlier);
-  // Later runs do not name again what an earlier one has reported: they only count it.
-  const old = last.problems.filter((problem) => !problem.isNew).length;
-  const carried = Math.max((last.stillOpen ?? 0) - old, 0);
-  let named = 0;
-  for (const run of carried ? earlier : []) {
+function addProblems(found, last, earlier, namesAllOpen) {
+  const counted = ["rejected", "changed", "failed"].reduce((total, name) => total + (last.outcomes.get(name) ?? 0), 0);
+  const known = new Set();
+  for (const problem of last.problems) {
+    if (problem.eventId) known.add(problem.eventId);
+    add(found, last, problem, earlier);
+  }
+  // A summary names twenty of an outcome: the others were named when they were new. What a list does not have again
+  // may have been corrected, or is left out because it has not changed: it stays here, and says so.
+  let left = namesAllOpen ? Math.max(counted - last.problems.length, 0) : Infinity;
+  let more = 0;
+  for (const run of earlier) {
     for (const problem of run.problems) {
-      if (named === carried || !problem.eventId || known.has(problem.eventId) || !LASTING.has(problem.outcome)) continue;
+      if (!left || !problem.eventId || known.has(problem.eventId) || !LASTING.has(problem.outcome)) continue;
       known.add(problem.eventId);
-      add(found, run, { ...problem, isNew: false }, earlier);
-      named += 1;
+      left -= 1;
+      more += 1;
+      add(found, run, { ...problem, isNew: false, notSince: !namesAllOpen }, earlier);
     }
   }
-  // A version that says what is still open may count it among the outcomes, or beside them.
-  const open = Math.max(reported, last.problems.length + carried);
+  const open = Math.max(counted, last.problems.length) + (namesAllOpen ? 0 : more);
   found.open += open;
-  const missing = open - last.problems.length - named;
-  if (missing > 0) found.unnamed.push({ run: last, missing });
+  const missing = Math.max(counted - last.problems.length - (namesAllOpen ? more : 0), 0);
+  if (missing) found.unnamed.push({ run: last, missing });
 }
 
 function add(found, run, problem, earlier) {

@@ -2,7 +2,16 @@
  * The page "Refund runs": loads the runs that the reader may see, and draws them.
  */
 
-import { AirflowError, addressQuery, followLinksOutside, forEachAtOnce, homeUrl, listSummaries, readSummary } from "./airflow.js";
+import {
+  AirflowError,
+  addressQuery,
+  followLinksOutside,
+  forEachAtOnce,
+  homeUrl,
+  listSummaries,
+  readOperator,
+  readSummary,
+} from "./airflow.js";
 import { needsAttention } from "./attention.js";
 import { el } from "./dom.js";
 import { counted, timeZone } from "./format.js";
@@ -11,6 +20,8 @@ import * as views from "./views.js";
 
 /** Runs whose summaries are read at first, and with every "Read older runs": each is a request. */
 const RUNS_AT_ONCE = 200;
+/** The operator that reads a query, and so knows all refunds that are open. */
+const QUERY_OPERATOR = "SqlToFirstPromoterOperator";
 /** Milliseconds between two drawings while runs are still being read. */
 const REDRAW = 400;
 
@@ -26,6 +37,8 @@ const state = {
   complete: true,
   /** What was read so far, by instance and time: a run, or null for an XCom that is not ours. */
   read: new Map(),
+  /** The class of each task's operator. */
+  operators: new Map(),
   unreadable: 0,
 };
 let loading = new AbortController();
@@ -55,6 +68,7 @@ async function load() {
     const listed = await listSummaries(since(), signal);
     Object.assign(state, listed, { unreadable: 0 });
     await readValues(signal);
+    await readOperators(signal);
     if (signal.aborted) return;
     draw();
     done();
@@ -94,6 +108,18 @@ async function readValues(signal) {
   });
 }
 
+/** Asks once for the operator of every task whose runs are shown. */
+async function readOperators(signal) {
+  const tasks = new Map(runs().map((run) => [operatorKey(run), run]));
+  const unknown = [...tasks].filter(([key]) => !state.operators.has(key));
+  await forEachAtOnce(unknown, async ([key, run]) => {
+    state.operators.set(key, await readOperator(run.dagId, run.taskId, signal));
+  });
+}
+
+const operatorKey = (run) => JSON.stringify([run.dagId, run.taskId]);
+const namesAllOpen = (run) => state.operators.get(operatorKey(run)) === QUERY_OPERATOR;
+
 /** The runs that were read and pass the filters, newest first. */
 function runs() {
   const from = since();
@@ -113,7 +139,7 @@ function draw() {
   $("content").hidden = !shown.length;
   $("message").hidden = true;
   if (!shown.length) return;
-  const attention = needsAttention(shown);
+  const attention = needsAttention(shown, namesAllOpen);
   $("totals").replaceChildren(...views.totals(shown, attention));
   $("outcomes").replaceChildren(...views.outcomes(shown));
   $("money").replaceChildren(...views.moneyOverTime(shown));

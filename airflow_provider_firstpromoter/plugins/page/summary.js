@@ -9,6 +9,7 @@
 export const OUTCOMES = new Map([
   ["recorded", "recorded"],
   ["already_recorded", "already recorded"],
+  ["reverted", "reverted"],
   ["not_referred", "not referred"],
   ["pending", "pending"],
   ["changed", "changed"],
@@ -103,18 +104,28 @@ function refunds(value) {
     rechecked: number(value.rechecked),
     repeated: number(value.repeated),
     leftPending: number(value.left_pending),
-    // null: a version of the provider that did not say.
-    stillOpen: Number.isInteger(value.still_open) ? value.still_open : null,
+    stillOpen: number(value.still_open),
     rewardsUnknown: number(value.rewards_unknown),
     withoutSale: number(value.without_sale_event_id),
     reversed: counts(value.reversed),
     refunded: counts(value.refunded),
+    wouldBeSent: isObject(value.would_be_sent) ? preview(value.would_be_sent) : null,
     problems: problems.map((problem) => ({
       eventId: text(problem.event_id),
       outcome: text(problem.outcome),
       reason: text(problem.reason),
       isNew: problem.new !== false,
     })),
+  };
+}
+
+function preview(value) {
+  const currencies = isObject(value.by_currency) ? Object.entries(value.by_currency) : [];
+  return {
+    refunds: number(value.refunds),
+    currencies: currencies
+      .filter(([, totals]) => isObject(totals))
+      .map(([currency, totals]) => ({ currency, sum: number(totals.sum), largest: number(totals.largest) })),
   };
 }
 
@@ -128,6 +139,7 @@ function reconciliation(value) {
     problems: [],
     matched: number(value.matched),
     mismatches: number(value.mismatches),
+    accepted: number(value.accepted),
     adopted: number(value.adopted),
     recovered: number(value.recovered),
     kinds: new Map([...kinds].map((kind) => [kind, number(value[kind]) || list(cases[kind]).length])),

@@ -71,9 +71,6 @@ export function moneyOverTime(runs) {
   if (series.some((one) => one.unit === "cash" && !one.currency)) {
     notes.push("Cash is in the account’s currency, shown with two decimals.");
   }
-  if (sending(runs).some((run) => run.skipped && run.reversed.size)) {
-    notes.push("A task that was given settled refunds again reports them again; the ledger counts each once.");
-  }
   return [
     heading("money-title", `Reversed per ${each}`),
     series.length ? null : el("p", { class: "empty" }, "No commission was reversed."),
@@ -102,6 +99,9 @@ export function attention({ items, open, unnamed, notes }, severalAccounts) {
           items.map((item) => () => attentionRow(item, severalAccounts)),
         )
       : null,
+    items.some((item) => item.notSince)
+      ? el("p", { class: "muted small" }, "Not named since: no later run was given the row again, because it has not changed, or it was corrected. The ledger’s view of open problems says which.")
+      : null,
     ...unnamed.map(({ run, missing }) =>
       el("p", { class: "muted" }, `${counted(missing, "more refund")} counted by `, taskName(run), ", which does not name them all; the ledger’s view of open problems does."),
     ),
@@ -127,7 +127,7 @@ function attentionRow(item, severalAccounts) {
     severalAccounts ? el("td", { class: "when" }, item.run.account || "unknown") : null,
     el("td", { class: "id" }, item.eventId || el("span", { class: "muted" }, item.commissionId ? `commission ${item.commissionId}` : "no event_id")),
     el("td", { class: "reason" }, item.mismatch ? mismatchInWords(item.mismatch) : item.reason || "no reason given"),
-    el("td", { class: "when" }, dateTime(item.since)),
+    el("td", { class: "when" }, dateTime(item.since), item.notSince ? el("div", { class: "muted small" }, "not named since") : null),
     el("td", {}, taskName(item.run)),
   );
 }
@@ -220,10 +220,23 @@ function proportions(counts) {
   return bar;
 }
 
+const fact = (label, value) => (value ? el("div", {}, el("dt", {}, label), el("dd", {}, value)) : null);
+const some = (label, value) => (value ? fact(label, count(value)) : null);
+
+/** What a preview says: how many, and the sum and the largest amount of each currency. */
+function wouldBeSent({ wouldBeSent: would }) {
+  if (!would) return [];
+  const named = (currency) => (currency === "account" ? "" : currency);
+  return [
+    fact("Would be sent", count(would.refunds)),
+    ...would.currencies.map(({ currency, sum, largest }) =>
+      fact(`Sum, ${named(currency) || "account’s currency"}`, `${money(sum, named(currency))}, the largest ${money(largest, named(currency))}`),
+    ),
+  ];
+}
+
 /** All that a run's summary says. */
 export function runDetails(run) {
-  const fact = (label, value) => (value ? el("div", {}, el("dt", {}, label), el("dd", {}, value)) : null);
-  const some = (label, value) => (value ? fact(label, count(value)) : null);
   const common = [
     fact("DAG run", el("a", { href: runUrl(run) }, run.runId)),
     fact("Log", el("a", { href: logUrl(run) }, `${run.taskId}${run.mapIndex >= 0 ? ` [${run.mapIndex}]` : ""}`)),
@@ -240,13 +253,14 @@ export function runDetails(run) {
           some("Sent again (rechecks)", run.rechecked),
           some("Repeated rows", run.repeated),
           some("Left pending", run.leftPending),
-          some("Still open from earlier runs", run.stillOpen),
+          some("Reported before, still open", run.stillOpen),
           some("Rewards not known", run.rewardsUnknown),
           some("Without sale_event_id", run.withoutSale),
+          ...wouldBeSent(run),
           fact("Reversed", sums(run.reversed, run.currency).join(", ")),
           fact("Refunded", [...run.refunded].map(([currency, amount]) => money(amount, currency)).join(", ")),
         ]
-      : [fact("Matched", count(run.matched)), fact("Mismatches", count(run.mismatches)), some("Adopted", run.adopted), some("Recovered", run.recovered)];
+      : [fact("Matched", count(run.matched)), fact("Mismatches", count(run.mismatches)), some("Accepted", run.accepted), some("Adopted", run.adopted), some("Recovered", run.recovered)];
   return [
     run.preview ? el("p", {}, "A preview: nothing was sent or written.") : null,
     run.outcomes.size ? legend(run.outcomes) : null,

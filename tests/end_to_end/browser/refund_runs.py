@@ -73,7 +73,7 @@ class RefundRunsPage:
         rows = self.frame.locator("#attention tbody tr").all()
         cells = [row.locator("td").all_inner_texts() for row in rows]
         # The account's column is there only if there are several accounts.
-        return [(row[0].removesuffix("new"), row[-4], row[-3]) for row in cells]
+        return [(plain(row[0]).removesuffix("new").strip(), row[-4], row[-3]) for row in cells]
 
     def runs(self) -> list[str]:
         """Return the DAG and task of every run in the list, newest first."""

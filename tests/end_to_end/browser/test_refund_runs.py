@@ -12,15 +12,17 @@ import re
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
+from functools import cached_property
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 import requests
-from dev.demo.home import Home, as_variables, free_port
 
 from airflow_provider_firstpromoter.plugins.refund_runs import URL_PREFIX
 from airflow_provider_firstpromoter.sandbox import Account, Settings, running_sandbox
+from dev.airflow import Home
+from dev.processes import free_port
 from tests.end_to_end.browser.conftest import AIRFLOW_3, Airflow, new_page
 from tests.end_to_end.browser.refund_runs import RefundRunsPage, plain
 
@@ -36,6 +38,7 @@ DAG_FILE = """
 import pendulum
 from airflow.providers.common.compat.sdk import dag
 from airflow_provider_firstpromoter.operators.reconcile import ReconcileRefundsOperator
+from airflow_provider_firstpromoter.operators.refund import TrackRefundOperator
 from airflow_provider_firstpromoter.transfers.sql_to_firstpromoter import SqlToFirstPromoterOperator
 
 @dag(dag_id="refunds_{region}", dag_display_name="Refunds <i>{region}</i>", schedule=None,
@@ -55,6 +58,7 @@ def others():
     # These never run: the tests write their XComs.
     SqlToFirstPromoterOperator(task_id="sync_refunds", sql="SELECT 1", sql_conn_id="warehouse")
     ReconcileRefundsOperator(task_id="reconcile")
+    TrackRefundOperator(task_id="track_refunds", refunds=[])
 
 others()
 """
@@ -71,27 +75,26 @@ ROWS = {
 class Teams(Airflow):
     """An Airflow with a base path, two teams with a DAG each, and users who may see one, both or none."""
 
-    def session(self, user: str) -> requests.Session:
-        """Return a session of Airflow's API for a user."""
+    @cached_property
+    def admin(self) -> requests.Session:
+        """Airflow's API, for the user ada."""
         session = requests.Session()
         session.trust_env = False
-        response = session.post(f"{self.url}/auth/token", json={"username": user, "password": user}, timeout=30)
+        response = session.post(f"{self.url}/auth/token", json={"username": "ada", "password": "ada"}, timeout=30)
         session.headers["Authorization"] = f"Bearer {response.json()['access_token']}"
-        session.cookies.clear()
         return session
 
     def push_summary(self, dag_id: str, value: Any, task_id: str = "sync_refunds") -> str:
-        """Write the XCom ``summary`` of a new DAG run, and return the run's id."""
-        with self.session("ada") as session:
-            run_id = f"by-test-{next(_numbers)}"
-            run = {"dag_run_id": run_id, "logical_date": None}
-            response = session.post(f"{self.url}/api/v2/dags/{dag_id}/dagRuns", json=run, timeout=30)
+        """Write the XCom ``summary`` of a new DAG run, and return the run's path in the API."""
+        runs = f"{self.url}/api/v2/dags/{dag_id}/dagRuns"
+        run_id = f"by-test-{next(_numbers)}"
+        for url, body in (
+            (runs, {"dag_run_id": run_id, "logical_date": None}),
+            (f"{runs}/{run_id}/taskInstances/{task_id}/xcomEntries", {"key": "summary", "value": value}),
+        ):
+            response = self.admin.post(url, json=body, timeout=30)
             assert response.ok, response.text
-            task = f"dags/{dag_id}/dagRuns/{quote(run_id, safe='')}/taskInstances/{task_id}"
-            xcom = {"key": "summary", "value": value}
-            response = session.post(f"{self.url}/api/v2/{task}/xcomEntries", json=xcom, timeout=30)
-            assert response.ok, response.text
-            return run_id
+        return f"{runs}/{run_id}"
 
 
 _numbers = iter(range(1, 1000))
@@ -108,7 +111,7 @@ def teams(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Te
             (folder / "refunds.py").write_text(DAG_FILE.format(region=region))
             customers = {row[2] for row in ROWS[region]} - {"nobody"}
             sandbox.add_leads(({"uid": customer, "promoter": "anna"} for customer in customers), account=account.id)
-            with closing(sqlite3.connect(home.warehouse)) as database, database:
+            with closing(sqlite3.connect(home.folder / "warehouse.db")) as database, database:
                 database.execute(f"CREATE TABLE refunds_{region} (event_id TEXT, amount INTEGER, uid TEXT)")
                 database.executemany(f"INSERT INTO refunds_{region} VALUES (?, ?, ?)", ROWS[region])
         teams = Teams(url, home, _environment(home, url, sandbox.base_url))
@@ -127,7 +130,9 @@ def _names() -> list[str]:
 
 
 def _environment(home: Home, url: str, sandbox: str) -> dict[str, str]:
-    connections: dict[str, dict[str, object]] = {"warehouse": {"conn_type": "sqlite", "host": str(home.warehouse)}}
+    connections: dict[str, dict[str, Any]] = {
+        "warehouse": {"conn_type": "sqlite", "host": str(home.folder / "warehouse.db")}
+    }
     for region, account in ACCOUNTS.items():
         connections[f"firstpromoter_{region}"] = {
             "conn_type": "firstpromoter",
@@ -146,13 +151,13 @@ def _environment(home: Home, url: str, sandbox: str) -> dict[str, str]:
         for region in ACCOUNTS
     ]
     return home.environment(
+        connections,
         AIRFLOW__API__BASE_URL=url,
         AIRFLOW__CORE__MULTI_TEAM="True",
         AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS=",".join(USERS),
         AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE=str(home.folder / "passwords.json"),
         AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST=json.dumps(bundles),
         AIRFLOW__DATABASE__LOAD_DEFAULT_CONNECTIONS="False",
-        **as_variables(connections),
     )
 
 
@@ -185,18 +190,16 @@ def as_user(browser: Any, teams: Teams, sessions: dict[str, list[Any]]) -> Itera
 
 
 @pytest.fixture
-def push(teams: Teams) -> Iterator[Callable[..., str]]:
+def push(teams: Teams) -> Iterator[Callable[..., None]]:
     """Writes XComs ``summary`` into DAG runs that are deleted after the test."""
-    made: list[tuple[str, str]] = []
+    made: list[str] = []
 
-    def push(dag_id: str, value: Any, task_id: str = "sync_refunds") -> str:
-        made.append((dag_id, teams.push_summary(dag_id, value, task_id)))
-        return made[-1][1]
+    def push(dag_id: str, value: Any, task_id: str = "sync_refunds") -> None:
+        made.append(teams.push_summary(dag_id, value, task_id))
 
     yield push
-    with teams.session("ada") as session:
-        for dag_id, run_id in made:
-            session.delete(f"{teams.url}/api/v2/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}", timeout=30)
+    for run in made:
+        teams.admin.delete(run, timeout=30)
 
 
 def summary(**values: Any) -> dict[str, Any]:
@@ -243,8 +246,7 @@ def test_page_shows_a_user_no_run_of_another_teams_dag(as_user: Callable[..., Re
     assert page.total("recorded") == "2"
     assert page.options("DAG") == ["All DAGs", "Refunds <i>us</i>"]
     assert "eu" not in page.frame.locator("body").inner_text().split()
-    with teams.session("ada") as session:
-        (run,) = session.get(f"{teams.url}/api/v2/dags/refunds_eu/dagRuns", timeout=30).json()["dag_runs"]
+    (run,) = teams.admin.get(f"{teams.url}/api/v2/dags/refunds_eu/dagRuns", timeout=30).json()["dag_runs"]
     page.open(f"?dag_id=refunds_eu&run_id={quote(run['dag_run_id'])}&task_id=sync_refunds")
     assert "could not be read: 403" in page.frame.locator("#selected").inner_text()
     assert as_user("eli").open().runs() == [EU]
@@ -275,7 +277,7 @@ def test_page_asks_only_airflows_public_api(as_user: Callable[..., RefundRunsPag
 # --- Filters and links ------------------------------------------------------------------------------------
 
 
-def test_filters_choose_account_dag_and_time(as_user: Callable[..., RefundRunsPage], push: Callable[..., str]) -> None:
+def test_filters_choose_account_dag_and_time(as_user: Callable[..., RefundRunsPage], push: Callable[..., None]) -> None:
     push("others_us", summary(account="acme-old", ended_at="2026-01-31T12:00:00Z"))
     push("others_us", summary(account="acme-new"))
     page = as_user("ada").open()
@@ -304,8 +306,7 @@ def test_links_lead_airflows_own_window_to_the_dag_run_and_the_log(
 
 def test_extra_link_opens_the_page_at_the_run_of_the_task(as_user: Callable[..., RefundRunsPage], teams: Teams) -> None:
     page = as_user("uma")
-    with teams.session("uma") as session:
-        (run,) = session.get(f"{teams.url}/api/v2/dags/refunds_us/dagRuns", timeout=30).json()["dag_runs"]
+    (run,) = teams.admin.get(f"{teams.url}/api/v2/dags/refunds_us/dagRuns", timeout=30).json()["dag_runs"]
     page.page.goto(f"{teams.url}/dags/refunds_us/runs/{quote(run['dag_run_id'])}/tasks/sync_refunds/details")
     page.page.get_by_role("link", name="Refund runs").click()
     page.wait()
@@ -330,7 +331,7 @@ def test_link_to_a_run_without_a_summary_says_so(as_user: Callable[..., RefundRu
 # --- What runs say ----------------------------------------------------------------------------------------
 
 
-def test_hostile_text_stays_text(as_user: Callable[..., RefundRunsPage], push: Callable[..., str]) -> None:
+def test_hostile_text_stays_text(as_user: Callable[..., RefundRunsPage], push: Callable[..., None]) -> None:
     hostile = summary(
         account=HOSTILE,
         host=HOSTILE,
@@ -366,7 +367,7 @@ def test_hostile_text_stays_text(as_user: Callable[..., RefundRunsPage], push: C
 
 
 def test_summaries_of_earlier_versions_are_shown_and_other_xcoms_are_not(
-    as_user: Callable[..., RefundRunsPage], push: Callable[..., str]
+    as_user: Callable[..., RefundRunsPage], push: Callable[..., None]
 ) -> None:
     earlier = summary()
     for name in ("kind", "account", "host", "still_open"):
@@ -385,7 +386,7 @@ def test_summaries_of_earlier_versions_are_shown_and_other_xcoms_are_not(
 
 
 def test_summary_with_fields_of_the_wrong_type_is_shown_as_far_as_it_goes(
-    as_user: Callable[..., RefundRunsPage], push: Callable[..., str]
+    as_user: Callable[..., RefundRunsPage], push: Callable[..., None]
 ) -> None:
     wrong = {"outcomes": {"recorded": "many", "failed": 1}, "requests": None, "problems": [None, {"event_id": 5}, "x"]}
     push("others_us", {**wrong, "reversed": [], "warnings": "none", "ended_at": "yesterday", "seconds": {}})
@@ -394,15 +395,13 @@ def test_summary_with_fields_of_the_wrong_type_is_shown_as_far_as_it_goes(
     assert page.attention() == [("", "5", "no reason given")]
 
 
-def test_attention_is_what_the_last_run_says_and_still_counts(
-    as_user: Callable[..., RefundRunsPage], push: Callable[..., str]
+def test_attention_of_a_query_is_what_its_last_run_names(
+    as_user: Callable[..., RefundRunsPage], push: Callable[..., None]
 ) -> None:
-    push("others_us", summary(problems=[problem("re_old", "settled long ago")], outcomes={"rejected": 1}))
-    push("others_us", summary(problems=[problem("re_open", "amount is missing")], outcomes={"rejected": 1}))
-    push(
-        "others_us",
-        summary(problems=[problem("re_new", "no answer", outcome="failed")], outcomes={"failed": 1}, still_open=1),
-    )
+    push("others_us", summary(problems=[problem("re_old", "corrected since")], outcomes={"rejected": 1}))
+    failed = problem("re_new", "no answer", outcome="failed")
+    old = problem("re_open", "amount is missing", new=False)
+    push("others_us", summary(problems=[failed, old], outcomes={"rejected": 1, "failed": 1}, still_open=1))
     page = as_user("uma").open("?dag=others_us")
     assert page.attention() == [("failed", "re_new", "no answer"), ("rejected", "re_open", "amount is missing")]
     assert page.total("attention") == "2"
@@ -412,7 +411,28 @@ def test_attention_is_what_the_last_run_says_and_still_counts(
     assert "Nothing: the last run of every task" in page.frame.locator("#attention").inner_text()
 
 
-def test_attention_counts_what_no_run_names(as_user: Callable[..., RefundRunsPage], push: Callable[..., str]) -> None:
+def test_attention_of_a_list_is_what_all_of_its_runs_name(
+    as_user: Callable[..., RefundRunsPage], push: Callable[..., None]
+) -> None:
+    """A list, such as a sensor's, has an unchanged row only once: that no later run names it says nothing."""
+    failed = problem("re_failed", "no answer", outcome="failed")
+    first = [problem("re_open", "amount is missing"), problem("re_both", "amount is zero"), failed]
+    push("others_us", summary(problems=first, outcomes={"rejected": 2, "failed": 1}), "track_refunds")
+    push(
+        "others_us",
+        summary(problems=[problem("re_both", "amount is missing")], outcomes={"rejected": 1}),
+        "track_refunds",
+    )
+    page = as_user("uma").open("?dag=others_us")
+    assert page.attention() == [
+        ("rejected", "re_both", "amount is missing"),
+        ("rejected", "re_open", "amount is missing"),
+    ]
+    assert page.total("attention") == "2"
+    assert "not named since" in page.frame.locator("#attention tbody tr").last.inner_text()
+
+
+def test_attention_counts_what_no_run_names(as_user: Callable[..., RefundRunsPage], push: Callable[..., None]) -> None:
     named = [problem(f"re_{number}", "amount is missing") for number in range(20)]
     push(
         "others_us", summary(problems=named, outcomes={"rejected": 33}, stopped_because="20 refunds rejected in a row")
@@ -425,7 +445,7 @@ def test_attention_counts_what_no_run_names(as_user: Callable[..., RefundRunsPag
 
 
 def test_previews_and_reconciliations_count_in_no_sum(
-    as_user: Callable[..., RefundRunsPage], push: Callable[..., str]
+    as_user: Callable[..., RefundRunsPage], push: Callable[..., None]
 ) -> None:
     push("others_us", summary())
     push("others_us", summary(preview=True, outcomes={"pending": 100, "rejected": 1}, problems=[problem("re_1", "no")]))
@@ -450,7 +470,7 @@ def test_previews_and_reconciliations_count_in_no_sum(
 
 
 def test_sums_of_different_accounts_are_not_added(
-    as_user: Callable[..., RefundRunsPage], push: Callable[..., str]
+    as_user: Callable[..., RefundRunsPage], push: Callable[..., None]
 ) -> None:
     push("others_us", summary(reversed={"cash": -100, "credits": -3}))
     push("others_us", summary(account="acme-eu", reversed={"cash": -250}))
@@ -459,7 +479,7 @@ def test_sums_of_different_accounts_are_not_added(
 
 
 def test_more_runs_than_are_read_at_once_are_read_on_demand(
-    as_user: Callable[..., RefundRunsPage], push: Callable[..., str]
+    as_user: Callable[..., RefundRunsPage], push: Callable[..., None]
 ) -> None:
     for _ in range(203):
         push("others_us", summary())
@@ -503,14 +523,11 @@ def test_page_whose_session_has_ended_leads_to_the_login(as_user: Callable[..., 
     page.page.wait_for_url(re.compile(f"^{re.escape(teams.url)}/auth/login"))
 
 
-def test_page_follows_airflows_light_and_dark(
-    as_user: Callable[..., RefundRunsPage], screenshot: Callable[..., None]
-) -> None:
+def test_page_follows_airflows_light_and_dark(as_user: Callable[..., RefundRunsPage]) -> None:
     page = as_user("ada", color_scheme="dark").open()
     background = "getComputedStyle(document.body).backgroundColor"
     frame = page.page.frames[-1]
     assert frame.evaluate(background) == "rgb(16, 17, 20)"
-    screenshot("refund-runs-dark", page.page, height=900, width=1400)
     page.page.evaluate("document.documentElement.className = 'light'")
     frame.wait_for_function(f"{background} === 'rgb(246, 247, 249)'")
 
