@@ -93,7 +93,7 @@ def test_second_revert_changes_nothing(account: AccountToRevert) -> None:
 def test_more_refunds_than_max_reverted_are_refused_and_nothing_is_denied(account: AccountToRevert) -> None:
     make_mistake(account)
 
-    with pytest.raises(RunRefusedError, match="12 refunds .* max_reverted is 11. Nothing was denied"):
+    with pytest.raises(RunRefusedError, match=r"12 refunds .* max_reverted is 11\. Nothing was denied"):
         account.revert(max_reverted=11, **WRONG)
 
     assert account.deny_calls() == 0
@@ -108,7 +108,7 @@ def test_more_refunds_than_max_reverted_are_refused_and_nothing_is_denied(accoun
     ids=["nothing selected", "no max_reverted", "preview of all"],
 )
 def test_operator_with_unsafe_parameters_cannot_be_made(parameters: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="never all|needs max_reverted"):
+    with pytest.raises(ValueError, match=r"never all|needs max_reverted"):
         RevertRefundsOperator(task_id="revert", **parameters)
 
 
