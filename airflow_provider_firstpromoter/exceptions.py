@@ -30,11 +30,14 @@ class ReconciliationMismatchError(AirflowFailException):
 
 
 class RunRefusedError(AirflowFailException):
-    """The run was refused before its first request: more refunds are pending than ``max_pending`` allows."""
+    """
+    The run was refused before it changed anything: more refunds are pending than ``max_pending`` allows, or would be
+    reverted than ``max_reverted`` allows.
+    """
 
 
 class RefundsFailedError(AirflowException):
-    """Some refunds could not be sent, or the run stopped early; a retry sends the rest."""
+    """Some refunds could not be sent or reverted, or the run stopped early; a retry does the rest."""
 
 
 class SyncInterruptedError(AirflowException):

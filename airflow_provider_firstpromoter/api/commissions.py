@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -184,7 +184,7 @@ def find_commissions(transport: Transport, event_id: str) -> tuple[list[Commissi
     return [], unreadable
 
 
-def _page(transport: Transport, params: Mapping[str, str]) -> list[Any]:
+def _page(transport: Transport, params: Mapping[str, str | list[str]]) -> list[Any]:
     try:
         response, attempts, _ = transport.request("GET", "/company/commissions", params=params)
     except AccessRefusedError as error:
@@ -259,7 +259,8 @@ def commission_filters(
     promoter_id: int | None = None,
     campaign_id: int | None = None,
     q: str | None = None,
-) -> dict[str, str]:
+    ids: Sequence[int] | None = None,
+) -> dict[str, str | list[str]]:
     """
     Return the query parameters of ``GET /company/commissions``.
 
@@ -269,6 +270,7 @@ def commission_filters(
     :param created_to: likewise; that day is included
     :param amount_from: minor units if the commission is in ``cash``, as for the other amounts
     :param q: searches event_ids, e-mail addresses and uids; what it finds need not be equal to it
+    :param ids: of commissions
     """
     given = {
         "q": q,
@@ -283,7 +285,10 @@ def commission_filters(
         "filters[promoter_id]": promoter_id,
         "filters[campaign_id]": campaign_id,
     }
-    return {name: str(value) for name, value in given.items() if value is not None}
+    filters: dict[str, str | list[str]] = {name: str(value) for name, value in given.items() if value is not None}
+    if ids is not None:
+        filters["ids[]"] = [str(one) for one in ids]
+    return filters
 
 
 def _date(value: Any) -> str | None:

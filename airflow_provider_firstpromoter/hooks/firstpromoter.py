@@ -11,14 +11,19 @@ import requests
 from airflow.providers.common.compat.sdk import AirflowException, BaseHook
 
 from airflow_provider_firstpromoter.api import (
+    BATCH_TIMEOUT,
     DEFAULT_PATH,
     PUBLIC_HOST,
     Account,
     ApiResponse,
+    Batch,
     Commission,
     Transport,
+    deny_commissions,
     describe_unreadable,
     find_commissions,
+    follow_batch,
+    read_batch,
     read_commissions,
     result_from,
     reversal_from,
@@ -264,6 +269,34 @@ class FirstPromoterHook(BaseHook):
         """
         found = self.find_reversal(event_id)
         return found["reward"] if found else None
+
+    def deny_commissions(self, ids: Sequence[int], timeout: float = BATCH_TIMEOUT) -> Batch:
+        """
+        Deny commissions: ``POST /company/commissions/deny``, and follow the batch until it has ended.
+
+        The call can be repeated: a commission that is denied already stays denied. FirstPromoter processes up to five
+        commissions before it responds, and more as a batch, which is read until it has ended. Which commissions failed
+        is known by reading them: ``iter_commissions(ids=ids)``. FirstPromoter does not document what denying the
+        negative commission of a refund does to the promoter's balance, nor whether the promoter is notified.
+
+        :param ids: 1 to 100 ids of commissions
+        :param timeout: seconds for which the batch is followed
+        :returns: the batch; ``ended`` is False if it was not over in time
+        :raises RefundsFailedError: if a response is not a batch
+        :raises AccessRefusedError: on 401 and 403
+        :raises SyncInterruptedError: if :attr:`cancelled` is set meanwhile
+        """
+        return follow_batch(self.transport, deny_commissions(self.transport, ids), timeout)
+
+    def get_batch(self, batch_id: int) -> Batch:
+        """
+        Read a batch: ``GET /company/batch_processes/{id}``.
+
+        :raises RefundsFailedError: if the response is not a batch
+        :raises AccessRefusedError: on 401 and 403
+        :raises SyncInterruptedError: if :attr:`cancelled` is set meanwhile
+        """
+        return read_batch(self.transport, batch_id)
 
     def test_connection(self) -> tuple[bool, str]:
         """

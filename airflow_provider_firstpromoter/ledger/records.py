@@ -131,9 +131,17 @@ class LedgerRecord:
         update: dict[str, Any] = {"sent": False}
         if self.recorded:
             update["reversed_by"] = self.run._asdict()
-        if self.details:
-            return Result.from_details(self.details).model_copy(update=update)
-        return Result(event_id=self.event_id, outcome=self.outcome, http_status=self.http_status, **update)
+        stored = Result.from_details(self.details) if self.details else None
+        if self.outcome is Outcome.REVERTED:
+            # The stored result is from before: downstream must not count a commission that no longer stands.
+            reward = stored.reward if stored else None
+            update |= {
+                "outcome": Outcome.REVERTED,
+                "reward": reward and reward.model_copy(update={"status": "denied"}),
+            }
+        if stored:
+            return stored.model_copy(update=update)
+        return Result(**{"event_id": self.event_id, "outcome": self.outcome, "http_status": self.http_status, **update})
 
     def sent(self) -> dict[str, Any]:
         """Return what was sent, as :meth:`Summary.add` takes it."""

@@ -49,7 +49,7 @@ def runs_table(name: str) -> Table:
         MetaData(),
         Column("id", key_text(36), primary_key=True),
         Column("account", key_text(), nullable=False),
-        Column("kind", String(16), comment="query, list (of refunds in XCom), or reconcile"),
+        Column("kind", String(16), comment="query, list (of refunds in XCom), reconcile, or revert"),
         Column("dag_id", String(250)),
         Column("run_id", String(250)),
         Column("task_id", String(250)),
@@ -98,7 +98,7 @@ class RunHistory(ManagedTable):
     :param ledger: the ledger beside which the table lives
     :param run: the task run
     :param try_number: Airflow's number of the try
-    :param kind: where the refunds come from, ``query`` or ``list``; or ``reconcile``
+    :param kind: where the refunds come from, ``query`` or ``list``; or ``reconcile`` or ``revert``
     """
 
     WHAT = "run history"

@@ -124,11 +124,13 @@ class RefundLedger(ManagedTable):
         """
         Return every refund that FirstPromoter has, as far as the ledger knows, and that was last sent in this time.
 
+        Refunds that were reverted since are among them.
+
         :param start: None is no limit; without both limits, adopted refunds, which were never sent, are among them
         :param end: exclusive
         """
         c = self.table.c
-        where: list[ColumnElement[bool]] = [c.outcome.in_(ON_RECORD)]
+        where: list[ColumnElement[bool]] = [c.outcome.in_(KEPT_OUTCOMES)]
         if start is not None:
             where.append(c.last_sent_at >= start)
         if end is not None:
