@@ -14,6 +14,7 @@ from airflow_provider_firstpromoter.api import (
     DEFAULT_PATH,
     PUBLIC_HOST,
     Account,
+    ApiResponse,
     Commission,
     Transport,
     describe_unreadable,
@@ -22,7 +23,7 @@ from airflow_provider_firstpromoter.api import (
     result_from,
     reversal_from,
 )
-from airflow_provider_firstpromoter.exceptions import AccessRefusedError, ReadError
+from airflow_provider_firstpromoter.exceptions import AccessRefusedError, ReadError, SyncInterruptedError
 from airflow_provider_firstpromoter.refunds import Identity, Outcome, Refund, Result, Reward, masked
 
 
@@ -142,22 +143,26 @@ class FirstPromoterHook(BaseHook):
             refund = Refund.from_row(refund)
         secret = self.account.api_key.get_secret_value()
         result, unmatched, lost = None, unmatched_before, lost_before
-        for one, identity in _attempts((refund, *alternatives), identify_by):
-            response, attempts, lost_now = self.transport.request("POST", "/track/refund", json=one.body(identity))
-            lost = lost or lost_now
-            result = result_from(response, one, attempts, secret)
-            if result.outcome is Outcome.ALREADY_RECORDED:
-                return self._resolve_409(result, unmatched, recover=recover_rewards or lost_now)
-            if result.outcome is Outcome.FAILED:
-                return result.model_copy(
-                    update={"unmatched": unmatched, "lost": lost or response.status is None or response.transient}
-                )
-            if result.outcome is not Outcome.NOT_REFERRED:
-                return result
-            unmatched = True
-        if result is None:
-            raise ValueError(f"Refund {refund.event_id!r} has none of {' or '.join(identify_by)}")
-        return self._resolve_unmatched(result) if lost else result
+        try:
+            for one, identity in _attempts((refund, *alternatives), identify_by):
+                response, attempts, lost_now = self.transport.request("POST", "/track/refund", json=one.body(identity))
+                lost = lost or lost_now
+                result = result_from(response, one, attempts, secret)
+                if result.outcome is Outcome.ALREADY_RECORDED:
+                    return self._resolve_409(result, unmatched, recover=recover_rewards or lost)
+                if result.outcome is Outcome.FAILED:
+                    lost = lost or _may_be_recorded(response)
+                if result.outcome in (Outcome.FAILED, Outcome.REJECTED):
+                    return result.model_copy(update={"unmatched": unmatched, "lost": lost})
+                if result.outcome is not Outcome.NOT_REFERRED:
+                    return result
+                unmatched = True
+            if result is None:
+                raise ValueError(f"Refund {refund.event_id!r} has none of {' or '.join(identify_by)}")
+            return self._resolve_unmatched(result) if lost else result
+        except SyncInterruptedError as error:
+            error.lost, error.unmatched = error.lost or lost, unmatched
+            raise
 
     def _resolve_409(self, result: Result, unmatched: bool, recover: bool) -> Result:
         """Decide what a 409 means: that the refund is recorded, or that its own 204 used up the event_id."""
@@ -298,6 +303,13 @@ class FirstPromoterHook(BaseHook):
             f"{where} answered {response.status}, but not as FirstPromoter does; "
             f"leave the API base URL empty for https://{PUBLIC_HOST}{DEFAULT_PATH}"
         )
+
+
+def _may_be_recorded(response: ApiResponse) -> bool:
+    """Return whether FirstPromoter may have recorded a refund although its response cannot be used."""
+    if response.status is None or 200 <= response.status < 300:
+        return True
+    return response.transient and response.status != 429
 
 
 def _attempts(refunds: Sequence[Refund], identify_by: Sequence[Identity]) -> Iterator[tuple[Refund, Identity]]:

@@ -102,6 +102,7 @@ class LedgerRecord:
     changed_amount: str | None = None
     accepted_at: datetime | None = None
     reported_at: datetime | None = None
+    reported_run_id: str | None = None
     message: str | None = None
     dag_id: str | None = None
     run_id: str | None = None

@@ -200,7 +200,7 @@ class RefundLedger(ManagedTable):
         self.upsert(
             connection,
             _one_each(changed_row(self.account, *change) for change in batch.changed),
-            update=("changed_amount", "last_seen_at", "reported_at", "accepted_at"),
+            update=("changed_amount", "last_seen_at", "reported_at", "reported_run_id", "accepted_at"),
         )
         self.upsert(
             connection,

@@ -26,7 +26,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import Dialect
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from airflow_provider_firstpromoter.database.dialects import kind_of_dialect
+from airflow_provider_firstpromoter.database import kind_of_dialect
 from airflow_provider_firstpromoter.refunds import Outcome
 
 ON_RECORD = tuple(outcome.value for outcome in Outcome if outcome.on_record)

@@ -233,6 +233,9 @@ def decide(classified: ClassifiedRow, how: Validation) -> Decision:
             return _changed(row, record, f"is recorded, and now {error.reason}")
         reason = error.reason if row.event_id else f"row {row.position + 1} of the input: {error.reason}"
         result = Result(event_id=row.event_id, outcome=Outcome.REJECTED, message=reason)
+        if record is not None:  # a response that was lost before is still lost when the row is corrected
+            earlier = record.result()
+            result = result.model_copy(update={"lost": earlier.lost, "unmatched": earlier.unmatched})
         return Decision(result=result, record=record, known=action is Action.STILL_REJECTED)
     if record is not None and action in (Action.CHANGED, Action.COMPARE):
         if _same_money(refund, record, how):

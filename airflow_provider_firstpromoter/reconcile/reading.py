@@ -17,7 +17,7 @@ from airflow_provider_firstpromoter.api import (
 from airflow_provider_firstpromoter.exceptions import ReadError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import RefundLedger, sent_to_leads, sent_without_lead
-from airflow_provider_firstpromoter.reconcile.background import in_background
+from airflow_provider_firstpromoter.reconcile.background import in_background, stop_if_cancelled
 from airflow_provider_firstpromoter.reconcile.compare import created_at
 from airflow_provider_firstpromoter.reconcile.period import Period
 from airflow_provider_firstpromoter.reconcile.report import Report
@@ -98,13 +98,17 @@ class Reader:
         :param adopt: whether refunds that were sent and whose lead is not known must be looked up as well, because an
             adopted refund could be a duplicate of one
         :raises LedgerError: if the database cannot be read
+        :raises SyncInterruptedError: if the task is killed
         """
         staging = self.staging
         for event_ids in staging.commission_event_ids():
+            stop_if_cancelled(self.hook.cancelled)
             staging.add_ledger_rows(self.ledger.find(event_ids).values())
         for records in batches(self.ledger.recorded_between(self.period.start, self.period.end)):
+            stop_if_cancelled(self.hook.cancelled)
             staging.add_ledger_rows(records, in_period=True)
         for lead_ids in staging.unsent_lead_ids():
+            stop_if_cancelled(self.hook.cancelled)
             if adopt:
                 for records in batches(sent_without_lead(self.ledger)):
                     staging.add_ledger_rows(records, look_up=True)

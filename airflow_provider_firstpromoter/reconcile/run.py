@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 
-from airflow_provider_firstpromoter.exceptions import LedgerError, SyncInterruptedError
+from airflow_provider_firstpromoter.exceptions import LedgerError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import (
     LedgerBatch,
@@ -17,6 +17,7 @@ from airflow_provider_firstpromoter.ledger import (
     now,
     recover,
 )
+from airflow_provider_firstpromoter.reconcile.background import stop_if_cancelled
 from airflow_provider_firstpromoter.reconcile.compare import Comparison, Correction, compare
 from airflow_provider_firstpromoter.reconcile.mismatch_table import MismatchTable
 from airflow_provider_firstpromoter.reconcile.period import Period
@@ -109,12 +110,12 @@ class Reconciliation:
         reader.look_up(lambda missing: self._compare(missing, open_mismatches))
         staging.find_duplicates()
         for batch in batches(staging):
-            self._stop_if_cancelled()
+            stop_if_cancelled(self.hook.cancelled)
             self._compare(batch, open_mismatches)
         # All open mismatches are read before the first is changed: in SQLite a reader and a writer lock each other.
         open_mismatches.add_open(self.table.open_between(self.period.start, self.period.end))
         for resolved in batches(open_mismatches.resolved()):
-            self._stop_if_cancelled()
+            stop_if_cancelled(self.hook.cancelled)
             self.table.resolve(resolved)
 
     def _compare(self, pairs: list[RefundPair], open_mismatches: OpenMismatches) -> None:
@@ -154,7 +155,3 @@ class Reconciliation:
         filled = sum(record.reward_id is None for record, _ in rewards)
         self.report.rewards_filled += filled
         self.report.rewards_updated += len(rewards) - filled
-
-    def _stop_if_cancelled(self) -> None:
-        if self.hook.cancelled.is_set():
-            raise SyncInterruptedError("The task was asked to stop")
