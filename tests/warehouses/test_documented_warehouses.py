@@ -42,7 +42,7 @@ def test_documented_connection_leads_to_a_sql_hook(title: str, set_connection: C
         "SQLite": "airflow.providers.sqlite",
         "DuckDB": "duckdb_provider",
         "Snowflake": "snowflake.connector",
-        "BigQuery": "google.cloud.bigquery",
+        "BigQuery": "sqlalchemy_bigquery",
     }
     if not find_spec(modules.get(title, "redshift_connector").split(".")[0]):
         pytest.skip("needs an environment of its own: make test-warehouses")
