@@ -67,7 +67,7 @@ def test_iter_commissions_raises_if_commissions_cannot_be_read(
         list(hook.iter_commissions())
 
 
-MALFORMED = [
+MALFORMED: list[Any] = [
     None,
     "re_1",
     [],

@@ -71,8 +71,7 @@ def test_recover_without_refunds_runs_no_statement(ledger: RefundLedger) -> None
 def test_sent_to_leads_reads_recorded_refunds_of_these_leads_only(ledger: RefundLedger) -> None:
     def of_lead(event_id: str, lead: int | None, outcome: Outcome = Outcome.RECORDED, status: str = "approved") -> None:
         reward = Reward(id=1, status=status, amount=-200, unit="cash")
-        found = {"reward": reward, "lead": Lead(id=lead), "recorded_amount": -1000}
-        write(ledger, [entry(event_id, outcome, **found)])
+        write(ledger, [entry(event_id, outcome, reward=reward, lead=Lead(id=lead), recorded_amount=-1000)])
 
     of_lead("re_1", 1)
     of_lead("re_2", 2**40, Outcome.ALREADY_RECORDED)
