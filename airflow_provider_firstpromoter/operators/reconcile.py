@@ -109,7 +109,7 @@ class ReconcileRefundsOperator(BaseOperator):
         :raises ReconciliationMismatchError: if there are more mismatches than ``max_mismatches`` allows
         :raises ConnectionSettingsError: if neither the operator nor the connection names a ledger
         :raises ReadError: if the commissions cannot be read; a retry begins anew
-        :raises AccessRefusedError: if FirstPromoter answers 401 or 403
+        :raises AccessRefusedError: if FirstPromoter responds with 401 or 403
         :raises LedgerError: if the ledger's database refuses
         :raises SyncInterruptedError: if the task is killed
         :raises ValueError: if a day is not a date
