@@ -200,7 +200,7 @@ POSTGRESQL = DatabaseKind(
 
 
 def _mysql_cursor(connection: Any) -> Any:
-    """Open a cursor that does not read all rows into memory, as mysql-connector's default does not."""
+    """Open a cursor that does not read all rows into memory; mysql-connector's default cursor already is one."""
     driver = _driver(connection)
     if driver in ("pymysql", "MySQLdb"):
         return connection.cursor(import_module(f"{driver}.cursors").SSCursor)
@@ -353,7 +353,7 @@ BIGQUERY_PAGE = 10_000
 
 def _bigquery_connection(hook: Any) -> Any:
     """
-    Open a connection of Google's own DB-API, which binds lists and mappings; the hook's cursor puts values into the text.
+    Open a connection of Google's own DB-API, which binds lists and mappings; the hook's cursor inlines values.
 
     Rows are read through the API that also takes the query. Results of several pages would otherwise be read through
     the Storage API, which needs a permission of its own and another host.
