@@ -80,7 +80,7 @@ class RefundQuery:
         """
         The names of the columns as the author wrote them, without running the query.
 
-        Some databases rename columns of a subquery that have the same name: only the names from here show repeated ones.
+        Some databases rename columns of a subquery that have the same name: only these names show repeated ones.
 
         :returns: None if the database cannot name them
         :raises SourceError: if the database refuses the query, or refuses it as a subquery
