@@ -2,7 +2,7 @@
 The page "Refund runs": what every run sent and reversed, and which refunds need attention.
 
 The page consists of static files. Its script reads the XComs ``summary`` from Airflow's public REST API, with the
-session of whoever looks at it, so that Airflow alone decides which DAGs a reader sees.
+session of the user who opens it, so that Airflow alone decides which DAGs that user sees.
 """
 
 from __future__ import annotations
