@@ -119,8 +119,8 @@ class Reader:
         """
         Look up each refund of the ledger that no commission of the period belongs to: its commission can be older.
 
-        :param report_missing: is called with the refunds for which FirstPromoter has no commission, in batches; after an
-            error or a kill, with those that are known by then
+        :param report_missing: is called with the refunds for which FirstPromoter has no commission, in batches; after
+            an error or a kill, with those that are known by then
         :raises ReadError: if several lookups in a row fail
         :raises AccessRefusedError: on 401 and 403
         """

@@ -168,7 +168,7 @@ class Recorder:
         return new
 
     def _take_back_earlier(self, record: LedgerRecord | None) -> None:
-        """Subtract the refund from the totals of earlier tries, if one counted it with an outcome that is now replaced."""
+        """Subtract a refund from the totals of earlier tries if one of them counted an outcome that no longer holds."""
         if record is not None and record.outcome.settled and record.run == self._run and self.earlier.tries:
             self.earlier.totals.count(record.result(), **record.sent(), times=-1)
 
