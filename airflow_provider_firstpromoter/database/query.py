@@ -108,7 +108,7 @@ class RefundQuery:
         if twice := repeated_columns(names):
             raise RefundInputError(
                 f"The query on connection {self.name!r} has the column {', '.join(twice)} more than once (names are "
-                "compared without regard to case), so it is open which one is meant. Name the columns one by one, "
+                "compared without regard to case), so it is unclear which one is meant. Name the columns one by one, "
                 "and give the others another name"
             )
 
