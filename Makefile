@@ -21,6 +21,13 @@ VENV := $(call venv_of,$(NEWEST))
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
+# Clients of warehouses that cannot be installed beside the rest: with SQLAlchemy 2.0 (Airflow 3.3) and 1.4 (Airflow 2.11).
+VENV_WAREHOUSES := .venv-warehouses
+VENV_WAREHOUSES_2 := .venv-warehouses-2.11
+WITH_WAREHOUSES := --group warehouses -e '.[sandbox,snowflake]'
+LEDGER_TESTS := tests/ledger tests/database/test_upsert.py tests/pending/test_antijoin.py
+READY_WAREHOUSES := $(VENV_WAREHOUSES)/.ready $(VENV_WAREHOUSES_2)/.ready
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
@@ -34,23 +41,28 @@ help: ## Show this list
 venv: $(READY) ## Create .venv with everything in it (Airflow 3.3)
 
 $(READY): pyproject.toml constraints/airflow-$(NEWEST).txt
-	$(call install,$(NEWEST))
+	$(call install,$(NEWEST),$(VENV),airflow-$(NEWEST),-e '.[dev]')
+
+.venv-warehouses/.ready: pyproject.toml constraints/warehouses-3.3.txt
+	$(call install,3.3,$(VENV_WAREHOUSES),warehouses-3.3,$(WITH_WAREHOUSES))
+
+.venv-warehouses-2.11/.ready: pyproject.toml constraints/warehouses-2.11.txt
+	$(call install,2.11,$(VENV_WAREHOUSES_2),warehouses-2.11,$(WITH_WAREHOUSES))
 
 .venv-%/.ready: pyproject.toml constraints/airflow-%.txt
-	$(call install,$*)
+	$(call install,$*,.venv-$*,airflow-$*,-r constraints/airflow-$*.in -e '.[dev]')
 
-# $(call install,<Airflow version>)
+# $(call install,<Airflow version>,<environment>,<constraint file>,<what to install>)
 # The file .ready lets the next command start without asking the network anything.
 define install
 	@$(PYTHON) -c 'import sys; sys.exit(not 3.11 <= float("%d.%02d" % sys.version_info[:2]) < $(or $(PYTHON_BELOW_$(1)),4))' || { \
 		echo "Airflow $(1) needs Python 3.11 or newer$(PYTHON_BELOW_$(1):%= and older than %), but $(PYTHON) is" \
 			"$$($(PYTHON) --version 2>&1). Name another one: make PYTHON=python3.12" >&2; exit 1; }
-	@echo "Installing Airflow $(1) and everything else into $(call venv_of,$(1)) (once; needs the network)"
-	@test -x $(call venv_of,$(1))/bin/uv || { $(PYTHON) -m venv --clear $(call venv_of,$(1)) \
-		&& $(call venv_of,$(1))/bin/python -m pip install --quiet -c constraints/airflow-$(1).txt uv; }
-	@$(call venv_of,$(1))/bin/uv pip install --quiet --python $(call venv_of,$(1))/bin/python \
-		-c constraints/airflow-$(1).txt -r constraints/airflow-$(1).in -e '.[dev]'
-	@touch $(call venv_of,$(1))/.ready
+	@echo "Installing Airflow $(1) and everything else into $(2) (once; needs the network)"
+	@test -x $(2)/bin/uv || { $(PYTHON) -m venv --clear $(2) \
+		&& $(2)/bin/python -m pip install --quiet -c constraints/$(3).txt uv; }
+	@$(2)/bin/uv pip install --quiet --python $(2)/bin/python -c constraints/$(3).txt $(4)
+	@touch $(2)/.ready
 endef
 
 # $(call extra,<name>): what only some commands need
@@ -59,15 +71,20 @@ define extra
 	@touch $@
 endef
 
+WITH_EXTRAS := --extra dev --extra distributed --extra docs --extra sandbox
+
 .PHONY: constraints
 constraints: $(READY) ## Pin what pyproject.toml and constraints/*.in require (UPGRADE=1: to the newest versions)
-	$(foreach version,2.11 $(OLDER) $(NEWEST),$(call compile,$(version)))
+	$(foreach version,2.11 $(OLDER) $(NEWEST),$(call compile,$(version),airflow-$(version),$(WITH_EXTRAS)))
+	$(call compile,3.3,warehouses-3.3,--extra sandbox --extra snowflake --group warehouses)
+	$(call compile,2.11,warehouses-2.11,--extra sandbox --extra snowflake --group warehouses)
 
+# $(call compile,<Airflow version>,<name of the file>,<extras and groups>)
 # Without UPGRADE the versions in the file stay, and only what is missing is added.
 define compile
-	$(BIN)/uv pip compile pyproject.toml constraints/airflow-$(1).in --all-extras $(if $(UPGRADE),--upgrade) \
+	$(BIN)/uv pip compile pyproject.toml constraints/airflow-$(1).in $(3) $(if $(UPGRADE),--upgrade) \
 		--universal --python-version 3.11 --no-annotate --no-emit-index-url --no-emit-find-links \
-		--custom-compile-command 'make constraints' --quiet --output-file constraints/airflow-$(1).txt
+		--custom-compile-command 'make constraints' --quiet --output-file constraints/$(2).txt
 
 endef
 
@@ -126,6 +143,20 @@ compat: ## Run the unit tests and the example DAGs on Airflow 3.0, 3.1 and 3.2
 test-one-version: $(call venv_of,$(AIRFLOW))/.ready
 	$(PYTEST) tests --ignore tests/end_to_end/browser --ignore tests/end_to_end/test_crashes.py \
 		--ignore tests/end_to_end/test_scheduler.py
+
+# $(call test_warehouses,<what to run>): with the clients of warehouses, in both of their environments.
+define test_warehouses
+	$(VENV_WAREHOUSES)/bin/python -m pytest -n auto --dist loadfile $(1) $(ARGS)
+	$(VENV_WAREHOUSES_2)/bin/python -m pytest -n auto --dist loadfile $(1) $(ARGS)
+endef
+
+.PHONY: test-warehouses
+test-warehouses: $(READY_WAREHOUSES) ## Run the tests of Snowflake, BigQuery and the others, with SQLAlchemy 2.0 and 1.4
+	$(call test_warehouses,tests/warehouses $(LEDGER_TESTS) -k 'warehouses or snowflake')
+
+.PHONY: test-snowflake
+test-snowflake: $(READY_WAREHOUSES) ## Run only those of Snowflake
+	$(call test_warehouses,tests/warehouses $(LEDGER_TESTS) -k snowflake)
 
 .PHONY: soak
 soak: $(READY) ## Test with crashes, network errors and random rows for MINUTES=5, from a random SEED or a given one

@@ -1,4 +1,8 @@
-"""The few errors that a DAG author can meet. Those that no retry can mend fail the task at once."""
+"""
+The errors that a DAG author can meet.
+
+Those that a retry cannot help are subclasses of ``AirflowFailException``: Airflow fails the task at once.
+"""
 
 from __future__ import annotations
 
@@ -6,44 +10,59 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowFailExc
 
 
 class ConnectionSettingsError(AirflowFailException):
-    """The Airflow connection lacks something or holds something unusable; names it and the field."""
+    """A field of the Airflow connection is missing or unusable; names the connection and the field."""
 
 
 class AccessRefusedError(AirflowFailException):
-    """FirstPromoter answered 401 or 403: the key or the Account ID is wrong, or the key may not do this."""
+    """FirstPromoter answered 401 or 403: the API key or the Account ID is wrong, or the key lacks the permission."""
 
 
 class RefundInputError(AirflowFailException):
-    """What was given is not refunds: a text, a column missing, a query that returns no rows at all."""
+    """The input is not refunds: a text, a missing or repeated column, a statement that returns no rows."""
 
 
 class RefundsRejectedError(AirflowFailException):
-    """More refunds were rejected or changed than ``max_rejected`` allows; all others have been sent."""
+    """More refunds were rejected or changed than ``max_rejected`` allows; all others were sent."""
 
 
 class ReconciliationMismatchError(AirflowFailException):
-    """The ledger and FirstPromoter's books differ in more refunds than ``max_mismatches`` allows."""
+    """The ledger and FirstPromoter's commissions differ in more refunds than ``max_mismatches`` allows."""
 
 
 class RunRefusedError(AirflowFailException):
-    """A brake held the run before its first request: more is pending than ``max_pending`` allows."""
+    """
+    The run was refused before it changed anything: more refunds are pending than ``max_pending`` allows, or would be
+    reverted than ``max_reverted`` allows.
+    """
 
 
 class RefundsFailedError(AirflowException):
-    """Some refunds could not be sent, or the run stopped early; a retry takes up what is left."""
+    """Some refunds could not be sent or reverted, or the run stopped early; a retry does the rest."""
 
 
 class SyncInterruptedError(AirflowException):
-    """The task was killed; what was known by then is in the ledger, a retry takes up the rest."""
+    """
+    The task was killed; what was known by then is in the ledger, and a retry sends the rest.
+
+    ``lost`` says whether a request was under way whose response is not known, and ``unmatched`` whether one of the
+    refund's own requests was answered with 204 or 404.
+    """
+
+    lost = False
+    unmatched = False
 
 
 class ReadError(AirflowException):
-    """FirstPromoter's books could not be read."""
+    """FirstPromoter's commissions could not be read."""
 
 
 class LedgerError(AirflowException):
-    """The ledger's database refused, or its table is not what it should be; says what to do."""
+    """The ledger's database refused, or a table lacks columns; says what to do."""
 
 
 class SourceError(AirflowException):
     """The warehouse refused the query; in its own words, without values."""
+
+
+class SpoolError(AirflowException):
+    """The worker's disk could not take the rows of the run."""

@@ -1,4 +1,4 @@
-"""What Airflow discovers of this provider, without importing any of it."""
+"""The provider info: what Airflow discovers of this provider, without importing any other module of it."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ from typing import Any
 PACKAGE = "airflow_provider_firstpromoter"
 INTEGRATION = "FirstPromoter"
 
-#: The standard fields of Airflow's connection form; what is hidden has no meaning here. Not the JSON of the extra:
-#: Airflow 3 shows it in any case, and Airflow 2's Test button does nothing on a page that opens without it.
+#: The standard fields of Airflow's connection form; hidden ones have no meaning here. The JSON of the extra stays:
+#: Airflow 3 shows it in any case, and Airflow 2's Test button does nothing on a page that opens without it. The port is
+#: there because the Test button of Airflow 3.3.1 and 3.3.2 answers "Bad Request" for a connection without one.
 UI_FIELD_BEHAVIOUR: dict[str, Any] = {
-    "hidden-fields": ["description", "schema", "port"],
+    "hidden-fields": ["description", "schema"],
     "relabeling": {"login": "Account ID", "password": "API key", "host": "API base URL"},
     "placeholders": {
         "login": "FirstPromoter: Settings > Integrations",
         "password": "FirstPromoter: Settings > Integrations > Manage API Keys",
         "host": "https://api.firstpromoter.com/api/v2",
+        "port": "443, if the Test button answers Bad Request",
     },
 }
 
@@ -66,15 +68,24 @@ CONN_FIELDS: dict[str, Any] = {
 
 
 def get_provider_info() -> dict[str, Any]:
-    """The provider's doors: connection type, hook, operators, transfers, sensors, triggers."""
+    """Return what Airflow discovers: connection type, hook, operators, transfers, sensors, triggers and assets."""
 
     def modules(*names: str) -> list[dict[str, Any]]:
         return [{"integration-name": INTEGRATION, "python-modules": [f"{PACKAGE}.{name}" for name in names]}]
 
+    asset_uris = [
+        {
+            "schemes": ["firstpromoter"],
+            "handler": f"{PACKAGE}.assets.firstpromoter.sanitize_uri",
+            "factory": f"{PACKAGE}.assets.firstpromoter.create_asset",
+            "to_openlineage_converter": f"{PACKAGE}.assets.firstpromoter.convert_asset_to_openlineage",
+        }
+    ]
+
     return {
         "package-name": "airflow-provider-firstpromoter",
         "name": "FirstPromoter",
-        "description": "Refunds in a warehouse take back the affiliate commissions paid on them, once each.",
+        "description": "Refunds in a warehouse reverse the affiliate commissions paid on them, once each.",
         "integrations": [
             {
                 "integration-name": INTEGRATION,
@@ -92,7 +103,7 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
         "hooks": modules("hooks.firstpromoter"),
-        "operators": modules("operators.refund", "operators.reconcile"),
+        "operators": modules("operators.refund", "operators.reconcile", "operators.revert"),
         "transfers": [
             {
                 "source-integration-name": "SQL",
@@ -102,4 +113,7 @@ def get_provider_info() -> dict[str, Any]:
         ],
         "sensors": modules("sensors.refund"),
         "triggers": modules("triggers.refund"),
+        "asset-uris": asset_uris,
+        "dataset-uris": asset_uris,  # their name in Airflow 2
+        "extra-links": [f"{PACKAGE}.operators.links.RefundRunsLink"],
     }

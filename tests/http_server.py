@@ -1,12 +1,15 @@
-"""FirstPromoterHook on a server that gives one answer to every request, for the tests of ``api`` and ``hooks``."""
+"""Servers that respond to every request in one way, for the tests of ``api`` and ``hooks``."""
 
 from __future__ import annotations
 
 import json
 import logging
+import re
+import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -14,27 +17,26 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_firstpromoter.hooks.firstpromoter import FirstPromoterHook
+from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.sandbox import Sandbox
 
 REFUND = {"event_id": "re_1", "amount": 1999, "uid": "cus_1"}
-
-
 EMAIL = "jane@example.com"
-
-
 KEY = "a-key-that-nobody-may-see"
-
-
 HTML = b"<html><body>Welcome</body></html>"
 
 
 @dataclass
 class Server:
-    """Answers everything in one way, and keeps what it was asked with all headers, which the sandbox does not."""
+    """
+    A server with one response to everything. It keeps the requests with all their headers, which the sandbox does not.
+
+    :param asked: the requests so far: method, path, headers, body
+    """
 
     status: int = 200
-    body: bytes = b'{"id": 7, "amount_cents": -1999}'
+    #: What every request gets, or a function that makes it from the request's path and query.
+    body: bytes | Callable[[str], bytes] = b'{"id": 7, "amount_cents": -1999}'
     headers: dict[str, str] = field(default_factory=dict)
     asked: list[tuple[str, str, dict[str, str], bytes]] = field(default_factory=list)
     port: int = 0
@@ -46,11 +48,11 @@ class Server:
 
 @pytest.fixture
 def serve() -> Iterator[Callable[..., Server]]:
-    """Starts a server for this test: ``serve(status=404, body=b"")``; with a certificate it speaks TLS."""
+    """Start a server for this test: ``serve(status=404, body=b"")``; with a certificate it speaks TLS."""
     running: list[tuple[ThreadingHTTPServer, threading.Thread]] = []
 
-    def serve(certificate: Path | None = None, **answer: Any) -> Server:
-        ours = Server(**answer)
+    def serve(certificate: Path | None = None, **response: Any) -> Server:
+        ours = Server(**response)
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
@@ -58,11 +60,12 @@ def serve() -> Iterator[Callable[..., Server]]:
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 ours.asked.append((self.command, self.path, dict(self.headers), body))
+                content = ours.body(self.path) if callable(ours.body) else ours.body
                 self.send_response(ours.status)
-                for name, value in {"Content-Length": str(len(ours.body)), **ours.headers}.items():
+                for name, value in {"Content-Length": str(len(content)), **ours.headers}.items():
                     self.send_header(name, value)
                 self.end_headers()
-                self.wfile.write(ours.body)
+                self.wfile.write(content)
 
             do_GET = do_POST
 
@@ -70,7 +73,7 @@ def serve() -> Iterator[Callable[..., Server]]:
                 pass
 
         server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        server.handle_error = lambda *_: None  # type: ignore[method-assign]  # a client may think better of it
+        server.handle_error = lambda *_: None  # type: ignore[method-assign]  # a client may give up
         if certificate:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(certificate)
@@ -88,16 +91,70 @@ def serve() -> Iterator[Callable[..., Server]]:
         thread.join(5)
 
 
+@contextmanager
+def serving(respond: Callable[[socket.socket, threading.Event], None]) -> Iterator[str]:
+    """
+    Serve raw bytes, as no HTTP library would: a server for one base URL, which is returned.
+
+    :param respond: called with each connection once a request has come; the event is set when the test is over
+    """
+    over = threading.Event()
+    threads: list[threading.Thread] = []
+
+    def handle(connection: socket.socket) -> None:
+        with connection:
+            try:
+                read_request(connection)
+                respond(connection, over)
+            except OSError:
+                pass  # the client has given up
+
+    def accept() -> None:
+        while not over.is_set():
+            try:
+                connection, _ = listener.accept()
+            except TimeoutError:
+                continue
+            threads.append(threading.Thread(target=handle, args=(connection,), daemon=True))
+            threads[-1].start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(0.05)
+        accepting = threading.Thread(target=accept, daemon=True)
+        accepting.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}/api/v2"
+        finally:
+            over.set()
+            accepting.join(5)
+            for thread in threads:
+                thread.join(5)
+
+
+def read_request(connection: socket.socket) -> bytes:
+    """Read a whole request, because closing a connection with unread bytes would reset it; b"" at its end."""
+    request = b""
+    while b"\r\n\r\n" not in request:
+        if not (part := connection.recv(65536)):
+            return b""
+        request += part
+    headers, _, body = request.partition(b"\r\n\r\n")
+    length = re.search(rb"(?i)content-length: (\d+)", headers)
+    while length and len(body) < int(length[1]):
+        body += connection.recv(65536)
+    return request
+
+
 @pytest.fixture
 def hook(connect: Callable[..., str]) -> FirstPromoterHook:
-    """On the sandbox; a request is tried at most three times."""
+    """A hook on the sandbox; a request is tried at most three times."""
     connect(max_attempts=3)
     return FirstPromoterHook()
 
 
 @pytest.fixture
 def hook_on(connect: Callable[..., str]) -> Callable[..., FirstPromoterHook]:
-    """``hook_on(server)``: on a server of our own, with a key that no text may show; one try, unless said."""
+    """Make a hook on another server, ``hook_on(server)``, with a key that no text may show; one try by default."""
 
     def hook_on(server: Server, **fields: Any) -> FirstPromoterHook:
         fields = {"max_attempts": 1, "login": "acct_7", "password": KEY, "host": server.url, **fields}
@@ -109,7 +166,7 @@ def hook_on(connect: Callable[..., str]) -> Callable[..., FirstPromoterHook]:
 
 @pytest.fixture
 def logged(capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> Callable[[], str]:
-    """All that was logged so far, of every level, wherever Airflow puts it."""
+    """Return all that was logged so far, at every level, wherever Airflow puts it."""
     caplog.set_level(logging.DEBUG)
 
     def logged() -> str:
@@ -120,8 +177,10 @@ def logged(capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) 
 
 
 def bodies(sandbox: Sandbox) -> list[dict[str, Any]]:
+    """Return the bodies of the refund calls, in order."""
     return [request.body for request in sandbox.refund_requests()]
 
 
 def says(message: str, **more: Any) -> bytes:
+    """Return FirstPromoter's JSON for a message."""
     return json.dumps({"message": message, **more}).encode()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -52,6 +53,21 @@ def ledger_outcomes(database: Any) -> dict[str, str]:
     rows = database.run("SELECT event_id, outcome FROM firstpromoter_refunds")
     assert len({event_id for event_id, _ in rows}) == len(rows)
     return dict(rows)
+
+
+def shorten_retry_waits(set_attribute: Callable[[Any, str, float], None] = setattr) -> None:
+    """
+    Let the client try again almost at once, unless the server says when.
+
+    :param set_attribute: sets a module's constant; for a test ``monkeypatch.setattr``
+    """
+    from airflow_provider_firstpromoter.api import retry
+
+    for name, seconds in {"BACKOFF": 0.01, "RATE_LIMIT_BACKOFF": 0.05}.items():
+        set_attribute(retry, f"FIRST_{name}", seconds)
+        set_attribute(retry, f"LONGEST_{name}", seconds)
+    set_attribute(retry, "SHORTEST_RETRY_AFTER", 0.05)
+    set_attribute(retry, "LONGEST_JITTER", 0.0)
 
 
 class TaskInstance:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_firstpromoter.get_provider_info import CONN_FIELDS, UI_FIELD_BEHAVIOUR, get_provider_info
-from airflow_provider_firstpromoter.hooks.firstpromoter import FirstPromoterHook
+from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 
 NAME = "airflow-provider-firstpromoter"
 AIRFLOW_2 = version("apache-airflow").startswith("2.")

@@ -5,20 +5,49 @@ It knows HTTP and no SQL.
 """
 
 from airflow_provider_firstpromoter.api.account import DEFAULT_LEDGER_TABLE, DEFAULT_PATH, PUBLIC_HOST, Account
-from airflow_provider_firstpromoter.api.commissions import Commission, commission_filters, reversal_from
+from airflow_provider_firstpromoter.api.batches import (
+    BATCH_TIMEOUT,
+    MOST_IDS,
+    Batch,
+    deny_commissions,
+    follow_batch,
+    read_batch,
+)
+from airflow_provider_firstpromoter.api.commissions import (
+    Commission,
+    CommissionPage,
+    UnreadableCommissionError,
+    commission_filters,
+    describe_unreadable,
+    find_commissions,
+    read_commissions,
+    reversal_from,
+)
 from airflow_provider_firstpromoter.api.responses import ApiResponse, describe_failure, result_from
-from airflow_provider_firstpromoter.api.transport import Transport
+from airflow_provider_firstpromoter.api.transport import Exchange, Transport
 
 __all__ = [
+    "BATCH_TIMEOUT",
     "DEFAULT_LEDGER_TABLE",
     "DEFAULT_PATH",
+    "MOST_IDS",
     "PUBLIC_HOST",
     "Account",
     "ApiResponse",
+    "Batch",
     "Commission",
+    "CommissionPage",
+    "Exchange",
     "Transport",
+    "UnreadableCommissionError",
     "commission_filters",
+    "deny_commissions",
     "describe_failure",
+    "describe_unreadable",
+    "find_commissions",
+    "follow_batch",
+    "read_batch",
+    "read_commissions",
     "result_from",
     "reversal_from",
 ]

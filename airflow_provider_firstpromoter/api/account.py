@@ -1,4 +1,4 @@
-"""An Airflow connection of type ``firstpromoter``, read and checked: which account, which key, how fast."""
+"""Reads and checks an Airflow connection of type ``firstpromoter``: the account, its key, and how fast to send."""
 
 from __future__ import annotations
 
@@ -25,20 +25,23 @@ PUBLIC_HOST = "api.firstpromoter.com"
 DEFAULT_PATH = "/api/v2"
 DEFAULT_LEDGER_TABLE = "firstpromoter_refunds"
 
-#: A form, a URI and an environment variable all know an empty field only as ''.
+_DEFAULT_PORTS = {"https": 443, "http": 80}
+
+#: A form, a URI and an environment variable give an empty field as ''.
 _empty_is_absent = BeforeValidator(lambda value: None if value == "" else value)
 
 
 class Extra(BaseModel):
     """
-    The connection's extra.
+    The extra fields of the connection.
 
-    :param ledger_conn_id: where the ledger lives
-    :param ledger_table: its name, with the schema if need be
-    :param currency: the account's own, for rows in major units that name none
-    :param requests_per_minute: the account's limit, shared by every client of it
-    :param timeout: seconds to wait for a connection, and again for an answer
-    :param max_attempts: how often one request is tried
+    :param ledger_conn_id: the Airflow connection of the database that holds the ledger
+    :param ledger_table: the name of the ledger's table, with its schema if it needs one
+    :param currency: the account's currency, used for rows in major units that have no currency
+    :param requests_per_minute: how many requests this process may send in a minute; the account's limit is shared by
+        all its clients
+    :param timeout: seconds to wait for a connection, and again for the whole response
+    :param max_attempts: how often one request is sent at most; a 429 does not count
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
@@ -58,12 +61,13 @@ class Extra(BaseModel):
 
 class Account(BaseModel):
     """
-    A FirstPromoter account as the hook uses it.
+    A FirstPromoter account, as an Airflow connection describes it.
 
-    :param conn_id: the Airflow connection it came from
-    :param account_id: goes into the ``Account-ID`` header
-    :param api_key: goes into the ``Authorization`` header
-    :param base_url: without a slash at its end
+    :param conn_id: the id of the Airflow connection
+    :param account_id: the value of the ``Account-ID`` header
+    :param api_key: the bearer token in the ``Authorization`` header
+    :param base_url: the API's base URL, without a slash at its end
+    :param extra: the extra fields of the connection
     """
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
@@ -75,23 +79,42 @@ class Account(BaseModel):
     extra: Extra
 
     @property
+    def host(self) -> str:
+        """The API's host with its port, as messages name it."""
+        url = urlsplit(self.base_url)
+        return url.netloc if url.port else f"{url.netloc}:{_DEFAULT_PORTS[url.scheme]}"
+
+    @property
     def key(self) -> str:
-        """The ledger's name for the account. Another host is another account: staging settles nothing real."""
-        host = urlsplit(self.base_url).hostname
-        return self.account_id if host == PUBLIC_HOST else f"{self.account_id}@{host}"
+        """
+        The ledger's name for the account: its ID, with host, port and path where they are not the public API's.
+
+        Another base URL is another account, so that what a staging gateway has settled is still sent to production.
+        """
+        url = urlsplit(self.base_url)
+        port = "" if url.port in (None, _DEFAULT_PORTS[url.scheme]) else f":{url.port}"
+        path = "" if url.path == DEFAULT_PATH else url.path
+        host = f"[{url.hostname}]" if ":" in (url.hostname or "") else url.hostname
+        where = f"{host}{port}{path}"
+        return self.account_id if where == PUBLIC_HOST else f"{self.account_id}@{where}"
 
     @property
     def fingerprint_key(self) -> bytes:
-        """Keeps the ledger's fingerprints from being guessed; a new API key only means that rejected rows look new."""
+        """The key of the fingerprints in the ledger; without it they could be guessed."""
         return hashlib.sha256(self.api_key.get_secret_value().encode()).digest()
+
+    @property
+    def digest_key(self) -> str:
+        """The key of the hashes that the ledger's database computes of rows: useless for anything else."""
+        return hashlib.sha256(b"row digest " + self.fingerprint_key).hexdigest()[:32]
 
     @classmethod
     def from_connection(cls, connection: Any) -> Account:
         """
-        Read an Airflow connection, whether it came from the form, JSON or a URI.
+        Read an Airflow connection, whether it was made by the form, JSON or a URI.
 
-        :param connection: login is the Account ID, password the API key, host the API's base URL (or empty)
-        :raises ConnectionSettingsError: names the connection and the field
+        :param connection: its login is the Account ID, its password the API key, its host the API's base URL or empty
+        :raises ConnectionSettingsError: if a field is unusable; the error names the connection and the field
         """
         conn_id = connection.conn_id or "(unsaved)"
         return cls(
@@ -104,7 +127,7 @@ class Account(BaseModel):
 
 
 def _header_value(conn_id: str, field: str, value: str | None) -> str:
-    """What may stand in a header: anything else could smuggle in another header."""
+    """Check that a value may stand in a header: a line end could smuggle in another header."""
     if not value:
         raise ConnectionSettingsError(
             f"Connection {conn_id!r}: {field} is empty; FirstPromoter shows it under Settings > Integrations"

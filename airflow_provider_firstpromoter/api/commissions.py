@@ -1,29 +1,52 @@
-"""What FirstPromoter's books say: the commissions that refunds and sales have made."""
+"""``GET /company/commissions``: what a commission holds, how pages are read, what a refund's commissions say."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Annotated, Any, Literal
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from airflow_provider_firstpromoter.refunds import Lead, Number, Private, Promoter, Reward, Word
+from airflow_provider_firstpromoter.api.responses import describe_failure
+from airflow_provider_firstpromoter.exceptions import AccessRefusedError, ReadError
+from airflow_provider_firstpromoter.refunds import Lead, Number, Private, Promoter, Reward, Word, event_id_of
+
+if TYPE_CHECKING:
+    from airflow_provider_firstpromoter.api.transport import Transport
 
 CommissionStatus = Literal["pending", "approved", "denied"]
 
-_mapping = BeforeValidator(lambda value: value if isinstance(value, dict) else {})
+#: The number of commissions on a page; the API returns no more.
+PAGE_SIZE = 100
+#: The number of full pages in a row without a further commission after which reading ends with an error.
+MOST_PAGES_WITHOUT_NEWS = 10
+#: The filters that select negative commissions. The second finds those that have no sale_amount.
+NEGATIVE: tuple[dict[str, int], ...] = ({"sale_amount_to": -1}, {"amount_to": -1})
+
+
+def _reject_bool(value: Any) -> Any:
+    """Reject a bool, which pydantic would accept as 0 or 1."""
+    if isinstance(value, bool):
+        raise ValueError("must be a whole number")
+    return value
+
+
+CommissionId = Annotated[int, Field(ge=1, lt=2**63), BeforeValidator(_reject_bool)]
+#: A text that no refund could be sent with is no refund's event_id, and some databases could not store it.
+EventId = Annotated[str | None, BeforeValidator(lambda value: event_id_of({"event_id": value}))]
 Flag = Annotated[bool | None, BeforeValidator(lambda value: value if isinstance(value, bool) else None)]
-Text = Annotated[str | None, BeforeValidator(lambda value: value if isinstance(value, str) else None)]
+_mapping = BeforeValidator(lambda value: value if isinstance(value, dict) else {})
 
 
 class _Read(BaseModel):
-    """An allow-list, as for the answers to refunds: what else the API tells is dropped."""
+    """A model that keeps only the fields it names, as the models of responses to refunds do."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
 
 class Referral(_Read):
-    """The customer. The e-mail and uid are for Python only and never written anywhere."""
+    """The customer. The e-mail and uid are available in Python and are never written anywhere."""
 
     id: Number = None
     email: Private = None
@@ -31,25 +54,26 @@ class Referral(_Read):
 
 
 class PromoterCampaign(_Read):
-    """Whose commission it is."""
+    """The promoter who earned the commission."""
 
     promoter_id: Number = None
 
 
 class Commission(_Read):
     """
-    One line of the books.
+    One commission. Every field except the id is None if FirstPromoter's value cannot be used.
 
-    :param event_id: of the sale or refund that made it; a sale may bear the same one as its refund
+    :param event_id: of the sale or refund that made the commission; a sale can have the same one as its refund
     :param sale_amount: minor units of the account's currency; negative for a refund
-    :param original_sale_amount: minor units of ``original_sale_currency``
-    :param amount: the commission, in ``unit`` (``cash``: minor units); negative for a refund
+    :param original_sale_amount: minor units of ``original_sale_currency``; negative for a refund
+    :param amount: the commission in ``unit`` (minor units if that is ``cash``); negative for a refund
+    :param created_at: ISO 8601
     """
 
-    id: int
+    id: CommissionId
     status: Word = None
     commission_type: Word = None
-    event_id: Text = None
+    event_id: EventId = None
     sale_amount: Number = None
     original_sale_amount: Number = None
     original_sale_currency: Word = None
@@ -63,39 +87,148 @@ class Commission(_Read):
 
     @property
     def is_reversal(self) -> bool:
-        """Whether it takes a commission back: only negative ones do."""
+        """Whether the commission reverses another one: only negative commissions do."""
         return (self.amount or 0) < 0 or (self.sale_amount or 0) < 0
 
     @property
-    def comparable_amount(self) -> str | None:
-        """The same for two refunds of as much money: as the customer paid it, where that is known."""
-        if self.original_sale_amount is not None and self.original_sale_currency:
-            return f"{self.original_sale_amount} {self.original_sale_currency.upper()}"
-        return None if self.sale_amount is None else str(self.sale_amount)
-
-    @property
     def reward_status(self) -> str | None:
-        """``paid`` once it is, else ``pending``, ``approved`` or ``denied``."""
+        """``paid`` if the commission is paid, otherwise ``pending``, ``approved`` or ``denied``."""
         return "paid" if self.is_paid else self.status
+
+
+class CommissionPage(NamedTuple):
+    """
+    One page of commissions.
+
+    :param number: the number of the page, starting at 1
+    :param commissions: the commissions on the page that were on no page before
+    :param unreadable: the event_id of each item on the page that could not be read; None where it has none
+    """
+
+    number: int
+    commissions: list[Commission]
+    unreadable: list[str | None]
+
+
+class UnreadableCommissionError(ReadError):
+    """A commission with the event_id that is looked up exists, but it is malformed."""
+
+
+def read_commissions(transport: Transport, **filters: Any) -> Iterator[CommissionPage]:
+    """
+    Read an account's commissions, oldest first, one request per page of 100.
+
+    A page is requested when its turn comes. Commissions that are added meanwhile come last. An item that is no object,
+    or whose id is not a positive whole number, is skipped and counted, because one malformed commission must not keep
+    all others from being read.
+
+    :param filters: those of :func:`commission_filters`
+    :raises ReadError: if the API's response is not a page of commissions, or its pages do not end
+    :raises AccessRefusedError: on 401 and 403
+    """
+    params = {**commission_filters(**filters), "sorting[created_at]": "asc", "per_page": str(PAGE_SIZE)}
+    seen: deque[int] = deque(maxlen=2 * PAGE_SIZE)  # a commission can move to the next page between two requests
+    number, without_news = 1, 0
+    while True:
+        items = _page(transport, {**params, "page": str(number)})
+        page = CommissionPage(number, [], [])
+        for item in items:
+            try:
+                commission = Commission.model_validate(item)
+            except ValidationError:
+                page.unreadable.append(event_id_of(item) if isinstance(item, dict) else None)
+                continue
+            if commission.id not in seen:
+                seen.append(commission.id)
+                page.commissions.append(commission)
+        yield page
+        if len(items) < PAGE_SIZE:
+            return
+        without_news = 0 if page.commissions else without_news + 1
+        if without_news == MOST_PAGES_WITHOUT_NEWS:
+            raise ReadError(
+                f"FirstPromoter's commissions could not be read: {without_news} full pages up to page {number} "
+                "repeat earlier ones or cannot be read"
+            )
+        number += 1
+
+
+def find_commissions(transport: Transport, event_id: str) -> tuple[list[Commission], dict[int, int]]:
+    """
+    Look up the negative commissions with exactly this event_id: one request, or two if there are none.
+
+    Only negative commissions are requested, because ``q`` finds every event_id that begins with this one, and a short
+    event_id is the beginning of many sales'.
+
+    :returns: the commissions, tiers and splits included, and the numbers of other commissions that could not be read,
+        by page
+    :raises UnreadableCommissionError: if FirstPromoter has a commission with this event_id, but it is malformed
+    :raises ReadError: as :func:`read_commissions`
+    :raises AccessRefusedError: on 401 and 403
+    """
+    found: list[Commission] = []
+    unreadable: dict[int, int] = {}
+    malformed = False
+    for negative in NEGATIVE:
+        for page in read_commissions(transport, q=event_id, **negative):
+            found += [one for one in page.commissions if one.event_id == event_id and one.is_reversal]
+            malformed = malformed or event_id in page.unreadable
+            if page.unreadable:
+                unreadable[page.number] = max(unreadable.get(page.number, 0), len(page.unreadable))
+        if found:
+            return found, unreadable
+        if malformed:
+            raise UnreadableCommissionError(
+                f"FirstPromoter has a commission of refund {event_id!r}, but its id is not a positive whole number"
+            )
+    return [], unreadable
+
+
+def _page(transport: Transport, params: Mapping[str, str | list[str]]) -> list[Any]:
+    try:
+        response, attempts, _ = transport.request("GET", "/company/commissions", params=params)
+    except AccessRefusedError as error:
+        raise AccessRefusedError(
+            f"FirstPromoter's commissions could not be read: {error} "
+            "An API key that may send refunds may lack the permission to read commissions."
+        ) from None
+    if response.status != 200 or not isinstance(response.payload, list):
+        raise ReadError(f"FirstPromoter's commissions could not be read: {describe_failure(response, attempts)}")
+    return response.payload
+
+
+def describe_unreadable(counts: Mapping[int, int]) -> str:
+    """
+    Describe in one sentence the commissions that could not be read, without a value of theirs.
+
+    :param counts: the number of unreadable commissions by page; pages without any are left out
+    """
+    pages = [f"{count} commission{'s' * (count > 1)} on page {page}" for page, count in list(counts.items())[:5]]
+    more = len(counts) - len(pages)
+    return (
+        f"{', '.join(pages)}{f' and others on {more} more pages' if more else ''} could not be read and "
+        "were skipped: each is no object, or its id is not a positive whole number"
+    )
 
 
 def reversal_from(event_id: str, commissions: Iterable[Commission]) -> dict[str, Any] | None:
     """
-    What a refund took back, from the commissions that its event_id finds.
+    Return what a refund reversed, according to the commissions of its event_id.
 
-    Tiers and splits make several commissions of one event, and all of them together are its reward. Where they are
-    of several units, ``cash`` stands: a result has one reward.
+    Tiers and splits make several commissions of one event; together they are the refund's reward. If they have several
+    units, only those in ``cash`` count, because a result has one reward.
 
-    :param commissions: others among them are passed over, a sale of the same event_id too
-    :returns: the fields of a result that the books can tell; None if no commission was taken back
+    :param commissions: may contain commissions of other events, and of a sale with the same event_id
+    :returns: ``recorded_amount``, ``reward``, ``lead`` and ``promoter`` of a result; None if the refund has no
+        negative commission
     """
-    of_units: dict[str, list[Commission]] = {}
+    by_unit: dict[str, list[Commission]] = {}
     for commission in commissions:
         if commission.event_id == event_id and commission.is_reversal:
-            of_units.setdefault(commission.unit or "", []).append(commission)
-    if not of_units:
+            by_unit.setdefault(commission.unit or "", []).append(commission)
+    if not by_unit:
         return None
-    parts = of_units.get("cash") or next(iter(of_units.values()))
+    parts = by_unit.get("cash") or next(iter(by_unit.values()))
     first = min(parts, key=lambda part: part.id)
     return {
         "recorded_amount": first.sale_amount,
@@ -126,12 +259,18 @@ def commission_filters(
     promoter_id: int | None = None,
     campaign_id: int | None = None,
     q: str | None = None,
-) -> dict[str, str]:
+    ids: Sequence[int] | None = None,
+) -> dict[str, str | list[str]]:
     """
-    The query parameters of ``GET /company/commissions``.
+    Return the query parameters of ``GET /company/commissions``.
 
-    :param created_from: a date or time; the API compares dates
-    :param q: searches event_id, e-mail and uid; a hit need not be exact
+    A filter by an amount leaves out the commissions that have no such amount.
+
+    :param created_from: a date or a time; the API compares dates
+    :param created_to: likewise; that day is included
+    :param amount_from: minor units if the commission is in ``cash``, as for the other amounts
+    :param q: searches event_ids, e-mail addresses and uids; what it finds need not be equal to it
+    :param ids: of commissions
     """
     given = {
         "q": q,
@@ -146,11 +285,14 @@ def commission_filters(
         "filters[promoter_id]": promoter_id,
         "filters[campaign_id]": campaign_id,
     }
-    return {name: str(value) for name, value in given.items() if value is not None}
+    filters: dict[str, str | list[str]] = {name: str(value) for name, value in given.items() if value is not None}
+    if ids is not None:
+        filters["ids[]"] = [str(one) for one in ids]
+    return filters
 
 
 def _date(value: Any) -> str | None:
-    """A date, a datetime, a pendulum time or text, as the API's date."""
+    """Return a date, a datetime, a pendulum time or a text as a date of the API."""
     if value is None or isinstance(value, str):
         return value
     return str(value.date() if hasattr(value, "date") and callable(value.date) else value)

@@ -1,8 +1,15 @@
-"""An end to every answer: a socket's own timeout begins anew with each byte, and a server may drip for ever."""
+"""
+Bounds for every response: seconds and bytes.
+
+A socket's own timeout begins anew with each byte, so that a server that drips could hold a request for ever; and
+neither ``http.client`` nor ``urllib3`` limits what a response has beside its body (interim responses, chunk sizes,
+trailers).
+"""
 
 from __future__ import annotations
 
 import io
+import threading
 import time
 from http.client import HTTPResponse
 from typing import Any
@@ -11,12 +18,20 @@ from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
+#: Bytes that are read of one response, all of it: headers, framing, and the body as it is sent.
+LARGEST_TRANSFER = 2 * 1024 * 1024
+
+
+class ResponseTooLarge(OSError):
+    """A response went on after :data:`LARGEST_TRANSFER` bytes."""
+
 
 class DeadlineAdapter(HTTPAdapter):
     """
-    Makes the read timeout one for the whole answer, from its status line to its body's last byte.
+    Makes the read timeout apply to the whole response, from its status line to the last byte of its body.
 
-    An answer that is late ends as any read timeout does, with an error: what was read of it is not taken for a whole.
+    A response that is late or too large ends with an error, as any read timeout does: a part of it is never taken for
+    the whole.
     """
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
@@ -29,45 +44,70 @@ class DeadlineAdapter(HTTPAdapter):
         return manager
 
 
-class _Timed(io.RawIOBase):
-    """The bytes of a socket for so many seconds from now; then TimeoutError."""
+class _ThreadState(threading.local):
+    """What the connections of this thread know about the request that it makes."""
+
+    request_sent = False
+
+
+#: A thread sets ``request_sent`` to False before a request; its connection sets it to True when it begins to send.
+thread_state = _ThreadState()
+
+
+class _BoundedReader(io.RawIOBase):
+    """Reads a socket until ``seconds`` or :data:`LARGEST_TRANSFER` bytes are over; then it raises an error."""
 
     def __init__(self, raw: io.RawIOBase, sock: Any, seconds: float) -> None:
         self._raw = raw
         self._sock = sock
         self._until = time.monotonic() + seconds
+        self._bytes_left = LARGEST_TRANSFER
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        left = self._until - time.monotonic()
-        if left <= 0:
-            raise TimeoutError("the answer did not end in time")
-        self._sock.settimeout(left)
-        return self._raw.readinto(buffer)
+        seconds_left = self._until - time.monotonic()
+        if seconds_left <= 0:
+            raise TimeoutError("the response did not end in time")
+        if self._bytes_left <= 0:
+            raise ResponseTooLarge("the response is too large")
+        self._sock.settimeout(seconds_left)
+        size = self._raw.readinto(buffer)
+        self._bytes_left -= size or 0
+        return size
 
     def close(self) -> None:
         self._raw.close()
         super().close()
 
 
-class _TimedConnection:
+class _BoundedConnection:
+    """Adds the bounds to a connection of urllib3, and notes when it begins to send a request."""
+
     timeout: float | None
+    sock: Any
+
+    def endheaders(self, *args: Any, **kwargs: Any) -> None:
+        """Connect, then send. A request that fails before the connection stands cannot have reached the server."""
+        if self.sock is None:
+            self.connect()  # type: ignore[attr-defined]
+        thread_state.request_sent = True
+        super().endheaders(*args, **kwargs)  # type: ignore[misc]
 
     def response_class(self, sock: Any, *args: Any, **kwargs: Any) -> HTTPResponse:
-        """What http.client reads an answer with, a proxy's to CONNECT included."""
+        """Return what http.client reads a response with; that of a proxy to CONNECT is one, too."""
         response = HTTPResponse(sock, *args, **kwargs)
         if self.timeout is not None:
-            response.fp = io.BufferedReader(_Timed(response.fp.detach(), sock, self.timeout))
+            response.fp = io.BufferedReader(_BoundedReader(response.fp.detach(), sock, self.timeout))
         return response
 
 
-class _HTTPConnection(_TimedConnection, HTTPConnection):  # type: ignore[misc]  # a method in the place of a class
+class _HTTPConnection(_BoundedConnection, HTTPConnection):  # type: ignore[misc]  # a method in the place of a class
     pass
 
 
-class _HTTPSConnection(_TimedConnection, HTTPSConnection):  # type: ignore[misc]  # a method in the place of a class
+class _HTTPSConnection(_BoundedConnection, HTTPSConnection):  # type: ignore[misc]  # a method in the place of a class
     pass
 
 

@@ -1,24 +1,20 @@
-"""What an HTTP answer means for a refund: the one place that decides an outcome, or another try."""
+"""What an HTTP response means for a refund: the one place that decides an outcome, or another attempt."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 from airflow_provider_firstpromoter.refunds import Outcome, Refund, Result, masked
-
-#: Seconds; a longer Retry-After is not waited for in one go.
-LONGEST_RETRY_AFTER = 120.0
 
 
 @dataclass(frozen=True, slots=True)
 class ApiResponse:
     """
-    What came back for one request.
+    An HTTP response, parsed; or why there is none.
 
-    :param status: None where no whole answer came: refused, reset, timed out, broken off
+    :param status: None where no whole response came: refused, reset, timed out, broken off
     :param payload: the JSON body; None where there is none
     :param problem: why there is no status, or no JSON
     :param retry_after: seconds that the server asked to wait
@@ -31,29 +27,31 @@ class ApiResponse:
 
     @property
     def transient(self) -> bool:
-        """Whether the same request may well succeed in a moment."""
+        """Whether the same request may succeed a moment later."""
         if self.status is None or self.status in (408, 429) or self.status >= 500:
             return True
         return self.status == 200 and self.problem == BROKEN_JSON
 
     @property
     def message(self) -> str | None:
-        """FirstPromoter's own word on it."""
+        """The ``message`` of FirstPromoter's JSON."""
         message = self.payload.get("message") if isinstance(self.payload, dict) else None
         return message if isinstance(message, str) and message.strip() else None
 
 
 #: A 200 whose JSON broke off: the refund was recorded, and a retry will be told so.
-BROKEN_JSON = "the answer is not whole JSON"
-NO_JSON = "the answer is not JSON"
+BROKEN_JSON = "the response is not whole JSON"
+NO_JSON = "the response is not JSON"
 
 
-def outcome_from(response: ApiResponse) -> Outcome:
+def outcome_from(response: ApiResponse, event_id: str) -> Outcome:
     """
-    The outcome of a refund, by its answer.
+    Return the outcome of a refund, by its response.
 
-    Anything that FirstPromoter is not known to say settles nothing: a wrong base URL, a proxy's error page and a
-    gateway's ``{"message": "Not Found"}`` must not pass for "nobody referred this customer".
+    A response that FirstPromoter is not known to give settles nothing: a wrong base URL, a proxy's error page and a
+    gateway's ``{"message": "Not Found"}`` must not pass for a customer without a referral.
+
+    :param event_id: the refund's own, which a 409 has to name
     """
     payload = response.payload if isinstance(response.payload, dict) else None
     match response.status:
@@ -64,10 +62,27 @@ def outcome_from(response: ApiResponse) -> Outcome:
         case 404 if payload and response.message and ("code" in payload or not _says_only_not_found(response.message)):
             return Outcome.NOT_REFERRED
         case 409 if response.message:
-            return Outcome.ALREADY_RECORDED
+            return _outcome_of_conflict(response.message, event_id)
         case 400 | 422 if response.payload is not None:
             return Outcome.REJECTED
     return Outcome.FAILED
+
+
+def _outcome_of_conflict(message: str, event_id: str) -> Outcome:
+    """
+    Return what a 409 means, by its message.
+
+    Only a *refund* event with this id proves that the refund is recorded. An event of another type keeps the id from
+    being used for a refund; any other message proves nothing.
+    """
+    # The contract's words, with or without quotation marks: The 'refund' event with the id '...' already exists.
+    escaped = re.escape(event_id)
+    named = rf"""(?:'{escaped}'|"{escaped}"|{escaped})"""
+    words = rf"(?i:\bthe\W{{1,2}}(?P<type>\w+)\W{{1,2}}event with the id)\s+{named}\s+(?i:already exists)"
+    found = re.search(words, message)
+    if found is None:
+        return Outcome.FAILED
+    return Outcome.ALREADY_RECORDED if found["type"].lower() == "refund" else Outcome.REJECTED
 
 
 def _says_only_not_found(message: str) -> bool:
@@ -76,12 +91,12 @@ def _says_only_not_found(message: str) -> bool:
 
 def result_from(response: ApiResponse, refund: Refund, attempts: int, secret: str | None = None) -> Result:
     """
-    The result of a refund, by its last answer; only allow-listed fields of it.
+    Return the result of a refund, by its last response; only allow-listed fields of it.
 
-    :param attempts: how often the request was made
-    :param secret: the key, lest an answer repeats it
+    :param attempts: how many times the request was made
+    :param secret: the API key, which is masked if a response repeats it
     """
-    outcome = outcome_from(response)
+    outcome = outcome_from(response, refund.event_id)
     recorded: dict[str, Any] = {}
     if outcome is Outcome.RECORDED:
         recorded = {name: _dict_or_none(response.payload.get(name)) for name in ("reward", "lead", "promoter")}
@@ -92,15 +107,21 @@ def result_from(response: ApiResponse, refund: Refund, attempts: int, secret: st
         outcome=outcome,
         sent=True,
         http_status=response.status,
-        message=describe_failure(response, attempts)
-        if outcome is Outcome.FAILED
-        else _reason(response, refund.email, refund.uid, secret),
+        message=_message(response, outcome, attempts, refund.email, refund.uid, secret),
         **recorded,
     )
 
 
+def _message(response: ApiResponse, outcome: Outcome, attempts: int, *private: str | None) -> str | None:
+    if outcome is not Outcome.FAILED:
+        return _reason(response, *private)
+    if response.status == 409 and response.message:
+        return f"answered 409, but not that this refund exists: {_reason(response, *private)}"
+    return describe_failure(response, attempts)
+
+
 def _reason(response: ApiResponse, *private: str | None) -> str | None:
-    """The server's message, with the fields that a 422 names."""
+    """Return the server's message, with the fields that a 422 names."""
     message = response.message
     errors = response.payload.get("errors") if isinstance(response.payload, dict) else None
     if isinstance(errors, dict):
@@ -115,30 +136,13 @@ def _reason(response: ApiResponse, *private: str | None) -> str | None:
 
 
 def describe_failure(response: ApiResponse, attempts: int) -> str:
-    """Why an answer is none, in words for the person on call."""
+    """Return why a response is unusable, in words for the person on call."""
     tries = "1 try" if attempts == 1 else f"{attempts} tries"
     if response.status is None:
-        return f"no answer in {tries}: {response.problem}"
+        return f"no response in {tries}: {response.problem}"
     if response.transient:
         return f"answered {response.status} in {tries}" + (f": {response.problem}" if response.status == 200 else "")
     return f"answered {response.status}, but not as FirstPromoter does; is the connection's host right?"
-
-
-def retry_after(header: str | None) -> float | None:
-    """
-    Seconds to wait, from a ``Retry-After`` header in seconds or as a date (RFC 9110, 10.2.3); capped.
-
-    :returns: None where there is no readable header
-    """
-    if not header:
-        return None
-    try:
-        seconds = (
-            float(header) if header.isdigit() else (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds()
-        )
-    except (ValueError, TypeError):
-        return None
-    return min(max(seconds, 0.0), LONGEST_RETRY_AFTER)
 
 
 def _dict_or_none(value: Any) -> dict[str, Any] | None:

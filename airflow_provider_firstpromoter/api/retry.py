@@ -1,52 +1,103 @@
-"""When a request is made again, and how long it waits before that."""
+"""Which requests are sent again, how often, and how long after."""
 
 from __future__ import annotations
 
-import threading
+import random
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 
-from tenacity import RetryCallState, Retrying, retry_if_result, stop_after_attempt, stop_after_delay
-from tenacity.wait import wait_base, wait_exponential, wait_random
-
-from airflow_provider_firstpromoter.api.rate_limit import RateLimiter, sleep
 from airflow_provider_firstpromoter.api.responses import ApiResponse
 
-#: Seconds in which one request is tried again and again, whatever ``max_attempts`` allows.
+#: Seconds before the second attempt; each further attempt waits twice as long as the one before, up to LONGEST_BACKOFF.
+FIRST_BACKOFF = 0.5
+LONGEST_BACKOFF = 30.0
+#: The same after a 429 that does not say how long to wait: the server's window is a minute.
+FIRST_RATE_LIMIT_BACKOFF = 2.0
+LONGEST_RATE_LIMIT_BACKOFF = 60.0
+#: Seconds, drawn at random and added to each wait, so that clients that failed together don't come back together.
+LONGEST_JITTER = 0.5
+#: Seconds; a 429 whose ``Retry-After`` is shorter, or in the past, is waited for as long as this.
+SHORTEST_RETRY_AFTER = 1.0
+#: Seconds; a longer ``Retry-After`` is not waited for in one go.
+LONGEST_RETRY_AFTER = 120.0
+#: Seconds that one request waits between its attempts, in total, whatever ``max_attempts`` allows; without 429.
 LONGEST_RETRYING = 300.0
+#: Seconds after which a request that has met nothing but 429 counts as failed. An hour: other clients of the account
+#: may need the whole limit for a while, and waiting is not failing, but a task should not hang for a night.
+LONGEST_RATE_LIMITED = 3600.0
 
 
-class wait_retry_after(wait_base):
-    """As long as the server asks; else exponentially, and longer after a 429, whose window is a minute."""
-
-    _usual = wait_exponential(multiplier=0.5, max=30) + wait_random(0, 0.5)
-    _limited = wait_exponential(multiplier=2, max=60) + wait_random(0, 1)
-
-    def __call__(self, retry_state: RetryCallState) -> float:
-        response: ApiResponse | None = retry_state.outcome.result() if retry_state.outcome else None
-        if response is not None and response.retry_after is not None:
-            return response.retry_after
-        return (self._limited if response and response.status == 429 else self._usual)(retry_state)
-
-
-def retrying(max_attempts: int, rate_limiter: RateLimiter, cancelled: threading.Event) -> Retrying:
+class Retries:
     """
-    Calls a function until its :class:`ApiResponse` is final or the attempts are used up.
+    Decides whether one request is sent again, and after how many seconds.
 
-    It may be shared by threads; each has statistics of its own.
+    A 429 is no failure: it does not count against ``max_attempts``, and the request is sent again until nothing but 429
+    has come for :data:`LONGEST_RATE_LIMITED` seconds.
 
-    :param max_attempts: how often at most
-    :param pacer: held back after a 429: one thread's patience would be the others' opportunity
-    :param cancelled: ends every wait
+    :param max_attempts: how often the request is sent at most, attempts that end with a 429 not included
+    :param clock: returns the time in seconds
     """
 
-    def pause_the_account(state: RetryCallState) -> None:
-        if state.outcome and state.next_action and state.outcome.result().status == 429:
-            rate_limiter.pause(state.next_action.sleep)
+    def __init__(self, max_attempts: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._max_attempts = max_attempts
+        self._clock = clock
+        self._failed = 0
+        self._waited = 0.0
+        self._rate_limited = 0
+        self._rate_limited_since = 0.0
 
-    return Retrying(
-        retry=retry_if_result(lambda response: response.transient),
-        stop=stop_after_attempt(max_attempts) | stop_after_delay(LONGEST_RETRYING),
-        wait=wait_retry_after(),
-        sleep=lambda seconds: sleep(seconds, cancelled),
-        before_sleep=pause_the_account,
-        retry_error_callback=lambda state: state.outcome and state.outcome.result(),
-    )
+    def seconds_before_next(self, response: ApiResponse) -> float | None:
+        """
+        Return how long to wait before the next attempt.
+
+        :param response: the response to the last attempt
+        :returns: seconds; None if the response is final, or the request may not be sent again
+        """
+        if not response.transient:
+            return None
+        if response.status == 429:
+            return self._seconds_after_429(response.retry_after)
+        self._rate_limited = 0
+        self._failed += 1
+        seconds = max(response.retry_after or 0.0, _backoff(FIRST_BACKOFF, self._failed, LONGEST_BACKOFF))
+        seconds += random.uniform(0, LONGEST_JITTER)
+        self._waited += seconds
+        return None if self._failed >= self._max_attempts or self._waited > LONGEST_RETRYING else seconds
+
+    def _seconds_after_429(self, retry_after: float | None) -> float | None:
+        now = self._clock()
+        if not self._rate_limited:
+            self._rate_limited_since = now
+        elif now - self._rate_limited_since > LONGEST_RATE_LIMITED:
+            return None
+        self._rate_limited += 1
+        if retry_after is None:
+            seconds = _backoff(FIRST_RATE_LIMIT_BACKOFF, self._rate_limited, LONGEST_RATE_LIMIT_BACKOFF)
+        else:
+            seconds = max(retry_after, SHORTEST_RETRY_AFTER)
+        return seconds + random.uniform(0, LONGEST_JITTER)
+
+
+def _backoff(first: float, number: int, longest: float) -> float:
+    return min(first * 2.0 ** min(number - 1, 30), longest)
+
+
+def parse_retry_after(header: str | None) -> float | None:
+    """
+    Read a ``Retry-After`` header, in seconds or as a date (RFC 9110, 10.2.3).
+
+    :returns: seconds from now, at least 0 and at most :data:`LONGEST_RETRY_AFTER`; None if there is no readable header
+    """
+    if not header:
+        return None
+    header = header.strip()
+    try:
+        if header.isascii() and header.isdigit():
+            seconds = float(header)
+        else:
+            seconds = (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds()
+    except (ValueError, TypeError, OverflowError, LookupError):
+        return None
+    return min(max(seconds, 0.0), LONGEST_RETRY_AFTER)

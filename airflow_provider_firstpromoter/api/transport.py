@@ -1,101 +1,133 @@
-"""HTTP requests to FirstPromoter: sessions, headers, limits of a response, and errors in words of our own."""
+"""HTTP requests to FirstPromoter: sessions, headers, retries, and the bounds of a response."""
 
 from __future__ import annotations
 
 import json
 import threading
+import zlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import requests
 from requests.auth import AuthBase
-from urllib3.exceptions import ReadTimeoutError
 
 from airflow_provider_firstpromoter import __version__
 from airflow_provider_firstpromoter.api.account import Account
-from airflow_provider_firstpromoter.api.deadline import DeadlineAdapter
-from airflow_provider_firstpromoter.api.rate_limit import rate_limiter_for
-from airflow_provider_firstpromoter.api.responses import BROKEN_JSON, NO_JSON, ApiResponse, retry_after
-from airflow_provider_firstpromoter.api.retry import retrying
-from airflow_provider_firstpromoter.exceptions import AccessRefusedError
+from airflow_provider_firstpromoter.api.deadline import DeadlineAdapter, thread_state
+from airflow_provider_firstpromoter.api.network_errors import NETWORK_ERRORS, describe_network_error
+from airflow_provider_firstpromoter.api.rate_limit import rate_limiter_for, sleep
+from airflow_provider_firstpromoter.api.responses import BROKEN_JSON, NO_JSON, ApiResponse
+from airflow_provider_firstpromoter.api.retry import Retries, parse_retry_after
+from airflow_provider_firstpromoter.exceptions import AccessRefusedError, SyncInterruptedError
 from airflow_provider_firstpromoter.refunds import masked
 
-#: Bytes; a refund's answer has some two thousand.
+#: Bytes of a body, once it is unzipped; the response to a refund has about two thousand.
 LARGEST_RESPONSE = 1024 * 1024
+#: Bytes that are read and unzipped in one go.
+_CHUNK = 64 * 1024
+
+
+class Exchange(NamedTuple):
+    """
+    A request with all its attempts, and the response to the last one.
+
+    :param response: the response to the last attempt
+    :param attempts: how many HTTP requests were made
+    :param lost: whether FirstPromoter may have processed an earlier attempt, because that attempt was sent and its
+        response never arrived whole (no status, 5xx, 408, or a 200 whose JSON breaks off). A 409, 404 or 204 is then
+        ambiguous: it may be the echo of this very request.
+    """
+
+    response: ApiResponse
+    attempts: int
+    lost: bool
 
 
 class Transport:
     """
-    Makes the requests of one account; safe to use from several threads.
+    Makes the requests of one account. Several threads may use it.
 
-    :param account: whose key and Account ID the requests carry
-    :param cancelled: set to make every wait end at once
+    :param account: the account whose key and Account ID the requests carry
+    :param cancelled: set to end every wait at once
     """
 
     def __init__(self, account: Account, cancelled: threading.Event) -> None:
         self.account = account
         self.cancelled = cancelled
-        #: The account's budget of requests, shared with every other transport of this process.
+        #: The account's rate limit, shared with every other transport of this process.
         self.rate_limiter = rate_limiter_for(account)
-        #: HTTP requests made so far, retries included.
+        #: The number of HTTP requests made so far, retries included.
         self.requests = 0
-        self._retrying = retrying(account.extra.max_attempts, self.rate_limiter, cancelled)
         self._lock = threading.Lock()
-        self._sessions = threading.local()
+        self._threads = threading.local()
 
     def session(self) -> requests.Session:
-        """This thread's session; it sends both of the headers that the API wants."""
-        session: requests.Session | None = getattr(self._sessions, "session", None)
-        if session is None:
-            session = requests.Session()
-            session.auth = _AccountAuth(self.account)
-            for scheme in ("https://", "http://"):
-                session.mount(scheme, DeadlineAdapter())
-            session.headers.update(
-                {"Accept": "application/json", "User-Agent": f"airflow-provider-firstpromoter/{__version__}"}
-            )
-            # A proxy meant for the outside must not see the key on its way to this very machine.
-            session.trust_env = self.account.base_url.startswith("https:")
-            self._sessions.session = session
-        return session
+        """Return this thread's session. It sends both headers that the API wants, and follows no redirect."""
+        return self._client().session
 
-    def request(self, method: str, path: str, **kwargs: Any) -> tuple[ApiResponse, int]:
+    def request(
+        self, method: str, path: str, *, json: Mapping[str, Any] | None = None, params: Mapping[str, Any] | None = None
+    ) -> Exchange:
         """
-        Make a request until its answer is final or the attempts are used up.
+        Make a request until its response is final or it may not be sent again.
 
-        :param kwargs: those of :meth:`requests.Session.request`
-        :returns: the last answer and how many requests were made for it
-        :raises AccessRefusedError: on 401 and 403
+        :param path: what follows the account's base URL
+        :param json: the body
+        :param params: the query
+        :raises AccessRefusedError: on 401 and 403 with FirstPromoter's JSON, an object with a text ``message``
         :raises SyncInterruptedError: if the transport is cancelled meanwhile
         """
-        response: ApiResponse = self._retrying(self.attempt, method, path, **kwargs)
-        if response.status in (401, 403):
-            raise AccessRefusedError(self._refusal(response, kwargs.get("json")))
-        return response, self._retrying.statistics.get("attempt_number", 1)
+        attempts, lost = 1, False
+        response = self.attempt(method, path, json=json, params=params)
+        if response.transient:
+            retries = Retries(self.account.extra.max_attempts)
+            while (seconds := retries.seconds_before_next(response)) is not None:
+                lost = lost or _possibly_processed(response)
+                try:
+                    if response.status == 429:
+                        self.rate_limiter.pause(seconds)  # for all threads: what one waits for, others may not take
+                    else:
+                        sleep(seconds, self.cancelled)
+                    response = self.attempt(method, path, json=json, params=params)
+                except SyncInterruptedError as error:
+                    error.lost = lost
+                    raise
+                attempts += 1
+        if response.status in (401, 403) and response.message:
+            raise AccessRefusedError(self._refusal(response, json))
+        return Exchange(response, attempts, lost)
 
-    def attempt(self, method: str, path: str, **kwargs: Any) -> ApiResponse:
-        """Make a request once, when the account's rate allows it."""
-        self.rate_limiter.acquire(self.cancelled)
+    def attempt(
+        self, method: str, path: str, *, json: Mapping[str, Any] | None = None, params: Mapping[str, Any] | None = None
+    ) -> ApiResponse:
+        """
+        Make a request once, as soon as the account's rate limit allows it.
+
+        :returns: the response, or why there is none; no error of the network and no hostile response raises anything
+        :raises SyncInterruptedError: if the transport is cancelled before the request is sent
+        """
+        self.rate_limiter.acquire(self.account.extra.requests_per_minute, self.cancelled)
         with self._lock:
             self.requests += 1
-        timeout = self.account.extra.timeout
+        thread_state.request_sent = False
         try:
-            with self.session().request(
-                method,
-                self.account.base_url + path,
-                timeout=(timeout, timeout),
-                allow_redirects=False,
-                stream=True,
-                **kwargs,
-            ) as response:
+            with self._client().send(method, path, json, params) as response:
                 return _read(response)
-        except requests.RequestException as error:
-            return ApiResponse(problem=_transport_problem(error))
+        except NETWORK_ERRORS as error:
+            return ApiResponse(problem=describe_network_error(error, self.account.host, thread_state.request_sent))
+        finally:
+            self.rate_limiter.release()
 
-    def _refusal(self, response: ApiResponse, asked: Mapping[str, Any] | None) -> str:
+    def _client(self) -> _Client:
+        client: _Client | None = getattr(self._threads, "client", None)
+        if client is None:
+            client = self._threads.client = _Client(self.account)
+        return client
+
+    def _refusal(self, response: ApiResponse, sent: Mapping[str, Any] | None) -> str:
         message = None
-        if asked is not None:  # else whom the message may name is not known, and cannot be masked
-            private = self.account.api_key.get_secret_value(), asked.get("uid"), asked.get("email")
+        if sent is not None:  # else the customer whom the message may name is not known, and cannot be masked
+            private = self.account.api_key.get_secret_value(), sent.get("uid"), sent.get("email")
             message = masked(response.message, *private)
         return (
             f"FirstPromoter refused access with connection {self.account.conn_id!r} ({response.status}"
@@ -104,8 +136,59 @@ class Transport:
         )
 
 
+class _Session(requests.Session):
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Follow no redirect: it could carry the key to another host, and requests would read all of its body."""
+
+
+class _Client:
+    """
+    One thread's session, with all that is the same for each of its requests worked out once.
+
+    ``Session.request`` looks up the environment's proxies and certificates and merges headers and cookies again for
+    each request, which costs more than the rest. Requests are given to the session's adapter instead, which also keeps
+    cookies and redirects of a hostile server out of play.
+    """
+
+    def __init__(self, account: Account) -> None:
+        self.session = session = _Session()
+        session.auth = _AccountAuth(account)
+        for scheme in ("https://", "http://"):
+            session.mount(scheme, DeadlineAdapter())
+        session.headers.update(
+            {
+                "Accept": "application/json",
+                "Accept-Encoding": "gzip",  # the one that can be unzipped within bounds, see _read_body
+                "User-Agent": f"airflow-provider-firstpromoter/{__version__}",
+            }
+        )
+        # A proxy meant for other hosts must not see the key on its way to this very machine.
+        session.trust_env = account.base_url.startswith("https:")
+        self._base_url = account.base_url
+        self._settings: dict[str, Any] = {
+            **session.merge_environment_settings(account.base_url, {}, True, None, None),
+            "timeout": (account.extra.timeout, account.extra.timeout),
+        }
+        self._prepared: dict[tuple[str, str], requests.PreparedRequest] = {}
+
+    def send(
+        self, method: str, path: str, json: Mapping[str, Any] | None, params: Mapping[str, Any] | None
+    ) -> requests.Response:
+        """Send a request; the body of its response is not read yet."""
+        prepared = self._prepared.get((method, path))
+        if prepared is None:
+            prepared = self.session.prepare_request(requests.Request(method, self._base_url + path))
+            self._prepared[method, path] = prepared
+        prepared = prepared.copy()
+        if json is not None:
+            prepared.prepare_body(None, None, json)
+        if params is not None:
+            prepared.prepare_url(prepared.url, params)
+        return self.session.get_adapter(self._base_url).send(prepared, **self._settings)
+
+
 class _AccountAuth(AuthBase):
-    """Both headers; as an ``auth`` object, so that a .netrc of the worker cannot replace the key."""
+    """Adds both headers; as an ``auth`` object, so that a .netrc of the worker cannot replace the key."""
 
     def __init__(self, account: Account) -> None:
         self._headers = {
@@ -118,36 +201,41 @@ class _AccountAuth(AuthBase):
         return request
 
 
+def _possibly_processed(response: ApiResponse) -> bool:
+    """Return whether the server may have processed this thread's last request although its response is not usable."""
+    if response.status is None:
+        return thread_state.request_sent
+    return response.status != 429 and response.transient
+
+
 def _read(response: requests.Response) -> ApiResponse:
-    """Read an answer, but not without bounds."""
-    told = retry_after(response.headers.get("Retry-After"))
-    body = bytearray()
-    for chunk in response.iter_content(64 * 1024):
-        body += chunk
-        if len(body) > LARGEST_RESPONSE:
-            return ApiResponse(response.status_code, problem=NO_JSON, retry_after=told)
+    """Read a response within bounds; the body of a redirect is not read at all."""
+    status, retry_after = response.status_code, parse_retry_after(response.headers.get("Retry-After"))
+    body = None if 300 <= status < 400 else _read_body(response)
+    if body is None:
+        return ApiResponse(status, problem=NO_JSON, retry_after=retry_after)
     try:
-        return ApiResponse(response.status_code, payload=json.loads(body), retry_after=told)
+        return ApiResponse(status, payload=json.loads(body), retry_after=retry_after)
     except (ValueError, RecursionError):
-        looks_like_json = body.lstrip()[:1] in (bytearray(b"{"), bytearray(b"["))
-        return ApiResponse(response.status_code, problem=BROKEN_JSON if looks_like_json else NO_JSON, retry_after=told)
+        looks_like_json = body.lstrip()[:1] in (b"{", b"[")
+        return ApiResponse(status, problem=BROKEN_JSON if looks_like_json else NO_JSON, retry_after=retry_after)
 
 
-def _transport_problem(error: requests.RequestException) -> str:
-    """In words of our own: requests' messages hold URLs, and a proxy's address may hold a password."""
-    if isinstance(error, requests.ConnectTimeout):
-        return "connecting timed out"
-    # In the middle of a body, requests calls a timeout a ConnectionError.
-    if isinstance(error, requests.Timeout) or any(isinstance(cause, ReadTimeoutError) for cause in error.args):
-        return "timed out"
-    if isinstance(error, requests.exceptions.SSLError):
-        return "TLS failed (certificate or protocol)"
-    if isinstance(error, requests.exceptions.ProxyError):
-        return "the proxy refused"
-    if isinstance(error, requests.exceptions.ContentDecodingError):
-        return "the answer's compression is broken"
-    if isinstance(error, requests.exceptions.ChunkedEncodingError):
-        return "the answer broke off"
-    if isinstance(error, requests.ConnectionError):
-        return "the connection was refused or broke"
-    return type(error).__name__
+def _read_body(response: requests.Response) -> bytes | None:
+    """
+    Read a body, and unzip it piece by piece: what 64 kB unzip to has no other bound.
+
+    :returns: None if the body is too large or compressed in a way that was not asked for
+    """
+    encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding not in ("", "identity", "gzip", "x-gzip"):
+        return None
+    unzip = zlib.decompressobj(16 + zlib.MAX_WBITS) if "gzip" in encoding else None
+    body = bytearray()
+    for chunk in response.raw.stream(_CHUNK, decode_content=False):
+        body += unzip.decompress(chunk, LARGEST_RESPONSE + 1 - len(body)) if unzip else chunk
+        if len(body) > LARGEST_RESPONSE:
+            return None
+    if unzip and not unzip.eof and (body or unzip.unconsumed_tail):
+        raise zlib.error("the body ends before its compressed data")
+    return bytes(body)

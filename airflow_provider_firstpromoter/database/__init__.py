@@ -1,10 +1,14 @@
 """
-Any SQL connection of Airflow: its engine, a query on it, a table of the provider's own in it, and how databases differ.
+Databases: reading the author's query from any Airflow SQL connection, and tables of the provider's own.
 
-It knows SQL and no HTTP.
+Rows are read through the DB-API connection of the Airflow hook; tables are written through SQLAlchemy. Every
+difference between databases stands in :mod:`~airflow_provider_firstpromoter.database.dialects`. This package knows SQL
+and no HTTP.
 """
 
-from airflow_provider_firstpromoter.database.engine import engine_for, first_line
+from airflow_provider_firstpromoter.database.dialects import LedgerSql, Parameters, kind_of_dialect
+from airflow_provider_firstpromoter.database.engine import engine_for
+from airflow_provider_firstpromoter.database.errors import errors_as, first_line
 from airflow_provider_firstpromoter.database.managed_table import (
     CHUNK,
     ManagedTable,
@@ -14,18 +18,30 @@ from airflow_provider_firstpromoter.database.managed_table import (
     key_text,
     retry_on_conflict,
 )
-from airflow_provider_firstpromoter.database.query import Parameters, RefundQuery
+from airflow_provider_firstpromoter.database.query import RefundQuery
+from airflow_provider_firstpromoter.database.scratch import disk_errors, scratch_database
+from airflow_provider_firstpromoter.database.source import Batch, Source
+from airflow_provider_firstpromoter.database.sql_text import Binds, without_semicolon
 
 __all__ = [
     "CHUNK",
+    "Batch",
+    "Binds",
+    "LedgerSql",
     "ManagedTable",
     "Parameters",
     "RefundQuery",
+    "Source",
     "Utc",
     "as_bind_params",
     "chunks",
+    "disk_errors",
     "engine_for",
+    "errors_as",
     "first_line",
     "key_text",
+    "kind_of_dialect",
     "retry_on_conflict",
+    "scratch_database",
+    "without_semicolon",
 ]

@@ -1,15 +1,19 @@
-"""Any Airflow SQL connection as a SQLAlchemy engine, and its errors in words that leak nothing."""
+"""The ways into a database behind an Airflow connection: its hook, and a SQLAlchemy engine for the ledger's tables."""
 
 from __future__ import annotations
 
 import logging
-import re
+from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowException, BaseHook
 from airflow.providers.common.sql.hooks.sql import DbApiHook
+from sqlalchemy import __version__ as sqlalchemy_version
 
-from airflow_provider_firstpromoter.refunds import masked
+from airflow_provider_firstpromoter.database.dialects import LEDGER_DATABASES, DatabaseKind, kind_of_connection
+from airflow_provider_firstpromoter.database.errors import first_line
+from airflow_provider_firstpromoter.exceptions import ConnectionSettingsError
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
@@ -18,35 +22,74 @@ if TYPE_CHECKING:
 LOGGING_NAME = "firstpromoter"
 logging.getLogger(f"sqlalchemy.engine.Engine.{LOGGING_NAME}").addFilter(lambda record: record.levelno > logging.DEBUG)
 
-#: How databases name a value that they could not take. Greedy, because they do not escape quotes in it; names of
-#: tables and columns follow other words.
-_VALUE = re.compile(r"""(: |\b(?:value|string|entry|literal|input|text) )(["']).*\2|(\bvalue: ).*""", re.IGNORECASE)
+
+def hook_for(conn_id: str) -> tuple[Any, DatabaseKind]:
+    """
+    The SQL hook of an Airflow connection, and the kind of its database.
+
+    :raises ConnectionSettingsError: if no hook for SQL is installed for the connection's type
+    """
+    connection = BaseHook.get_connection(conn_id)
+    conn_type = str(connection.conn_type)
+    kind = kind_of_connection(conn_type)
+    try:
+        if kind.hook:
+            module, _, name = kind.hook.rpartition(".")
+            hook_class = getattr(import_module(module), name)
+            hook = hook_class(**{hook_class.conn_name_attr: conn_id}, **kind.hook_options)
+        else:
+            hook = connection.get_hook()  # type: ignore[no-untyped-call]
+    except (AirflowException, ImportError, AttributeError) as error:
+        raise ConnectionSettingsError(
+            f"Connection {conn_id!r} has the type {conn_type!r}, for which no SQL hook is installed "
+            f"({first_line(error)}). Install the Airflow provider of this database"
+        ) from None
+    if not isinstance(hook, DbApiHook):
+        raise ConnectionSettingsError(
+            f"Connection {conn_id!r} is not a SQL database: its type {conn_type!r} leads to {type(hook).__name__}, "
+            "which is no DbApiHook. Name a connection to the database"
+        )
+    if not kind.conn_types:
+        # A hook of the user's own may be one of those that are known.
+        known = (kind_of_connection(str(getattr(base, "conn_type", ""))) for base in type(hook).__mro__)
+        kind = next((one for one in known if one.conn_types), kind)
+    return hook, kind
 
 
 def engine_for(conn_id: str) -> Engine:
     """
-    An engine for an Airflow SQL connection.
+    An engine for the tables that the provider keeps in the database of an Airflow connection.
 
-    :param conn_id: any connection whose hook is a ``DbApiHook``
-    :raises AirflowException: if it is of another kind
+    :raises ConnectionSettingsError: if the ledger may not live there, or SQLAlchemy cannot be used with it
     """
-    hook: Any = BaseHook.get_connection(conn_id).get_hook()  # type: ignore[no-untyped-call]
-    if not isinstance(hook, DbApiHook):
-        raise AirflowException(
-            f"Connection {conn_id!r} is not a SQL database: its hook, {type(hook).__name__}, is no DbApiHook"
+    hook, kind = hook_for(conn_id)
+    if kind.ledger is None:
+        raise ConnectionSettingsError(
+            f"Connection {conn_id!r} leads to {kind.title}, where the ledger cannot live. Set 'ledger_conn_id' to a "
+            f"connection to one of: {LEDGER_DATABASES}"
         )
+    return make_engine(conn_id, hook, kind)
+
+
+def make_engine(conn_id: str, hook: Any, kind: DatabaseKind) -> Engine:
+    """
+    An engine that opens its connections as the hook does.
+
+    :raises ConnectionSettingsError: if SQLAlchemy has no dialect for the database, or not one that works
+    """
     # Without "hide_parameters" database errors would print the values that were bound;
     # without "creator" the connection's extras (sslmode, options) would be lost.
-    options = {"hide_parameters": True, "future": True, "logging_name": LOGGING_NAME, "creator": hook.get_conn}
-    if hook.conn_type == "duckdb":
-        # It has no such extras, and its SQLAlchemy driver works with connections of its own only.
-        del options["creator"]
-    engine: Engine = hook.get_sqlalchemy_engine(options)
+    options: dict[str, Any] = {"hide_parameters": True, "future": True, "logging_name": LOGGING_NAME}
+    connect = (kind.ledger and kind.ledger.connect) or kind.connect
+    if connect is not None:
+        options["creator"] = partial(connect, hook)
+    try:
+        engine: Engine = hook.get_sqlalchemy_engine(options)
+    except Exception as error:
+        # Dialects that are missing, or made for another SQLAlchemy, end in all kinds of errors.
+        advice = f"; {kind.install}" if kind.install else ""
+        raise ConnectionSettingsError(
+            f"Connection {conn_id!r}: SQLAlchemy {sqlalchemy_version} cannot be used with {kind.title} "
+            f"({first_line(error)}){advice}"
+        ) from None
     return engine
-
-
-def first_line(error: Exception) -> str:
-    """What a database said, in one bounded line without statement, values or e-mails."""
-    said = str(getattr(error, "orig", None) or error)
-    line = _VALUE.sub(r"\1\3***", said.strip().splitlines()[0]) if said.strip() else None
-    return masked(line) or type(error).__name__

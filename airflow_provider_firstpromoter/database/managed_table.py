@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Self
 
 from sqlalchemy import Column, DateTime, String, Table, TypeDecorator, false, inspect, literal_column, select
-from sqlalchemy.dialects import mssql, mysql
-from sqlalchemy.engine import Engine
+from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.schema import CreateTable
+from sqlalchemy.schema import CreateIndex, CreateTable
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 from tenacity.wait import wait_random
 
-from airflow_provider_firstpromoter.database.engine import first_line
-from airflow_provider_firstpromoter.exceptions import LedgerError
+from airflow_provider_firstpromoter.database.dialects import BY_DIALECT, LEDGER_DATABASES, LedgerSql, kind_of_dialect
+from airflow_provider_firstpromoter.database.errors import first_line
+from airflow_provider_firstpromoter.database.upsert import Upsert, When, execute
+from airflow_provider_firstpromoter.exceptions import ConnectionSettingsError, LedgerError
 from airflow_provider_firstpromoter.refunds import MAX_ID_LENGTH
 
 #: How many event_ids one statement names; the strictest database takes a thousand in a list.
@@ -36,14 +37,12 @@ class Utc(TypeDecorator):  # type: ignore[type-arg]  # SQLAlchemy 1.4 cannot sub
 
 
 def key_text(length: int = MAX_ID_LENGTH) -> String:
-    """Compared byte for byte, also where the database's default would take ``A`` for ``a``."""
-    binary = mysql.VARCHAR(length, charset="utf8mb4", collation="utf8mb4_bin")
-    return (
-        String(length)
-        .with_variant(binary, "mysql")
-        .with_variant(binary, "mariadb")
-        .with_variant(mssql.NVARCHAR(length, collation="Latin1_General_100_BIN2"), "mssql")
-    )
+    """Return a type for keys, compared byte for byte also where the database's default takes ``A`` for ``a``."""
+    text = String(length)
+    for dialect, kind in BY_DIALECT.items():
+        if kind.ledger is not None and kind.ledger.key_collation:
+            text = text.with_variant(String(length, collation=kind.ledger.key_collation), dialect)
+    return text
 
 
 class ManagedTable:
@@ -83,7 +82,8 @@ class ManagedTable:
     def _make(self) -> None:
         try:
             with self.engine.begin() as connection:
-                self.table.create(connection)
+                for statement in self._create_statements():
+                    connection.execute(statement)
         except SQLAlchemyError:
             # Made by another, or only just being made: then a second try sees it.
             if not self.exists():
@@ -114,14 +114,84 @@ class ManagedTable:
         return True
 
     def ddl(self) -> str:
-        """The statement that makes the table, in the database's own dialect."""
-        return str(CreateTable(self.table).compile(self.engine)).strip() + ";"
+        """The statements that make the table and its indexes, in the database's own dialect."""
+        return "\n".join(str(statement.compile(self.engine)).strip() + ";" for statement in self._create_statements())
+
+    def _create_statements(self) -> list[Any]:
+        ledger_sql = kind_of_dialect(self.engine.dialect).ledger
+        indexes = self.table.indexes if ledger_sql and ledger_sql.indexes else set()
+        ordered = sorted(indexes, key=lambda index: str(index.name))
+        return [CreateTable(self.table), *map(CreateIndex, ordered)]
+
+    def upsert(
+        self,
+        connection: Connection,
+        rows: Sequence[Mapping[str, Any]],
+        *,
+        update: Collection[str],
+        when: When | None = None,
+        keep: Collection[str] = (),
+    ) -> None:
+        """
+        Insert rows whose key is absent, and update those whose key exists; safe with two writers at once.
+
+        One statement for each few hundred rows, in the caller's transaction. Another writer's change in the same
+        moment may be refused by the database: see :func:`retry_on_conflict`.
+
+        :param rows: all with the same columns, the key's among them, and each key once
+        :param update: the columns that are set where the key exists
+        :param when: takes the columns of the existing and of the new row (``old.outcome``, ``new["outcome"]``) and
+            returns the condition under which they are set, of columns and constants; None for always
+        :param keep: those columns of ``update`` whose existing value stays unless it is NULL
+        :raises ConnectionSettingsError: if no ledger may live in this database
+        :raises sqlalchemy.exc.DBAPIError: if the database refuses
+        """
+        form = self.sql_of_database().upsert
+        if rows:
+            execute(connection, form, Upsert(self.table, tuple(rows[0]), tuple(update), when, tuple(keep)), rows)
+
+    def sql_of_database(self) -> LedgerSql:
+        """
+        How the provider's own SQL is written in this database.
+
+        :raises ConnectionSettingsError: if no ledger may live in it
+        """
+        kind = kind_of_dialect(self.engine.dialect)
+        if kind.ledger is None:
+            raise ConnectionSettingsError(
+                f"{self} cannot live in {kind.title}. Set 'ledger_conn_id' to a connection to one of: "
+                f"{LEDGER_DATABASES}"
+            )
+        return kind.ledger
 
     def _add_column(self, column: Column[Any]) -> str:
         dialect = self.engine.dialect
         table = dialect.identifier_preparer.format_table(self.table)
         name = dialect.identifier_preparer.format_column(column)
         return f"ALTER TABLE {table} ADD {name} {column.type.compile(dialect)};"
+
+    @property
+    def quoted_name(self) -> str:
+        """The table's name, with its schema, for SQL of our own."""
+        return self.engine.dialect.identifier_preparer.format_table(self.table)
+
+    def driver_value(self, value: Any) -> Any:
+        """Return a value as the driver wants it, for SQL that goes past SQLAlchemy."""
+        if not isinstance(value, datetime):
+            return value
+        dialect = self.engine.dialect
+        process = Utc().dialect_impl(dialect).bind_processor(dialect)
+        return process(value) if process else value
+
+    def close(self) -> None:
+        """Close the connections to the database; the table can be used again afterwards."""
+        self.engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def _unreachable(self, error: SQLAlchemyError) -> LedgerError:
         return LedgerError(f"{self} cannot be read: {first_line(error)}")

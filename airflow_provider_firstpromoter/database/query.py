@@ -1,36 +1,18 @@
-"""The warehouse's query, as its author wrote it, as a stream of rows."""
+"""The author's query on a database, as a stream of rows."""
 
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
-from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.exc import SQLAlchemyError
-
-from airflow_provider_firstpromoter.database.engine import engine_for, first_line
+from airflow_provider_firstpromoter.database.dialects import Parameters
+from airflow_provider_firstpromoter.database.errors import errors_as
+from airflow_provider_firstpromoter.database.source import Batch, Source
+from airflow_provider_firstpromoter.database.sql_text import without_semicolon
 from airflow_provider_firstpromoter.exceptions import RefundInputError, SourceError
-from airflow_provider_firstpromoter.refunds import Identity, missing_columns
-
-Parameters = Mapping[str, Any] | Sequence[Any] | None
-
-#: Rows that the driver holds at once.
-FETCH = 1000
-
-#: How a database is told what a statement may take.
-STATEMENT_TIMEOUTS = {
-    "postgresql": "SET LOCAL statement_timeout = {milliseconds}",
-    "mysql": "SET SESSION max_execution_time = {milliseconds}",
-    "mariadb": "SET SESSION max_statement_time = {seconds}",
-}
-
-#: PostgreSQL plans a cursor for its first rows, which makes a join of two large tables several times slower to the end.
-#: As a query of the settings, because what only speaks PostgreSQL's language may not have this one.
-PLAN_FOR_ALL_ROWS = (
-    "SELECT set_config(name, '1', true) FROM pg_catalog.pg_settings WHERE name = 'cursor_tuple_fraction'"
-)
+from airflow_provider_firstpromoter.refunds import Identity, missing_columns, repeated_columns
 
 
 @dataclass(frozen=True)
@@ -38,66 +20,106 @@ class RefundQuery:
     """
     A query whose columns carry the refund call's field names.
 
-    :param engine: of the database to be asked
+    It is read through the DB-API connection of the Airflow hook; SQLAlchemy has no part in it.
+
+    :param source: the database
     :param sql: goes to the driver as it is: no bind syntax of ours, ``%`` and ``:`` mean what they mean there
     :param parameters: in the driver's own style: a mapping or a sequence
-    :param name: how errors call the database: the connection's id
     :param statement_timeout: seconds that it may take, in databases that know such a limit
     """
 
-    engine: Engine
+    source: Source
     sql: str
     parameters: Parameters = None
-    name: str = "source"
     statement_timeout: float | None = None
 
     @classmethod
     def from_connection(
         cls, conn_id: str, sql: str, parameters: Parameters = None, statement_timeout: float | None = None
-    ) -> RefundQuery:
-        """The query on an Airflow SQL connection."""
-        return cls(engine_for(conn_id), sql, parameters, conn_id, statement_timeout)
+    ) -> Self:
+        """
+        The query on an Airflow connection.
+
+        :raises ConnectionSettingsError: if no hook for SQL is installed for the connection's type
+        """
+        return cls(Source.from_connection(conn_id), sql, parameters, statement_timeout)
+
+    @property
+    def name(self) -> str:
+        """The connection's id."""
+        return self.source.name
 
     def rows(self, identify_by: Sequence[Identity] = ("uid", "email")) -> Generator[Mapping[str, Any], None, None]:
         """
-        The query's rows, through a server-side cursor where there is one; close the iterator to end early.
+        The query's rows as mappings; close the iterator to end early.
 
-        :raises RefundInputError: if a column is missing, before the first row
+        :raises RefundInputError: if a column is missing or occurs twice, before the first row
         :raises SourceError: if the database refuses
         """
-        try:
-            with self.engine.connect() as connection:
-                self._limit_statements(connection)
-                if connection.dialect.name == "postgresql":
-                    connection.exec_driver_sql(PLAN_FOR_ALL_ROWS).close()
-                # no_parameters: an empty parameter list would make some drivers read every % as a placeholder.
-                options = {"stream_results": True, "max_row_buffer": FETCH, "no_parameters": True}
-                result = connection.execution_options(**options).exec_driver_sql(
-                    self.sql, _driver_style(self.parameters)
-                )
-                with closing(result):
-                    if not result.returns_rows:
-                        raise RefundInputError(f"The query on connection {self.name!r} returns no rows at all")
-                    if missing := missing_columns(result.keys(), identify_by):
-                        raise RefundInputError(
-                            f"The query on connection {self.name!r} lacks the column {', '.join(missing)}; "
-                            f"it has {', '.join(result.keys())}"
-                        )
-                    for row in result.yield_per(FETCH):
-                        yield dict(row._mapping)
-        except SQLAlchemyError as error:
-            raise SourceError(f"The query on connection {self.name!r} failed: {first_line(error)}") from None
+        with closing(self.batches(identify_by)) as batches:
+            for names, rows in batches:
+                for row in rows:
+                    yield dict(zip(names, row, strict=True))
 
-    def _limit_statements(self, connection: Connection) -> None:
-        dialect = connection.dialect
-        limit = STATEMENT_TIMEOUTS.get("mariadb" if getattr(dialect, "is_mariadb", False) else dialect.name)
-        if limit and self.statement_timeout:
-            seconds = self.statement_timeout
-            connection.exec_driver_sql(limit.format(seconds=seconds, milliseconds=int(seconds * 1000)))
+    def batches(self, identify_by: Sequence[Identity] = ("uid", "email")) -> Generator[Batch, None, None]:
+        """
+        The query's rows in batches, through a server-side cursor where there is one; the first batch may be empty.
 
+        :raises RefundInputError: if a column is missing or occurs twice, before the first batch
+        :raises SourceError: if the database refuses
+        """
+        with self._errors(), closing(self.source.fetch(self.sql, self.parameters, self.statement_timeout)) as batches:
+            names: Sequence[str] | None = None
+            for batch in batches:
+                if names is None:
+                    names = batch.names
+                    self.check_columns(names, identify_by)
+                yield batch
 
-def _driver_style(parameters: Parameters) -> Any:
-    """As one set among many: else SQLAlchemy takes a list, or a tuple that begins with one, for many sets."""
-    if not parameters:
-        return None
-    return dict(parameters) if isinstance(parameters, Mapping) else [tuple(parameters)]
+    def column_names(self) -> list[str] | None:
+        """
+        The names of the columns as the author wrote them, without running the query.
+
+        Some databases rename columns of a subquery that have a name in common, so that only this tells them apart.
+
+        :returns: None where the database cannot tell
+        :raises SourceError: if the database refuses the query, or refuses it as a subquery
+        """
+        kind = self.source.kind
+        if kind.ledger is None:
+            return None
+        with self._errors(), self.source.connection(self.statement_timeout) as connection:
+            cursor = connection.cursor()
+            return kind.ledger.columns(cursor, without_semicolon(self.sql), self.parameters)
+
+    def check_columns(self, names: Sequence[str], identify_by: Sequence[Identity] = ("uid", "email")) -> None:
+        """
+        Refuse a query whose columns do not make refunds.
+
+        :raises RefundInputError: if a column is missing, or occurs twice
+        """
+        if not names:
+            raise RefundInputError(f"The query on connection {self.name!r} returns no rows at all")
+        if missing := missing_columns(names, identify_by):
+            raise RefundInputError(
+                f"The query on connection {self.name!r} lacks the column {', '.join(missing)}; "
+                f"it has {', '.join(names)}"
+            )
+        if twice := repeated_columns(names):
+            raise RefundInputError(
+                f"The query on connection {self.name!r} has the column {', '.join(twice)} more than once (names are "
+                "compared without regard to case), so it is open which one is meant. Name the columns one by one, "
+                "and give the others another name"
+            )
+
+    def _errors(self) -> Any:
+        return errors_as(SourceError, f"The query on connection {self.name!r} failed")
+
+    def close(self) -> None:
+        """Nothing is open between two readings; here so that a query can be used as the ledger is."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -12,21 +11,25 @@ import requests
 from airflow.providers.common.compat.sdk import AirflowException, BaseHook
 
 from airflow_provider_firstpromoter.api import (
+    BATCH_TIMEOUT,
     DEFAULT_PATH,
     PUBLIC_HOST,
     Account,
+    ApiResponse,
+    Batch,
     Commission,
     Transport,
-    commission_filters,
-    describe_failure,
+    deny_commissions,
+    describe_unreadable,
+    find_commissions,
+    follow_batch,
+    read_batch,
+    read_commissions,
     result_from,
     reversal_from,
 )
-from airflow_provider_firstpromoter.exceptions import ReadError
+from airflow_provider_firstpromoter.exceptions import AccessRefusedError, ReadError, SyncInterruptedError
 from airflow_provider_firstpromoter.refunds import Identity, Outcome, Refund, Result, Reward, masked
-
-#: Commissions a page; the API gives no more.
-PAGE = 100
 
 
 class FirstPromoterHook(BaseHook):
@@ -113,93 +116,187 @@ class FirstPromoterHook(BaseHook):
         refund: Refund | Mapping[str, Any],
         identify_by: Sequence[Identity] = ("uid", "email"),
         recover_rewards: bool = True,
-        sent_before: bool = False,
+        *,
+        alternatives: Sequence[Refund] = (),
+        unmatched_before: bool = False,
+        lost_before: bool = False,
     ) -> Result:
         """
-        Tell FirstPromoter of one refund: ``POST /track/refund``.
+        Send one refund: ``POST /track/refund``.
 
-        A body carries one id. Where the refund has both, they are asked in the order of ``identify_by``, the
-        second only if the first finds nobody.
+        A body carries one id. Where there are several, they are tried in the order of ``identify_by``, the next one
+        only if FirstPromoter finds no referral for the one before.
+
+        What a response alone does not prove is looked up in FirstPromoter's commissions, whatever ``recover_rewards``
+        says: a 409 after this refund's own 204 or 404 (whether a 204 uses up the event_id is not documented), and a 204
+        or 404 after an attempt whose response was lost. Found, the refund is ``already_recorded``; not found,
+        ``not_referred``; and where the commissions cannot be read, it is ``failed`` and to be sent again.
 
         :param refund: a :class:`Refund`, or a mapping with the call's field names and the amount in minor units
         :param identify_by: which of ``uid`` and ``email`` count, in this order
         :param recover_rewards: whether the reward of a refund that FirstPromoter already had is looked up in its
-            books; that of an answer which was lost on the way always is
-        :param sent_before: whether an earlier run sent this refund and was answered that nobody referred the customer
+            commissions; that of a refund whose response was lost always is
+        :param alternatives: the same refund with other ids of the customer, tried after its own
+        :param unmatched_before: whether an earlier run sent this refund and was answered with 204 or 404
+        :param lost_before: whether an earlier run sent this refund and its response was lost
         :returns: what became of it; an API that does not answer is an outcome (``failed``), not an exception
-        :raises AccessRefusedError: on 401 and 403
+        :raises AccessRefusedError: on a 401 or 403 of FirstPromoter
         :raises InvalidRefund: if a mapping cannot be sent as it is
         :raises SyncInterruptedError: if :attr:`cancelled` is set meanwhile
         """
         if not isinstance(refund, Refund):
             refund = Refund.from_row(refund)
-        result = None
-        for identity, _ in refund.identities(identify_by):
-            response, attempts = self.transport.request("POST", "/track/refund", json=refund.body(identity))
-            result = result_from(response, refund, attempts, self.account.api_key.get_secret_value())
-            if result.outcome is Outcome.ALREADY_RECORDED and (recover_rewards or attempts > 1):
-                result = self._with_reward(result)
-            if sent_before and result.outcome is Outcome.ALREADY_RECORDED and result.reward is None:
-                # Whether a 204 uses up the event_id is not documented; this 409 may be the echo of our own 204.
-                message = f"409 after this refund's own 204 or 404: {result.message}"
-                return result.model_copy(update={"outcome": Outcome.NOT_REFERRED, "message": message})
-            if result.outcome is not Outcome.NOT_REFERRED:
-                return result
-            sent_before = sent_before or response.status == 204
-        if result is None:
-            raise ValueError(f"Refund {refund.event_id!r} has none of {' or '.join(identify_by)}")
-        return result
+        secret = self.account.api_key.get_secret_value()
+        result, unmatched, lost = None, unmatched_before, lost_before
+        try:
+            for one, identity in _attempts((refund, *alternatives), identify_by):
+                response, attempts, lost_now = self.transport.request("POST", "/track/refund", json=one.body(identity))
+                lost = lost or lost_now
+                result = result_from(response, one, attempts, secret)
+                if result.outcome is Outcome.ALREADY_RECORDED:
+                    return self._resolve_409(result, unmatched, recover=recover_rewards or lost)
+                if result.outcome is Outcome.FAILED:
+                    lost = lost or _may_be_recorded(response)
+                if result.outcome in (Outcome.FAILED, Outcome.REJECTED):
+                    return result.model_copy(update={"unmatched": unmatched, "lost": lost})
+                if result.outcome is not Outcome.NOT_REFERRED:
+                    return result
+                unmatched = True
+            if result is None:
+                raise ValueError(f"Refund {refund.event_id!r} has none of {' or '.join(identify_by)}")
+            return self._resolve_unmatched(result) if lost else result
+        except SyncInterruptedError as error:
+            error.lost, error.unmatched = error.lost or lost, unmatched
+            raise
+
+    def _resolve_409(self, result: Result, unmatched: bool, recover: bool) -> Result:
+        """Decide what a 409 means: that the refund is recorded, or that its own 204 used up the event_id."""
+        if not unmatched and not recover:
+            return result
+        try:
+            reversal = self.find_reversal(str(result.event_id))
+        except ReadError as error:
+            if unmatched:
+                return self._ambiguous(result, f"409 after this refund's own 204 or 404, and {error}", unmatched=True)
+            self.log.warning("The reward of refund %r is not known. %s", result.event_id, error)
+            return result
+        if reversal is not None:
+            return result.model_copy(update=reversal)
+        if not unmatched:
+            return result
+        message = f"409 after this refund's own 204 or 404, and no commission was reversed: {result.message}"
+        return result.model_copy(update={"outcome": Outcome.NOT_REFERRED, "message": message})
+
+    def _resolve_unmatched(self, result: Result) -> Result:
+        """Decide what a 204 or 404 means after a lost response, which may have been that of a recorded refund."""
+        try:
+            reversal = self.find_reversal(str(result.event_id))
+        except ReadError as error:
+            return self._ambiguous(result, f"{result.http_status} after a lost response, and {error}", unmatched=True)
+        if reversal is not None:
+            message = f"{result.http_status} after a lost response; its reversed commission was found"
+            return result.model_copy(update={**reversal, "outcome": Outcome.ALREADY_RECORDED, "message": message})
+        said = f": {result.message}" if result.message else ""
+        message = f"{result.http_status} after a lost response, and no commission was reversed{said}"
+        return result.model_copy(update={"message": message})
+
+    def _ambiguous(self, result: Result, message: str, *, unmatched: bool) -> Result:
+        return result.model_copy(
+            update={"outcome": Outcome.FAILED, "message": message, "unmatched": unmatched, "lost": True}
+        )
 
     def iter_commissions(self, **filters: Any) -> Iterator[Commission]:
         """
-        Read the account's books, oldest first: ``GET /company/commissions``, in pages of a hundred.
+        Read the account's commissions, oldest first: ``GET /company/commissions``, one request per 100 commissions.
 
-        Lazily: a page is asked for when its turn comes. What is added meanwhile comes at the end.
+        A page is requested when its turn comes. Commissions that are added meanwhile come last. Malformed commissions
+        are skipped, with one warning that counts them.
 
-        :param filters: those of :func:`airflow_provider_firstpromoter.api.commissions.filters`
-        :raises ReadError: if the API does not answer as it should
+        :param filters: those of :func:`airflow_provider_firstpromoter.api.commission_filters`
+        :raises ReadError: if the API's response is not a page of commissions
         :raises AccessRefusedError: on 401 and 403
+        :raises SyncInterruptedError: if :attr:`cancelled` is set meanwhile
         """
-        params = {**commission_filters(**filters), "sorting[created_at]": "asc", "per_page": str(PAGE)}
-        seen: deque[int] = deque(maxlen=2 * PAGE)  # a page can shift while it is read
-        page = 1
-        while True:
-            response, attempts = self.transport.request(
-                "GET", "/company/commissions", params={**params, "page": str(page)}
-            )
-            if response.status != 200 or not isinstance(response.payload, list):
-                raise ReadError(
-                    f"FirstPromoter's commissions could not be read: {describe_failure(response, attempts)}"
-                )
-            for item in response.payload:
-                commission = Commission.model_validate(item)
-                if commission.id not in seen:
-                    seen.append(commission.id)
-                    yield commission
-            if len(response.payload) < PAGE:
-                return
-            page += 1
+        unreadable: dict[int, int] = {}
+        try:
+            for page in read_commissions(self.transport, **filters):
+                if page.unreadable:
+                    unreadable[page.number] = len(page.unreadable)
+                yield from page.commissions
+        finally:
+            if unreadable:
+                self.log.warning("%s", describe_unreadable(unreadable))
+
+    def find_commissions(self, event_id: str) -> list[Commission]:
+        """
+        Look up the negative commissions with exactly this event_id: one request, or two if there are none.
+
+        Only negative commissions are requested, because the API searches by the beginning of an event_id and a short
+        one is the beginning of many sales'. Commissions without a sale_amount are found too.
+
+        :returns: all tiers and splits of the refund; empty if FirstPromoter has none
+        :raises UnreadableCommissionError: if FirstPromoter has one, but it is malformed
+        :raises ReadError: if the API's response is not a page of commissions
+        :raises AccessRefusedError: on 401 and 403
+        :raises SyncInterruptedError: if :attr:`cancelled` is set meanwhile
+        """
+        found, unreadable = find_commissions(self.transport, event_id)
+        if unreadable:
+            self.log.warning("Refund %r was looked up: %s", event_id, describe_unreadable(unreadable))
+        return found
+
+    def find_reversal(self, event_id: str) -> dict[str, Any] | None:
+        """
+        Look up what FirstPromoter reversed for a refund.
+
+        :returns: ``recorded_amount``, ``reward``, ``lead`` and ``promoter`` of a result; None if FirstPromoter has no
+            negative commission with exactly this event_id
+        :raises ReadError: if the commissions cannot be read, for whatever reason: also on 401 and 403, because an API
+            key that may send refunds may lack the permission to read commissions
+        :raises SyncInterruptedError: if :attr:`cancelled` is set meanwhile
+        """
+        try:
+            return reversal_from(event_id, self.find_commissions(event_id))
+        except AccessRefusedError as error:
+            raise ReadError(str(error)) from None
 
     def find_reward(self, event_id: str) -> Reward | None:
         """
-        What a refund took back, from FirstPromoter's books: exactly this event_id, negative commissions only, all of
-        them together.
+        Look up the reward of a refund: all its negative commissions together.
 
-        :returns: None if none was taken back
-        :raises ReadError: if the API does not answer as it should
+        :returns: None if FirstPromoter has no negative commission with exactly this event_id
+        :raises ReadError: as :meth:`find_reversal`
         """
-        found = reversal_from(event_id, self.iter_commissions(q=event_id))
+        found = self.find_reversal(event_id)
         return found["reward"] if found else None
 
-    def _with_reward(self, result: Result) -> Result:
-        """The result of a refund that is on record, with what the books say it took back."""
-        assert result.event_id is not None
-        try:
-            found = reversal_from(result.event_id, self.iter_commissions(q=result.event_id))
-        except ReadError as error:
-            self.log.warning("The reward of refund %r is not known. %s", result.event_id, error)
-            return result
-        return result.model_copy(update=found or {})
+    def deny_commissions(self, ids: Sequence[int], timeout: float = BATCH_TIMEOUT) -> Batch:
+        """
+        Deny commissions: ``POST /company/commissions/deny``, and follow the batch until it has ended.
+
+        The call can be repeated: a commission that is denied already stays denied. FirstPromoter processes up to five
+        commissions before it responds, and more as a batch, which is read until it has ended. Which commissions failed
+        is known by reading them: ``iter_commissions(ids=ids)``. FirstPromoter does not document what denying the
+        negative commission of a refund does to the promoter's balance, nor whether the promoter is notified.
+
+        :param ids: 1 to 100 ids of commissions
+        :param timeout: seconds for which the batch is followed
+        :returns: the batch; ``ended`` is False if it was not over in time
+        :raises RefundsFailedError: if a response is not a batch
+        :raises AccessRefusedError: on 401 and 403
+        :raises SyncInterruptedError: if :attr:`cancelled` is set meanwhile
+        """
+        return follow_batch(self.transport, deny_commissions(self.transport, ids), timeout)
+
+    def get_batch(self, batch_id: int) -> Batch:
+        """
+        Read a batch: ``GET /company/batch_processes/{id}``.
+
+        :raises RefundsFailedError: if the response is not a batch
+        :raises AccessRefusedError: on 401 and 403
+        :raises SyncInterruptedError: if :attr:`cancelled` is set meanwhile
+        """
+        return read_batch(self.transport, batch_id)
 
     def test_connection(self) -> tuple[bool, str]:
         """
@@ -239,6 +336,23 @@ class FirstPromoterHook(BaseHook):
             f"{where} answered {response.status}, but not as FirstPromoter does; "
             f"leave the API base URL empty for https://{PUBLIC_HOST}{DEFAULT_PATH}"
         )
+
+
+def _may_be_recorded(response: ApiResponse) -> bool:
+    """Return whether FirstPromoter may have recorded a refund although its response cannot be used."""
+    if response.status is None or 200 <= response.status < 300:
+        return True
+    return response.transient and response.status != 429
+
+
+def _attempts(refunds: Sequence[Refund], identify_by: Sequence[Identity]) -> Iterator[tuple[Refund, Identity]]:
+    """Return what is sent in turn: each id of the customer once."""
+    tried: set[tuple[Identity, str]] = set()
+    for refund in refunds:
+        for identity, value in refund.identities(identify_by):
+            if (identity, value) not in tried:
+                tried.add((identity, value))
+                yield refund, identity
 
 
 def _is_listing(payload: Any) -> bool:

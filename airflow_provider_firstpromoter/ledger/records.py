@@ -1,16 +1,16 @@
-"""What the ledger is told of a refund, and what it says of one."""
+"""What is written to the ledger about a refund, and what it has stored about one."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from airflow_provider_firstpromoter.refunds import Outcome, Refund, Result
+from airflow_provider_firstpromoter.refunds import Outcome, Refund, Result, Row, add_digest, fingerprint
 
 
 class RunKey(NamedTuple):
-    """Which task run an entry came from; all None outside Airflow."""
+    """The task run that an entry came from; all None outside Airflow."""
 
     dag_id: str | None = None
     run_id: str | None = None
@@ -21,41 +21,94 @@ class RunKey(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class LedgerWrite:
     """
-    What the ledger is told of one refund.
+    The result of one refund, to be written to the ledger.
 
-    :param row_amount: the query's own text; None where no row was seen, and then no row's amount differs from it
-    :param fingerprint: of the row; None likewise
+    :param row_amount: the query's own text; None where no row was seen: then the amount is compared when one is
+    :param fingerprint: of the row's content; None where the content no longer matters
+    :param row_digest: the database's hash of the row's content; None likewise
     :param refund: what was sent; None where validation refused the row
+    :param refunded_at: when the customer got the money, where the query says it
+    :param known: whether the ledger had a row of this refund when the run looked: then this newer result replaces any
+        that is not on record
+    :param seen_at: when the query last had the row
+    :param at: when the outcome was decided
     """
 
     result: Result
-    row_amount: str | None
-    fingerprint: str | None
+    row_amount: str | None = None
+    fingerprint: str | None = None
+    row_digest: str | None = None
     refund: Refund | None = None
-    run: RunKey = field(default_factory=RunKey)
+    refunded_at: datetime | None = None
+    known: bool = False
+    seen_at: datetime | None = None
     at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    @classmethod
+    def of(
+        cls,
+        row: Row,
+        result: Result,
+        refund: Refund | None,
+        record: LedgerRecord | None,
+        *,
+        key: bytes,
+        seen_at: datetime,
+        contents: tuple[Row, ...] = (),
+    ) -> LedgerWrite:
+        """
+        Return what the ledger has to store.
+
+        :param record: what it had before
+        :param key: for the fingerprint
+        :param contents: further rows of the event_id whose content was tried as well
+        """
+        tokens = record.fingerprint if record else None
+        digests = record.row_digest if record else None
+        if result.outcome.remembers_content:
+            for one in (row, *contents):
+                tokens = fingerprint(one.values, key, tokens)
+                digests = add_digest(digests, one.digest)
+        else:
+            tokens = digests = None
+        return cls(
+            result,
+            row.amount,
+            tokens,
+            digests,
+            refund,
+            row.refunded_at,
+            known=record is not None,
+            seen_at=seen_at if result.outcome.is_problem else None,
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class LedgerRecord:
-    """What the ledger says of one refund; times are UTC, and None for what was never sent."""
+    """What the ledger has stored about one refund; times are UTC, and None for what was never sent."""
 
     event_id: str
     outcome: Outcome
-    http_status: int | None
-    row_amount: str | None
-    sent_amount: int | None
-    sent_currency: str | None
-    sale_event_id: str | None
-    fingerprint: str | None
-    first_sent_at: datetime | None
-    last_sent_at: datetime | None
+    http_status: int | None = None
+    row_amount: str | None = None
+    sent_amount: int | None = None
+    sent_currency: str | None = None
+    sale_event_id: str | None = None
+    recorded_amount: int | None = None
+    fingerprint: str | None = None
+    row_digest: str | None = None
+    first_sent_at: datetime | None = None
+    last_sent_at: datetime | None = None
+    changed_amount: str | None = None
+    accepted_at: datetime | None = None
+    reported_at: datetime | None = None
+    reported_run_id: str | None = None
+    message: str | None = None
     dag_id: str | None = None
     run_id: str | None = None
     task_id: str | None = None
     map_index: int | None = None
     details: str | None = None
-    recorded_amount: int | None = None
     reward_id: int | None = None
     reward_status: str | None = None
     reward_amount: int | None = None
@@ -70,11 +123,43 @@ class LedgerRecord:
 
     @property
     def recorded(self) -> bool:
-        """Whether FirstPromoter has it, as far as the ledger knows."""
+        """Whether FirstPromoter has the refund, as far as the ledger knows."""
         return self.outcome.on_record
 
     def result(self) -> Result:
-        """The stored result: what the run that wrote it handed on, but ``sent`` by nobody now."""
-        if self.details:
-            return Result.model_validate_json(self.details).model_copy(update={"sent": False})
-        return Result(event_id=self.event_id, outcome=self.outcome, http_status=self.http_status)
+        """Return the stored result: what the run that wrote it passed downstream, with ``sent`` False."""
+        update: dict[str, Any] = {"sent": False}
+        if self.recorded:
+            update["reversed_by"] = self.run._asdict()
+        stored = Result.from_details(self.details) if self.details else None
+        if self.outcome is Outcome.REVERTED:
+            # The stored result is from before: downstream must not count a commission that no longer stands.
+            reward = stored.reward if stored else None
+            update |= {
+                "outcome": Outcome.REVERTED,
+                "reward": reward and reward.model_copy(update={"status": "denied"}),
+            }
+        if stored:
+            return stored.model_copy(update=update)
+        return Result(**{"event_id": self.event_id, "outcome": self.outcome, "http_status": self.http_status, **update})
+
+    def sent(self) -> dict[str, Any]:
+        """Return what was sent, as :meth:`Summary.add` takes it."""
+        return {
+            "amount": self.sent_amount,
+            "currency": self.sent_currency,
+            "sale_event_id": self.sale_event_id,
+        }
+
+
+#: The columns that only :meth:`LedgerRecord.result` needs; a look at many rows leaves them out.
+DETAIL_COLUMNS = (
+    "details",
+    "reward_id",
+    "reward_status",
+    "reward_amount",
+    "reward_unit",
+    "promoter_id",
+    "lead_id",
+)
+RULE_COLUMNS = tuple(name for name in LedgerRecord.__dataclass_fields__ if name not in DETAIL_COLUMNS)

@@ -1,95 +1,90 @@
-"""
-The ledger: the SQL table that remembers, per account and event_id, what became of a refund.
-
-Analysts read it, so it has plain columns and one row an event. ``python -m airflow_provider_firstpromoter.ledger.store
-postgresql`` prints its DDL for those who may not create tables.
-"""
+"""The ledger of one account: reading what is known of refunds, and writing what became of them."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
-from datetime import datetime
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import (
-    and_,
-    bindparam,
-    func,
-    insert,
-    or_,
-    select,
-    update,
-)
+from sqlalchemy import and_, case, literal, not_, or_, select, update
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from airflow_provider_firstpromoter.api import DEFAULT_LEDGER_TABLE, Account
-from airflow_provider_firstpromoter.database import (
-    ManagedTable,
-    as_bind_params,
-    chunks,
-    engine_for,
-    first_line,
-    retry_on_conflict,
-)
+from airflow_provider_firstpromoter.database import ManagedTable, engine_for, first_line, retry_on_conflict
 from airflow_provider_firstpromoter.exceptions import ConnectionSettingsError, LedgerError
-from airflow_provider_firstpromoter.ledger.records import LedgerRecord, LedgerWrite, RunKey
+from airflow_provider_firstpromoter.ledger.entries import LedgerBatch, changed_row, ledger_row, renewed_row, reward_row
+from airflow_provider_firstpromoter.ledger.records import DETAIL_COLUMNS, RULE_COLUMNS, LedgerRecord, RunKey
 from airflow_provider_firstpromoter.ledger.table import ledger_table
-from airflow_provider_firstpromoter.refunds import (
-    Outcome,
-    Result,
-)
+from airflow_provider_firstpromoter.refunds import Outcome, Result, batches
 
 if TYPE_CHECKING:
     from sqlalchemy.sql.elements import ColumnElement
+
+#: What a later result of the same refund leaves as it is.
+KEPT = ("first_sent_at", "refunded_at")
+ON_RECORD = tuple(outcome.value for outcome in Outcome if outcome.on_record)
+#: What no later result of a run overwrites, except by a stronger outcome.
+KEPT_OUTCOMES = (*ON_RECORD, Outcome.REVERTED.value)
 
 
 class RefundLedger(ManagedTable):
     """
     The ledger of one account.
 
-    :param engine: for the database that it lives in
+    :param engine: for the database in which the table lives
     :param account: :attr:`Account.key`
     :param table: ``table`` or ``schema.table``
-    :param name: how errors call the database: the connection's id
+    :param name: the connection's id, for error messages
+    :param digest_key: the key of the hashes that the database computes; it makes them useless to others
     """
 
     WHAT = "ledger"
 
-    def __init__(self, engine: Engine, account: str, table: str = DEFAULT_LEDGER_TABLE, name: str = "ledger") -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        account: str,
+        table: str = DEFAULT_LEDGER_TABLE,
+        name: str = "ledger",
+        digest_key: str = "",
+    ) -> None:
         super().__init__(engine, ledger_table(table), name)
         self.account = account
+        self.digest_key = digest_key
 
     @classmethod
-    def from_connection(cls, conn_id: str, account: str, table: str = DEFAULT_LEDGER_TABLE) -> RefundLedger:
-        """The ledger behind an Airflow SQL connection."""
-        return cls(engine_for(conn_id), account, table, name=conn_id)
+    def from_connection(
+        cls, conn_id: str, account: str, table: str = DEFAULT_LEDGER_TABLE, digest_key: str = ""
+    ) -> RefundLedger:
+        """Return the ledger in the database of an Airflow SQL connection."""
+        return cls(engine_for(conn_id), account, table, name=conn_id, digest_key=digest_key)
 
     @classmethod
     def of(cls, account: Account, conn_id: str | None = None, table: str | None = None) -> RefundLedger | None:
         """
-        The account's ledger.
+        Return the account's ledger.
 
-        :param conn_id: where it lives; else the FirstPromoter connection's extra says
-        :param table: its table; likewise
-        :returns: None if neither says where
+        :param conn_id: its SQL connection; by default the one in the FirstPromoter connection's extra
+        :param table: its table; by default likewise
+        :returns: None if neither names a connection
         """
         conn_id = conn_id or account.extra.ledger_conn_id
         if conn_id is None:
             return None
-        return cls.from_connection(conn_id, account.key, table or account.extra.ledger_table)
+        return cls.from_connection(conn_id, account.key, table or account.extra.ledger_table, account.digest_key)
 
     @classmethod
     def required(cls, account: Account, conn_id: str | None = None, table: str | None = None) -> RefundLedger:
         """
-        The account's ledger, for those who cannot do without.
+        Return the account's ledger, for tasks that need one.
 
-        :raises ConnectionSettingsError: if nobody says where it lives
+        :raises ConnectionSettingsError: if no ledger connection is named
         """
         ledger = cls.of(account, conn_id, table)
         if ledger is None:
             raise ConnectionSettingsError(
-                "No ledger is named, so there is no telling which refunds are pending. Set 'ledger_conn_id' in the "
+                "No ledger is named, so it cannot be known which refunds are pending. Set 'ledger_conn_id' in the "
                 f"extra of connection {account.conn_id!r} (for all tasks of the account), or on this task"
             )
         return ledger
@@ -98,44 +93,52 @@ class RefundLedger(ManagedTable):
 
     def find(self, event_ids: Collection[str], details: bool = True) -> dict[str, LedgerRecord]:
         """
-        What is known of these refunds; an unknown one is absent, and a missing table is an empty ledger.
+        Return what is known of these refunds; an unknown one is absent, and a missing table is an empty ledger.
 
-        :param details: whether :meth:`LedgerRecord.result` will be wanted
+        :param details: whether :meth:`LedgerRecord.result` will be called
+        :raises LedgerError: if the database refuses
         """
         if not event_ids or not self.exists():
             return {}
-        record: dict[str, LedgerRecord] = {}
         try:
             with self.engine.connect() as connection:
-                for chunk in chunks(list(event_ids)):
-                    for entry in self._select(connection, self.table.c.event_id.in_(chunk), details):
-                        # Databases that don't enforce keys can hold two rows of two writers: the stronger counts.
-                        rival = record.get(entry.event_id)
-                        if rival is None or entry.outcome.strength > rival.outcome.strength:
-                            record[entry.event_id] = entry
+                return self._find(connection, event_ids, details)
         except SQLAlchemyError as error:
             raise self._unreachable(error) from None
-        return record
+
+    def _find(self, connection: Connection, event_ids: Collection[str], details: bool) -> dict[str, LedgerRecord]:
+        found: dict[str, LedgerRecord] = {}
+        for chunk in batches(sorted(event_ids)):
+            for record in self._select(connection, self.table.c.event_id.in_(chunk), details):
+                # Databases that do not enforce keys can hold two rows of two writers: the stronger one counts.
+                rival = found.get(record.event_id)
+                if rival is None or record.outcome.strength > rival.outcome.strength:
+                    found[record.event_id] = record
+        return found
 
     def records_of_run(self, run: RunKey) -> Iterator[LedgerRecord]:
-        """Everything that this task run was the last to send, or rejected; in the order of the event_ids."""
-        where = and_(*(self.table.c[name] == value for name, value in run._asdict().items()))
-        yield from self._stream(where, order_by=self.table.c.event_id)
+        """Return every refund whose outcome this task run decided, in the order of the event_ids."""
+        yield from self._stream(self._is_of(run), order_by=self.table.c.event_id)
 
     def recorded_between(self, start: datetime | None, end: datetime | None) -> Iterator[LedgerRecord]:
         """
-        Everything that FirstPromoter has, as far as the ledger knows, and was asked about in this time.
+        Return every refund that FirstPromoter has, as far as the ledger knows, and that was last sent in this time.
 
-        :param start: None for no limit; without both, what was adopted, and never sent, is among it
-        :param end: not itself
+        Refunds that were reverted since are among them.
+
+        :param start: None is no limit; without both limits, adopted refunds, which were never sent, are among them
+        :param end: exclusive
         """
         c = self.table.c
-        where: list[ColumnElement[bool]] = [c.outcome.in_([outcome for outcome in Outcome if outcome.on_record])]
+        where: list[ColumnElement[bool]] = [c.outcome.in_(KEPT_OUTCOMES)]
         if start is not None:
             where.append(c.last_sent_at >= start)
         if end is not None:
             where.append(c.last_sent_at < end)
         yield from self._stream(and_(*where))
+
+    def _is_of(self, run: RunKey) -> ColumnElement[bool]:
+        return and_(*(self.table.c[name] == value for name, value in run._asdict().items()))
 
     def _stream(self, where: ColumnElement[bool], order_by: Any = None) -> Iterator[LedgerRecord]:
         if not self.exists():
@@ -150,178 +153,147 @@ class RefundLedger(ManagedTable):
         self, connection: Connection, where: ColumnElement[bool], details: bool, order_by: Any = None
     ) -> Iterator[LedgerRecord]:
         c = self.table.c
-        columns = [
-            c.event_id,
-            c.outcome,
-            c.http_status,
-            c.row_amount,
-            c.sent_amount,
-            c.sent_currency,
-            c.sale_event_id,
-            c.fingerprint,
-            c.first_sent_at,
-            c.last_sent_at,
-            c.dag_id,
-            c.run_id,
-            c.task_id,
-            c.map_index,
-        ]
-        if details:
-            columns += [
-                c.details,
-                c.recorded_amount,
-                c.reward_id,
-                c.reward_status,
-                c.reward_amount,
-                c.reward_unit,
-                c.promoter_id,
-                c.lead_id,
-            ]
-        query = select(*columns).where(c.account == self.account, where)
+        query = select(*(c[name] for name in RULE_COLUMNS + (DETAIL_COLUMNS if details else ()))).where(
+            c.account == self.account, where
+        )
         for row in connection.execute(query if order_by is None else query.order_by(order_by)):
             yield LedgerRecord(*row)
 
     # --- writing ---
 
-    def write(self, entries: Iterable[LedgerWrite]) -> None:
+    def write(
+        self,
+        batch: LedgerBatch,
+        run: RunKey,
+        also: Callable[[Connection, dict[str, LedgerRecord]], None] | None = None,
+    ) -> dict[str, LedgerRecord]:
         """
-        Remember what became of these refunds; a weaker outcome never overwrites a stronger one.
+        Write what became of refunds, in one transaction; a weaker outcome never overwrites a stronger one.
 
-        Outcomes that settle nothing and reject nothing (``failed``, ``changed``, ``pending``) are left out.
-
+        :param run: the task run that the rows are to name
+        :param also: further statements of the same transaction; called with what this method returns
+        :returns: refunds of the batch that another task run has on record as its own
         :raises LedgerError: if the database refuses; nothing of the batch is then written
         """
-        rows: dict[str, dict[str, Any]] = {}
-        for entry in entries:
-            outcome, event_id = entry.result.outcome, entry.result.event_id
-            if not outcome.strength or event_id is None:
-                continue
-            if event_id not in rows or outcome.strength >= rows[event_id]["outcome"].strength:
-                rows[event_id] = self._row(entry)
-        if not rows:
-            return
+        claimed: dict[str, LedgerRecord] = {}
+
+        def change() -> None:
+            with self.engine.begin() as connection:
+                claimed.clear()
+                claimed.update(self._write(connection, batch, run))
+                if also is not None:
+                    also(connection, claimed)
+
         try:
             # Two writers can meet on a key, or one can lose a lock: the second try sees the winner's row.
-            retry_on_conflict(self._write, rows)
+            retry_on_conflict(change)
         except SQLAlchemyError as error:
             raise LedgerError(
-                f"{self} refused {len(rows)} results: {first_line(error)}. Run the task again when it is mended: "
+                f"{self} refused {len(batch)} results: {first_line(error)}. Correct that and run the task again: "
                 "FirstPromoter knows the refunds that it was sent, and does not record them twice"
             ) from None
+        return claimed
 
-    def _write(self, rows: dict[str, dict[str, Any]]) -> None:
-        c = self.table.c
-        with self.engine.begin() as connection:
-            present = {
-                event_id
-                for chunk in chunks(list(rows))
-                for (event_id,) in connection.execute(
-                    select(c.event_id).where(c.account == self.account, c.event_id.in_(chunk))
-                )
-            }
-            if new := [row for event_id, row in rows.items() if event_id not in present]:
-                connection.execute(insert(self.table), new)
-            for outcome in Outcome:
-                again = [rows[event_id] for event_id in present if rows[event_id]["outcome"] is outcome]
-                if again:
-                    connection.execute(self._overwrite_weaker(outcome), [as_bind_params(row) for row in again])
-
-    def _overwrite_weaker(self, outcome: Outcome) -> Any:
-        """
-        An update that leaves stronger rows alone, whoever wrote them in the meantime.
-
-        What is recorded stays as it was first recorded; the others may be renewed by their like.
-        """
-        c = self.table.c
-        overwritten = [
-            # Not as a list: SQLAlchemy cannot expand one for many rows.
-            c.outcome == other
-            for other in Outcome
-            if other.strength < outcome.strength or (other is outcome and outcome.renewable)
-        ]
-        values = {
-            column.name: bindparam(f"new_{column.name}", type_=column.type)
-            for column in self.table.columns
-            if not column.primary_key
-        }
-        return (
-            update(self.table)
-            .where(
-                c.account == bindparam("new_account"),
-                c.event_id == bindparam("new_event_id"),
-                or_(*overwritten),
-            )
-            .values({**values, "first_sent_at": func.coalesce(c.first_sent_at, values["first_sent_at"])})
+    def _write(self, connection: Connection, batch: LedgerBatch, run: RunKey) -> dict[str, LedgerRecord]:
+        columns = [column.name for column in self.table.columns if not column.primary_key]
+        for known in (False, True):
+            rows = [ledger_row(self.account, write, run) for write in batch.strongest(known)]
+            self.upsert(connection, rows, update=columns, when=_may_replace(known), keep=KEPT)
+        self.upsert(
+            connection,
+            _one_each(changed_row(self.account, *change) for change in batch.changed),
+            update=("changed_amount", "last_seen_at", "reported_at", "reported_run_id", "accepted_at"),
         )
+        self.upsert(
+            connection,
+            _one_each(renewed_row(self.account, *renewal) for renewal in batch.renewed),
+            update=("row_amount", "fingerprint", "row_digest"),
+            keep=("row_amount",),
+        )
+        self._touch(connection, batch.seen, last_seen_at=batch.seen_at)
+        on_record = {
+            write.result.event_id for write in batch.writes if write.result.outcome.on_record and write.result.event_id
+        }
+        if not on_record or run == RunKey():
+            return {}
+        return {
+            event_id: record
+            for event_id, record in self._find(connection, on_record, details=True).items()
+            if record.recorded and record.run != run
+        }
 
-    def update_rewards(self, refunds: Iterable[tuple[LedgerRecord, Result]]) -> None:
+    def _touch(self, connection: Connection, event_ids: Sequence[str], **values: Any) -> None:
+        c = self.table.c
+        for chunk in batches(event_ids):
+            connection.execute(
+                update(self.table).where(c.account == self.account, c.event_id.in_(chunk)).values(**values)
+            )
+
+    def mark(self, event_ids: Iterable[str], **values: Any) -> None:
         """
-        Write what the books now say of the rewards of these refunds.
+        Set columns of these refunds to the same values.
 
-        The stored result stays the one that was handed on, unless it had no reward.
+        :raises LedgerError: if the database refuses
+        """
+        for chunk in batches(event_ids):
+            self._change(self._touch, chunk, **values)
+
+    def update_rewards(self, refunds: Collection[tuple[LedgerRecord, Result]]) -> None:
+        """
+        Write what FirstPromoter's commissions now say of the rewards of these refunds.
+
+        The stored result stays the one that was passed downstream, unless it had no reward.
 
         :param refunds: each with a result that has its reward
         :raises LedgerError: if the database refuses; nothing of it is then written
         """
-        rows = []
-        for record, result in refunds:
-            reward, lead, promoter = result.reward, result.lead, result.promoter
-            rows.append(
-                {
-                    "event_id": record.event_id,
-                    "account": self.account,
-                    "recorded_amount": record.recorded_amount or result.recorded_amount,
-                    "reward_id": reward and reward.id,
-                    "reward_status": reward and reward.status,
-                    "reward_amount": reward and reward.amount,
-                    "reward_unit": reward and reward.unit,
-                    "promoter_id": record.promoter_id or (promoter and promoter.id),
-                    "lead_id": record.lead_id or (lead and lead.id),
-                    "details": record.details if record.reward_id else result.model_dump_json(),
-                }
-            )
-        if not rows:
-            return
+        rows = _one_each(reward_row(self.account, *refund) for refund in refunds)
+        if rows:
+            update_columns = [name for name in rows[0] if name not in ("account", "event_id", "outcome")]
+            self._change(self.upsert, rows, update=update_columns)
+
+    def _change(self, change: Callable[..., None], rows: Collection[Any], **options: Any) -> None:
+        def in_transaction() -> None:
+            with self.engine.begin() as connection:
+                change(connection, rows, **options)
+
         try:
-            retry_on_conflict(self._update, rows)
+            retry_on_conflict(in_transaction)
         except SQLAlchemyError as error:
-            raise LedgerError(f"{self} refused {len(rows)} rewards: {first_line(error)}") from None
+            raise LedgerError(f"{self} refused {len(rows)} changes: {first_line(error)}") from None
 
-    def _update(self, rows: list[dict[str, Any]]) -> None:
-        c = self.table.c
-        values = {name: bindparam(f"new_{name}", type_=c[name].type) for name in rows[0] if not c[name].primary_key}
-        change: Any = (
-            update(self.table)
-            .where(c.account == bindparam("new_account"), c.event_id == bindparam("new_event_id"))
-            .values(values)
+
+def now() -> datetime:
+    """Return the time, to the second: databases keep fractions differently."""
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+def _one_each(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the last row of each event_id: one statement may not change a row twice."""
+    return list({row["event_id"]: row for row in rows}.values())
+
+
+def _may_replace(known: bool) -> Callable[[Any, Any], ColumnElement[bool]]:
+    """
+    Return the condition under which a new row replaces an old one, whoever wrote it in the meantime.
+
+    What is recorded stays as it was first recorded, and a reward belongs to the run that wrote it first: of two racing
+    runs only that one reports it. Of the other outcomes, a run that knew the old row replaces it by its newer result;
+    one that did not know it follows the strength of the outcomes.
+    """
+
+    def strength(column: Any) -> Any:
+        return case(
+            *((column == outcome.value, literal(outcome.strength)) for outcome in Outcome if outcome.stored),
+            else_=literal(0),
         )
-        with self.engine.begin() as connection:
-            connection.execute(change, [as_bind_params(row) for row in rows])
 
-    def _row(self, entry: LedgerWrite) -> dict[str, Any]:
-        result, refund = entry.result, entry.refund
-        reward, lead, promoter = result.reward, result.lead, result.promoter
-        return {
-            "account": self.account,
-            "event_id": result.event_id,
-            "outcome": result.outcome,
-            "http_status": result.http_status,
-            "message": result.message,
-            "row_amount": entry.row_amount,
-            "sent_amount": refund.amount if refund else None,
-            "sent_currency": refund.currency if refund else None,
-            "sale_event_id": refund.sale_event_id if refund else None,
-            "recorded_amount": result.recorded_amount,
-            "refund_id": result.refund_id,
-            "reward_id": reward.id if reward else None,
-            "reward_status": reward.status if reward else None,
-            "reward_amount": reward.amount if reward else None,
-            "reward_unit": reward.unit if reward else None,
-            "promoter_id": promoter.id if promoter else None,
-            "lead_id": lead.id if lead else None,
-            "details": result.model_dump_json(),
-            "fingerprint": entry.fingerprint,
-            **entry.run._asdict(),
-            "first_sent_at": entry.at if result.sent else None,
-            "last_sent_at": entry.at if result.sent else None,
-        }
+    def condition(old: Any, new: Any) -> ColumnElement[bool]:
+        claimed = and_(old.outcome.in_(ON_RECORD), old.reward_id.is_not(None))
+        stronger = and_(strength(new.outcome) > strength(old.outcome), not_(claimed))
+        if known:
+            return or_(stronger, old.outcome.not_in(KEPT_OUTCOMES))
+        renewed = and_(new.outcome == old.outcome, new.outcome.not_in(KEPT_OUTCOMES))
+        return or_(stronger, renewed)
+
+    return condition

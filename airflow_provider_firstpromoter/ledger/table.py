@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, Integer, MetaData, String, Table, Text, TypeDecorator
+from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, String, Table, Text, TypeDecorator
 
 from airflow_provider_firstpromoter.api import DEFAULT_LEDGER_TABLE
 from airflow_provider_firstpromoter.database import Utc, key_text
@@ -12,10 +12,13 @@ from airflow_provider_firstpromoter.refunds import MAX_AMOUNT_LENGTH, MAX_ID_LEN
 
 
 class OutcomeText(TypeDecorator):  # type: ignore[type-arg]
-    """An outcome by its word."""
+    """An outcome as its word; drivers get a plain text, because some refuse subclasses of ``str``."""
 
     impl = String(32)
     cache_ok = True
+
+    def process_bind_param(self, value: Outcome | str | None, dialect: Any) -> str | None:
+        return str.__str__(value) if value is not None else None
 
     def process_result_value(self, value: str | None, dialect: Any) -> Outcome | None:
         return Outcome(value) if value else None
@@ -23,7 +26,7 @@ class OutcomeText(TypeDecorator):  # type: ignore[type-arg]
 
 def ledger_table(name: str = DEFAULT_LEDGER_TABLE) -> Table:
     """
-    The ledger's columns. New ones may only be added, and only nullable.
+    Return the ledger's table. New columns may only be added, and only nullable.
 
     :param name: ``table`` or ``schema.table``; quoted where the database needs it
     """
@@ -31,9 +34,19 @@ def ledger_table(name: str = DEFAULT_LEDGER_TABLE) -> Table:
     return Table(
         table,
         MetaData(),
-        Column("account", key_text(), primary_key=True, comment="Account ID; with @host if not the public API"),
+        Column(
+            "account",
+            key_text(),
+            primary_key=True,
+            comment="Account ID; with @host:port/path where it is not the public API",
+        ),
         Column("event_id", key_text(), primary_key=True),
-        Column("outcome", OutcomeText, nullable=False, comment="recorded, already_recorded, not_referred, rejected"),
+        Column(
+            "outcome",
+            OutcomeText,
+            nullable=False,
+            comment=", ".join(outcome.value for outcome in Outcome if outcome.stored),
+        ),
         Column("http_status", Integer),
         Column("message", String(MAX_MESSAGE_LENGTH)),
         Column("row_amount", String(MAX_AMOUNT_LENGTH), comment="the query's own text"),
@@ -43,19 +56,31 @@ def ledger_table(name: str = DEFAULT_LEDGER_TABLE) -> Table:
         Column("recorded_amount", BigInteger, comment="negative, minor units of the account's currency"),
         Column("refund_id", BigInteger),
         Column("reward_id", BigInteger),
-        Column("reward_status", String(64), comment="pending, approved, denied, paid; as of the last reconcile"),
+        Column("reward_status", String(64), comment="pending, approved, denied, paid; as of the last reconciliation"),
         Column("reward_amount", BigInteger, comment="negative, in reward_unit; minor units when cash"),
         Column("reward_unit", String(64)),
         Column("promoter_id", BigInteger),
+        Column("promoter_ref", String(64), comment="the promoter's default ref id"),
         Column("lead_id", BigInteger),
         Column("details", Text, comment="the result as JSON"),
-        Column("fingerprint", String(32), comment="of the row; keyed, so that it tells nothing"),
-        Column("dag_id", String(250)),
+        Column("fingerprint", String(255), comment="keyed hash of the row, used to detect changes"),
+        Column("row_digest", String(255), comment="the same, computed by the database"),
+        Column("dag_id", String(250), comment="the task run that decided the outcome"),
         Column("run_id", String(250)),
         Column("task_id", String(250)),
         Column("map_index", Integer),
         Column("first_sent_at", Utc, comment="UTC"),
         Column("last_sent_at", Utc, comment="UTC"),
+        Column("refunded_at", Utc, comment="the refund's own time, where the query has it; UTC"),
+        Column("judged_at", Utc, comment="when this outcome was decided; UTC"),
+        Column("last_seen_at", Utc, comment="rejected, changed, failed: when the query last had the row; UTC"),
+        Column("changed_amount", String(MAX_AMOUNT_LENGTH), comment="the row's new amount, where it changed"),
+        Column("reported_at", Utc, comment="rejected, changed: when a run reported it; UTC"),
+        Column("reported_run_id", String(250), comment="the run that reported it"),
+        Column("accepted_at", Utc, comment="when changed_amount was accepted as it is; UTC"),
+        Column("reverted_at", Utc, comment="when its commission was denied by a revert; UTC"),
+        Column("reverted_run_id", String(250), comment="the run that reverted it"),
+        Index(f"ix_{table}_run", "run_id", "task_id"),
         schema=schema or None,
         mysql_charset="utf8mb4",
     )

@@ -1,0 +1,1 @@
+"""The operators that send refunds from XCom and that reconcile."""

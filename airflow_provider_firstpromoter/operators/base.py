@@ -1,21 +1,24 @@
-"""What the operators that send refunds have in common: their parameters, and how a run is handed on."""
+"""What the operators that send refunds share: their parameters, and how a run's results are passed downstream."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import quote
 
 from airflow.providers.common.compat.sdk import Asset, AssetAlias, BaseOperator
+
+from airflow_provider_firstpromoter.operators.links import REFUND_RUNS_LINKS
+from airflow_provider_firstpromoter.recheck import checked_window
 
 if TYPE_CHECKING:
     import logging
 
     from airflow.providers.common.compat.sdk import Context
+    from airflow.providers.openlineage.extractors import OperatorLineage
 
-    from airflow_provider_firstpromoter.refunds import AmountUnit, Identity
-    from airflow_provider_firstpromoter.sync import RefundSync
+    from airflow_provider_firstpromoter.refunds import AmountUnit, Identity, Summary
+    from airflow_provider_firstpromoter.sync import FailOn, RefundSync
 
 
 class RefundOperator(BaseOperator):
@@ -26,22 +29,26 @@ class RefundOperator(BaseOperator):
     :param ledger_conn_id: the SQL connection of the ledger; by default what the FirstPromoter connection's extra says
     :param ledger_table: its table, ``schema.table`` if need be; by default likewise
     :param amount_unit: ``minor`` (1999) or ``major`` (19.99, which needs a currency)
-    :param identify_by: which of ``uid`` and ``email`` name the customer, in the order to be asked
-    :param skip_email_notification: for rows that don't say: True keeps FirstPromoter from mailing the promoter
-    :param max_in_flight: requests under way at once; the account's rate is kept whatever it is
-    :param max_rejected: more rejected or changed refunds than this fail the task, when all others have been sent;
-        None never does
-    :param recheck_unreferred: for how long after it was first sent a refund that matched nobody is asked again, once
-        a day, because its sale can be late
-    :param retry_rejected: send rejected refunds again though their rows have not changed
+    :param identify_by: which of ``uid`` and ``email`` identify the customer, in the order in which they are tried
+    :param skip_email_notification: for rows that do not say it: True keeps FirstPromoter from sending the promoter an
+        e-mail
+    :param max_in_flight: requests under way at once; the rate limit is kept whatever it is
+    :param max_rejected: how many of the rejected and changed refunds that ``fail_on`` counts are tolerated; more fail
+        the task when all others were sent. None never does
+    :param fail_on: ``new`` counts the rejected and changed refunds that no earlier run has reported; ``any`` counts all
+    :param recheck_unreferred: for how long after it was first sent a refund without a referral is sent again, every 20
+        hours, because the sale may reach FirstPromoter after the refund; at least a day
+    :param retry_rejected: send rejected refunds again although their rows have not changed
     :param preview: validate and report what would be sent; nothing is sent or written
-    :param recover_rewards: look up what a refund took back that FirstPromoter already had: a request more for each
+    :param recover_rewards: look up the reward of a refund that FirstPromoter already had: one more request for each.
+        None looks it up in a retry only, where an earlier try of the task may have reversed it
 
     ``outlets`` may name assets (Airflow 2: datasets): their events carry the summary. An ``AssetAlias`` gets an event
-    only when a commission was taken back.
+    only when a commission was reversed.
     """
 
     ui_color = "#d9eaf7"
+    operator_extra_links = REFUND_RUNS_LINKS
 
     def __init__(
         self,
@@ -54,10 +61,11 @@ class RefundOperator(BaseOperator):
         skip_email_notification: bool | None = None,
         max_in_flight: int = 8,
         max_rejected: int | None = 0,
+        fail_on: FailOn = "new",
         recheck_unreferred: timedelta | None = None,
         retry_rejected: bool = False,
         preview: bool = False,
-        recover_rewards: bool = False,
+        recover_rewards: bool | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -69,6 +77,8 @@ class RefundOperator(BaseOperator):
             raise ValueError(f"identify_by takes 'uid' and 'email', not {identify_by!r}")
         if max_in_flight < 1:
             raise ValueError(f"max_in_flight must be at least 1, not {max_in_flight!r}")
+        if fail_on not in ("new", "any"):
+            raise ValueError(f"fail_on must be 'new' or 'any', not {fail_on!r}")
         self.firstpromoter_conn_id = firstpromoter_conn_id
         self.ledger_conn_id = ledger_conn_id
         self.ledger_table = ledger_table
@@ -76,7 +86,8 @@ class RefundOperator(BaseOperator):
         self.skip_email_notification = skip_email_notification
         self.max_in_flight = max_in_flight
         self.max_rejected = max_rejected
-        self.recheck_unreferred = recheck_unreferred
+        self.fail_on = fail_on
+        self.recheck_unreferred = checked_window(recheck_unreferred)
         self.retry_rejected = retry_rejected
         self.preview = preview
         self.recover_rewards = recover_rewards
@@ -87,9 +98,13 @@ class RefundOperator(BaseOperator):
         if self._sync is not None:
             self._sync.cancel()
 
-    def _make_sync(self, context: Context, *, limit: int | None = None, ledger_required: bool = False) -> RefundSync:
-        """The run of this task instance; reads the connections, so it belongs on the main thread."""
-        from airflow_provider_firstpromoter.hooks.firstpromoter import FirstPromoterHook
+    def _make_sync(self, context: Context, *, ledger_required: bool = False, **options: Any) -> RefundSync:
+        """
+        Return the run of this task instance. Reads the connections, so it is called on the main thread.
+
+        :param options: further fields of :class:`SyncOptions`
+        """
+        from airflow_provider_firstpromoter.hooks import FirstPromoterHook
         from airflow_provider_firstpromoter.ledger import RefundLedger, RunKey
         from airflow_provider_firstpromoter.sync import RefundSync, SyncOptions
 
@@ -105,54 +120,70 @@ class RefundOperator(BaseOperator):
                 skip_email_notification=self.skip_email_notification,
                 max_in_flight=self.max_in_flight,
                 max_rejected=self.max_rejected,
+                fail_on=self.fail_on,
                 recheck_unreferred=self.recheck_unreferred,
                 retry_rejected=self.retry_rejected,
                 preview=self.preview,
-                limit=limit,
                 recover_rewards=self.recover_rewards,
+                **options,
             ),
             RunKey(ti.dag_id, ti.run_id, ti.task_id, ti.map_index),
             log=cast("logging.Logger", self.log),
+            try_number=ti.try_number,
+            kind="query" if ledger_required else "list",
         )
         return self._sync
 
     def _push_results(self, context: Context, sync: RefundSync, return_value: Any, **more: Any) -> Any:
         """
-        Log and push what came of the run, then fail if it calls for that: so a failed task's results can be read.
+        Log the summary and push the results to XCom, then fail if the run calls for it: so that the results of a failed
+        task can be read.
 
         :param more: further XComs, by key
         :returns: ``return_value``
         """
         from airflow_provider_firstpromoter.sync import log_text
 
-        self.log.info("%s", log_text.table(sync.summary))
+        summary = sync.total()
+        self.log.info("%s", log_text.table(summary))
         if self.do_xcom_push:
-            for key, value in {"summary": sync.summary.to_json(), **more, "return_value": return_value}.items():
+            for key, value in {"summary": summary.to_json(), **more, "return_value": return_value}.items():
                 context["ti"].xcom_push(key=key, value=value)
         sync.raise_for_summary()
-        self._attach_asset_events(context, sync)
+        self._attach_asset_events(context, sync, summary)
         return return_value
 
-    def _attach_asset_events(self, context: Context, sync: RefundSync) -> None:
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any] | None:
+        """Return the lineage of the run, for Airflow's OpenLineage provider; after a failed task too."""
+        from airflow_provider_firstpromoter.operators.lineage import lineage_of_run
+
+        return lineage_of_run(
+            self._sync.total().to_json() if self._sync is not None else None,
+            sql=getattr(self, "sql", None),
+            sql_conn_id=getattr(self, "sql_conn_id", None),
+        )
+
+    def _attach_asset_events(self, context: Context, sync: RefundSync, summary: Summary) -> None:
         """
-        Attach the summary to the events of the ``outlets``.
+        Attach the summary to the events of the ``outlets``, and what all runs since the last event have done.
 
         An asset gets an event with every run that succeeds, and Airflow makes it. An alias gets one only if a
-        commission was taken back: a DAG scheduled by it runs when there is something to read.
+        commission was reversed since its last event: a DAG scheduled by it runs when there is something to read.
         """
+        if not any(isinstance(outlet, Asset | AssetAlias) for outlet in self.outlets or ()):
+            return
+        from airflow_provider_firstpromoter.assets.firstpromoter import create_asset
         from airflow_provider_firstpromoter.refunds import Outcome
 
-        summary = sync.summary
-        # A second try may send nothing more, and is the first to succeed.
-        news = summary.outcomes[Outcome.RECORDED] and (summary.sent or context["ti"].try_number > 1)
-        for outlet in self.outlets or ():
+        since = sync.since_last_event()
+        extra = {**summary.to_json(), "since_last_event": since.to_json()}
+        for outlet in self.outlets:
             if isinstance(outlet, AssetAlias):
-                if news and not summary.preview:
-                    # Quoted, because of the @ before another host: Airflow 2 would take the account for a login.
-                    account = Asset(f"firstpromoter://{quote(sync.hook.account.key, safe='')}/refunds")
-                    context["outlet_events"][outlet].add(account, extra=_hashable(summary.to_json()))
+                if since.outcomes[Outcome.RECORDED] and not summary.preview:
+                    asset = create_asset(account=sync.hook.account.key)
+                    context["outlet_events"][outlet].add(asset, extra=_hashable(extra))
             elif isinstance(outlet, Asset):
-                context["outlet_events"][outlet].extra = summary.to_json()
+                context["outlet_events"][outlet].extra = extra
 
 
 class _HashableDict(dict[str, Any]):

@@ -11,11 +11,12 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_firstpromoter.refunds import Result, Row
+    from airflow_provider_firstpromoter.sync import RefundSync
 
 
 class TrackRefundOperator(RefundOperator):
     """
-    Tell FirstPromoter of a refund, or of a list of them, and hand on what became of each.
+    Send a refund, or a list of them, to FirstPromoter, and pass the result of each downstream.
 
     .. code-block:: python
 
@@ -23,14 +24,15 @@ class TrackRefundOperator(RefundOperator):
         track = TrackRefundOperator(task_id="track", refunds=find.output)
         add_up(track.output)
 
-    Refunds that the ledger knows as settled are not sent: their stored results come back, so that running the task
-    again hands the very same rewards to the tasks behind it.
+    Refunds that the ledger has as settled are not sent: their stored results come back, so that running the task again
+    passes the very same rewards downstream. A commission that another task run reversed is that run's to report: here
+    ``reversed_by`` names it, and ``reward`` is empty.
 
-    What stands in the refunds is data: an XComArg is resolved, but no text in it is ever rendered as a template.
-    For large amounts of refunds ``SqlToFirstPromoterOperator`` keeps them out of XCom.
+    The refunds are data: an XComArg is resolved, but no text in it is rendered as a template. For many refunds use
+    ``SqlToFirstPromoterOperator``, which keeps them out of XCom.
 
-    XCom: ``return_value`` is one result (a mapping was given) or a list of them in the order given; ``summary`` is
-    what they add up to. Both are pushed also when the task then fails.
+    XCom: ``return_value`` is one result (if a mapping was given) or a list of them in the order given; ``summary`` has
+    the counts and sums. Both are pushed also when the task then fails.
 
     :param refunds: a mapping with the refund call's field names (``event_id``, ``amount``, ``uid`` or ``email``, and
         optionally ``currency``, ``quantity``, ``sale_event_id``, ``skip_email_notification``), a list of them, or
@@ -41,44 +43,44 @@ class TrackRefundOperator(RefundOperator):
     template_ext: Sequence[str] = ()
     template_fields_renderers = {"refunds": "json"}
 
-    def __init__(self, *, refunds: Any, recover_rewards: bool = True, **kwargs: Any) -> None:
+    def __init__(self, *, refunds: Any, recover_rewards: bool | None = True, **kwargs: Any) -> None:
         super().__init__(recover_rewards=recover_rewards, **kwargs)
         self.refunds = refunds
 
     def render_template(self, content: Any, context: Context, *args: Any, **kwargs: Any) -> Any:
-        """Render the other fields as usual; of the refunds only resolve the XComArgs, for their text is data."""
+        """Render the other fields as usual; in the refunds only resolve XComArgs, because their text is data."""
         if content is self.refunds:
             return _resolved(content, context)
         return super().render_template(content, context, *args, **kwargs)
 
     def execute(self, context: Context) -> Any:
         """
-        Send them.
+        Send the refunds.
 
         :returns: one result or a list of results, as plain JSON
-        :raises RefundInputError: if they are no refunds at all
-        :raises RefundsFailedError: if some could not be sent; a retry takes them up
+        :raises RefundInputError: if the input is not refunds
+        :raises RefundsFailedError: if some could not be sent; a retry sends them again
         :raises RefundsRejectedError: if more were rejected or changed than ``max_rejected`` allows
         """
-        from airflow_provider_firstpromoter.refunds import marking_repeats, numbered
+        from airflow_provider_firstpromoter.refunds import numbered
 
         given = _mappings(self.refunds, self.identify_by)
-        rows = list(marking_repeats(numbered(given)))
-        sync = self._make_sync(context)
-        if sync.ledger is None:
-            self.log.warning(
-                "No ledger: FirstPromoter's 409 alone keeps a refund from being sent twice. "
-                "Name one in ledger_conn_id, here or in the extra of connection %r.",
-                self.firstpromoter_conn_id,
-            )
+        rows = list(numbered(given))
         results: dict[int, Result] = {}
-        sync.run(rows, on_result=lambda row, result: results.update({row.position: result}), total=len(rows))
-        answers = [result.to_json() for result in _in_order(rows, results)]
-        return self._push_results(context, sync, answers[0] if isinstance(self.refunds, Mapping) else answers)
+        with self._make_sync(context) as sync:
+            if sync.ledger is None:
+                self.log.warning(
+                    "No ledger is named: only FirstPromoter's 409 keeps a refund from being recorded twice. "
+                    "Set ledger_conn_id here or in the extra of connection %r.",
+                    self.firstpromoter_conn_id,
+                )
+            sync.run(rows, on_result=lambda row, result: results.update({row.position: result}), report_settled=True)
+            payload = [_payload(result, sync) for result in _in_order(rows, results)]
+            return self._push_results(context, sync, payload[0] if isinstance(self.refunds, Mapping) else payload)
 
 
 def _resolved(content: Any, context: Context) -> Any:
-    """XComArgs in it, however deep, become what they stand for; nothing is rendered."""
+    """Replace the XComArgs in it, however deep, by their values; render nothing."""
     if hasattr(content, "resolve"):
         return content.resolve(context)
     if isinstance(content, dict):
@@ -90,37 +92,49 @@ def _resolved(content: Any, context: Context) -> Any:
 
 def _mappings(refunds: Any, identify_by: Sequence[Any]) -> list[Mapping[str, Any]]:
     """
-    What was given, as a list of mappings.
+    Return the input as a list of mappings.
 
-    :raises RefundInputError: if it is something else, or a column is missing everywhere
+    :raises RefundInputError: if it is something else, a column is missing everywhere, or one occurs twice
     """
     from airflow_provider_firstpromoter.exceptions import RefundInputError
-    from airflow_provider_firstpromoter.refunds import missing_columns
+    from airflow_provider_firstpromoter.refunds import missing_columns, repeated_columns
 
     if isinstance(refunds, str | bytes):
         raise RefundInputError(
             "refunds is a text. Pass the task's output itself, refunds=find_refunds.output, not a template"
         )
     if refunds is None:
-        raise RefundInputError("refunds is None: the task that should hand them on pushed nothing to XCom")
+        raise RefundInputError("refunds is None: the upstream task pushed nothing to XCom")
     if not isinstance(refunds, Mapping | Sequence):
-        raise RefundInputError(f"refunds must be a mapping or a list of them, not {type(refunds).__name__}")
+        raise RefundInputError(f"refunds must be a mapping or a list of mappings, not {type(refunds).__name__}")
     given = [refunds] if isinstance(refunds, Mapping) else list(refunds)
     for position, refund in enumerate(given):
         if not isinstance(refund, Mapping):
             raise RefundInputError(f"refunds[{position}] must be a mapping, not {type(refund).__name__}")
+        if repeated := repeated_columns(refund):
+            raise RefundInputError(
+                f"refunds[{position}] has {' and '.join(repeated)} more than once, in different case; "
+                "which one is meant cannot be known"
+            )
     missing = missing_columns({name for refund in given for name in refund}, identify_by)
     if given and missing:
         raise RefundInputError(f"refunds lack {', '.join(missing)}")
     return given
 
 
+def _payload(result: Result, sync: RefundSync) -> dict[str, Any]:
+    """Return a result as plain JSON; a reward that another task run reports is left out, or sums would double."""
+    if result.reversed_by is not None and result.reversed_by != sync.run_key._asdict():
+        result = result.model_copy(update={"reward": None})
+    return result.to_json()
+
+
 def _in_order(rows: Sequence[Row], results: Mapping[int, Result]) -> list[Result]:
-    """A result a row, as they were given. A repeated row says so and bears no reward: it would be added up twice."""
+    """Return a result for each row, in their order. A repeated row says so, and has no reward: sums would double."""
     from airflow_provider_firstpromoter.refunds import Outcome, Result
 
-    of_event = {row.event_id: results[row.position] for row in rows if row.repeats is None}
-    again = {"sent": False, "reward": None, "message": "the same event_id as an earlier row"}
+    of_event = {row.event_id: results[row.position] for row in reversed(rows) if row.position in results}
+    again = {"sent": False, "reward": None, "message": "the same event_id as another row"}
     return [
         results.get(row.position)
         or of_event.get(row.event_id, Result(event_id=row.event_id, outcome=Outcome.PENDING)).model_copy(update=again)

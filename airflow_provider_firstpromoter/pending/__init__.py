@@ -1,9 +1,25 @@
 """
-Which refunds of a query need sending: the rule in Python and in SQL, and the sensor's question.
+Which refunds of a query need sending: the rule in Python and in SQL, and the sensor's look at a warehouse.
 """
 
 from airflow_provider_firstpromoter.pending.antijoin import unsettled_rows
 from airflow_provider_firstpromoter.pending.lookup import PendingRefunds
-from airflow_provider_firstpromoter.pending.rules import Action, ClassifiedRow, classify_rows, decide
+from airflow_provider_firstpromoter.pending.rules import (
+    Action,
+    ClassifiedRow,
+    Decision,
+    PendingRules,
+    classify_rows,
+    decide,
+)
 
-__all__ = ["Action", "ClassifiedRow", "PendingRefunds", "classify_rows", "decide", "unsettled_rows"]
+__all__ = [
+    "Action",
+    "ClassifiedRow",
+    "Decision",
+    "PendingRefunds",
+    "PendingRules",
+    "classify_rows",
+    "decide",
+    "unsettled_rows",
+]

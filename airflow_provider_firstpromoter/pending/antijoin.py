@@ -1,59 +1,22 @@
-"""Leaving settled refunds in the database: the user's query, joined against the ledger beside it."""
+"""The rows of a query without those that the ledger knows as settled: left out in the database, or on the worker."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import sqlparse
-from sqlalchemy import String, cast, literal_column
-from sqlalchemy.engine import Dialect
-from sqlparse import tokens
-
-from airflow_provider_firstpromoter.database import RefundQuery, Utc
+from airflow_provider_firstpromoter.database import Binds, RefundQuery, without_semicolon
 from airflow_provider_firstpromoter.exceptions import SourceError
 from airflow_provider_firstpromoter.ledger import RefundLedger
+from airflow_provider_firstpromoter.pending.local_join import join_locally
 from airflow_provider_firstpromoter.pending.rules import unsettled_condition
-from airflow_provider_firstpromoter.refunds import MAX_AMOUNT_LENGTH, MAX_ID_LENGTH, Identity
+from airflow_provider_firstpromoter.refunds import DIGEST_COLUMN, REFUND_COLUMNS, Identity
 
 log = logging.getLogger(__name__)
-
-#: In a mapping of parameters ours are called so; nobody else's are.
-RESERVED = "firstpromoter_"
-
-
-def without_settled(
-    query: RefundQuery, ledger: RefundLedger, recheck_unreferred: timedelta | None = None
-) -> RefundQuery:
-    """
-    The same query, less the refunds that its database's ledger knows as settled with the same amount.
-
-    What comes through may still be settled (``10.50`` in one table, ``10.5`` in the other): it is checked again.
-
-    :param query: on the database in which the ledger lives
-    :param recheck_unreferred: lets the refunds through that are due to be asked again
-    """
-    dialect = query.engine.dialect
-    bind = _Binds(query, dialect)
-    account = bind(ledger.account)
-    condition = unsettled_condition(
-        _as_text("q.amount", dialect, MAX_AMOUNT_LENGTH),
-        lambda value: bind(_time(value, dialect) if isinstance(value, datetime) else value),
-        datetime.now(UTC),
-        recheck_unreferred,
-    )
-    table = dialect.identifier_preparer.format_table(ledger.table)
-    sql = (
-        # A line break before the parenthesis: the query may end in a comment.
-        f"SELECT q.* FROM (\n{bind.escaped(_without_semicolon(query.sql))}\n) q "
-        f"LEFT JOIN {table} l ON l.account = {account} "
-        f"AND l.event_id = {_as_text('q.event_id', dialect, MAX_ID_LENGTH)} "
-        f"WHERE {condition}"
-    )
-    return replace(query, sql=sql, parameters=bind.parameters)
 
 
 def unsettled_rows(
@@ -63,81 +26,114 @@ def unsettled_rows(
     identify_by: Sequence[Identity] = ("uid", "email"),
 ) -> Generator[Mapping[str, Any], None, None]:
     """
-    The query's rows; where the ledger lives in the same database, without those that it knows as settled.
+    Return the query's rows without those that the ledger knows as settled; close the iterator to end early.
 
-    A database that cannot do that (some take no ``WITH`` in a subquery) is asked for all of them.
+    What comes through may still be settled (``10.50`` in one table, ``10.5`` in the other): it is compared again by
+    :func:`~airflow_provider_firstpromoter.pending.rules.classify_rows`.
 
-    :raises RefundInputError: if a column is missing, before the first row
-    :raises SourceError: if the database refuses the user's own query
+    Where the ledger is on the connection of the query, its database leaves the settled rows out. Where it is on another
+    one, or the database refuses (some take no ``WITH`` in a subquery), both sides are streamed once and joined here.
+
+    :param recheck_unreferred: lets ``not_referred`` refunds through that are due to be sent again
+    :returns: mappings of column names to values, with the column :data:`DIGEST_COLUMN`
+    :raises RefundInputError: if a column is missing or occurs twice, before the first row
+    :raises SourceError: if the database refuses the author's own query
+    :raises LedgerError: if the ledger cannot be read
+    :raises SpoolError: if the worker's disk is full
     """
-    if query.name == ledger.name and ledger.exists():
-        rows = without_settled(query, ledger, recheck_unreferred).rows(identify_by)
-        try:
-            first = next(rows, None)
-        except SourceError as error:
-            log.info("Settled refunds cannot be left out by the database, so they are left out here. %s", error)
-        else:
-            if first is not None:
-                yield first
-                yield from rows
-            return
-    yield from query.rows(identify_by)
+    if not ledger.exists():
+        yield from query.rows(identify_by)
+        return
+    names: Sequence[str] | None
+    try:
+        # Some databases rename columns of a subquery that have one name: so the author's own query is looked at first.
+        names = query.column_names()
+    except SourceError as error:
+        # If the author's query is wrong on its own, reading it says so.
+        names = None
+        log.warning("%s", _fallback(error))
+    if names is not None:
+        query.check_columns(names, identify_by)
+        if query.name == ledger.name:
+            with closing(without_settled(query, ledger, names, recheck_unreferred).rows(identify_by)) as rows:
+                try:
+                    first = next(rows, None)
+                except SourceError as error:
+                    log.warning("%s", _fallback(error))
+                else:
+                    if first is not None:
+                        yield first
+                        yield from rows
+                    return
+    yield from join_locally(query, ledger, names, recheck_unreferred, identify_by)
 
 
-class _Binds:
-    """Adds our values to the user's parameters, in the style in which those are written."""
-
-    def __init__(self, query: RefundQuery, dialect: Dialect) -> None:
-        given = query.parameters
-        self._named = isinstance(given, Mapping)
-        self._style = dialect.paramstyle
-        self._none_given = not given
-        self.parameters: Any = dict(given) if isinstance(given, Mapping) else list(given or ())
-
-    def __call__(self, value: Any) -> str:
-        """Take a value; returns the placeholder that stands for it."""
-        if self._named:
-            name = f"{RESERVED}{len(self.parameters)}"
-            self.parameters[name] = value
-            if self._style in ("pyformat", "format"):
-                return f"%({name})s"
-            return f":{name}" if self._style == "named" else f"${name}"  # SQLite takes the dollar too, DuckDB only it
-        self.parameters.append(value)
-        match self._style:
-            case "pyformat" | "format":
-                return "%s"
-            case "numeric" | "named":
-                return f":{len(self.parameters)}"
-            case "numeric_dollar":
-                return f"${len(self.parameters)}"
-        return "?"
-
-    def escaped(self, sql: str) -> str:
-        """Now that there are parameters, a driver of the percent kind would read the user's ``%`` as a placeholder."""
-        if self._none_given and self._style in ("pyformat", "format"):
-            return sql.replace("%", "%%")
-        return sql
+def _fallback(error: SourceError) -> str:
+    return (
+        "The database cannot leave out settled refunds itself, so all rows of the query are read and compared with the "
+        f"ledger on this worker, which takes longer. {error}"
+    )
 
 
-def _as_text(column: str, dialect: Dialect, length: int) -> str:
-    return str(cast(literal_column(column), String(length)).compile(dialect=dialect))
+def without_settled(
+    query: RefundQuery, ledger: RefundLedger, names: Sequence[str], recheck_unreferred: timedelta | None = None
+) -> RefundQuery:
+    """
+    Return the same query without the refunds that the ledger in its database knows as settled.
+
+    :param query: on the database in which the ledger lives
+    :param names: the query's columns
+    :param recheck_unreferred: lets refunds through that are due to be sent again
+    """
+    sql = JoinSql(ledger, names, query)
+    left_out = ledger.sql_of_database().left_out.format(
+        ledger=ledger.quoted_name,
+        key=f"l.account = {sql.bind(ledger.account)} AND {sql.same_event_id()}",
+        unsettled=unsettled_condition(sql, datetime.now(UTC), recheck_unreferred),
+    )
+    text, parameters = sql.binds.complete(
+        # The author's SQL comes before all our placeholders, and may end in a comment: hence the line break.
+        f"SELECT q.*, {sql.digest} AS {DIGEST_COLUMN} FROM (\n",
+        without_semicolon(query.sql),
+        f"\n) q CROSS JOIN (SELECT {sql.digest_key()} AS digest_key) k {left_out}",
+    )
+    return replace(query, sql=text, parameters=parameters)
 
 
-def _time(value: datetime, dialect: Dialect) -> Any:
-    """A time as the driver wants it: the user's SQL and its parameters go past SQLAlchemy."""
-    processor = Utc().dialect_impl(dialect).bind_processor(dialect)
-    return processor(value) if processor else value
+class JoinSql:
+    """
+    What the rule needs, as SQL of the database: see :class:`~airflow_provider_firstpromoter.pending.rules.JoinSql`.
 
+    The query is ``q``, the ledger ``l``, and ``k`` holds the key of the digests.
 
-def _without_semicolon(sql: str) -> str:
-    """The query without the semicolon at its end, which may have comments behind it."""
-    parts = [token for statement in sqlparse.parse(sql) for token in statement.flatten()]  # type: ignore[no-untyped-call]
-    for position in range(len(parts) - 1, -1, -1):
-        token = parts[position]
-        if token.is_whitespace or token.ttype in tokens.Comment:
-            continue
-        if token.ttype is tokens.Punctuation and token.value == ";":
-            del parts[position]
-            continue
-        break
-    return "".join(token.value for token in parts)
+    :param amount: the row's amount as text
+    :param digest: the keyed hash of the row's content
+    """
+
+    def __init__(self, ledger: RefundLedger, names: Sequence[str], query: RefundQuery) -> None:
+        self._ledger = ledger
+        self._sql = ledger.sql_of_database()
+        self.binds = Binds(query.parameters, self._sql.placeholders)
+        given = {name.lower(): f"q.{self._sql.quote(name)}" for name in names}
+        self._columns = {name: given[name] for name in REFUND_COLUMNS if name in given}
+        self.amount = self._sql.exact_text.format(self._columns["amount"])
+        content = {name: self._sql.text.format(column) for name, column in self._columns.items() if name != "event_id"}
+        self._content_names = ",".join(content)
+        self.digest = self._sql.digest(self._sql.text.format("k.digest_key"), content.values())
+
+    def digest_key(self) -> str:
+        """Return the key of the digests: the account's, and which columns it is of."""
+        return self._sql.text.format(self.bind(f"{self._ledger.digest_key} {self._content_names} "))
+
+    def same_event_id(self) -> str:
+        """Return the condition that the rows of query and ledger have the same event_id."""
+        value = self._sql.exact_text.format(self._columns["event_id"])
+        return self._sql.same_key.format(column="l.event_id", value=value)
+
+    def contains(self, column: str, value: str) -> str:
+        """Return the condition that a text column of the ledger, which may be NULL, contains a text."""
+        return self._sql.contains.format(column=column, value=value)
+
+    def bind(self, value: Any) -> str:
+        """Take a value and return the mark that stands for it."""
+        return self.binds(self._ledger.driver_value(value))

@@ -1,18 +1,26 @@
-"""One look into warehouse and ledger: which refunds are pending? The sensor's question, and the trigger's."""
+"""One look into warehouse and ledger: which refunds are pending? Used by the sensor and its trigger."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import closing
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 
 from airflow_provider_firstpromoter.database import Parameters, RefundQuery
-from airflow_provider_firstpromoter.hooks.firstpromoter import FirstPromoterHook
+from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import RefundLedger
 from airflow_provider_firstpromoter.pending.antijoin import unsettled_rows
-from airflow_provider_firstpromoter.pending.rules import Action, classify_rows
-from airflow_provider_firstpromoter.refunds import Row, numbered
+from airflow_provider_firstpromoter.pending.rules import (
+    REASON_RECHECK,
+    REASON_RETRY,
+    Action,
+    ClassifiedRow,
+    PendingRules,
+    classify_rows,
+)
+from airflow_provider_firstpromoter.recheck import RECHECK_EVERY
+from airflow_provider_firstpromoter.refunds import Outcome, Row, is_known_content, numbered
 
 
 @dataclass(frozen=True)
@@ -20,7 +28,7 @@ class PendingRefunds:
     """
     Where to look; the sensor's parameters of the same names say more.
 
-    :param statement_timeout: seconds that the database may take for the query, where it knows such a limit
+    :param statement_timeout: seconds that the database may take for the query, where it has such a limit
     """
 
     sql: str
@@ -30,6 +38,7 @@ class PendingRefunds:
     ledger_conn_id: str | None = None
     ledger_table: str | None = None
     recheck_unreferred: timedelta | None = None
+    retry_rejected: bool = False
     statement_timeout: float | None = None
 
     def find(self, limit: int) -> list[Row]:
@@ -38,46 +47,58 @@ class PendingRefunds:
 
         :param limit: how many rows at most
         :raises RefundInputError: if the query lacks a column
-        :raises ConnectionSettingsError: if no ledger is named anywhere
+        :raises ConnectionSettingsError: if no ledger is named
         """
         account = FirstPromoterHook(self.firstpromoter_conn_id).account
         ledger = RefundLedger.required(account, self.ledger_conn_id, self.ledger_table)
         query = RefundQuery.from_connection(
             self.sql_conn_id, self.sql, self.parameters, statement_timeout=self.statement_timeout
         )
-        with closing(unsettled_rows(query, ledger, self.recheck_unreferred)) as rows:
-            return find_pending(
-                numbered(rows),
-                ledger,
-                key=account.fingerprint_key,
-                limit=limit,
-                recheck_unreferred=self.recheck_unreferred,
-            )
+        rules = PendingRules(account.fingerprint_key, self.recheck_unreferred, self.retry_rejected)
+        # No connection is held between two looks: many waiting sensors would use up what the database allows.
+        with query, ledger, closing(unsettled_rows(query, ledger, self.recheck_unreferred)) as rows:
+            return find_pending(numbered(rows), ledger, rules, limit=limit)
 
 
-def find_pending(
-    rows: Iterable[Row], ledger: RefundLedger, *, key: bytes, limit: int, recheck_unreferred: timedelta | None = None
-) -> list[Row]:
+def find_pending(rows: Iterable[Row], ledger: RefundLedger, rules: PendingRules, *, limit: int) -> list[Row]:
     """
-    The rows that are worth a run: new ones first, then those to be asked again.
+    Return the rows that are worth a run, in the order in which a run sends them.
 
-    Rows that need a person (settled with another amount, or without an event_id) are never reason enough for a
-    run, but they are handed on with others, so that the run names them. Rejected rows that have not changed are
-    passed over.
+    Rows that need attention (recorded with another amount, or without an event_id) are never a reason for a run, but
+    they are passed on with others, so that the run names them. Rejected rows that have not changed are left out.
 
     :param limit: how many rows at most; reading ends as soon as so many new ones are found
     :returns: empty if nothing is pending
     """
-    new: list[Row] = []
-    again: list[Row] = []
-    for_a_person: list[Row] = []
-    wanted = {Action.SEND: new, Action.RECHECK: again, Action.CHANGED: for_a_person}
-    for batch in classify_rows(rows, ledger, key=key, recheck_unreferred=recheck_unreferred, details=False):
-        for row, action, _ in batch:
-            found = wanted.get(action if row.event_id else Action.CHANGED)
-            if found is not None and len(found) < limit:
-                found.append(row)
-        if len(new) >= limit:
+    found: dict[Action, list[Row]] = {
+        action: [] for action in (Action.SEND, Action.SEND_AGAIN, Action.RECHECK, Action.CHANGED)
+    }
+    for batch in classify_rows(rows, ledger, rules, details=False):
+        now = datetime.now(UTC)
+        for one in batch:
+            action = one.action if one.row.event_id else Action.CHANGED
+            reason = _reason(one, rules)
+            if action in found and len(found[action]) < limit and not _must_pause(one, reason, now):
+                found[action].append(replace(one.row, reason=reason))
+        if len(found[Action.SEND]) >= limit:
             break
-    pending = new + again
-    return (pending + for_a_person)[:limit] if pending else []
+    attention = found.pop(Action.CHANGED)
+    pending = [row for rows_of_action in found.values() for row in rows_of_action]
+    return (pending + attention)[:limit] if pending else []
+
+
+def _must_pause(one: ClassifiedRow, reason: str | None, now: datetime) -> bool:
+    """Return whether an unchanged rejected row was sent so lately that it would end the sensor's wait for ever."""
+    if reason != REASON_RETRY or one.record is None:
+        return False
+    return one.record.last_sent_at is None or now - one.record.last_sent_at < RECHECK_EVERY
+
+
+def _reason(one: ClassifiedRow, rules: PendingRules) -> str | None:
+    """Return why a row is pending that the ledger has: the task that sends it may have other parameters."""
+    if one.action is Action.RECHECK:
+        return REASON_RECHECK
+    if one.action is Action.SEND_AGAIN and one.record is not None and one.record.outcome is Outcome.REJECTED:
+        unchanged = is_known_content(one.record.fingerprint, one.row.values, rules.key)
+        return REASON_RETRY if unchanged else None
+    return None

@@ -7,12 +7,14 @@ let through rows that :func:`classify` then finds settled, and never leaves out 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol, assert_never
 
 from airflow_provider_firstpromoter.ledger import LedgerRecord, RefundLedger
+from airflow_provider_firstpromoter.recheck import RECHECK_EVERY
 from airflow_provider_firstpromoter.refunds import (
     InvalidRefund,
     Outcome,
@@ -21,162 +23,242 @@ from airflow_provider_firstpromoter.refunds import (
     Row,
     Validation,
     batches,
+    is_known_content,
+    made_with,
     same_amount,
 )
 
-#: A refund that nobody was found for is asked again at most this often.
-RECHECK_EVERY = timedelta(days=1)
+#: Why a sensor passes a row on that the ledger has: its task then sends it whatever its own parameters say.
+REASON_RECHECK = "recheck"
+REASON_RETRY = "retry"
 
 
 class Action(Enum):
-    """What is to be done with a row."""
+    """What is to be done with a row; the order is the one in which a run does it."""
 
+    #: Never sent, or only without the ledger's knowledge.
     SEND = "send"
-    #: ``not_referred`` before, and due to be asked again, after the new ones.
+    #: Sent before, and it failed, or was rejected or not referred with another content.
+    SEND_AGAIN = "send_again"
+    #: ``not_referred`` before, and due to be sent again.
     RECHECK = "recheck"
-    #: Nothing more to do.
+    #: Nothing to do.
     SETTLED = "settled"
-    #: Settled with another amount: a person must look.
+    #: Adopted, or settled by another notation: nothing to send, but the ledger must learn the row's amount.
+    COMPARE = "compare"
+    #: Recorded with another amount: needs attention.
     CHANGED = "changed"
     #: Rejected before, and the row is still the same.
     STILL_REJECTED = "still_rejected"
 
+    @property
+    def sends(self) -> bool:
+        """Whether the row is sent."""
+        return self in (Action.SEND, Action.SEND_AGAIN, Action.RECHECK)
+
+
+@dataclass(frozen=True)
+class PendingRules:
+    """
+    What the rule depends on besides row and ledger.
+
+    :param key: for the fingerprints
+    :param recheck_unreferred: for how long after it was first sent a ``not_referred`` refund is sent again; None never
+    :param retry_rejected: whether rejected rows are sent though they have not changed
+    """
+
+    key: bytes
+    recheck_unreferred: timedelta | None = None
+    retry_rejected: bool = False
+
+    def classify(self, row: Row, record: LedgerRecord | None, now: datetime) -> Action:
+        """
+        Decide what is to be done with a row.
+
+        :param record: what the ledger has of its event_id; None if nothing
+        :param now: aware
+        """
+        if record is None:
+            return Action.SEND
+        match record.outcome:
+            case Outcome.RECORDED | Outcome.ALREADY_RECORDED:
+                return _classify_recorded(row, record)
+            case Outcome.REVERTED:
+                return Action.SETTLED
+            case Outcome.FAILED:
+                return Action.SEND_AGAIN
+            case Outcome.NOT_REFERRED:
+                if not is_known_content(record.fingerprint, row.values, self.key):
+                    return Action.SEND_AGAIN
+                return Action.RECHECK if self._recheck_is_due(row, record, now) else Action.SETTLED
+            case Outcome.REJECTED:
+                if not is_known_content(record.fingerprint, row.values, self.key):
+                    return Action.SEND_AGAIN
+                retry = self.retry_rejected or row.reason == REASON_RETRY
+                return Action.SEND_AGAIN if retry else Action.STILL_REJECTED
+            case Outcome.CHANGED | Outcome.PENDING:
+                return Action.SEND  # never stored
+            case _:
+                assert_never(record.outcome)
+
+    def _recheck_is_due(self, row: Row, record: LedgerRecord, now: datetime) -> bool:
+        if record.first_sent_at is None or record.last_sent_at is None or now - record.last_sent_at < RECHECK_EVERY:
+            return False
+        if row.reason == REASON_RECHECK:
+            return True
+        return self.recheck_unreferred is not None and now - record.first_sent_at < self.recheck_unreferred
+
+    def needs_renewal(self, row: Row, record: LedgerRecord) -> bool:
+        """Return whether the ledger should learn by what the settled row is recognised next time."""
+        if not record.outcome.remembers_content:
+            return False
+        if not made_with(record.fingerprint, self.key):
+            return True
+        return row.digest is not None and row.digest not in (record.row_digest or "").split(" ")
+
+
+def _classify_recorded(row: Row, record: LedgerRecord) -> Action:
+    if record.row_amount is None:
+        return Action.COMPARE
+    if same_amount(record.row_amount, row.amount):
+        return Action.SETTLED
+    if record.accepted_at is not None and same_amount(record.changed_amount or None, row.amount):
+        return Action.SETTLED
+    return Action.CHANGED
+
+
+class JoinSql(Protocol):
+    """
+    How a database says what the rule needs, of a query ``q`` joined with the ledger ``l`` on the event_id.
+
+    ``amount`` and ``digest`` are SQL expressions: the row's amount as text, and the hash of its content.
+    """
+
+    amount: str
+    digest: str
+
+    def contains(self, column: str, value: str) -> str:
+        """Return the SQL condition that a text column, which may be NULL, contains a text."""
+
+    def bind(self, value: Any) -> str:
+        """Take a value and return the placeholder that stands for it."""
+
+
+def unsettled_condition(sql: JoinSql, now: datetime, recheck_unreferred: timedelta | None) -> str:
+    """
+    Return the SQL condition for rows that may need handling.
+
+    The comparison of amounts comes before that of contents, which costs a hash of each row without a referral.
+
+    :param now: aware
+    """
+    on_record = ", ".join(f"'{outcome.value}'" for outcome in Outcome if outcome.on_record)
+    unsettled = ", ".join(f"'{outcome.value}'" for outcome in Outcome if outcome.stored and not outcome.settled)
+    settled_by_content = ", ".join(
+        f"'{outcome.value}'" for outcome in Outcome if outcome.settled and outcome.remembers_content
+    )
+    conditions = [
+        "l.event_id IS NULL",
+        f"l.outcome IN ({unsettled})",
+        f"{sql.amount} IS NULL",
+        f"(l.outcome IN ({on_record}) AND (l.row_amount IS NULL OR (l.row_amount <> {sql.amount} "
+        f"AND NOT (l.accepted_at IS NOT NULL AND l.changed_amount = {sql.amount}))))",
+        f"(l.outcome IN ({settled_by_content}) "
+        f"AND (l.row_digest IS NULL OR NOT {sql.contains('l.row_digest', sql.digest)}))",
+    ]
+    if recheck_unreferred is not None:
+        conditions.append(
+            f"(l.outcome = '{Outcome.NOT_REFERRED.value}' "
+            f"AND l.first_sent_at > {sql.bind(now - recheck_unreferred)} "
+            f"AND l.last_sent_at <= {sql.bind(now - RECHECK_EVERY)})"
+        )
+    return " OR ".join(conditions)
+
 
 class ClassifiedRow(NamedTuple):
-    """A row, what is to be done with it, and what the ledger says of it."""
+    """A row, what is to be done with it, and what the ledger has stored of it."""
 
     row: Row
     action: Action
     record: LedgerRecord | None
 
 
-def classify(
-    row: Row,
-    record: LedgerRecord | None,
-    *,
-    key: bytes,
-    now: datetime,
-    recheck_unreferred: timedelta | None = None,
-    retry_rejected: bool = False,
-) -> Action:
+def classify_rows(
+    rows: Iterable[Row], ledger: RefundLedger | None, rules: PendingRules, *, details: bool = True
+) -> Iterator[list[ClassifiedRow]]:
     """
-    Decide what is to be done with a row that has an event_id.
+    Return the rows with their actions, batch by batch, each batch compared with the ledger when its turn comes.
 
-    :param known: what the ledger says of it; None if nothing
-    :param key: for the fingerprint
-    :param now: aware
-    :param recheck_unreferred: for how long after it was first sent a ``not_referred`` refund is asked again
-    :param retry_rejected: whether rejected rows are sent though they have not changed
+    :param details: whether the stored results will be wanted
     """
-    if record is None:
-        return Action.SEND
-    if record.outcome is Outcome.REJECTED:
-        unchanged = record.fingerprint == row.fingerprint(key)
-        return Action.STILL_REJECTED if unchanged and not retry_rejected else Action.SEND
-    if not same_amount(record.row_amount, row.amount) and record.row_amount is not None:
-        return Action.CHANGED
-    if record.outcome is Outcome.NOT_REFERRED and _due(record, now, recheck_unreferred):
-        return Action.RECHECK
-    return Action.SETTLED
+    for batch in batches(rows):
+        records = ledger.find({row.event_id for row in batch if row.event_id}, details) if ledger else {}
+        now = datetime.now(UTC)
+        yield [
+            ClassifiedRow(row, rules.classify(row, record, now), record)
+            for row in batch
+            for record in (records.get(row.event_id or ""),)
+        ]
 
 
-def _due(record: LedgerRecord, now: datetime, recheck_unreferred: timedelta | None) -> bool:
-    if recheck_unreferred is None or record.first_sent_at is None or record.last_sent_at is None:
-        return False
-    return now - record.first_sent_at < recheck_unreferred and now - record.last_sent_at >= RECHECK_EVERY
-
-
-def unsettled_condition(
-    amount_text: str, bind: Callable[[datetime | str], str], now: datetime, recheck_unreferred: timedelta | None
-) -> str:
+class Decision(NamedTuple):
     """
-    The SQL condition for rows that may need sending, of a query ``q`` joined with the ledger ``l`` on the event_id.
+    What a row comes to: exactly one of a refund to send, a new result, or the ledger's record.
 
-    :param amount_text: the SQL expression for the row's amount as text
-    :param bind: takes a value and returns the placeholder that stands for it
-    :param now: aware
-    :param recheck_unreferred: as for :func:`classify`
+    :param known: whether the ledger has this very problem already
     """
-    conditions = [
-        "l.event_id IS NULL",
-        f"l.outcome = '{Outcome.REJECTED.value}'",
-        "q.amount IS NULL",
-        f"l.row_amount <> {amount_text}",
-    ]
-    if recheck_unreferred is not None:
-        conditions.append(
-            f"(l.outcome = '{Outcome.NOT_REFERRED.value}' "
-            f"AND l.first_sent_at > {bind(now - recheck_unreferred)} "
-            f"AND l.last_sent_at <= {bind(now - RECHECK_EVERY)})"
-        )
-    return " OR ".join(conditions)
+
+    refund: Refund | None = None
+    result: Result | None = None
+    record: LedgerRecord | None = None
+    known: bool = False
 
 
-def decide(
-    row: Row, action: Action, record: LedgerRecord | None, how: Validation
-) -> Refund | Result | LedgerRecord | None:
+def decide(classified: ClassifiedRow, how: Validation) -> Decision:
     """
-    What a row comes to.
+    Validate a row and decide what it comes to.
 
-    :param verdict: of :func:`classify`
     :param how: how the row is to be read
-    :returns: a refund that is to be sent; the result of a row that cannot be sent; what the ledger knows, for a row
-        with which nothing is to be done; or None for a row that merely repeats an earlier one
     """
-    if row.repeats is not None:
-        if same_amount(row.repeats or None, row.amount):
-            return None
-        return _changed(row, f"came earlier in this run with amount {row.repeats or 'NULL'}")
-    # What our own validation refused is validated anew: that costs no request, and its rules may change.
-    if record and (action is Action.SETTLED or (action is Action.STILL_REJECTED and record.http_status is not None)):
-        return record
+    row, action, record = classified
+    if record is not None and action is Action.SETTLED:
+        return Decision(record=record)
+    if record is not None and action is Action.STILL_REJECTED and record.http_status is not None:
+        return Decision(result=_stored_problem(record), record=record, known=True)
+    # What our own validation refused is validated again: that costs no request, and its rules may change.
     try:
         refund = Refund.from_row(row.values, how)
     except InvalidRefund as error:
-        if action is Action.CHANGED:
-            return _changed(row, f"is settled, and now {error.reason}")
+        if record is not None and action in (Action.CHANGED, Action.COMPARE):
+            return _changed(row, record, f"is recorded, and now {error.reason}")
         reason = error.reason if row.event_id else f"row {row.position + 1} of the input: {error.reason}"
-        return Result(event_id=row.event_id, outcome=Outcome.REJECTED, message=reason)
-    if record and action is Action.CHANGED:
-        if refund.amount == record.sent_amount:  # the same money, written in another unit
-            return record
-        return _changed(row, f"is settled with amount {record.row_amount}, and the row now says {row.amount}")
-    return refund
+        result = Result(event_id=row.event_id, outcome=Outcome.REJECTED, message=reason)
+        if record is not None:  # a response that was lost before is still lost when the row is corrected
+            earlier = record.result()
+            result = result.model_copy(update={"lost": earlier.lost, "unmatched": earlier.unmatched})
+        return Decision(result=result, record=record, known=action is Action.STILL_REJECTED)
+    if record is not None and action in (Action.CHANGED, Action.COMPARE):
+        if _same_money(refund, record, how):
+            return Decision(record=record)
+        was = record.row_amount or f"{-(record.recorded_amount or 0)} (minor units, adopted)"
+        return _changed(row, record, f"is recorded with amount {was}, and the row now says {row.amount}")
+    return Decision(refund=refund, record=record)
 
 
-def _changed(row: Row, reason: str) -> Result:
-    return Result(event_id=row.event_id, outcome=Outcome.CHANGED, message=reason)
+def _same_money(refund: Refund, record: LedgerRecord, how: Validation) -> bool:
+    """Return whether the row is the same money as what is recorded, though in another notation or unit."""
+    if record.sent_amount is not None:
+        return refund.amount == record.sent_amount
+    currency = refund.currency or how.currency
+    if record.recorded_amount is None or (currency and how.currency and currency != how.currency):
+        return True  # adopted, and converted or unknown: there is nothing to compare it with
+    return refund.amount == -record.recorded_amount
 
 
-def classify_rows(
-    rows: Iterable[Row],
-    ledger: RefundLedger | None,
-    *,
-    key: bytes,
-    recheck_unreferred: timedelta | None = None,
-    retry_rejected: bool = False,
-    details: bool = True,
-) -> Iterator[list[ClassifiedRow]]:
-    """
-    The rows with their verdicts, batch by batch, each batch checked against the ledger when its turn comes.
+def _stored_problem(record: LedgerRecord) -> Result:
+    return record.result().model_copy(update={"message": record.message})
 
-    :param details: whether the ledger's stored results will be wanted
-    """
-    for batch in batches(rows):
-        record = ledger.find({row.event_id for row in batch if row.event_id}, details) if ledger else {}
-        now = datetime.now(UTC)
-        yield [
-            ClassifiedRow(
-                row,
-                classify(
-                    row,
-                    record.get(row.event_id or ""),
-                    key=key,
-                    now=now,
-                    recheck_unreferred=recheck_unreferred,
-                    retry_rejected=retry_rejected,
-                ),
-                record.get(row.event_id or ""),
-            )
-            for row in batch
-        ]
+
+def _changed(row: Row, record: LedgerRecord, reason: str) -> Decision:
+    result = Result(event_id=row.event_id, outcome=Outcome.CHANGED, message=reason)
+    return Decision(result=result, record=record, known=record.changed_amount == (row.amount or ""))

@@ -1,9 +1,16 @@
 """
-The vocabulary of the provider: what a refund, an outcome, a result and a summary are, and what a row may hold.
+The vocabulary of the provider: what a refund, an outcome, a result and a summary are, and what a row can contain.
 
-Pure: no input or output, no Airflow, and no import of another room.
+Pure functions and data types: no input or output, no Airflow, and no import of another package of the provider.
 """
 
+from airflow_provider_firstpromoter.refunds.fingerprint import (
+    add_digest,
+    content_token,
+    fingerprint,
+    is_known_content,
+    made_with,
+)
 from airflow_provider_firstpromoter.refunds.masking import MAX_MESSAGE_LENGTH, masked
 from airflow_provider_firstpromoter.refunds.outcome import Outcome
 from airflow_provider_firstpromoter.refunds.refund import (
@@ -11,14 +18,14 @@ from airflow_provider_firstpromoter.refunds.refund import (
     InvalidRefund,
     Refund,
     event_id_of,
-    fingerprint,
     known_columns,
     missing_columns,
     portable,
+    repeated_columns,
 )
 from airflow_provider_firstpromoter.refunds.result import Lead, Number, Private, Promoter, Result, Reward, Word
-from airflow_provider_firstpromoter.refunds.rows import Row, batches, marking_repeats, numbered
-from airflow_provider_firstpromoter.refunds.summary import Summary
+from airflow_provider_firstpromoter.refunds.rows import DIGEST_COLUMN, REASON_COLUMN, Row, batches, numbered
+from airflow_provider_firstpromoter.refunds.summary import Summary, Totals
 from airflow_provider_firstpromoter.refunds.values import (
     MANY_DECIMAL_CURRENCIES,
     MAX_AMOUNT,
@@ -33,11 +40,13 @@ from airflow_provider_firstpromoter.refunds.values import (
 )
 
 __all__ = [
+    "DIGEST_COLUMN",
     "MANY_DECIMAL_CURRENCIES",
     "MAX_AMOUNT",
     "MAX_AMOUNT_LENGTH",
     "MAX_ID_LENGTH",
     "MAX_MESSAGE_LENGTH",
+    "REASON_COLUMN",
     "REFUND_COLUMNS",
     "ZERO_DECIMAL_CURRENCIES",
     "AmountUnit",
@@ -53,17 +62,22 @@ __all__ = [
     "Reward",
     "Row",
     "Summary",
+    "Totals",
     "Validation",
     "Word",
+    "add_digest",
     "amount_text",
     "batches",
+    "content_token",
     "event_id_of",
     "fingerprint",
+    "is_known_content",
     "known_columns",
-    "marking_repeats",
+    "made_with",
     "masked",
     "missing_columns",
     "numbered",
     "portable",
+    "repeated_columns",
     "same_amount",
 ]

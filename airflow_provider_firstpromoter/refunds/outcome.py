@@ -1,4 +1,4 @@
-"""What became of a refund, in one word, and what follows from it: all of it is said here."""
+"""What became of a refund, in one word, and what follows from it: everything that depends on the outcome is here."""
 
 from __future__ import annotations
 
@@ -9,56 +9,76 @@ from typing import assert_never
 class Outcome(StrEnum):
     """What became of one refund."""
 
-    #: FirstPromoter recorded the refund, and reversed a commission.
+    #: FirstPromoter recorded the refund and reversed a commission.
     RECORDED = "recorded"
     #: FirstPromoter had recorded this event_id before.
     ALREADY_RECORDED = "already_recorded"
-    #: FirstPromoter knows no referral for the customer.
+    #: FirstPromoter has no referral for the customer.
     NOT_REFERRED = "not_referred"
-    #: The row cannot be sent as it is, or FirstPromoter refused it.
+    #: The row cannot be sent as it is, or FirstPromoter refused its data.
     REJECTED = "rejected"
-    #: Settled before, and now the row has another amount.
+    #: Recorded before, and now the row has another amount. The ledger keeps the recorded row and adds the new amount.
     CHANGED = "changed"
-    #: No usable response.
+    #: No usable response after all attempts, or a response that is not FirstPromoter's.
     FAILED = "failed"
-    #: Not sent: a preview, a limit, or the run stopped before its turn. The next run takes it up.
+    #: Recorded, and its commission denied by ``RevertRefundsOperator``. The event_id stays used: it is not sent again.
+    REVERTED = "reverted"
+    #: Not sent: a preview, a limit, or the run stopped before its turn. The next run sends it.
     PENDING = "pending"
 
     @property
     def strength(self) -> int:
-        """A weaker outcome never overwrites a stronger one in the ledger; 0 is not written to it."""
+        """
+        Which of two outcomes the ledger keeps when two tasks write the same refund: the stronger one.
+
+        0 is never the outcome of a row in the ledger.
+        """
         match self:
+            case Outcome.REVERTED:
+                return 6
             case Outcome.RECORDED:
-                return 4
+                return 5
             case Outcome.ALREADY_RECORDED:
-                return 3
+                return 4
             case Outcome.NOT_REFERRED:
-                return 2
+                return 3
             case Outcome.REJECTED:
+                return 2
+            case Outcome.FAILED:
                 return 1
-            case Outcome.CHANGED | Outcome.FAILED | Outcome.PENDING:
+            case Outcome.CHANGED | Outcome.PENDING:
                 return 0
             case _:
                 assert_never(self)
 
     @property
-    def renewable(self) -> bool:
-        """Whether a later result with the same outcome overwrites it: what is on record stays as first recorded."""
-        return self.strength > 0 and not self.on_record
-
-    @property
-    def settled(self) -> bool:
-        """Whether nothing more is to be done for the refund."""
-        return self.on_record or self is Outcome.NOT_REFERRED
+    def stored(self) -> bool:
+        """Whether a row of the ledger can have this outcome."""
+        return self.strength > 0
 
     @property
     def on_record(self) -> bool:
-        """Whether FirstPromoter has the refund."""
+        """Whether FirstPromoter has the refund, and its commission stands."""
         return self in (Outcome.RECORDED, Outcome.ALREADY_RECORDED)
 
     @property
+    def settled(self) -> bool:
+        """Whether nothing more has to be done for the refund as it is."""
+        return self.on_record or self in (Outcome.NOT_REFERRED, Outcome.REVERTED)
+
+    @property
+    def remembers_content(self) -> bool:
+        """Whether the refund is sent again when any column of its row changes: nothing was reversed."""
+        return self in (Outcome.NOT_REFERRED, Outcome.REJECTED)
+
+    @property
+    def renewable(self) -> bool:
+        """Whether the same outcome, decided again, overwrites the row: what is on record stays as first recorded."""
+        return self.stored and not self.on_record and self is not Outcome.REVERTED
+
+    @property
     def needs_attention(self) -> bool:
-        """Whether no retry will mend it: the row, or the refund in FirstPromoter, has to be put right by a person."""
+        """Whether no retry can help: a person must correct the row, or the refund in FirstPromoter."""
         return self in (Outcome.REJECTED, Outcome.CHANGED)
 
     @property

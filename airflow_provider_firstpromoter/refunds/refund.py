@@ -1,8 +1,8 @@
-"""A refund, ready to be sent, and the row that it comes from."""
+"""A refund that can be sent, and how it is read from a row."""
 
 from __future__ import annotations
 
-import hashlib
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
@@ -33,6 +33,8 @@ REFUND_COLUMNS = (
     "skip_email_notification",
 )
 IDENTIFIER_COLUMNS = ("event_id", "uid", "email", "sale_event_id")
+#: Columns that a query may carry besides: for reports, never sent.
+REPORT_COLUMNS = ("refunded_at",)
 
 
 class InvalidRefund(ValueError):
@@ -54,7 +56,7 @@ Identifier = Annotated[str | None, BeforeValidator(read_identifier)]
 
 class Refund(BaseModel):
     """
-    One refund, ready to be sent: FirstPromoter's own field names, validated.
+    One validated refund, with FirstPromoter's own field names.
 
     :param event_id: the refund's own id (Stripe: ``re_…``), at most 255 characters; what makes it unique
     :param amount: how much was refunded, positive, in minor units (whole units for zero-decimal currencies)
@@ -63,7 +65,7 @@ class Refund(BaseModel):
     :param email: the lead's e-mail
     :param quantity: how many items were refunded
     :param sale_event_id: the event id of the sale that is refunded
-    :param skip_email_notification: whether the promoter is not told by e-mail
+    :param skip_email_notification: True keeps FirstPromoter from sending the promoter an e-mail
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
@@ -88,8 +90,8 @@ class Refund(BaseModel):
         """
         Read a row of a warehouse.
 
-        :param row: a mapping whose keys are :data:`REFUND_COLUMNS` (upper case will do); others are ignored
-        :param how: unit, default currency, which identities count
+        :param row: a mapping whose keys are :data:`REFUND_COLUMNS`, in any case; other keys are ignored
+        :param how: the unit of the amounts, the default currency, and which identities count
         :raises InvalidRefund: if the row cannot be sent as it is; names the columns, not their values
         """
         how = how or Validation()
@@ -104,14 +106,14 @@ class Refund(BaseModel):
             raise InvalidRefund(event_id_of(row), _reasons(error)) from None
 
     def identities(self, identify_by: Iterable[Identity] = ("uid", "email")) -> list[tuple[Identity, str]]:
-        """The ids that this refund can be found by, in the order to be asked."""
+        """The ids by which FirstPromoter can find the customer, in the order in which they are tried."""
         return [(name, value) for name in identify_by if (value := getattr(self, name)) is not None]
 
     def body(self, identity: Identity) -> dict[str, str | bool]:
         """
-        The request's body: amount and quantity as strings, one of uid and email, absent fields left out.
+        Return the request's body: amount and quantity as strings, one of uid and email, absent fields left out.
 
-        :param identity: which of the two names the lead; the API's schema takes exactly one
+        :param identity: which of the two ids goes in; the API's schema allows exactly one
         """
         body: dict[str, str | bool] = {
             "event_id": self.event_id,
@@ -138,13 +140,23 @@ def _reasons(error: ValidationError) -> str:
 
 
 def known_columns(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The row's columns that the refund call knows, by lower-case names (some databases shout theirs)."""
+    """Return the row's columns of the refund call, by their lower-case names: some databases write them in capitals."""
     lowered = {str(name).lower(): value for name, value in row.items()}
     return {name: lowered[name] for name in REFUND_COLUMNS if name in lowered}
 
 
+def repeated_columns(columns: Iterable[str]) -> list[str]:
+    """
+    Return the columns of the call that occur more than once, in any case; empty if none does.
+
+    ``SELECT r.*, s.*`` of two tables with an ``amount`` each would send whichever one the driver returns last.
+    """
+    counts = Counter(str(column).lower() for column in columns)
+    return [name for name in (*REFUND_COLUMNS, *REPORT_COLUMNS) if counts[name] > 1]
+
+
 def missing_columns(columns: Iterable[str], identify_by: Iterable[Identity] = ("uid", "email")) -> list[str]:
-    """Which columns rows with these columns lack to be refunds; empty if none."""
+    """Return the columns that rows need and these do not have; empty if none is missing."""
     present = {str(column).lower() for column in columns}
     missing = [column for column in ("event_id", "amount") if column not in present]
     if present.isdisjoint(identify_by):
@@ -153,7 +165,7 @@ def missing_columns(columns: Iterable[str], identify_by: Iterable[Identity] = ("
 
 
 def event_id_of(row: Mapping[str, Any]) -> str | None:
-    """The row's event_id, or None where it has none that could be sent."""
+    """Return the row's event_id as it would be sent, or None where it has no usable one."""
     try:
         return read_identifier(known_columns(row).get("event_id"))
     except ValueError:
@@ -162,11 +174,11 @@ def event_id_of(row: Mapping[str, Any]) -> str | None:
 
 def portable(row: Mapping[str, Any]) -> dict[str, str | int | bool | None]:
     """
-    The row as it travels through XCom: the call's columns, without Decimal, UUID or float.
+    Return the row in a form that fits into XCom: the call's columns, as texts, integers and booleans only.
 
-    It is read as the row itself is: an id that is a whole Decimal becomes its digits, and what is refused in a column
-    (a date or 12.5 as an id, bytes as a quantity) becomes something else that is: not a text that would pass, nor
-    None, with which the refund would go out by its other id or without the column.
+    Validation treats the result as it treats the row. An id that is a whole Decimal becomes its digits. A value that
+    validation refuses (a date or 12.5 as an id, bytes as a quantity) becomes another value that it refuses: a text
+    could pass, and None would send the refund by its other id or without the column.
     """
     return {name: _portable(name, value) for name, value in known_columns(row).items()}
 
@@ -184,17 +196,3 @@ def _portable(name: str, value: object) -> str | int | bool | None:
     except ValueError:
         return False if name in IDENTIFIER_COLUMNS else "unusable"
     return canonical_text(value)
-
-
-def fingerprint(row: Mapping[str, Any], key: bytes) -> str:
-    """
-    A text that changes when the row's content does, and tells nothing of it.
-
-    :param key: keeps e-mails from being guessed by hashing candidates
-    :returns: 32 hexadecimal digits
-    """
-    digest = hashlib.blake2b(key=key, digest_size=16)
-    for name, value in portable(row).items():
-        if (text := canonical_text(value)) is not None:
-            digest.update(f"{name}\0{len(text)}\0{text}\0".encode("utf-8", "surrogatepass"))
-    return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""What FirstPromoter answered for one refund: outcome, reward, lead, promoter."""
+"""The result of one refund: its outcome, and the reward, lead and promoter of FirstPromoter's response."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from airflow_provider_firstpromoter.refunds.values import UNSENDABLE
 
 
 def _none_if_unreadable(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
-    """An answer with a field of an unexpected type is still an answer: the refund is recorded."""
+    """Read a field, or None if it has an unexpected type: the refund is recorded all the same."""
     try:
         read = handler(value)
     except ValidationError:
@@ -25,14 +25,14 @@ Private = Annotated[str | None, WrapValidator(_none_if_unreadable), Field(exclud
 
 
 class _Received(BaseModel):
-    """An allow-list: what FirstPromoter answers besides these fields is dropped, credentials first of all."""
+    """An allow-list of a response's fields: all others are dropped, among them credentials."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
 
 class Reward(_Received):
     """
-    The negative commission that a refund makes.
+    The negative commission that a refund creates.
 
     :param amount: negative; in ``unit``, minor units of the account's currency when that is ``cash``
     :param conversion_amount: the refund's amount, negative, minor units of the account's currency
@@ -70,11 +70,17 @@ class Result(BaseModel):
     """
     What became of one refund.
 
-    :param sent: whether this run asked FirstPromoter; False for what the ledger already knew
-    :param http_status: of the answer that decided; None if there was none
+    :param sent: whether this run sent it; False for what the ledger already had
+    :param http_status: of the response that decided; None if there was none
     :param recorded_amount: as FirstPromoter recorded it: negative, minor units of the account's currency
     :param refund_id: FirstPromoter's id of the refund
-    :param message: why, in a sentence, for whatever has no reward
+    :param message: the reason, in one sentence, for every outcome without a reward
+    :param reversed_by: the task run that reversed the commission, as ``dag_id``, ``run_id``, ``task_id`` and
+        ``map_index``; None where no commission was reversed, or it is not known by whom
+    :param unmatched: whether one of the refund's own requests was answered with 204 or 404: then a 409 alone does not
+        prove that it is recorded
+    :param lost: whether the response of one of its requests was lost: then a 204 or 404 alone does not prove that it
+        is not recorded
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
@@ -89,7 +95,19 @@ class Result(BaseModel):
     lead: Lead | None = None
     promoter: Promoter | None = None
     message: str | None = None
+    reversed_by: dict[str, str | int | None] | None = None
+    unmatched: bool = Field(default=False, repr=False)
+    lost: bool = Field(default=False, repr=False)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON for XCom and the ledger: ids, no e-mails."""
-        return self.model_dump(mode="json")
+        """Return plain JSON for XCom: ids, no e-mails."""
+        return self.model_dump(mode="json", exclude={"unmatched", "lost"})
+
+    def to_details(self) -> str:
+        """Return the JSON text that the ledger keeps, from which :meth:`from_details` makes the result again."""
+        return self.model_dump_json(exclude={"reversed_by"})
+
+    @classmethod
+    def from_details(cls, text: str) -> Result:
+        """Read what :meth:`to_details` wrote."""
+        return cls.model_validate_json(text)

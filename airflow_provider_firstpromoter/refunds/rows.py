@@ -1,18 +1,23 @@
-"""A row on its way: out of a query or out of XCom, before anybody has judged it."""
+"""A row of the input, from a query or from XCom, before it is known whether it needs sending."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from itertools import islice
 from typing import Any, TypeVar
 
-from airflow_provider_firstpromoter.refunds.refund import event_id_of, fingerprint, known_columns
+from airflow_provider_firstpromoter.refunds.refund import event_id_of, known_columns, portable
 from airflow_provider_firstpromoter.refunds.values import amount_text
 
 T = TypeVar("T")
-#: Rows that are checked against the ledger at once.
+#: Rows that are compared with the ledger at once.
 BATCH = 500
+#: The database's own hash of the row's content, where it left out settled rows itself; not a column of the user's.
+DIGEST_COLUMN = "firstpromoter_digest"
+#: Added to a row by the sensor: why it is pending although the ledger has it (see :class:`ReasonPending`).
+REASON_COLUMN = "firstpromoter_reason"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,44 +27,80 @@ class Row:
 
     :param position: its place in the input, from 0
     :param values: the refund call's columns, as the source gave them
-    :param event_id: None where the row has none that could be sent
+    :param event_id: None where the row has no usable one
     :param amount: its canonical text, in the unit of the query; None where it is no number
-    :param repeats: the amount of the earlier row with the same event_id, or None if there is none
+    :param refunded_at: when the customer got the money, for reports; None where the query does not say
+    :param digest: the database's hash of the content; None where the database did not compute one
+    :param reason: ``recheck`` or ``retry`` if a sensor passed the row on for that reason
     """
 
     position: int
     values: Mapping[str, Any]
     event_id: str | None
     amount: str | None
-    repeats: str | None = None
+    refunded_at: datetime | None = None
+    digest: str | None = None
+    reason: str | None = None
 
-    def fingerprint(self, key: bytes) -> str:
-        """Changes when the row's content does, and tells nothing of it."""
-        return fingerprint(self.values, key)
+    @classmethod
+    def read(cls, position: int, mapping: Mapping[str, Any]) -> Row:
+        """Read a mapping of column names, in any case, to values."""
+        values = known_columns(mapping)
+        extra = {str(name).lower(): value for name, value in mapping.items()}
+        return cls(
+            position,
+            values,
+            event_id_of(values),
+            amount_text(values.get("amount")),
+            read_moment(extra.get("refunded_at")),
+            _text(extra.get(DIGEST_COLUMN)),
+            _text(extra.get(REASON_COLUMN)),
+        )
+
+    def portable(self) -> dict[str, str | int | bool | None]:
+        """Return the row as plain JSON, from which :meth:`read` makes the same row again."""
+        values = portable(self.values)
+        extra = {
+            "refunded_at": self.refunded_at.isoformat() if self.refunded_at else None,
+            DIGEST_COLUMN: self.digest,
+            REASON_COLUMN: self.reason,
+        }
+        return {**values, **{name: value for name, value in extra.items() if value is not None}}
+
+
+def read_moment(value: object) -> datetime | None:
+    """
+    Read a time of a report column.
+
+    :param value: a datetime, a date, or ISO 8601 text; without a zone it is taken for UTC
+    :returns: aware, UTC; None for anything else: a report column never keeps a refund from being sent
+    """
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value.strip())
+        except ValueError:
+            return None
+    if isinstance(value, date) and not isinstance(value, datetime):
+        value = datetime(value.year, value.month, value.day)
+    if not isinstance(value, datetime):
+        return None
+    try:
+        return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+    except (OverflowError, ValueError):
+        return None
 
 
 def numbered(mappings: Iterable[Mapping[str, Any]]) -> Iterator[Row]:
-    """The rows of a source, in its order; remembers nothing."""
-    for position, mapping in enumerate(mappings):
-        values = known_columns(mapping)
-        yield Row(position, values, event_id_of(values), amount_text(values.get("amount")))
+    """Read the rows of a source, in its order, one at a time."""
+    return (Row.read(position, mapping) for position, mapping in enumerate(mappings))
 
 
-def marking_repeats(rows: Iterable[Row]) -> Iterator[Row]:
-    """Mark the rows whose event_id came before. Remembers every event_id: for input that is in memory anyway."""
-    amounts: dict[str, str] = {}
-    for row in rows:
-        if row.event_id is None:
-            yield row
-        elif row.event_id in amounts:
-            yield replace(row, repeats=amounts[row.event_id])
-        else:
-            amounts[row.event_id] = row.amount or ""
-            yield row
-
-
-def batches(rows: Iterable[T], size: int = BATCH) -> Iterator[list[T]]:
-    """The rows, or whatever it is, in lists of that length."""
-    iterator = iter(rows)
+def batches(items: Iterable[T], size: int = BATCH) -> Iterator[list[T]]:
+    """Return the items in lists of at most ``size``; Python 3.12's ``itertools.batched`` does the same."""
+    iterator = iter(items)
     while batch := list(islice(iterator, size)):
         yield batch
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None

@@ -23,6 +23,7 @@ MAX_ID_LENGTH = 255
 MAX_AMOUNT_LENGTH = 64
 #: The default context would round a long fraction away instead of refusing it.
 _EXACTLY = Context(prec=2 * MAX_AMOUNT_LENGTH)
+_EXACTLY_LONG = Context(prec=4 * MAX_ID_LENGTH)
 _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d{1,3})?", re.ASCII)
 UNSENDABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
@@ -71,7 +72,9 @@ def read_identifier(value: object) -> str | None:
     text = canonical_text(value)
     if text is None or not text.strip():
         return None
-    if isinstance(value, Real | Decimal) and not isinstance(value, Integral):
+    if isinstance(value, Decimal):
+        text = _whole_digits(value)
+    elif isinstance(value, Real) and not isinstance(value, Integral):
         text = str(read_whole(value))
     if len(text) > MAX_ID_LENGTH:
         raise ValueError(f"has {len(text)} characters; at most {MAX_ID_LENGTH} can be sent")
@@ -80,6 +83,15 @@ def read_identifier(value: object) -> str | None:
     if UNSENDABLE.search(text):
         raise ValueError("has a control character or half a surrogate pair")
     return text
+
+
+def _whole_digits(number: Decimal) -> str:
+    """Return the digits of a whole number, however long: unlike a float, a Decimal is exact."""
+    if not number.is_finite() or number != number.to_integral_value(context=_EXACTLY_LONG):
+        raise ValueError("must be a whole number")
+    if number.adjusted() >= MAX_ID_LENGTH:
+        raise ValueError(f"has more than {MAX_ID_LENGTH} digits")
+    return format(number.quantize(Decimal(1), context=_EXACTLY_LONG), "f")
 
 
 def read_event_id(value: object) -> str:

@@ -9,10 +9,20 @@ between the two. Start it with ``python -m airflow_provider_firstpromoter.sandbo
 """
 
 from airflow_provider_firstpromoter.sandbox.app import Sandbox
-from airflow_provider_firstpromoter.sandbox.audit import RecordedRefund, RefundRequest
+from airflow_provider_firstpromoter.sandbox.audit import Balance, RecordedRefund, RefundRequest
 from airflow_provider_firstpromoter.sandbox.faults import Fault
 from airflow_provider_firstpromoter.sandbox.serializers import SECRET
 from airflow_provider_firstpromoter.sandbox.server import running_sandbox
 from airflow_provider_firstpromoter.sandbox.settings import Account, Settings
 
-__all__ = ["SECRET", "Account", "Fault", "RecordedRefund", "RefundRequest", "Sandbox", "Settings", "running_sandbox"]
+__all__ = [
+    "SECRET",
+    "Account",
+    "Balance",
+    "Fault",
+    "RecordedRefund",
+    "RefundRequest",
+    "Sandbox",
+    "Settings",
+    "running_sandbox",
+]

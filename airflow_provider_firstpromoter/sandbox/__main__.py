@@ -64,6 +64,30 @@ def parse_settings(arguments: list[str]) -> Settings:
         action="store_true",
         help="mark the event_id as used when a lead without a sale is answered with 204",
     )
+    add(
+        "--lead-first",
+        action="store_true",
+        help="look for the lead of a refund before its event_id, and answer 404 or 204 where others answer 409",
+    )
+    add(
+        "--listing-lag-seconds",
+        type=float,
+        default=0.0,
+        help="the seconds for which the list of commissions omits a new commission",
+    )
+    add(
+        "--listing-lag-requests",
+        type=int,
+        default=0,
+        help="the number of requests for the list of commissions that omit a new commission",
+    )
+    add("--batch-seconds", type=float, default=0.5, help="the seconds that a batch of more than 5 commissions takes")
+    add(
+        "--batch-polls",
+        type=int,
+        default=0,
+        help="complete a batch after this number of requests for it, and not by time; 0 is by time",
+    )
     add("--commission-percent", type=int, default=20, help="the percentage of a sale that its promoter earns")
     add("--seed", type=int, default=0, help="the seed of random faults; the same seed repeats the same faults")
     options = parser.parse_args(arguments)
@@ -76,6 +100,11 @@ def parse_settings(arguments: list[str]) -> Settings:
             window_seconds=options.window_seconds,
             retry_after=options.retry_after,
             consume_event_id_on_204=options.consume_event_id_on_204,
+            lead_first=options.lead_first,
+            listing_lag_seconds=options.listing_lag_seconds,
+            listing_lag_requests=options.listing_lag_requests,
+            batch_seconds=options.batch_seconds,
+            batch_polls=options.batch_polls,
             commission_percent=options.commission_percent,
             state=None if options.state == "memory" else Path(options.state),
             seed=options.seed,

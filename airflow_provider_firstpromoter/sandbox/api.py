@@ -9,23 +9,28 @@ from fastapi.exceptions import RequestValidationError
 
 from airflow_provider_firstpromoter.sandbox import read_api
 from airflow_provider_firstpromoter.sandbox.auth import Authenticator
+from airflow_provider_firstpromoter.sandbox.batches import Action, Batches
 from airflow_provider_firstpromoter.sandbox.errors import ApiError
 from airflow_provider_firstpromoter.sandbox.middleware import API_PATH
 from airflow_provider_firstpromoter.sandbox.schema import DOCUMENT
-from airflow_provider_firstpromoter.sandbox.settings import Account
+from airflow_provider_firstpromoter.sandbox.settings import Account, Settings
 from airflow_provider_firstpromoter.sandbox.store import Store
 from airflow_provider_firstpromoter.sandbox.tracking import Tracking
 
 Call = Callable[[Account, bytes], dict[str, Any] | None]
 
 
-def make_api(authenticator: Authenticator, tracking: Tracking, store: Store) -> FastAPI:
+def make_api(
+    authenticator: Authenticator, tracking: Tracking, batches: Batches, store: Store, settings: Callable[[], Settings]
+) -> FastAPI:
     """
     Create the FastAPI application of the API.
 
     :param authenticator: checks the credentials and the rate limit of every call
     :param tracking: carries out the tracking calls
+    :param batches: carries out the calls that change commissions
     :param store: the data that the read API lists
+    :param settings: returns the sandbox's settings, some of which can change while it runs
     :return: the application, without the control endpoints
     """
     app = FastAPI(title="FirstPromoter sandbox")
@@ -43,10 +48,15 @@ def make_api(authenticator: Authenticator, tracking: Tracking, store: Store) -> 
             errors.setdefault(str(problem["loc"][1]), []).append(problem["msg"])
         return _json(422, {"message": "Validation failed", "code": "unprocessable_entity", "errors": errors})
 
+    async def authenticate(request: Request) -> Account:
+        account = await authenticator.authenticate(request)
+        batches.advance()
+        return account
+
     def track(path: str, call: Call) -> None:
         # The call parses the body itself, because FastAPI would reject an invalid body with 422 and not with 400.
         async def endpoint(request: Request) -> Response:
-            account = await authenticator.authenticate(request)
+            account = await authenticate(request)
             if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
                 raise ApiError(400, "Error. The body is not application/json.")
             body = call(account, await request.body())
@@ -59,15 +69,35 @@ def make_api(authenticator: Authenticator, tracking: Tracking, store: Store) -> 
     track("signup", tracking.signup)
     track("cancellation", tracking.cancellation)
 
-    Caller = Annotated[Account, Depends(authenticator.authenticate)]
+    Caller = Annotated[Account, Depends(authenticate)]
 
     @app.get(f"{API_PATH}/company/commissions")
     def commissions(account: Caller, query: Annotated[read_api.CommissionQuery, Query()]) -> Response:
-        return _json(200, read_api.list_commissions(store, account.id, query))
+        return _json(200, read_api.list_commissions(store, account.id, query, settings()))
 
     @app.get(f"{API_PATH}/company/promoters")
     def promoters(account: Caller, page: Annotated[read_api.Page, Query()]) -> Response:
         return _json(200, read_api.list_promoters(store, account.id, page))
+
+    async def change(request: Request, account: Account, action: Action) -> Response:
+        fault = getattr(request.state, "batch_fault", None)
+        return _json(*batches.start(account.id, action, await request.body(), fault))
+
+    @app.post(f"{API_PATH}/company/commissions/approve")
+    async def approve(request: Request, account: Caller) -> Response:
+        return await change(request, account, "approve")
+
+    @app.post(f"{API_PATH}/company/commissions/deny")
+    async def deny(request: Request, account: Caller) -> Response:
+        return await change(request, account, "deny")
+
+    @app.delete(f"{API_PATH}/company/commissions/destroy")
+    async def destroy(request: Request, account: Caller) -> Response:
+        return await change(request, account, "destroy")
+
+    @app.get(f"{API_PATH}/company/batch_processes/{{batch_id}}")
+    def batch_process(account: Caller, batch_id: read_api.SafeInteger) -> Response:
+        return _json(200, batches.poll(account.id, batch_id))
 
     return app
 

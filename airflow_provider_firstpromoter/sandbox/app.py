@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, Unpack
 
-from airflow_provider_firstpromoter.sandbox import audit, seeds
+from airflow_provider_firstpromoter.sandbox import seeds
 from airflow_provider_firstpromoter.sandbox.api import make_api
-from airflow_provider_firstpromoter.sandbox.audit import RecordedRefund, RefundRequest
+from airflow_provider_firstpromoter.sandbox.audit import Audit
 from airflow_provider_firstpromoter.sandbox.auth import Authenticator
+from airflow_provider_firstpromoter.sandbox.batches import Batches
 from airflow_provider_firstpromoter.sandbox.faults import Fault, Faults, Kind
 from airflow_provider_firstpromoter.sandbox.limits import RateLimit
 from airflow_provider_firstpromoter.sandbox.middleware import FaultMiddleware
 from airflow_provider_firstpromoter.sandbox.seeds import CommissionChange, CommissionSeed, LeadSeed
-from airflow_provider_firstpromoter.sandbox.settings import Account, Settings
+from airflow_provider_firstpromoter.sandbox.settings import Account, Settings, SettingsChange
 from airflow_provider_firstpromoter.sandbox.store import Store
 from airflow_provider_firstpromoter.sandbox.tracking import Tracking
 
 
-class Sandbox:
+class Sandbox(Audit):
     """
     One FirstPromoter server with its data, faults and rate limit.
 
@@ -28,13 +30,15 @@ class Sandbox:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+        self.settings = self._first_settings = settings
+        store = Store(settings.state)
+        super().__init__(store, Batches(store, self._current_settings))
         self.base_url = ""
-        self.store = Store(settings.state)
         self.faults = Faults(settings.seed)
         self.limit = RateLimit(settings.requests_per_minute, settings.window_seconds)
-        tracking = Tracking(self.store, settings.commission_percent, settings.consume_event_id_on_204)
-        self.api = make_api(Authenticator(settings, self.limit), tracking, self.store)
+        tracking = Tracking(store, self._current_settings)
+        authenticator = Authenticator(settings, self.limit)
+        self.api = make_api(authenticator, tracking, self.batches, store, self._current_settings)
         self.app = FaultMiddleware(self.api, self.store, self.faults)
 
     @property
@@ -104,6 +108,15 @@ class Sandbox:
             (self._account(account).id, promoter),
         )
 
+    def change_settings(self, **change: Unpack[SettingsChange]) -> None:
+        """
+        Change how the sandbox behaves while it runs; :meth:`reset` restores the settings with which it started.
+
+        :param change: see :class:`~airflow_provider_firstpromoter.sandbox.settings.SettingsChange`
+        :raises ValueError: if a value is not allowed
+        """
+        self.settings = replace(self.settings, **change)
+
     def fault(self, kind: Kind, **options: Any) -> None:
         """
         Add a fault, which makes matching requests fail.
@@ -117,50 +130,15 @@ class Sandbox:
         """Remove all faults."""
         self.faults.clear()
 
-    def refund_requests(self, *, after: int = 0, limit: int = -1) -> list[RefundRequest]:
-        """
-        List the refund calls that the sandbox received.
-
-        :param after: the number of calls to skip
-        :param limit: the largest number of calls to return; -1 is all
-        :return: the calls, in the order of their arrival
-        """
-        return audit.refund_requests(self.store, after, limit)
-
-    def recorded(self, *, account: str | None = None, after: int = 0, limit: int = -1) -> list[RecordedRefund]:
-        """
-        List the refunds that the sandbox recorded.
-
-        :param account: the account whose refunds to return; None is all accounts
-        :param after: the number of refunds to skip
-        :param limit: the largest number of refunds to return; -1 is all
-        :return: the refunds, in the order in which they were recorded
-        """
-        return audit.recorded(self.store, account, after, limit)
-
-    def request_times(self, *, account: str | None = None, path: str = "") -> list[float]:
-        """
-        List the times of all requests to the API, including rejected ones.
-
-        :param account: the account id that the requests carry; None is all requests
-        :param path: the end of the requests' path, such as ``/company/commissions``; an empty text is all paths
-        :return: the time of each request's arrival, in seconds of the machine's monotonic clock
-        """
-        return audit.request_times(self.store, account, path)
-
-    def request_counts(self) -> dict[str, dict[str, int]]:
-        """
-        Count the requests by path and status.
-
-        :return: for each ``METHOD path`` the number of responses by status; ``none`` means that no response was sent
-        """
-        return audit.request_counts(self.store)
-
     def reset(self) -> None:
-        """Delete all data and faults, and reset the rate limit."""
+        """Delete all data and faults, reset the rate limit, and restore the settings that have been changed."""
+        self.settings = self._first_settings
         self.store.reset()
         self.faults.clear()
         self.limit.reset()
+
+    def _current_settings(self) -> Settings:
+        return self.settings
 
     def _account(self, name: str | None) -> Account:
         accounts = {account.id: account for account in self.settings.accounts}

@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from airflow_provider_firstpromoter.sandbox.app import Sandbox
 from airflow_provider_firstpromoter.sandbox.faults import Fault
 from airflow_provider_firstpromoter.sandbox.seeds import CommissionChange, CommissionSeed, LeadSeed
+from airflow_provider_firstpromoter.sandbox.settings import SettingsChange
 
 
 def make_control_api(sandbox: Sandbox) -> FastAPI:
@@ -30,6 +31,7 @@ def make_control_api(sandbox: Sandbox) -> FastAPI:
         return {
             "requests": sandbox.request_counts(),
             "recorded": [asdict(refund) for refund in sandbox.recorded()],
+            "balances": [asdict(balance) for balance in sandbox.balances()],
             "refund_requests": [asdict(request) for request in sandbox.refund_requests()],
         }
 
@@ -40,6 +42,10 @@ def make_control_api(sandbox: Sandbox) -> FastAPI:
     @app.get("/recorded")
     def recorded(account: str | None = None, after: int = 0, limit: int = -1) -> list[dict[str, Any]]:
         return [asdict(refund) for refund in sandbox.recorded(account=account, after=after, limit=limit)]
+
+    @app.get("/balances")
+    def balances(account: str | None = None) -> list[dict[str, Any]]:
+        return [asdict(balance) for balance in sandbox.balances(account=account)]
 
     @app.get("/refund-requests")
     def refund_requests(after: int = 0, limit: int = -1) -> list[dict[str, Any]]:
@@ -64,6 +70,15 @@ def make_control_api(sandbox: Sandbox) -> FastAPI:
     @app.post("/ban/{promoter}")
     def ban(promoter: str, account: str | None = None) -> None:
         sandbox.ban(promoter, account=account)
+
+    @app.get("/settings")
+    def settings() -> dict[str, Any]:
+        return {name: getattr(sandbox.settings, name) for name in SettingsChange.__annotations__}
+
+    @app.patch("/settings")
+    def change_settings(change: SettingsChange) -> dict[str, Any]:
+        sandbox.change_settings(**change)
+        return settings()
 
     @app.get("/faults")
     def faults() -> list[dict[str, Any]]:

@@ -8,7 +8,9 @@ import threading
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any, Literal, get_args
+from urllib.parse import parse_qs
 
 Kind = Literal[
     "latency",
@@ -24,10 +26,24 @@ Kind = Literal[
     "bomb",
     "gzip",
     "drip",
+    "null_id",
+    "stray_item",
+    "batch_errors",
+    "batch_failed",
+    "batch_stopped",
 ]
 
+#: The path of the list of commissions.
+LISTING_PATH = "/company/commissions"
 #: The kinds of fault that strike after the API has processed the request, so that only the response suffers.
-AFTER_PROCESSING = frozenset({"reset_after", "truncated", "malformed", "huge", "bomb", "gzip", "drip"})
+AFTER_PROCESSING = frozenset("reset_after truncated malformed huge bomb gzip drip null_id stray_item".split())
+#: The kinds of fault that the API itself applies to the batch that the request starts.
+BATCH_KINDS = frozenset({"batch_errors", "batch_failed", "batch_stopped"})
+#: The kinds of fault that match only requests with one of these paths.
+PATHS_OF_KINDS: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(("null_id", "stray_item"), (LISTING_PATH,)),
+    **dict.fromkeys(BATCH_KINDS, tuple(f"{LISTING_PATH}/{action}" for action in ("approve", "deny", "destroy"))),
+}
 
 
 @dataclass(frozen=True)
@@ -38,33 +54,45 @@ class Fault:
     :param kind: what happens to the request or its response
     :param times: the number of matching requests to which the fault applies; None is no limit
     :param probability: the probability that the fault applies to a matching request
-    :param event_id: matches only requests whose body has this event_id
-    :param path: matches only requests whose path ends with this text, such as ``/track/refund``
+    :param event_id: matches only requests whose body has this event_id, or whose query searches for it with ``q``; a
+        list matches each of its event_ids
+    :param path: matches only requests whose path ends with this text, such as ``/track/refund``; ``null_id`` and
+        ``stray_item`` match only ``/company/commissions``, and the kinds that start with ``batch_`` only
+        ``/company/commissions/approve``, ``deny`` and ``destroy``
     :param status: the HTTP status of ``status``, ``html`` and ``redirect``; 0 means 500, 502 and 307
     :param retry_after: the value of the ``Retry-After`` header of ``status``
-    :param message: the ``message`` in the JSON body of ``status``
+    :param message: the ``message`` in the JSON body of ``status``; ``{event_id}`` in it becomes the request's event_id
+    :param code: the ``code`` in the JSON body of ``status``; None omits it
     :param recorded: whether the API processes the request before ``status``, ``html``, ``redirect`` or ``latency``
         applies
     :param seconds: the delay of ``latency``, or the delay of ``drip`` for each byte
     :param max_seconds: if above ``seconds``, each delay of ``latency`` is a random number between the two
     :param location: the ``Location`` header of ``redirect``
     :param size: the size of the body in bytes: of ``huge`` as sent, of ``bomb`` once it is unzipped
+    :param item: the JSON value that ``stray_item`` inserts before the first commission of the page
+    :param ids: the commissions that ``batch_errors`` does not process, with ``message`` as the reason
+    :param after: the number of commissions that ``batch_failed`` and ``batch_stopped`` process before the batch ends;
+        they apply only to batches of more than five commissions
     :raises ValueError: if the kind is unknown, or a redirect has no location
     """
 
     kind: Kind
     times: int | None = 1
     probability: float = 1.0
-    event_id: str | None = None
+    event_id: str | list[str] | None = None
     path: str | None = None
     status: int = 0
     retry_after: str | None = None
     message: str = "The sandbox was asked to fail."
+    code: str | None = None
     recorded: bool = False
     seconds: float = 0.0
     max_seconds: float = 0.0
     location: str = ""
     size: int = 10_000_000
+    item: Any = None
+    ids: tuple[int, ...] = ()
+    after: int = 0
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
@@ -79,7 +107,15 @@ class Fault:
 
     def matches(self, path: str, event_id: str | None) -> bool:
         """Return whether the fault applies to requests with this path and event_id."""
-        return (self.event_id is None or self.event_id == event_id) and path.endswith(self.path or "")
+        return (
+            (self.event_id is None or event_id in self._event_ids)
+            and path.endswith(self.path or "")
+            and path.endswith(PATHS_OF_KINDS.get(self.kind, ("",)))
+        )
+
+    @cached_property
+    def _event_ids(self) -> frozenset[str]:
+        return frozenset([self.event_id] if isinstance(self.event_id, str) else self.event_id or [])
 
 
 class Faults:
@@ -112,17 +148,18 @@ class Faults:
         with self._lock:
             return [asdict(fault) for fault in self._faults]
 
-    def take(self, path: str, body: bytes) -> Fault | None:
+    def take(self, path: str, query: bytes, body: bytes) -> Fault | None:
         """
         Find the fault that applies to a request, and reduce its ``times`` by one.
 
         :param path: the path of the request
+        :param query: the query of the request, which may search for an event_id with ``q``
         :param body: the body of the request, which may contain an event_id
-        :return: the fault, with its delay drawn; None if no fault applies
+        :return: the fault for this request, with its delay drawn and its message completed; None if no fault applies
         """
         if not self._faults:
             return None
-        event_id = _event_id(body)
+        event_id = _event_id(body) if body else _searched_event_id(query)
         with self._lock:
             self._seen[path, event_id] += 1
             rng = random.Random(f"{self.seed} {path} {event_id} {self._seen[path, event_id]}")
@@ -132,7 +169,11 @@ class Faults:
                         self._faults[index : index + 1] = (
                             [replace(fault, times=fault.times - 1)] if fault.times > 1 else []
                         )
-                    return replace(fault, seconds=rng.uniform(fault.seconds, max(fault.seconds, fault.max_seconds)))
+                    return replace(
+                        fault,
+                        seconds=rng.uniform(fault.seconds, max(fault.seconds, fault.max_seconds)),
+                        message=fault.message.replace("{event_id}", event_id or ""),
+                    )
         return None
 
 
@@ -143,3 +184,7 @@ def _event_id(body: bytes) -> str | None:
         return None
     event_id = data.get("event_id") if isinstance(data, Mapping) else None
     return event_id if isinstance(event_id, str) else None
+
+
+def _searched_event_id(query: bytes) -> str | None:
+    return parse_qs(query.decode("latin-1")).get("q", [None])[0]

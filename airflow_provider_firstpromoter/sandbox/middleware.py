@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from airflow_provider_firstpromoter.sandbox.faults import Fault, Faults
+from airflow_provider_firstpromoter.sandbox.faults import BATCH_KINDS, LISTING_PATH, Fault, Faults
 from airflow_provider_firstpromoter.sandbox.store import Store, timestamp
 
 API_PATH = "/api/v2"
 REFUND_PATH = f"{API_PATH}/track/refund"
+COMMISSIONS_PATH = f"{API_PATH}{LISTING_PATH}"
 #: The headers that the audit stores unchanged; of the API key it stores only the length.
 AUDITED_HEADERS = ("account-id", "content-type", "user-agent", "accept", "accept-encoding")
 
@@ -67,7 +68,10 @@ class FaultMiddleware:
             return
         body = await _read_body(receive)
         request_id = self._record_request(scope, body)
-        fault = self.faults.take(scope["path"], body)
+        fault = self.faults.take(scope["path"], scope["query_string"], body)
+        if fault is not None and fault.kind in BATCH_KINDS:
+            scope["state"]["batch_fault"] = fault
+            fault = None
         if fault is None:
             response = await self._call_app(scope, body)
             self._record_status(request_id, response.status)
@@ -149,7 +153,8 @@ def _replace_response(fault: Fault, response: BufferedResponse) -> BufferedRespo
     match fault.kind:
         case "status":
             extra = {} if fault.retry_after is None else {"retry_after": fault.retry_after}
-            text = b"" if fault.status in (204, 304) else json.dumps({"message": fault.message}).encode()
+            fields = {"message": fault.message} | ({} if fault.code is None else {"code": fault.code})
+            text = b"" if fault.status in (204, 304) else json.dumps(fields).encode()
             return BufferedResponse.build(fault.status or 500, text, "application/json", **extra)
         case "html":
             page = b"<!DOCTYPE html><html><head><title>Gateway</title></head><body><h1>Gateway</h1></body></html>"
@@ -166,8 +171,20 @@ def _replace_response(fault: Fault, response: BufferedResponse) -> BufferedRespo
             return response.with_body(gzip.compress(bytes(fault.size)), content_encoding="gzip")
         case "gzip":
             return response.with_body(gzip.compress(response.body), content_encoding="gzip")
+        case "null_id" | "stray_item":
+            return response.with_body(_damage_page(fault, response.body)) if response.status == 200 else response
         case _:
             raise AssertionError(fault.kind)
+
+
+def _damage_page(fault: Fault, body: bytes) -> bytes:
+    """Return a page of commissions in which one item is not a commission of the documented shape."""
+    page = json.loads(body)
+    if fault.kind == "stray_item":
+        page.insert(0, fault.item)
+    elif page:
+        page[0]["id"] = None
+    return json.dumps(page).encode()
 
 
 async def _read_body(receive: Receive) -> bytes:

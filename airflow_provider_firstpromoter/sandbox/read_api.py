@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field
 
+from airflow_provider_firstpromoter.sandbox.middleware import COMMISSIONS_PATH
 from airflow_provider_firstpromoter.sandbox.serializers import commission_body, promoter_body
+from airflow_provider_firstpromoter.sandbox.settings import Settings
 from airflow_provider_firstpromoter.sandbox.store import Store, timestamp
 
 #: The campaign of every promoter in the sandbox.
@@ -100,12 +102,12 @@ SEARCH_SQL = f"""
 """
 
 
-def list_commissions(store: Store, account: str, query: CommissionQuery) -> list[dict[str, Any]]:
+def list_commissions(store: Store, account: str, query: CommissionQuery, settings: Settings) -> list[dict[str, Any]]:
     """Return the commissions on a page; a page that is not full is the last one."""
-    conditions = query.conditions()
+    conditions = [*query.conditions(), *_lag_conditions(store, account, settings)]
     # The plus keeps SQLite from scanning the whole account by date where the filter selects only a few ids.
     account_column = "+account" if query.q or query.ids else "account"
-    where = " AND ".join([f"{account_column} = :account", *(sql for sql, _, _ in conditions)])
+    where = " AND ".join([f"{account_column} = :account", "destroyed_at IS NULL", *(sql for sql, _, _ in conditions)])
     # The subquery reads only an index, so that even the last pages of a million commissions are fast.
     rows = store.execute(
         f"""
@@ -122,6 +124,25 @@ def list_commissions(store: Store, account: str, query: CommissionQuery) -> list
         {"account": account, **query.limit_and_offset, **{name: value for _, name, value in conditions}},
     )
     return [commission_body(row, CAMPAIGN) for row in rows]
+
+
+def _lag_conditions(store: Store, account: str, settings: Settings) -> list[tuple[str, str, Any]]:
+    """Return the conditions, as :meth:`CommissionQuery.conditions` does, that omit what a lagging listing lacks."""
+    conditions: list[tuple[str, str, Any]] = []
+    if settings.listing_lag_seconds:
+        until = timestamp(datetime.now(UTC) - timedelta(seconds=settings.listing_lag_seconds))
+        conditions.append(("(after_request IS NULL OR created_at <= :listed_until)", "listed_until", until))
+    if settings.listing_lag_requests:
+        # A commission is listed by this request only if that many earlier ones have come since it was created.
+        first = store.fetch_one(
+            "SELECT id FROM requests WHERE method = 'GET' AND account = ? AND path = ? "
+            "ORDER BY id DESC LIMIT 1 OFFSET ?",
+            (account, COMMISSIONS_PATH, settings.listing_lag_requests),
+        )
+        conditions.append(
+            ("(after_request IS NULL OR after_request < :first_request)", "first_request", first["id"] if first else 0)
+        )
+    return conditions
 
 
 def list_promoters(store: Store, account: str, page: Page) -> list[dict[str, Any]]:

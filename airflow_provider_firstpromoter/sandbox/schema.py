@@ -111,6 +111,20 @@ _SCHEMAS = {
             campaign=_object(id=_integer, name=_text),
         ),
     ),
+    "BatchProcess": _object(
+        id=_integer,
+        status=_type("string", enum="pending in_progress completed failed stopped".split()),
+        total=_integer,
+        selected_total=_integer,
+        processed_count=_integer,
+        failed_count=_integer,
+        action_label=_text,
+        created_at=_datetime,
+        updated_at=_datetime,
+        meta=_type("object"),
+        progress=_type("integer", minimum=0, maximum=100),
+        processing_errors=_type("array", items=_text),
+    ),
 }
 _EVENT = _json({"$ref": "#/components/schemas/Event"}, "Success response")
 _COMMON_ERRORS = {
@@ -119,6 +133,8 @@ _COMMON_ERRORS = {
     "429": _json(_message, "The account is over its rate limit"),
 }
 _BAD_REQUEST = {"400": _json(_message, "Bad Request")}
+_BATCH = {"$ref": "#/components/schemas/BatchProcess"}
+_SAFE_INTEGER = _type("integer", minimum=-(2**53), maximum=2**53)
 _NOT_FOUND = {"404": _json(_message_and_code, "Referral not found")}
 _CONFLICT = {"409": _json(_message, "Conflict")}
 _UNPROCESSABLE = {
@@ -138,6 +154,20 @@ def _post(summary: str, body: Schema, responses: Schema) -> Schema:
             "responses": responses | _COMMON_ERRORS,
         }
     }
+
+
+def _change_commissions(method: str, summary: str) -> Schema:
+    ids = _type("array", items=_SAFE_INTEGER, minItems=1)
+    call = _post(
+        summary,
+        _object(ids=ids) | {"required": ["ids"]},
+        {
+            "200": _json(_BATCH, "One to five commissions, which are processed"),
+            "202": _json(_BATCH, "More than five commissions, which are processed later"),
+            "422": _json(_message_and_code, "The body has no list of ids"),
+        },
+    )
+    return {method: call["post"]}
 
 
 def _get(summary: str, item: str, parameters: dict[str, Schema]) -> Schema:
@@ -188,7 +218,6 @@ _PAGE = {
     "page": _type("integer", minimum=1, maximum=10**9, default=1),
     "per_page": _type("integer", minimum=1, maximum=10**9, default=20, description="Numbers above 100 count as 100."),
 }
-_SAFE_INTEGER = _type("integer", minimum=-(2**53), maximum=2**53)
 _FILTERS = {
     "q": _text,
     "ids[]": _type("array", items=_SAFE_INTEGER),
@@ -220,6 +249,22 @@ DOCUMENT: Schema = {
         "/track/signup": _post("Track a sign-up", _SIGNUP, {"200": _LEAD} | _BAD_REQUEST | _NOT_FOUND | _UNPROCESSABLE),
         "/track/cancellation": _post("Track a cancellation", _CANCELLATION, {"200": _LEAD} | _BAD_REQUEST | _NOT_FOUND),
         "/company/commissions": _get("List commissions", "Commission", _FILTERS | _PAGE),
+        "/company/commissions/approve": _change_commissions("post", "Approve commissions"),
+        "/company/commissions/deny": _change_commissions("post", "Deny commissions"),
+        "/company/commissions/destroy": _change_commissions("delete", "Delete commissions"),
+        "/company/batch_processes/{id}": {
+            "get": {
+                "summary": "Show a batch",
+                "parameters": [
+                    {"$ref": "#/components/parameters/AccountId"},
+                    {"name": "id", "in": "path", "required": True, "schema": _SAFE_INTEGER},
+                ],
+                "responses": {"200": _json(_BATCH, "The batch")}
+                | {"404": _json(_message_and_code, "Batch process not found")}
+                | _UNPROCESSABLE
+                | _COMMON_ERRORS,
+            }
+        },
         "/company/promoters": _get("List promoters", "Promoter", _PAGE),
     },
     "components": {

@@ -9,14 +9,14 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Literal, Required, Unpack
 
-from pydantic import ConfigDict, with_config
+from pydantic import with_config
 from typing_extensions import TypedDict  # pydantic requires this one below Python 3.12
 
+from airflow_provider_firstpromoter.sandbox.commissions import counted_amount, update_commission
 from airflow_provider_firstpromoter.sandbox.money import percentage_of
+from airflow_provider_firstpromoter.sandbox.settings import FORBID_UNKNOWN_FIELDS
 from airflow_provider_firstpromoter.sandbox.store import Row, Store, timestamp
 
-#: A misspelt field raises an error, also over HTTP.
-FORBID_UNKNOWN_FIELDS = ConfigDict(extra="forbid")
 Status = Literal["pending", "approved", "denied"]
 
 
@@ -129,15 +129,15 @@ def add_commissions(
             event_id = seed.get("event_id")
             if event_id is not None:
                 events.append((account, "refund" if sale_amount < 0 else "sale", event_id))
-            if unit == "cash":
-                balances[promoter["id"]] += amount
+            status = seed.get("status", "approved")
+            balances[promoter["id"]] += counted_amount({"unit": unit, "status": status, "amount": amount})
             yield (
                 commission_id,
                 account,
                 event_id,
                 lead["id"],
                 promoter["id"],
-                seed.get("status", "approved"),
+                status,
                 seed.get("commission_type", "sale"),
                 sale_amount,
                 seed.get("original_sale_amount", sale_amount),
@@ -153,7 +153,7 @@ def add_commissions(
     with _seeding(store):
         commission_id = store.execute("SELECT coalesce(max(id), 0) AS id FROM commissions")[0]["id"]
         first = commission_id + 1
-        store.execute_many(f"INSERT INTO commissions VALUES ({', '.join('?' * 16)})", rows())
+        store.execute_many(f"INSERT INTO commissions VALUES ({', '.join('?' * 16)}, NULL, NULL)", rows())
         store.execute_many("INSERT OR IGNORE INTO events VALUES (?, ?, ?)", events)
         store.execute_many(
             "UPDATE promoters SET balance = balance + ? WHERE id = ?",
@@ -178,13 +178,10 @@ def change_commission(store: Store, commission_id: int, **change: Unpack[Commiss
     :raises ValueError: if there is no such commission
     """
     with store.transaction():
-        if store.fetch_one("SELECT 1 FROM commissions WHERE id = ?", (commission_id,)) is None:
+        commission = store.fetch_one("SELECT * FROM commissions WHERE id = ?", (commission_id,))
+        if commission is None:
             raise ValueError(f"there is no commission {commission_id}")
-        for column, value in change.items():
-            store.execute(
-                f"UPDATE commissions SET {column} = ?, status_updated_at = ? WHERE id = ?",
-                (value, timestamp(), commission_id),
-            )
+        update_commission(store, commission, **change)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from airflow_provider_firstpromoter.sandbox.store import Row
@@ -110,6 +111,25 @@ def commission_body(commission: Row, campaign: dict[str, Any]) -> dict[str, Any]
             "promoter": {"id": promoter_id, "email": _email(promoter_id), "name": commission["ref_id"]},
             "campaign": campaign,
         },
+    }
+
+
+def batch_body(batch: Row) -> dict[str, Any]:
+    """Return the documented fields of a batch that approves, denies or deletes commissions."""
+    total = len(json.loads(batch["ids"]))
+    return {
+        "id": batch["id"],
+        "status": batch["status"],
+        "total": total,
+        "selected_total": total,
+        "processed_count": batch["processed_count"],
+        "failed_count": batch["failed_count"],
+        "action_label": f"commission/{batch['action']}",
+        "created_at": batch["created_at"],
+        "updated_at": batch["updated_at"],
+        "meta": {},
+        "progress": 100 * (batch["processed_count"] + batch["failed_count"]) // total,
+        "processing_errors": json.loads(batch["processing_errors"]),
     }
 
 

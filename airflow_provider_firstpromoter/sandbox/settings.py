@@ -6,7 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from pydantic import ConfigDict, with_config
+from typing_extensions import TypedDict  # pydantic requires this one below Python 3.12
+
 from airflow_provider_firstpromoter.sandbox.money import DOLLARS_PER_UNIT
+
+#: A misspelt field raises an error, also over HTTP.
+FORBID_UNKNOWN_FIELDS = ConfigDict(extra="forbid")
 
 
 @dataclass(frozen=True)
@@ -44,12 +50,20 @@ class Settings:
     :param retry_after: whether a 429 has a ``Retry-After`` header, and in which form
     :param consume_event_id_on_204: whether a refund of a lead without a sale, which is answered with 204, marks its
         event_id as used
+    :param lead_first: whether a refund looks for its lead before its event_id; then a refund whose event_id is used is
+        answered with 404 or 204, not with 409, if the request names an unknown lead or a lead without a sale
+    :param listing_lag_seconds: the seconds for which ``GET /company/commissions`` omits a commission that a sale or a
+        refund created
+    :param listing_lag_requests: the number of requests for ``GET /company/commissions`` that omit such a commission
+        after it was created; with both lags, both must have passed
+    :param batch_seconds: the seconds that a batch of more than five commissions takes; FirstPromoter documents no time
+    :param batch_polls: if above 0, a batch is completed by this number of requests for it, and not by time
     :param commission_percent: the percentage of a sale that its promoter earns
     :param state: the SQLite file that stores the data; None stores it in memory
     :param seed: the seed of random faults; the same seed repeats the same faults
     :param host: the address to listen on
     :param port: the port to listen on; 0 selects a free port
-    :raises ValueError: if there is no account, or two accounts have the same id
+    :raises ValueError: if there is no account, two accounts have the same id, or a lag or duration is negative
     """
 
     accounts: tuple[Account, ...] = (Account(),)
@@ -57,6 +71,11 @@ class Settings:
     window_seconds: float = 60.0
     retry_after: Literal["none", "seconds", "date"] = "none"
     consume_event_id_on_204: bool = False
+    lead_first: bool = False
+    listing_lag_seconds: float = 0.0
+    listing_lag_requests: int = 0
+    batch_seconds: float = 0.5
+    batch_polls: int = 0
     commission_percent: int = 20
     state: Path | None = None
     seed: int = 0
@@ -69,3 +88,18 @@ class Settings:
             raise ValueError("a sandbox must have an account")
         if len(set(ids)) < len(ids):
             raise ValueError("an account id is given twice")
+        for name in ("listing_lag_seconds", "listing_lag_requests", "batch_seconds", "batch_polls"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative")
+
+
+@with_config(FORBID_UNKNOWN_FIELDS)
+class SettingsChange(TypedDict, total=False):
+    """The settings that can change while the sandbox runs; :class:`Settings` explains them."""
+
+    consume_event_id_on_204: bool
+    lead_first: bool
+    listing_lag_seconds: float
+    listing_lag_requests: int
+    batch_seconds: float
+    batch_polls: int

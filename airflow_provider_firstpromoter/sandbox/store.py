@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 Row = dict[str, Any]
+#: The version of ``store.sql``; a file of another version is refused.
+SCHEMA_VERSION = 1
 
 
 def timestamp(moment: datetime | None = None) -> str:
@@ -27,6 +29,7 @@ class Store:
     The server and the tests in the same process share one connection; a lock gives it to one thread at a time.
 
     :param path: the database file, whose data survive a restart and a kill; None stores the data in memory
+    :raises sqlite3.Error: if the file cannot be used, or another version of the sandbox wrote it
     """
 
     def __init__(self, path: Path | None = None) -> None:
@@ -40,6 +43,11 @@ class Store:
         # Committed data must survive the end of the process but not of the machine, so that no sync to disk is needed.
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = OFF")
+        if self._db.execute("SELECT 1 FROM sqlite_master").fetchone() is not None:
+            version = self.fetch_one("PRAGMA user_version")
+            if version != {"user_version": SCHEMA_VERSION}:
+                raise sqlite3.DatabaseError("another version of the sandbox wrote this file; delete it")
+        self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         self._db.executescript(Path(__file__).with_name("store.sql").read_text("utf-8"))
 
     @contextmanager
@@ -117,18 +125,22 @@ class Store:
         return None
 
     def reserve_event_id(self, account: str, kind: str, event_id: str) -> None:
-        """Mark an event_id as used."""
-        self.insert("events", account=account, type=kind, event_id=event_id)
+        """Mark an event_id as used, unless it is used already."""
+        self.execute("INSERT OR IGNORE INTO events VALUES (?, ?, ?)", (account, kind, event_id))
 
     def has_event_id(self, account: str, kind: str, event_id: str) -> bool:
         """Return whether an event of this kind (``sale`` or ``refund``) with that event_id exists."""
         sql = "SELECT 1 FROM events WHERE account = ? AND type = ? AND event_id = ?"
         return self.fetch_one(sql, (account, kind, event_id)) is not None
 
+    def latest_request(self) -> int:
+        """Return the id of the request that arrived last; 0 if there is none."""
+        return int(self.execute("SELECT coalesce(max(id), 0) AS id FROM requests")[0]["id"])
+
     def reset(self) -> None:
         """Delete all data."""
         with self.transaction():
-            for table in ("promoters", "leads", "events", "commissions", "refunds", "requests"):
+            for table in ("promoters", "leads", "events", "commissions", "batches", "refunds", "requests"):
                 self._db.execute(f"DELETE FROM {table}")
         self.reset_count += 1
 

@@ -44,11 +44,35 @@ CREATE TABLE IF NOT EXISTS commissions (
     is_paid INTEGER NOT NULL DEFAULT 0,
     tier INTEGER NOT NULL DEFAULT 1,
     created_at TEXT NOT NULL,
-    status_updated_at TEXT NOT NULL
+    status_updated_at TEXT NOT NULL,
+    -- The latest request when a call created the commission, for a listing that lags; NULL if a test added it.
+    after_request INTEGER,
+    -- A deleted commission stays for the audit and is no longer listed.
+    destroyed_at TEXT
 );
-CREATE INDEX IF NOT EXISTS commissions_created ON commissions (account, created_at, id);
+CREATE INDEX IF NOT EXISTS commissions_created ON commissions (account, created_at, id) WHERE destroyed_at IS NULL;
 CREATE INDEX IF NOT EXISTS commissions_event ON commissions (account, event_id COLLATE NOCASE);
 CREATE INDEX IF NOT EXISTS commissions_lead ON commissions (lead_id);
+-- The calls that approve, deny or delete commissions. ids and failing are JSON lists of commissions.
+CREATE TABLE IF NOT EXISTS batches (
+    id INTEGER PRIMARY KEY,
+    account TEXT NOT NULL,
+    action TEXT NOT NULL,
+    status TEXT NOT NULL DEFAULT 'pending',
+    ids TEXT NOT NULL,
+    failing TEXT NOT NULL,
+    failing_message TEXT NOT NULL,
+    processed_count INTEGER NOT NULL DEFAULT 0,
+    failed_count INTEGER NOT NULL DEFAULT 0,
+    processing_errors TEXT NOT NULL DEFAULT '[]',
+    polls INTEGER NOT NULL DEFAULT 0,
+    end_status TEXT NOT NULL,
+    end_after INTEGER NOT NULL,
+    started_at REAL NOT NULL,
+    created_at TEXT NOT NULL,
+    updated_at TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS batches_status ON batches (status);
 -- The refunds that the API recorded, to compare with the client's ledger.
 CREATE TABLE IF NOT EXISTS refunds (
     id INTEGER PRIMARY KEY,
@@ -77,3 +101,4 @@ CREATE TABLE IF NOT EXISTS requests (
     body BLOB
 );
 CREATE INDEX IF NOT EXISTS requests_path ON requests (path, status);
+CREATE INDEX IF NOT EXISTS requests_get ON requests (account, path) WHERE method = 'GET';

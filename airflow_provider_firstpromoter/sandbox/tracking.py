@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from airflow_provider_firstpromoter.sandbox.errors import ApiError
 from airflow_provider_firstpromoter.sandbox.money import DOLLARS_PER_UNIT, convert, percentage_of
 from airflow_provider_firstpromoter.sandbox.serializers import event_body, lead_body
-from airflow_provider_firstpromoter.sandbox.settings import Account
+from airflow_provider_firstpromoter.sandbox.settings import Account, Settings
 from airflow_provider_firstpromoter.sandbox.store import Row, Store, timestamp
 
 #: The most digits that an amount may have, so that it fits SQLite's 64-bit integers in every currency.
@@ -22,14 +22,12 @@ class Tracking:
     Carries out the calls under ``/track``.
 
     :param store: stores what the calls create
-    :param commission_percent: the percentage of a sale that its promoter earns
-    :param consume_event_id_on_204: whether a refund of a lead without a sale marks its event_id as used
+    :param settings: returns the sandbox's settings, some of which can change while it runs
     """
 
-    def __init__(self, store: Store, commission_percent: int, consume_event_id_on_204: bool) -> None:
+    def __init__(self, store: Store, settings: Callable[[], Settings]) -> None:
         self.store = store
-        self.commission_percent = commission_percent
-        self.consume_event_id_on_204 = consume_event_id_on_204
+        self.settings = settings
 
     def refund(self, account: Account, raw: bytes) -> dict[str, Any] | None:
         """
@@ -51,14 +49,16 @@ class Tracking:
         if not isinstance(data.get("skip_email_notification", False), bool):
             raise ApiError(400, "Error. Skip_email_notification must be a boolean.")
         currency = _currency_field(data, account)
-        event_id = data["event_id"]
+        event_id, settings = data["event_id"], self.settings()
         with self.store.transaction():
-            self._reject_duplicate("refund", account, event_id)
+            if not settings.lead_first:
+                self._reject_duplicate("refund", account, event_id)
             lead = self._require_lead(account, data)
             if lead["customer_since"] is None:
-                if self.consume_event_id_on_204:
+                if settings.consume_event_id_on_204:
                     self.store.reserve_event_id(account.id, "refund", event_id)
                 return None
+            self._reject_duplicate("refund", account, event_id)
             return self._record_event(
                 "refund",
                 account,
@@ -187,11 +187,12 @@ class Tracking:
             "sale_amount": sale_amount,
             "original_sale_amount": amount,
             "original_sale_currency": currency,
-            "amount": percentage_of(sale_amount, self.commission_percent),
+            "amount": percentage_of(sale_amount, self.settings().commission_percent),
             "unit": promoter["unit"],
             "tier": 1,
             "created_at": moment,
             "status_updated_at": moment,
+            "after_request": self.store.latest_request(),
         }
         event_number = commission["id"] = self.store.insert("commissions", **commission)
         if promoter["unit"] == "cash":

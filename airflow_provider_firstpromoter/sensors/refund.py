@@ -1,4 +1,4 @@
-"""Waiting for refunds that FirstPromoter does not know yet."""
+"""The sensor that waits for refunds that FirstPromoter does not have yet."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
+from airflow_provider_firstpromoter.recheck import checked_window
+
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
 
 class UnrecordedRefundSensor(BaseSensorOperator):
     """
-    Wait until the query has refunds that are not settled in the ledger, and hand them on.
+    Wait until the query has refunds that are not settled in the ledger, and pass them downstream.
 
     .. code-block:: python
 
@@ -35,18 +37,22 @@ class UnrecordedRefundSensor(BaseSensorOperator):
         TrackRefundOperator(task_id="track", refunds=find.output)
 
     It reads the warehouse and the ledger and writes neither. XCom: the pending rows, ready for
-    ``TrackRefundOperator``. Rejected rows that have not changed neither wake it nor use up its limit; rows that need
-    a person (settled with another amount, no event_id) don't wake it, but are handed on with others.
+    ``TrackRefundOperator``. Rejected rows that have not changed neither end the wait nor use up its limit; rows that
+    need attention (recorded with another amount, no event_id) do not end it, but are passed on with others. A row that
+    is pending because of ``recheck_unreferred`` or ``retry_rejected`` says so, so that the operator downstream sends it
+    whatever its own parameters are.
 
     :param sql: a query, or the path of a ``.sql`` file; its columns carry the refund call's field names
     :param sql_conn_id: the SQL connection to run it on
     :param parameters: bound by the database driver, in its own style
-    :param limit: how many rows are handed on at most
+    :param limit: how many rows are passed on at most
     :param firstpromoter_conn_id: the connection of type ``firstpromoter``: which account's ledger
     :param ledger_conn_id: the SQL connection of the ledger; by default what the FirstPromoter connection's extra says
     :param ledger_table: its table; by default likewise
-    :param recheck_unreferred: for how long after it was first sent a refund that matched nobody is pending again, a
-        day after it was last asked
+    :param recheck_unreferred: for how long after it was first sent a refund without a referral is pending again, 20
+        hours after it was last sent; at least a day
+    :param retry_rejected: rejected refunds are pending again although their rows have not changed, 20 hours after they
+        were last sent
     :param deferrable: wait in the triggerer, without a worker slot; by default what ``[operators]
         default_deferrable`` says
     """
@@ -74,6 +80,7 @@ class UnrecordedRefundSensor(BaseSensorOperator):
         ledger_conn_id: str | None = None,
         ledger_table: str | None = None,
         recheck_unreferred: timedelta | None = None,
+        retry_rejected: bool = False,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         **kwargs: Any,
     ) -> None:
@@ -87,7 +94,8 @@ class UnrecordedRefundSensor(BaseSensorOperator):
         self.firstpromoter_conn_id = firstpromoter_conn_id
         self.ledger_conn_id = ledger_conn_id
         self.ledger_table = ledger_table
-        self.recheck_unreferred = recheck_unreferred
+        self.recheck_unreferred = checked_window(recheck_unreferred)
+        self.retry_rejected = retry_rejected
         self.deferrable = deferrable
 
     def execute(self, context: Context) -> Any:
@@ -104,15 +112,14 @@ class UnrecordedRefundSensor(BaseSensorOperator):
         :raises ConnectionSettingsError: if no ledger is named anywhere
         """
         from airflow_provider_firstpromoter.pending import PendingRefunds
-        from airflow_provider_firstpromoter.refunds import portable
 
         pending = PendingRefunds(**self._lookup_parameters()).find(self.limit)
         self.log.info("%s refunds are pending%s", len(pending), " (limit)" if len(pending) == self.limit else "")
-        return PokeReturnValue(is_done=bool(pending), xcom_value=[portable(row.values) for row in pending])
+        return PokeReturnValue(is_done=bool(pending), xcom_value=[row.portable() for row in pending])
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
         """
-        Go on when the trigger fires: it says that something is pending, and the rows are read here.
+        Go on when the trigger fires: its event says that something is pending, and the rows are read here.
 
         :raises AirflowSensorTimeout: if the trigger's time ran out
         :raises AirflowException: if the trigger failed, or its event is not what it should be
@@ -128,7 +135,7 @@ class UnrecordedRefundSensor(BaseSensorOperator):
 
     def _push_or_defer(self, context: Context, end_time: float) -> Any:
         """
-        Hand on what is pending, or wait on in the triggerer: another run may have been faster.
+        Pass on what is pending, or wait again in the triggerer: another run may have been faster.
 
         :param end_time: seconds since the epoch
         """
@@ -151,7 +158,7 @@ class UnrecordedRefundSensor(BaseSensorOperator):
         raise AirflowSensorTimeout(message)
 
     def _lookup_parameters(self) -> dict[str, Any]:
-        """The parameters that sensor, trigger and look have in common."""
+        """Return the parameters that the sensor, the trigger and the lookup share."""
         return {
             "sql": self.sql,
             "sql_conn_id": self.sql_conn_id,
@@ -160,4 +167,5 @@ class UnrecordedRefundSensor(BaseSensorOperator):
             "ledger_conn_id": self.ledger_conn_id,
             "ledger_table": self.ledger_table,
             "recheck_unreferred": self.recheck_unreferred,
+            "retry_rejected": self.retry_rejected,
         }

@@ -4,7 +4,7 @@ One run: rows in, results out. The one place where the hook and the ledger meet.
 
 from airflow_provider_firstpromoter.sync.from_query import rewards_of_run, run_query
 from airflow_provider_firstpromoter.sync.metrics import report_mismatches
-from airflow_provider_firstpromoter.sync.options import SyncOptions
+from airflow_provider_firstpromoter.sync.options import FailOn, SyncOptions
 from airflow_provider_firstpromoter.sync.run import RefundSync
 
-__all__ = ["RefundSync", "SyncOptions", "report_mismatches", "rewards_of_run", "run_query"]
+__all__ = ["FailOn", "RefundSync", "SyncOptions", "report_mismatches", "rewards_of_run", "run_query"]

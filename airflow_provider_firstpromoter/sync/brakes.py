@@ -1,4 +1,4 @@
-"""What stops a run that does more harm than good by going on."""
+"""What stops a run that would do more harm than good by going on."""
 
 from __future__ import annotations
 
@@ -8,26 +8,34 @@ from airflow_provider_firstpromoter.refunds import Outcome, Result
 
 #: So many results of the kind in a row, and the run stops.
 IN_A_ROW = {Outcome.REJECTED: 20, Outcome.FAILED: 10}
-#: So many sent without one referral matched is suspicious.
+#: So many refunds sent without one referral matched is suspicious.
 SENT_WITHOUT_A_MATCH = 100
 
 
 class Brakes:
-    """Counts what FirstPromoter answered, in the order in which it did."""
+    """Counts FirstPromoter's results in the order in which they come."""
 
     def __init__(self) -> None:
         self._in_a_row: Counter[Outcome] = Counter()
         self._sent = 0
         self._matched = 0
 
+    def reset(self) -> None:
+        """Begin to count what is in a row anew: refunds that failed before say little about the others."""
+        self._in_a_row.clear()
+
     def reason_to_stop(self, result: Result) -> str | None:
         """
         Count one result.
 
-        :returns: why the run must end; None if it may go on
+        A 429 says nothing about the refund or the API: another client of the account has used up the limit.
+
+        :returns: why no more refunds of this kind may be sent; None if the run may go on
         """
         self._sent += 1
         self._matched += result.outcome.on_record
+        if result.http_status == 429:
+            return None
         for outcome, most in IN_A_ROW.items():
             self._in_a_row[outcome] = self._in_a_row[outcome] + 1 if result.outcome is outcome else 0
             if self._in_a_row[outcome] >= most:
@@ -35,10 +43,11 @@ class Brakes:
         return None
 
     def warnings(self) -> list[str]:
-        """What a person should be told when the run is over."""
+        """Return what the user should check when the run is over."""
         if self._matched or self._sent < SENT_WITHOUT_A_MATCH:
             return []
         return [
-            f"{self._sent} refunds sent and not one belongs to a referral: "
-            "is it the right id column, and the right account?"
+            f"{self._sent} refunds were sent and none belongs to a referral. Check that the id column holds the ids "
+            "that FirstPromoter knows, and that the account is the right one. Correct the query and run the task "
+            "again: a refund whose id column has changed is sent again"
         ]

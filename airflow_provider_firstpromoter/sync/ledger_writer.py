@@ -1,67 +1,125 @@
-"""The results of a run on their way into the ledger, in batches."""
+"""Collects the results of a run and writes them into the ledger, in batches."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
-from airflow_provider_firstpromoter.ledger import LedgerWrite, RefundLedger, RunKey
-from airflow_provider_firstpromoter.refunds import Refund, Result, Row
+from sqlalchemy.engine import Connection
 
-#: Results are written this often, whichever comes first.
+from airflow_provider_firstpromoter.ledger import LedgerBatch, LedgerRecord, LedgerWrite, RefundLedger, RunKey
+from airflow_provider_firstpromoter.refunds import Refund, Result, Row, add_digest, fingerprint
+
+#: Results are written when there are so many, or when so many seconds have passed.
 FLUSH_EVERY_RESULTS = 500
 FLUSH_EVERY_SECONDS = 30.0
+
+#: Called in the transaction that writes results, with the refunds that another task run has on record as its own.
+WriteCounts = Callable[[Connection, dict[str, LedgerRecord]], None]
 
 
 class LedgerWriter:
     """
-    Collects results and writes them.
+    Collects changes of the ledger and writes them.
 
     :param ledger: None writes nothing: a preview, or a run without a ledger
-    :param run: which task run the entries are to name
+    :param run: the task run that the entries are to name
     :param fingerprint_key: for the fingerprints of the rows
+    :param write_counts: writes the run's counts, in the transaction that writes the results themselves
     """
 
-    def __init__(self, ledger: RefundLedger | None, run: RunKey, fingerprint_key: bytes) -> None:
+    def __init__(
+        self, ledger: RefundLedger | None, run: RunKey, fingerprint_key: bytes, write_counts: WriteCounts
+    ) -> None:
         self._ledger = ledger
         self._run = run
-        self._fingerprint_key = fingerprint_key
-        self._unwritten: list[LedgerWrite] = []
+        self._key = fingerprint_key
+        self._write_counts = write_counts
         self._flushed_at = time.monotonic()
+        self._batch: LedgerBatch | None = None
 
-    def prepare(self) -> None:
+    def prepare(self, batch: LedgerBatch) -> None:
         """
-        Make the ledger's table if it is not there.
+        Begin to collect, and make the ledger's table if it does not exist.
 
-        :raises LedgerError: if it cannot be made or lacks a column
+        :param batch: an empty one; it says when the run began
+        :raises LedgerError: if the table cannot be made or lacks a column
         """
         if self._ledger is not None:
             self._ledger.ensure()
+            self._batch = batch
         self._flushed_at = time.monotonic()
 
-    def add(self, row: Row, result: Result, refund: Refund | None = None) -> None:
+    def add(
+        self,
+        row: Row,
+        result: Result,
+        refund: Refund | None = None,
+        record: LedgerRecord | None = None,
+        contents: tuple[Row, ...] = (),
+    ) -> None:
         """
         Take in one result; it is written with the next batch.
 
         :param refund: what was sent; None where validation refused the row
+        :param record: what the ledger had before
+        :param contents: further rows of the event_id whose content was tried as well
         """
-        if self._ledger is not None and row.event_id:
-            self._unwritten.append(
-                LedgerWrite(result, row.amount, row.fingerprint(self._fingerprint_key), refund, self._run)
+        if self._batch is not None and row.event_id:
+            self._batch.writes.append(
+                LedgerWrite.of(
+                    row, result, refund, record, key=self._key, seen_at=self._batch.seen_at, contents=contents
+                )
             )
 
-    def flush_if_due(self) -> None:
-        """Write what there is, if it is much or has waited long."""
-        waited = time.monotonic() - self._flushed_at
-        if len(self._unwritten) >= FLUSH_EVERY_RESULTS or waited >= FLUSH_EVERY_SECONDS:
-            self.flush()
+    def note_seen(self, event_id: str) -> None:
+        """Note that a problem that the ledger has is still there."""
+        if self._batch is not None:
+            self._batch.seen.append(event_id)
 
-    def flush(self) -> None:
+    def note_changed(self, record: LedgerRecord, amount: str | None) -> None:
         """
-        Write what there is.
+        Note that the row of a recorded refund has another amount now.
 
+        :param amount: the row's text; None where it is no usable amount
+        """
+        if self._batch is not None:
+            self._batch.changed.append((record, amount or "", self._batch.seen_at))
+
+    def renew(self, record: LedgerRecord, row: Row) -> None:
+        """Store by what the content of a settled row is recognised next time."""
+        if self._batch is None:
+            return
+        tokens = digests = None
+        if record.outcome.remembers_content:
+            tokens = fingerprint(row.values, self._key, record.fingerprint)
+            digests = add_digest(record.row_digest, row.digest)
+        self._batch.renewed.append((record, row, tokens, digests))
+
+    def flush_if_due(self) -> dict[str, LedgerRecord]:
+        """Write what was collected, if it is much or has waited long; returns what :meth:`flush` does."""
+        if self._batch is None:
+            return {}
+        waited = time.monotonic() - self._flushed_at
+        if len(self._batch) >= FLUSH_EVERY_RESULTS or waited >= FLUSH_EVERY_SECONDS:
+            return self.flush()
+        return {}
+
+    def flush(self) -> dict[str, LedgerRecord]:
+        """
+        Write what was collected.
+
+        :returns: the refunds among them that another task run has on record as its own
         :raises LedgerError: if the database refuses; the results are then kept
         """
         self._flushed_at = time.monotonic()
-        if self._ledger is not None and self._unwritten:
-            self._ledger.write(self._unwritten)
-            self._unwritten.clear()
+        if self._ledger is None or self._batch is None or not len(self._batch):
+            return {}
+        claimed = self._ledger.write(self._batch, self._run, also=self._write_counts)
+        self._batch = LedgerBatch(self._batch.seen_at)
+        return claimed
+
+    @property
+    def has_unwritten(self) -> bool:
+        """Whether something was collected and not written yet."""
+        return self._batch is not None and len(self._batch) > 0

@@ -2,14 +2,36 @@
 
 from __future__ import annotations
 
+import traceback
+from pathlib import Path
+
 from airflow_provider_firstpromoter.refunds import Outcome, Summary
+
+
+def announcement(pending: int, limit: int | None, requests_per_minute: int, *, preview: bool) -> str:
+    """
+    Return what a run is about to do.
+
+    :param pending: refunds to send
+    """
+    to_send = pending if limit is None else min(pending, limit)
+    refunds = "1 refund is" if pending == 1 else f"{pending} refunds are"
+    if preview:
+        return f"{refunds} pending; a preview sends nothing"
+    if not to_send:
+        return "No refund is pending"
+    which = "" if to_send == pending else f", of which this run sends {to_send}"
+    seconds = to_send * 60 / requests_per_minute
+    return (
+        f"{refunds} pending{which}; at {requests_per_minute} requests a minute this takes at least {duration(seconds)}"
+    )
 
 
 def progress(summary: Summary, total: int | None, rate: float | None = None) -> str:
     """
-    One line of a run under way.
+    Return one line about a run under way.
 
-    :param total: how many refunds there are; None if that is not known
+    :param total: how many rows there are; None if that is not known
     :param rate: refunds a second so far
     """
     done = summary.outcomes.total() + summary.repeated
@@ -23,7 +45,7 @@ def progress(summary: Summary, total: int | None, rate: float | None = None) -> 
 
 
 def duration(seconds: float) -> str:
-    """``3 h 12 min``, ``4 min 10 s`` or ``7 s``."""
+    """Return ``3 h 12 min``, ``4 min 10 s`` or ``7 s``."""
     minutes, rest = divmod(round(max(seconds, 0)), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:
@@ -32,40 +54,85 @@ def duration(seconds: float) -> str:
 
 
 def table(summary: Summary) -> str:
-    """The log's last table."""
+    """Return the table at the end of the log. Problems are not in it: each was logged when it was found."""
     lines: list[tuple[str, str]] = [
         (outcome.value, str(summary.outcomes[outcome])) for outcome in Outcome if summary.outcomes[outcome]
     ]
-    for name in ("sent", "skipped", "rechecked", "repeated", "left_pending", "rewards_unknown"):
-        if (value := getattr(summary, name)) or name in ("sent", "skipped"):
-            lines.append((name, str(value)))
-    lines += [(f"reversed, {unit}", str(amount)) for unit, amount in sorted(summary.reversed.items())]
-    lines += [(f"refunded, {currency}", str(amount)) for currency, amount in sorted(summary.refunded.items())]
-    if summary.without_sale_event_id:
-        lines.append(("without sale_event_id", str(summary.without_sale_event_id)))
-    lines += [("requests", str(summary.requests)), ("seconds", f"{summary.seconds:.1f}")]
+    lines.append(("sent in this try", str(summary.sent)))
+    names = {
+        "skipped": "settled before",
+        "rechecked": "sent again, not_referred before",
+        "repeated": "repeated rows",
+        "left_pending": "left for the next run",
+        "still_open": "of the rejected and changed, reported before",
+        "rewards_unknown": "recorded, reward unknown",
+        "without_sale_event_id": "recorded without sale_event_id",
+    }
+    lines += [(text, str(value)) for name, text in names.items() if (value := getattr(summary, name))]
+    lines += [(f"reversed, {unit}", str(amount)) for unit, amount in sorted(summary.reversed.items()) if amount]
+    lines += [(f"refunded, {currency}", str(amount)) for currency, amount in sorted(summary.refunded.items()) if amount]
+    if summary.would_be_sent is not None:
+        lines += _would_be_sent(summary.would_be_sent)
+    lines += [("HTTP requests", str(summary.requests)), ("seconds", f"{summary.seconds:.1f}")]
     width = max(len(name) for name, _ in lines)
-    text = ["Preview: nothing was sent or written" if summary.preview else "Summary"]
+    title = "Preview: nothing was sent or written" if summary.preview else "Summary"
+    text = [f"{title} (account {summary.account} at {summary.host})"]
     text += [f"  {name:<{width}}  {value:>12}" for name, value in lines]
-    text += [f"  {problem.outcome}: {problem.event_id!r}: {problem.reason}" for problem in summary.problems]
+    if summary.would_be_sent is not None:
+        text += [
+            f"  would send {one['event_id']!r} by {one['identified_by']}: {one['amount']} in {one['currency']}"
+            for one in summary.would_be_sent["sample"]
+        ]
     text += [f"  warning: {warning}" for warning in summary.warnings]
     if summary.stopped_because:
         text.append(f"  stopped early: {summary.stopped_because}")
     return "\n".join(text)
 
 
-def failure(summary: Summary, *outcomes: Outcome) -> str:
+def _would_be_sent(would: dict[str, object]) -> list[tuple[str, str]]:
+    lines = [("would be sent", str(would["refunds"]))]
+    by_currency = would["by_currency"]
+    assert isinstance(by_currency, dict)
+    for currency, totals in by_currency.items():
+        lines.append((f"  sum, minor units of {currency}", str(totals["sum"])))
+        lines.append((f"  largest, minor units of {currency}", str(totals["largest"])))
+    return lines
+
+
+def failure(summary: Summary, *outcomes: Outcome, new_only: bool = False) -> str:
     """
-    Why a task fails, with the first event_ids.
+    Return why a task fails: counts, the first event_ids, and where the reasons are.
 
     :param outcomes: those that are to blame
+    :param new_only: leave out problems that an earlier run has reported
     """
-    counts = " and ".join(f"{summary.outcomes[outcome]} {outcome}" for outcome in outcomes if summary.outcomes[outcome])
-    named = [problem for problem in summary.problems if problem.outcome in outcomes][:5]
-    text = f"{counts}: " + "; ".join(f"{problem.event_id!r}: {problem.reason}" for problem in named)
-    more = sum(summary.outcomes[outcome] for outcome in outcomes) - len(named)
-    if more > 0:
-        text += f"; and {more} more"
+    blamed = {outcome: summary.outcomes[outcome] for outcome in outcomes if summary.outcomes[outcome]}
+    counts = " and ".join(f"{count} {outcome}" for outcome, count in blamed.items())
+    named = [one for one in summary.problems if one.outcome in blamed and (one.new or not new_only)][:5]
+    count = sum(blamed.values())
+    if new_only and summary.still_open:
+        count -= summary.still_open
+        counts = f"{count} new of {counts}"
+    text = f"{counts}: " + ", ".join(repr(one.event_id) if one.event_id else "one without event_id" for one in named)
+    if count > len(named):
+        text += f" and {count - len(named)} more"
+    if new_only and summary.still_open:
+        text += f" ({summary.still_open} reported before and still open)"
+    if len(named) == 1:
+        text += f": {named[0].reason}"
+    else:
+        text += ". The reasons are in this task's log, in XCom 'summary' and in the ledger's column 'message'"
+    if summary.outcomes[Outcome.CHANGED] and Outcome.CHANGED in outcomes:
+        text += (
+            ". To accept a changed amount as it is: "
+            "python -m airflow_provider_firstpromoter.ledger accept FIRSTPROMOTER_CONN_ID EVENT_ID"
+        )
     if summary.stopped_because:
         text += f". The run stopped early: {summary.stopped_because}"
     return text
+
+
+def place_of(error: BaseException | None) -> str:
+    """Return where an exception was raised: file and line of each call, without values."""
+    frames = traceback.extract_tb(error.__traceback__) if error else []
+    return "".join(f"\n  {Path(frame.filename).name}:{frame.lineno} in {frame.name}" for frame in frames)

@@ -11,11 +11,11 @@ from airflow_provider_firstpromoter.refunds import Result
 
 class Metrics:
     """
-    Tells Airflow's Stats what has come since it last did, so that a run of hours is seen while it runs.
+    Reports to Airflow's Stats while the run goes on, so that a run of hours can be watched.
 
-    - ``firstpromoter.refunds.<outcome>``: counters, of refunds that this run sent or judged
+    - ``firstpromoter.refunds.<outcome>``: counters, refunds that this run sent or rejected
     - ``firstpromoter.requests``: counter, retries included
-    - ``firstpromoter.rate_limit_wait``: timer, milliseconds that requests were held back, all threads together
+    - ``firstpromoter.rate_limit_wait``: timer, milliseconds that all requests waited for the rate limit
     - ``firstpromoter.run``: timer, milliseconds
 
     :param conn_id: the FirstPromoter connection, a tag of each
@@ -24,26 +24,30 @@ class Metrics:
     def __init__(self, conn_id: str) -> None:
         self._tags = {"conn_id": conn_id}
         self._counts: Counter[str] = Counter()
-        self._told: Counter[str] = Counter()
+        self._reported: Counter[str] = Counter()
 
     def count(self, result: Result) -> None:
-        """Count one refund, unless the ledger knew it as settled: it was counted then."""
+        """Count one refund, unless the ledger had it as settled: then an earlier run has counted it."""
         if result.sent or not result.outcome.settled:
             self._counts[f"refunds.{result.outcome.value}"] += 1
 
-    def tell(self, requests: int) -> None:
+    def update(self, requests: int) -> None:
         """
+        Report what has come since the last call.
+
         :param requests: made by this run so far
         """
         self._counts["requests"] = requests
-        for name, count in (self._counts - self._told).items():
+        for name, count in (self._counts - self._reported).items():
             Stats.incr(f"firstpromoter.{name}", count, tags=self._tags)
-        self._told = self._counts.copy()
+        self._reported = self._counts.copy()
 
     def finish(self, seconds: float, waited: float) -> None:
         """
+        Report the times of the run.
+
         :param seconds: that the run took
-        :param waited: seconds that its requests were held back
+        :param waited: seconds that its requests waited for the rate limit
         """
         Stats.timing("firstpromoter.run", seconds * 1000, tags=self._tags)
         Stats.timing("firstpromoter.rate_limit_wait", waited * 1000, tags=self._tags)
@@ -51,7 +55,7 @@ class Metrics:
 
 def report_mismatches(conn_id: str, count: int) -> None:
     """
-    Tell Airflow's Stats what a reconciliation found: ``firstpromoter.mismatches``, a gauge.
+    Report what a reconciliation found: ``firstpromoter.mismatches``, a gauge.
 
     :param conn_id: the FirstPromoter connection, its tag
     """

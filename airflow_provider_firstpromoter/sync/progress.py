@@ -1,14 +1,14 @@
-"""What a run has done so far: its summary, the log's progress line, and the metrics."""
+"""What a run has done so far: its summary, the progress lines in the log, and the metrics."""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections.abc import Callable
+from typing import Any
 
 from airflow_provider_firstpromoter.api import Transport
-from airflow_provider_firstpromoter.ledger import LedgerRecord
-from airflow_provider_firstpromoter.refunds import Refund, Result, Row, Summary
+from airflow_provider_firstpromoter.refunds import Result, Row, Summary
 from airflow_provider_firstpromoter.sync import log_text
 from airflow_provider_firstpromoter.sync.metrics import Metrics
 
@@ -30,46 +30,44 @@ class Progress:
         self.summary = summary
         self._transport = transport
         self._log = log
-        self._meter = Metrics(conn_id)
+        self._metrics = Metrics(conn_id)
         self._on_result: OnResult | None = None
         self._total: int | None = None
         self._started = self._reported = time.monotonic()
         self._requests_before = transport.requests
         self._waited_before = transport.rate_limiter.waited
 
-    def start(self, on_result: OnResult | None, total: int | None) -> None:
+    def start(self, on_result: OnResult | None) -> None:
         """
+        Begin to measure the time.
+
         :param on_result: called with each row and its result
-        :param total: how many rows there are; None if that is not known
         """
         self._on_result = on_result
-        self._total = total
         self._started = self._reported = time.monotonic()
 
-    def add(
-        self,
-        row: Row,
-        result: Result,
-        amount: int | None = None,
-        currency: str | None = None,
-        sale_event_id: str | None = None,
-    ) -> None:
-        """Count one result."""
-        problems = len(self.summary.problems)
-        self.summary.add(result, amount=amount, currency=currency, sale_event_id=sale_event_id)
-        self._meter.count(result)
-        if len(self.summary.problems) > problems:
-            self._log.warning("Refund %r is %s: %s", result.event_id, result.outcome, result.message)
+    def expect(self, total: int) -> None:
+        """Say how many rows there are."""
+        self._total = total
+
+    def add(self, row: Row, result: Result, *, new: bool = True, **sent: Any) -> None:
+        """
+        Count one result.
+
+        :param new: False for a problem that an earlier run has reported
+        :param sent: what was sent, as :meth:`Summary.add` takes it
+        """
+        problem = self.summary.add(result, new=new, **sent)
+        self._metrics.count(result)
+        if problem is not None and new:
+            name = f"Refund {result.event_id!r}" if result.event_id else "A refund without an event_id"
+            self._log.warning("%s is %s: %s", name, result.outcome, result.message)
+        self.replace(row, result)
+
+    def replace(self, row: Row, result: Result) -> None:
+        """Pass a result on without counting it."""
         if self._on_result is not None:
             self._on_result(row, result)
-
-    def add_stored(self, row: Row, record: LedgerRecord) -> None:
-        """Count a result that the ledger already has."""
-        self.add(row, record.result(), record.sent_amount, record.sent_currency, record.sale_event_id)
-
-    def add_sent(self, row: Row, result: Result, refund: Refund) -> None:
-        """Count what came of a refund that was sent, or would be."""
-        self.add(row, result, refund.amount, refund.currency, refund.sale_event_id)
 
     def report_if_due(self) -> None:
         """Log a line, and update the metrics, every ten seconds."""
@@ -83,8 +81,8 @@ class Progress:
         """Complete the summary and the metrics."""
         self.summary.seconds = round(time.monotonic() - self._started, 3)
         self._count_requests()
-        self._meter.finish(self.summary.seconds, self._transport.rate_limiter.waited - self._waited_before)
+        self._metrics.finish(self.summary.seconds, self._transport.rate_limiter.waited - self._waited_before)
 
     def _count_requests(self) -> None:
         self.summary.requests = self._transport.requests - self._requests_before
-        self._meter.tell(self.summary.requests)
+        self._metrics.update(self.summary.requests)

@@ -3,38 +3,26 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
-from typing import TypeGuard
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Self
 
 from airflow_provider_firstpromoter.exceptions import (
-    AccessRefusedError,
     LedgerError,
-    RefundsFailedError,
-    RefundsRejectedError,
-    SyncInterruptedError,
+    RunRefusedError,
 )
-from airflow_provider_firstpromoter.hooks.firstpromoter import FirstPromoterHook
-from airflow_provider_firstpromoter.ledger import LedgerRecord, RefundLedger, RunKey
-from airflow_provider_firstpromoter.pending import Action, classify_rows, decide
-from airflow_provider_firstpromoter.refunds import (
-    Outcome,
-    Refund,
-    Result,
-    Row,
-    Summary,
-    Validation,
-)
-from airflow_provider_firstpromoter.sync import log_text
-from airflow_provider_firstpromoter.sync.brakes import Brakes
-from airflow_provider_firstpromoter.sync.ledger_writer import LedgerWriter
+from airflow_provider_firstpromoter.hooks import FirstPromoterHook
+from airflow_provider_firstpromoter.ledger import RefundLedger, RunHistory, RunKey, now
+from airflow_provider_firstpromoter.pending import Action, ClassifiedRow, PendingRules, classify_rows, decide
+from airflow_provider_firstpromoter.refunds import Refund, Row, Summary, Totals, Validation, batches
+from airflow_provider_firstpromoter.sync import fan_out, log_text
+from airflow_provider_firstpromoter.sync.dispatcher import Dispatcher
 from airflow_provider_firstpromoter.sync.options import SyncOptions
 from airflow_provider_firstpromoter.sync.progress import OnResult, Progress
-from airflow_provider_firstpromoter.sync.sender import Job, Sender
-from airflow_provider_firstpromoter.sync.thread_pool import Done
-
-#: Seconds in which a stopping run still takes the results that are in flight.
-GRACE_AFTER_STOP = 5.0
-GRACE_AFTER_KILL = 1.0
+from airflow_provider_firstpromoter.sync.recorder import Recorder
+from airflow_provider_firstpromoter.sync.spool import Group, Spool
+from airflow_provider_firstpromoter.sync.totals import PendingTotals
+from airflow_provider_firstpromoter.sync.verdict import error_of
 
 
 class RefundSync:
@@ -43,10 +31,12 @@ class RefundSync:
 
     All SQL and the reading of the connection happen on the calling thread; the sender's threads do HTTP only.
 
-    :param hook: FirstPromoter
-    :param ledger: what is settled; None to rely on FirstPromoter's 409 alone
-    :param options: how
-    :param run: which task run the ledger's entries are to name
+    :param hook: the connection to FirstPromoter
+    :param ledger: knows what is settled; None relies on FirstPromoter's 409 alone
+    :param options: the parameters of the run
+    :param run: the task run that the ledger's entries are to name
+    :param try_number: Airflow's number of the try
+    :param kind: where the rows come from: a ``query``, which has all of its problems in every run, or a ``list``
     """
 
     def __init__(
@@ -56,226 +46,233 @@ class RefundSync:
         options: SyncOptions | None = None,
         run: RunKey | None = None,
         log: logging.Logger | None = None,
+        try_number: int = 1,
+        kind: str = "list",
     ) -> None:
         self.hook = hook
         self.ledger = ledger
         self.options = options or SyncOptions()
         self.run_key = run or RunKey()
         self.log = log or logging.getLogger(__name__)
-        self.summary = Summary(preview=self.options.preview)
         account = hook.account
-        self.fingerprint_key = account.fingerprint_key
         self.validation = Validation(
             amount_unit=self.options.amount_unit,
             currency=account.extra.currency,
             skip_email_notification=self.options.skip_email_notification,
             identify_by=tuple(self.options.identify_by),
         )
-        self._sender = Sender(self._send, self.options.max_in_flight)
-        self._writer = LedgerWriter(None if self.options.preview else ledger, self.run_key, self.fingerprint_key)
-        self._brakes = Brakes()
-        self._progress = Progress(self.summary, hook.transport, hook.firstpromoter_conn_id, self.log)
-        self._count_stored = True
-        self._to_send = 0
-        self._killed = False
-        self._fatal: Exception | None = None
+        self.rules = PendingRules(account.fingerprint_key, self.options.recheck_unreferred, self.options.retry_rejected)
+        written = None if self.options.preview else ledger
+        summary = Summary(preview=self.options.preview, account=account.key, host=account.host, started_at=now())
+        self._recorder = Recorder(
+            written,
+            RunHistory(written, self.run_key, try_number, kind) if written is not None else None,
+            self.run_key,
+            account.fingerprint_key,
+            Progress(summary, hook.transport, hook.firstpromoter_conn_id, self.log),
+        )
+        if self.options.preview:
+            self._recorder.would_be_sent = PendingTotals(self.validation)
+        self._dispatcher = Dispatcher(hook, self.options, self._recorder, self.log)
+        self._counts: Counter[Action] = Counter()
+        self._report_settled = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the connections to the ledger's database."""
+        if self.ledger is not None:
+            self.ledger.close()
+
+    @property
+    def summary(self) -> Summary:
+        """The counts and sums of this try."""
+        return self._recorder.summary
 
     def cancel(self) -> None:
-        """End every wait, and the run: for ``on_kill``, so it does nothing but set flags."""
-        self._killed = True
-        self.hook.cancelled.set()
+        """End every wait, and the run: called by ``on_kill``, so it only sets flags."""
+        self._dispatcher.cancel()
 
-    def raise_if_killed(self) -> None:
-        """:raises SyncInterruptedError: if it was"""
-        if self._killed:
-            raise SyncInterruptedError(
-                "The task was killed; what was known is in the ledger, and the next run takes up the rest"
-            )
-
-    # --- a run ---
-
-    def run(
-        self,
-        rows: Iterable[Row],
-        on_result: OnResult | None = None,
-        total: int | None = None,
-        *,
-        count_stored: bool = True,
-    ) -> Summary:
+    def run(self, rows: Iterable[Row], on_result: OnResult | None = None, *, report_settled: bool = False) -> Summary:
         """
         Send every pending refund among the rows, once.
 
-        :param rows: gone through a second time where refunds are to be rechecked
+        :param rows: read once; kept on disk meanwhile
         :param on_result: called with a row and its result, in no particular order; not for a repeated row
-        :param total: how many rows there are, for the progress in the log
-        :param count_stored: whether the stored results of settled refunds belong to the summary, as those of a list
-            do; else they are merely skipped
-        :returns: what it adds up to. Refunds that failed, were rejected or changed do not raise here:
+        :param report_settled: whether the stored results of settled refunds belong to the summary, as those of a list
+            do; otherwise they are only counted as skipped
+        :returns: the counts and sums. Refunds that failed, were rejected or changed do not raise here:
             :meth:`raise_for_summary` does
+        :raises RunRefusedError: before the first request, if more is pending than ``max_pending`` allows
         :raises SyncInterruptedError: if the task was killed
         :raises LedgerError: if the ledger's database refuses
+        :raises SpoolError: if the worker's disk is full
         """
-        self._count_stored = count_stored
-        self._progress.start(on_result, total)
+        self._recorder.progress.start(on_result)
+        self._report_settled = report_settled
+        error: BaseException | None = None
         try:
-            self._writer.prepare()
-            if self._pass(rows, rechecking=False):
-                self._pass(rows, rechecking=True)
-            self._pump(drain=True)
-            self._writer.flush()
-        except BaseException:
+            self._recorder.start()
+            with Spool() as spool:
+                self._send_all(rows, spool)
+        except BaseException as raised:
+            error = raised
             self._save_what_is_known()
             raise
         finally:
-            self._sender.close()
-            self._progress.finish()
-        self.summary.warnings += self._brakes.warnings()
+            self._dispatcher.close()
+            self._finish(error or self._dispatcher.fatal)
         return self.summary
+
+    def total(self) -> Summary:
+        """
+        Return the summary of the whole task run, with what earlier tries settled.
+
+        A list has all of its refunds in every try; a query has only those that are not settled yet.
+        """
+        if self._report_settled:
+            return self.summary
+        return self.summary.plus_settled(self._recorder.earlier.totals)
+
+    def since_last_event(self) -> Totals:
+        """
+        Return what the task has done since its last asset event, runs that failed included.
+
+        :raises LedgerError: if the ledger's database refuses
+        """
+        history = self._recorder.history
+        return history.report_by_event().totals if history is not None else self.total()
 
     def raise_for_summary(self) -> None:
         """
-        Fail the task if the run calls for it; to be called when the summary has been pushed to XCom.
+        Fail the task if the run calls for it; to be called when the summary was pushed to XCom.
 
         :raises AccessRefusedError: if FirstPromoter refused the key
-        :raises RefundsFailedError: if refunds failed; Airflow's retry takes them up
+        :raises RefundsFailedError: if refunds failed; Airflow's retry sends them again
         :raises RefundsRejectedError: if more refunds were rejected or changed than ``max_rejected`` allows
         """
-        summary, allowed = self.summary, self.options.max_rejected
-        if self._fatal:
-            raise self._fatal
-        if summary.preview:
-            return
-        if summary.outcomes[Outcome.FAILED]:
-            raise RefundsFailedError(log_text.failure(summary, Outcome.FAILED))
-        if allowed is not None and summary.need_attention > allowed:
-            raise RefundsRejectedError(
-                log_text.failure(summary, Outcome.REJECTED, Outcome.CHANGED) + f" (max_rejected={allowed})"
-            )
-        if summary.stopped_because:
-            raise RefundsRejectedError(f"The run stopped early: {summary.stopped_because}")
+        if error := self._dispatcher.fatal or error_of(self.summary, self.options):
+            raise error
 
     # --- rows in ---
 
-    def _pass(self, rows: Iterable[Row], rechecking: bool) -> bool:
-        """
-        Go through the rows once: for all but those to be rechecked, or for just these.
+    def _send_all(self, rows: Iterable[Row], spool: Spool) -> None:
+        spool.fill(self._unsettled(rows))
+        self._refuse_or_announce(spool)
+        self._recorder.progress.expect(len(spool))
+        for groups in batches(spool.groups()):
+            self._dispatcher.raise_if_killed()
+            self._handle_groups(groups)
+            self._dispatcher.pump()
+            self._recorder.flush(only_if_due=True)
+            self._note_reported(spool)
+        self._dispatcher.pump(drain=True)
+        self._recorder.flush()
+        self._note_reported(spool)
+        if self.ledger is not None and not self.options.preview:
+            self.ledger.mark(spool.reported(), reported_at=now(), reported_run_id=self.run_key.run_id)
 
-        :returns: whether there are any to be rechecked
-        """
-        rechecks = False
-        for batch in classify_rows(
-            rows,
-            self.ledger,
-            key=self.fingerprint_key,
-            recheck_unreferred=self.options.recheck_unreferred,
-            retry_rejected=self.options.retry_rejected,
-        ):
-            self.raise_if_killed()
-            for row, action, record in batch:
-                recheck = action is Action.RECHECK and row.repeats is None
-                rechecks = rechecks or recheck
-                if recheck is rechecking:
-                    self._handle(row, action, record)
-            self._pump()
-            self._writer.flush_if_due()
-        return rechecks
-
-    def _handle(self, row: Row, action: Action, record: LedgerRecord | None) -> None:
-        match decide(row, action, record, self.validation):
-            case None:
-                self.summary.repeated += 1
-            case LedgerRecord() as record:
-                if self._count_stored or not record.outcome.settled:
-                    self._progress.add_stored(row, record)
+    def _unsettled(self, rows: Iterable[Row]) -> Iterator[ClassifiedRow]:
+        """Return the rows that need handling. They are compared with the ledger once more before they are sent."""
+        for batch in classify_rows(rows, self.ledger, self.rules, details=False):
+            self._dispatcher.raise_if_killed()
+            for one in batch:
+                self._counts[one.action] += 1
+                if one.action is not Action.SETTLED or self._report_settled or self._renews(one):
+                    yield one
                 else:
                     self.summary.skipped += 1
-            case Result() as result:
-                self._writer.add(row, result)
-                self._progress.add(row, result)
-            case Refund() as refund:
-                if self._counted_before(record):
-                    self.summary.outcomes[record.outcome] -= 1
-                self._take_up(Job(row, refund, recheck=action is Action.RECHECK))
 
-    def _counted_before(self, record: LedgerRecord | None) -> TypeGuard[LedgerRecord]:
-        """Whether an earlier try of this task run is in the summary with another outcome of the refund."""
-        return record is not None and not self._count_stored and record.outcome.settled and record.run == self.run_key
+    def _renews(self, one: ClassifiedRow) -> bool:
+        return one.record is not None and self.rules.needs_renewal(one.row, one.record)
 
-    def _take_up(self, job: Job) -> None:
-        if self.options.limit is not None and self._to_send >= self.options.limit:
-            self._leave(job.row)
-            return
-        self._to_send += 1
-        if self.options.preview:
-            self._progress.add_sent(job.row, Result(event_id=job.row.event_id, outcome=Outcome.PENDING), job.refund)
-        else:
-            self._sender.enqueue(job)
+    def _refuse_or_announce(self, spool: Spool) -> None:
+        """
+        :raises RunRefusedError: if more is pending than ``max_pending`` allows
+        """
+        pending = sum(count for action, count in self._counts.items() if action.sends)
+        most = self.options.max_pending
+        if most is not None and pending > most:
+            told = f"{pending} refunds are pending, more than max_pending={most}: {self._totals(spool).text()}"
+            if not self.options.preview:
+                raise RunRefusedError(
+                    f"{told}. Nothing was sent. If all of them are intended, as in a first run, set max_pending=None; "
+                    "preview=True reports without sending"
+                )
+            self.summary.warnings.append(told)
+        rate = self.hook.account.extra.requests_per_minute
+        self.log.info("%s", log_text.announcement(pending, self.options.limit, rate, preview=self.options.preview))
 
-    # --- to FirstPromoter and back ---
-
-    def _send(self, job: Job) -> Result:
-        return self.hook.track_refund(
-            job.refund, self.options.identify_by, self.options.recover_rewards, sent_before=job.recheck
+    def _totals(self, spool: Spool) -> PendingTotals:
+        return PendingTotals.of(
+            (row for group in spool.groups() if group.rank for row in group.rows[:1]), self.validation
         )
 
-    def _pump(self, drain: bool = False) -> None:
-        """Send what is queued; with ``drain``, wait until every result is back."""
-        for done in self._sender.results(drain):
-            if done is not None:
-                self._collect_result(done)
-            self.raise_if_killed()  # only now: what has come back must not be lost
-            self._writer.flush_if_due()
-            self._progress.report_if_due()
-        if self._sender.stopped:
-            self._leave_the_rest(GRACE_AFTER_STOP)
+    # --- one event_id after the other ---
 
-    def _collect_result(self, done: Done[Job, Result]) -> None:
-        job, result = done.job, done.value
-        if isinstance(done.error, AccessRefusedError):
-            self._fatal = self._fatal or done.error
-            self._stop("FirstPromoter refused access")
-        elif done.error and not isinstance(done.error, SyncInterruptedError):
-            raise done.error
-        if result is None:
-            self._leave(job.row)
-            return
-        self.summary.rechecked += job.recheck
-        if reason := self._brakes.reason_to_stop(result):
-            self._stop(reason)
-        self._writer.add(job.row, result, job.refund)
-        self._progress.add_sent(job.row, result, job.refund)
+    def _handle_groups(self, groups: list[Group]) -> None:
+        rows = [row for group in groups for row in group.rows]
+        found = {one.row.position: one for batch in classify_rows(rows, self.ledger, self.rules) for one in batch}
+        for group in groups:
+            self._dispatcher.enter_rank(group.rank)
+            first, repeated = fan_out.distinct(group.rows, self.rules.key)
+            self.summary.repeated += len(repeated)
+            self._handle([found[row.position] for row in first], group.rank)
 
-    def _stop(self, reason: str) -> None:
-        if not self._sender.stopped:
-            self._sender.stop()
-            self.summary.stopped_because = reason
-            self.log.error("Stopping: %s", reason)
+    def _handle(self, rows: list[ClassifiedRow], rank: int) -> None:
+        """Handle the rows of one event_id, each of another content."""
+        to_send: list[tuple[ClassifiedRow, Refund]] = []
+        settled = False
+        for one in rows:
+            decision = decide(one, self.validation)
+            if decision.refund is not None:
+                to_send.append((one, decision.refund))
+            elif decision.result is not None:
+                if decision.known and decision.record is not None and self._renews(one):
+                    self._recorder.renew(decision.record, one.row)
+                self._recorder.add_problem(one.row, decision.result, decision.record, decision.known)
+            elif decision.record is not None:
+                if one.action is Action.COMPARE or self._renews(one):
+                    self._recorder.renew(decision.record, one.row)
+                if not self._report_settled:
+                    self.summary.skipped += 1
+                elif settled:
+                    self.summary.repeated += 1
+                else:
+                    self._recorder.add_settled(one.row, decision.record)
+                settled = True
+        if to_send:
+            self._dispatcher.dispatch(fan_out.job_of(to_send, rank))
 
-    def _leave_the_rest(self, grace: float) -> None:
-        """
-        Collect the results that are in flight; what is not back in time is left for the next run.
-
-        :param grace: seconds before the requests in flight are cancelled
-        """
-        for done in self._sender.results_in_flight(grace):
-            self._collect_result(done)
-        self.hook.cancelled.set()
-        for done in self._sender.results_in_flight(GRACE_AFTER_KILL):
-            self._collect_result(done)
-        for job in self._sender.abandon():
-            self._leave(job.row)
+    # --- the end ---
 
     def _save_what_is_known(self) -> None:
-        """On the way out of an error or a kill, which must not be hidden by a second one."""
-        self.hook.cancelled.set()
+        """On the way out of an error or a kill, which a second error must not hide."""
         try:
-            self._leave_the_rest(GRACE_AFTER_KILL)
+            self._dispatcher.end()
         finally:
             try:
-                self._writer.flush()
+                self._recorder.flush()
             except LedgerError as error:
                 self.log.error("%s", error)
 
-    def _leave(self, row: Row) -> None:
-        self.summary.left_pending += 1
-        self._progress.add(row, Result(event_id=row.event_id, outcome=Outcome.PENDING))
+    def _note_reported(self, spool: Spool) -> None:
+        spool.note_reported(self._recorder.new_problems)
+        self._recorder.new_problems.clear()
+
+    def _finish(self, error: BaseException | None) -> None:
+        self.summary.warnings += self._dispatcher.brakes.warnings()
+        self.summary.ended_at = now()
+        would = self._recorder.would_be_sent
+        if would is not None and would.looks_like_minor_units:
+            self.summary.warnings.append(
+                "amount_unit is 'major', and every amount is whole and large: is the column in cents? "
+                f"As it is, these would be sent: {would.text()}"
+            )
+        try:
+            self._recorder.finish(error or error_of(self.summary, self.options))
+        except LedgerError as failure:
+            if error is None:
+                raise
+            self.log.error("%s", failure)

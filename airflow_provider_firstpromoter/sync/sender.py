@@ -1,4 +1,4 @@
-"""Refunds on their way to FirstPromoter: a queue, a few threads, and the results as they come back."""
+"""Sends refunds to FirstPromoter: a queue, a few threads, and the results as they come back."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from airflow_provider_firstpromoter.ledger import LedgerRecord
 from airflow_provider_firstpromoter.refunds import Refund, Result, Row
 from airflow_provider_firstpromoter.sync.thread_pool import Done, ThreadPool
 
@@ -16,18 +17,29 @@ TICK = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A refund that is to be sent."""
+    """
+    A refund that is to be sent.
+
+    :param record: what the ledger has of it; None if nothing
+    :param rank: its place in the order of the run
+    :param alternatives: further rows of the event_id that differ in the customer's ids only
+    :param others: further rows of the event_id that differ in anything else
+    """
 
     row: Row
     refund: Refund
-    recheck: bool
+    record: LedgerRecord | None = None
+    rank: int = 1
+    recheck: bool = False
+    alternatives: tuple[tuple[Row, Refund], ...] = ()
+    others: tuple[Row, ...] = ()
 
 
 class Sender:
     """
-    Sends refunds side by side. Its methods belong on one thread; only ``send`` is called in others.
+    Sends refunds side by side. Its methods are called on one thread; only ``send`` is called in others.
 
-    :param send: sends one refund; what it raises comes back in its :class:`Done`
+    :param send: sends one refund; an exception that it raises comes back in its :class:`Done`
     :param max_in_flight: how many at once
     """
 
@@ -40,22 +52,28 @@ class Sender:
         self.stopped = False
 
     def enqueue(self, job: Job) -> None:
-        """Have a refund sent when its turn comes."""
+        """Add a refund to the queue."""
         self._queue.append(job)
 
     def stop(self) -> None:
-        """Send no more than what is in flight already."""
+        """Send nothing more; what is in flight comes back."""
         self.stopped = True
+
+    def clear_queue(self) -> list[Job]:
+        """Take back what is queued and not in flight yet."""
+        left = list(self._queue)
+        self._queue.clear()
+        return left
 
     def results(self, drain: bool = False) -> Iterator[Done[Job, Result] | None]:
         """
         Send what is queued.
 
         :param drain: wait also for what is in flight when the queue is empty
-        :returns: what has come back; None at least four times a second, so that the caller can see to other things
+        :returns: what has come back; None at least four times a second, so that the caller can notice a kill
         """
         while not self.stopped and (self._queue or (drain and self._in_flight)):
-            # One alone until the first response: a wrong key or host must not be tried eight times over.
+            # One alone until the first response: a wrong key or host must not be tried by eight threads at once.
             most = self._max_in_flight if self._answered else 1
             while self._queue and len(self._in_flight) < most:
                 job = self._queue.popleft()
@@ -64,21 +82,20 @@ class Sender:
             yield self._take()
 
     def results_in_flight(self, seconds: float) -> Iterator[Done[Job, Result]]:
-        """What comes back within so many seconds of what is in flight; nothing more is sent."""
+        """Return what comes back within so many seconds; nothing more is sent."""
         until = time.monotonic() + seconds
         while self._in_flight and time.monotonic() < until:
             if done := self._take():
                 yield done
 
     def abandon(self) -> list[Job]:
-        """Give up on everything that is queued or in flight, and return it."""
-        left = [*self._in_flight.values(), *self._queue]
+        """Give up on what is in flight, and return it."""
+        left = list(self._in_flight.values())
         self._in_flight.clear()
-        self._queue.clear()
         return left
 
     def close(self) -> None:
-        """Let the threads end; those at work end after their request, and nothing waits for them."""
+        """Let the threads end, each after its request; nothing waits for them."""
         self._threads.dismiss()
 
     def _take(self) -> Done[Job, Result] | None:

@@ -1,7 +1,8 @@
 """
-A few threads that do the waiting.
+A few daemon threads that run jobs.
 
-Not a ``ThreadPoolExecutor``: that one is joined when the process ends, and a killed task may not wait for an API.
+Not a ``ThreadPoolExecutor``: Python joins its threads when the process ends, and a killed task must not wait for an
+API.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class ThreadPool(Generic[Job, Value]):
     """
     Run jobs side by side in daemon threads.
 
-    :param work: called with each job, in some thread
+    :param work: called with each job, in one of the threads
     :param most: how many threads at most; one is started with each job until there are so many
     """
 
@@ -59,7 +60,7 @@ class ThreadPool(Generic[Job, Value]):
             return None
 
     def dismiss(self) -> None:
-        """Let idle threads end; those at work end after their job, and nobody waits for them."""
+        """Let idle threads end; those at work end after their job, and nothing waits for them."""
         for _ in self._threads:
             self._jobs.put(None)
 

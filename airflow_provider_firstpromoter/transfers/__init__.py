@@ -1,0 +1,1 @@
+"""The operator that sends refunds from a query."""

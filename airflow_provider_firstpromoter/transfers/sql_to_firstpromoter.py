@@ -1,4 +1,4 @@
-"""Refunds from a query of any size to FirstPromoter, without passing through XCom."""
+"""The operator that sends the refunds of a query of any size, without passing them through XCom."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 class SqlToFirstPromoterOperator(RefundOperator):
     """
-    Keep FirstPromoter level with a query: send each refund that the ledger does not know as settled, once.
+    Send each refund of a query that is not settled in the ledger, once.
 
     .. code-block:: python
 
@@ -23,21 +23,23 @@ class SqlToFirstPromoterOperator(RefundOperator):
             sql_conn_id="warehouse",
         )
 
-    The rows are read at once into a private file and the cursor is closed before the first request. With the ledger
+    The rows are read at once into a private file, and the cursor is closed before the first request. With the ledger
     in the same database, settled refunds never leave it. Killed at any point and run again, it finishes the rest.
 
-    XCom: ``return_value`` and ``summary`` are the summary of the task run, earlier tries included; ``rewards`` are
-    the results that bear a reward, a thousand at most (the rest is in the ledger). All are pushed also when the task
-    then fails.
+    Refunds that were never sent come first, then those that failed before, and rechecks last.
 
-    :param sql: a query, or the path of a ``.sql`` file; its columns carry the refund call's field names, others are
-        ignored
+    XCom: ``return_value`` and ``summary`` are the summary of the task run, earlier tries included; ``rewards`` are
+    the results that have a reward, a thousand at most (all of them are in the ledger). All are pushed also when the
+    task then fails.
+
+    :param sql: a query, or the path of a ``.sql`` file; its columns have the refund call's field names. An optional
+        column ``refunded_at`` goes into the ledger, for reports; other columns are ignored
     :param sql_conn_id: the SQL connection to run it on
     :param parameters: bound by the database driver, in its own style
-    :param limit: refunds to send at most; the rest stays pending and is counted. Which ones come first is the
-        database's choice: an ``ORDER BY`` of the query does not outlive the join with the ledger
-    :param max_pending: more pending refunds than this fail the task before the first request; None takes any number,
-        for a backfill that is meant
+    :param limit: refunds to send at most; the rest stays pending and is counted. Which ones come first among those
+        never sent is the database's choice: an ``ORDER BY`` of the query is lost in the join with the ledger
+    :param max_pending: more pending refunds than this fail the task before the first request; None allows any number,
+        for an intended backfill
     """
 
     template_fields: Sequence[str] = (
@@ -77,14 +79,14 @@ class SqlToFirstPromoterOperator(RefundOperator):
         :returns: the summary, as plain JSON
         :raises ConnectionSettingsError: if no ledger is named anywhere
         :raises RunRefusedError: if more is pending than ``max_pending``
-        :raises RefundsFailedError: if some could not be sent; a retry takes them up
+        :raises RefundsFailedError: if some could not be sent; a retry sends them again
         :raises RefundsRejectedError: if more were rejected or changed than ``max_rejected`` allows
         """
         from airflow_provider_firstpromoter.database import RefundQuery
         from airflow_provider_firstpromoter.sync import rewards_of_run, run_query
 
-        sync = self._make_sync(context, limit=self.limit, ledger_required=True)
-        run_query(sync, RefundQuery.from_connection(self.sql_conn_id, self.sql, self.parameters), self.max_pending)
-        rewards = [] if self.preview else rewards_of_run(sync)
-        summary: dict[str, Any] = self._push_results(context, sync, sync.summary.to_json(), rewards=rewards)
-        return summary
+        with self._make_sync(context, limit=self.limit, max_pending=self.max_pending, ledger_required=True) as sync:
+            run_query(sync, RefundQuery.from_connection(self.sql_conn_id, self.sql, self.parameters))
+            rewards = [] if self.preview else rewards_of_run(sync)
+            summary: dict[str, Any] = self._push_results(context, sync, sync.total().to_json(), rewards=rewards)
+            return summary

@@ -1,0 +1,1 @@
+"""The trigger in which the sensor waits without a worker slot."""

@@ -1,4 +1,4 @@
-"""The sensor's wait, in the triggerer."""
+"""The trigger with which the sensor waits in the triggerer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-#: Seconds that the warehouse may take for one look, where it knows such a limit.
+#: Seconds that the warehouse may take for one look, where it has such a limit.
 STATEMENT_TIMEOUT = 300.0
 
 
@@ -18,8 +18,8 @@ class UnrecordedRefundTrigger(BaseTrigger):
     """
     Fires when the query has refunds that are not settled in the ledger.
 
-    Its event only says that there are some, and never which: events are kept in Airflow's metadata database. Begun
-    again after a restart of the triggerer, it goes on waiting until the same end.
+    Its event says only that there are some, never which: Airflow keeps events in its metadata database. After a restart
+    of the triggerer it waits until the same end. It holds no database connection between two looks.
 
     :param poke_interval: seconds between two looks
     :param end_time: when to give up, in seconds since the epoch
@@ -39,6 +39,7 @@ class UnrecordedRefundTrigger(BaseTrigger):
         ledger_conn_id: str | None = None,
         ledger_table: str | None = None,
         recheck_unreferred: timedelta | None = None,
+        retry_rejected: bool = False,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._lookup_parameters: dict[str, Any] = {
@@ -49,12 +50,13 @@ class UnrecordedRefundTrigger(BaseTrigger):
             "ledger_conn_id": ledger_conn_id,
             "ledger_table": ledger_table,
             "recheck_unreferred": recheck_unreferred,
+            "retry_rejected": retry_rejected,
         }
         self.end_time = end_time
         self.poke_interval = poke_interval
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """What the triggerer needs to make it again."""
+        """Return the class and the parameters from which the triggerer makes it again."""
         return (
             f"{type(self).__module__}.{type(self).__qualname__}",
             {**self._lookup_parameters, "end_time": self.end_time, "poke_interval": self.poke_interval},

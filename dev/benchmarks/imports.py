@@ -25,7 +25,6 @@ HEAVY = {
     "pandas",
     "pendulum",
     "pydantic",
-    "pyrate_limiter",
     "requests",
     "rich",
     "sqlalchemy",

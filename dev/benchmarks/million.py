@@ -16,7 +16,7 @@ from dev.sandbox import ACCOUNT_ID
 
 #: Nothing listens there; see CannedResponses.
 URL = "http://127.0.0.1:9/api/v2"
-ACCOUNT = f"{ACCOUNT_ID}@127.0.0.1"
+ACCOUNT = f"{ACCOUNT_ID}@127.0.0.1:9"
 #: The query that one would write by hand for such a table, if its amounts were known to be right.
 BY_HAND = f"""
     SELECT r.id AS event_id, r.amount, r.currency, r.customer_id AS uid
@@ -73,7 +73,7 @@ def other_database_row(stage: Stage, sizes: Sizes) -> Row:
 def fill(recorded: int, new: int) -> None:
     """Create the warehouse, and insert all but the new refunds into the ledger, with the columns that a run writes."""
     from airflow_provider_firstpromoter.database.engine import engine_for
-    from airflow_provider_firstpromoter.hooks.firstpromoter import FirstPromoterHook
+    from airflow_provider_firstpromoter.hooks import FirstPromoterHook
     from airflow_provider_firstpromoter.ledger import RefundLedger
 
     with engine_for("warehouse").begin() as connection:

@@ -1,4 +1,4 @@
-"""An Airflow connection, from the form, JSON or a URI: the account it means, or an error that names the field."""
+"""Airflow connections from the form, JSON or a URI: the account they describe, or an error that names the field."""
 
 from __future__ import annotations
 
@@ -283,7 +283,7 @@ def test_repr_of_an_account_does_not_show_the_api_key() -> None:
     assert KEY not in f"{account!r} {account} {account.model_dump()} {account.model_dump_json()}"
 
 
-# --- the ledger's name for it ---------------------------------------------------------------------------
+# --- the ledger's name for the account ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -291,15 +291,37 @@ def test_repr_of_an_account_does_not_show_the_api_key() -> None:
     [
         (None, "acc-1"),
         ("https://API.firstpromoter.com:443/api/v2", "acc-1"),
-        ("https://api.firstpromoter.com/api/v3", "acc-1"),
+        ("https://api.firstpromoter.com/api/v3", "acc-1@api.firstpromoter.com/api/v3"),
+        ("https://api.firstpromoter.com:8443", "acc-1@api.firstpromoter.com:8443"),
         ("https://staging.example.com", "acc-1@staging.example.com"),
+        ("https://staging.example.com:443/api/v2/", "acc-1@staging.example.com"),
+        ("https://gateway.example.com/staging", "acc-1@gateway.example.com/staging"),
+        ("https://gateway.example.com/production", "acc-1@gateway.example.com/production"),
+        ("https://gateway.example.com:8443/api/v2", "acc-1@gateway.example.com:8443"),
+        ("https://gateway.example.com:8444/v2", "acc-1@gateway.example.com:8444/v2"),
         ("https://api.firstpromoter.com.example.com", "acc-1@api.firstpromoter.com.example.com"),
-        ("http://127.0.0.1:8799", "acc-1@127.0.0.1"),
-        ("http://[::1]:8799", "acc-1@::1"),
+        ("http://127.0.0.1:8799", "acc-1@127.0.0.1:8799"),
+        ("http://127.0.0.1:80", "acc-1@127.0.0.1"),
+        ("http://[::1]:8799", "acc-1@[::1]:8799"),
+        ("http://[::1]", "acc-1@[::1]"),
     ],
 )
-def test_account_key_differs_by_host(host: str | None, key: str) -> None:
+def test_account_key_differs_by_host_port_and_path(host: str | None, key: str) -> None:
     assert Account.from_connection(form(host=host)).key == key
+
+
+@pytest.mark.parametrize(
+    ("host", "shown"),
+    [
+        (None, "api.firstpromoter.com:443"),
+        ("https://fp.example.com:8443/v2", "fp.example.com:8443"),
+        ("http://localhost/v2", "localhost:80"),
+        ("http://[::1]:8799", "[::1]:8799"),
+        ("http://[::1]", "[::1]:80"),
+    ],
+)
+def test_account_host_has_its_port(host: str | None, shown: str) -> None:
+    assert Account.from_connection(form(host=host)).host == shown
 
 
 def test_fingerprints_depend_on_the_api_key() -> None:

@@ -1,13 +1,22 @@
-"""The account's rate: never more requests than allowed in any window, and no wait that a kill has to sit out."""
+"""The rate limit: no window sees more requests than allowed, as the server counts them; a kill ends every wait."""
 
 from __future__ import annotations
 
+import heapq
+import random
 import threading
 import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import SecretStr
 
+from airflow_provider_firstpromoter.api import rate_limit
 from airflow_provider_firstpromoter.api.account import Account, Extra
 from airflow_provider_firstpromoter.api.rate_limit import (
     LONGEST_WAIT,
@@ -33,83 +42,209 @@ def account(conn_id: str = "fp", account_id: str = "acc-1", host: str = "a", rat
     )
 
 
-def starts(rate_limiter: RateLimiter, threads: int, each: int) -> list[float]:
-    """When requests started, in order, with so many threads asking."""
-    times: list[float] = []
-    lock = threading.Lock()
-
-    def ask() -> None:
-        for _ in range(each):
-            rate_limiter.acquire(threading.Event())
-            with lock:
-                times.append(time.monotonic())
-
-    asking = [threading.Thread(target=ask, daemon=True) for _ in range(threads)]
-    for thread in asking:
-        thread.start()
-    for thread in asking:
-        thread.join(20)
-    assert len(times) == threads * each
-    return sorted(times)
+# --- as the server counts ---
 
 
-@pytest.mark.parametrize(("threads", "each"), [(1, 20), (8, 3)])
-def test_rate_limit_is_never_exceeded_in_any_window(threads: int, each: int) -> None:
-    most, window = 5, 0.4
-    times = starts(RateLimiter(most, window), threads, each)
-    spans = [later - earlier for earlier, later in zip(times, times[most:], strict=False)]
-    # A thread may be held up between its turn and its clock; not by so much that a sixth would have fitted.
-    assert min(spans) >= window * 0.75
-    assert times[-1] - times[0] >= (len(times) / most - 1) * window * 0.9
+def simulate(
+    limit: int, window: float, workers: int, requests: int, latencies: Iterator[tuple[float, float]]
+) -> list[float]:
+    """
+    Run workers on a simulated clock, each with one request in flight.
+
+    :param latencies: of each request: seconds until its response, and the share of them until it arrives at the server
+    :returns: when the requests arrived at the server, in order
+    """
+    now = [0.0]
+    limiter = RateLimiter(window, clock=lambda: now[0])
+    arrivals: list[float] = []
+    events = [(0.0, worker, False) for worker in range(workers)]
+    while events:
+        now[0], worker, responded = heapq.heappop(events)
+        if responded:
+            limiter.release()
+        if len(arrivals) == requests:
+            continue
+        if wait := limiter.try_acquire(limit):
+            heapq.heappush(events, (now[0] + wait, worker, False))
+        else:
+            latency, share = next(latencies)
+            arrivals.append(now[0] + latency * share)
+            heapq.heappush(events, (now[0] + latency, worker, True))
+    return sorted(arrivals)
+
+
+@given(st.data(), st.integers(1, 6), st.integers(1, 8), st.integers(1, 40))
+def test_no_window_of_the_server_sees_more_requests_than_the_limit(
+    data: Any, limit: int, workers: int, requests: int
+) -> None:
+    window = 60.0
+    latency = st.floats(0, 200) | st.floats(0, 0.3) | st.just(0.0)
+    draw: Callable[[], tuple[float, float]] = lambda: data.draw(st.tuples(latency, st.floats(0, 1)))  # noqa: E731
+
+    arrivals = simulate(limit, window, workers, requests, iter(draw, None))
+
+    assert len(arrivals) == requests
+    for earlier, later in zip(arrivals, arrivals[limit:], strict=False):
+        assert later - earlier >= window * (1 - 1e-9), f"{limit + 1} requests in a window"
+
+
+def test_sustained_rate_with_jitter_is_nearly_the_limit() -> None:
+    chance = random.Random(1)
+    latencies = iter(lambda: (chance.uniform(0, 0.3), chance.random()), None)
+
+    arrivals = simulate(400, WINDOW, 8, 5000, latencies)
+
+    assert sum(at < 5 * 60 for at in arrivals) >= 0.995 * 5 * 400
+    assert sum(at < 10 * 60 for at in arrivals) >= 0.995 * 10 * 400
+
+
+@pytest.mark.parametrize("latency", [{"seconds": 0.0}, {"seconds": 0.0, "max_seconds": 0.2}], ids=str)
+def test_api_with_the_same_limit_never_responds_with_429(
+    latency: dict[str, float],
+    new_sandbox: Callable[..., Any],
+    connect: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from airflow_provider_firstpromoter.hooks import FirstPromoterHook
+
+    monkeypatch.setattr(rate_limit, "WINDOW", 1.0)
+    sandbox = new_sandbox(requests_per_minute=40, window_seconds=1.0, seed=3)
+    sandbox.fault("latency", times=None, **latency)
+    connect(sandbox, requests_per_minute=40, max_attempts=1)
+    hook = FirstPromoterHook()
+    assert hook.account.extra.requests_per_minute == 40
+
+    def send(number: int) -> int | None:
+        body = {"event_id": f"re_{number}", "amount": "1", "uid": "cus_1"}
+        return hook.transport.attempt("POST", "/track/refund", json=body).status
+
+    with ThreadPoolExecutor(8) as pool:
+        statuses = list(pool.map(send, range(160)))
+
+    assert set(statuses) == {404}
+
+
+# --- places ---
+
+
+def test_place_is_held_until_a_window_after_the_response() -> None:
+    now = [0.0]
+    limiter = RateLimiter(60, clock=lambda: now[0])
+    assert limiter.try_acquire(1) == 0
+    now[0] = 1000.0
+    assert limiter.try_acquire(1) > 0, "the request is still in flight"
+    limiter.release()
+    assert limiter.try_acquire(1) == 60
+    now[0] = 1059.0
+    assert limiter.try_acquire(1) == 1
+    now[0] = 1060.0
+    assert limiter.try_acquire(1) == 0
+
+
+def test_connection_with_a_lower_limit_counts_the_requests_of_the_other() -> None:
+    now = [0.0]
+    limiter = RateLimiter(60, clock=lambda: now[0])
+    for at in range(5):
+        now[0] = float(at)
+        assert limiter.try_acquire(10) == 0
+        limiter.release()
+    assert limiter.try_acquire(2) == 59, "until all but one of the five are a window old"
+    assert limiter.try_acquire(10) == 0
 
 
 def test_rate_limit_does_not_delay_a_short_run() -> None:
-    rate_limiter = RateLimiter(50)
-    times = starts(rate_limiter, 4, 10)
-    assert times[-1] - times[0] < SOON
-    assert rate_limiter.waited == 0
+    limiter = RateLimiter()
+
+    def ask(_: int) -> None:
+        limiter.acquire(50, threading.Event())
+        limiter.release()
+
+    began = time.monotonic()
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(ask, range(50)))
+    assert time.monotonic() - began < SOON
+    assert limiter.waited == 0
 
 
-def test_window_is_slightly_longer_than_the_apis_minute() -> None:
-    assert 60 < WINDOW < 62
-    rate_limiter = RateLimiter(1)
-    rate_limiter.acquire(threading.Event())
-    assert rate_limiter._seconds_to_wait() == pytest.approx(WINDOW, abs=1)
+def test_window_is_the_apis_minute_with_room_for_clocks_that_differ() -> None:
+    assert 60 < WINDOW < 60.1
+    limiter = RateLimiter()
+    limiter.acquire(1, threading.Event())
+    limiter.release()
+    assert limiter.try_acquire(1) == pytest.approx(WINDOW, abs=1)
+
+
+def test_memory_does_not_grow_with_the_number_of_requests() -> None:
+    now = [0.0]
+    limiter = RateLimiter(60, clock=lambda: now[0])
+    tracemalloc.start()
+    peaks = []
+    for requests in (2_000, 50_000):
+        tracemalloc.reset_peak()
+        for _ in range(requests):
+            now[0] += 0.1
+            assert limiter.try_acquire(1000) == 0
+            limiter.release()
+        peaks.append(tracemalloc.get_traced_memory()[1])
+    tracemalloc.stop()
+    assert peaks[1] < peaks[0] + 10_000
+
+
+# --- pauses and kills ---
 
 
 def test_pause_delays_the_whole_account() -> None:
-    rate_limiter = RateLimiter(1000)
+    limiter = RateLimiter()
     paused = time.monotonic()
-    rate_limiter.pause(0.4)
-    times = starts(rate_limiter, 4, 1)
-    assert times[0] - paused >= 0.4
-    assert rate_limiter.waited >= 4 * 0.3
+    limiter.pause(0.4)
+
+    def ask(_: int) -> float:
+        limiter.acquire(1000, threading.Event())
+        return time.monotonic()
+
+    with ThreadPoolExecutor(4) as pool:
+        times = list(pool.map(ask, range(4)))
+    assert min(times) - paused >= 0.4
+    assert limiter.waited >= 4 * 0.3
+
+
+def test_pauses_are_logged_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    now = [0.0]
+    limiter = RateLimiter(clock=lambda: now[0])
+    for at in range(0, 150, 5):
+        now[0] = float(at)
+        limiter.pause(7)
+    lines = [record.getMessage() for record in caplog.records if record.name == rate_limit.__name__]
+    assert len(lines) == 3
+    assert "429" in lines[0]
+    assert "7 seconds" in lines[0]
 
 
 def test_shorter_pause_does_not_end_a_longer_one() -> None:
-    rate_limiter = RateLimiter(1000)
-    rate_limiter.pause(100)
-    rate_limiter.pause(0.01)
-    assert rate_limiter._seconds_to_wait() > 90
+    limiter = RateLimiter()
+    limiter.pause(100)
+    limiter.pause(0.01)
+    assert limiter.try_acquire(1000) > 90
 
 
-@pytest.mark.parametrize("wait", ["full", "paused", "sleep"])
+@pytest.mark.parametrize("wait", ["full", "in flight", "paused", "sleep"])
 def test_kill_ends_a_wait_of_hours_at_once(wait: str) -> None:
     cancelled = threading.Event()
-    rate_limiter = RateLimiter(1, 3600)
-    rate_limiter.acquire(cancelled)
-    if wait == "paused":
-        rate_limiter = RateLimiter(1000)
-        rate_limiter.pause(3600)
+    limiter = RateLimiter(3600)
+    if wait in ("full", "in flight"):
+        limiter.acquire(1, cancelled)
+    if wait == "full":
+        limiter.release()
+    limiter.pause(3600 if wait == "paused" else 0)
     timer = threading.Timer(0.2, cancelled.set)
     timer.start()
     began = time.monotonic()
     with pytest.raises(SyncInterruptedError):
-        sleep(3600, cancelled) if wait == "sleep" else rate_limiter.acquire(cancelled)
+        sleep(3600, cancelled) if wait == "sleep" else limiter.acquire(1, cancelled)
     assert 0.1 < time.monotonic() - began < SOON
 
 
-def test_waits_are_split_into_steps_that_a_kill_can_afford() -> None:
+def test_waits_are_split_into_steps_of_less_than_half_a_second() -> None:
     assert LONGEST_WAIT <= 0.5
     began = time.monotonic()
     wait_or_cancel(3600, threading.Event())
@@ -124,14 +259,11 @@ def test_wait_lasts_as_long_as_requested() -> None:
     sleep(-1, threading.Event())
 
 
+# --- whose limit ---
+
+
 def test_rate_limit_is_shared_by_all_connections_of_an_account() -> None:
     assert rate_limiter_for(account("one")) is rate_limiter_for(account("another"))
+    assert rate_limiter_for(account("one")) is rate_limiter_for(account("slower", rate=2))
     assert rate_limiter_for(account()) is not rate_limiter_for(account(account_id="acc-2"))
     assert rate_limiter_for(account()) is not rate_limiter_for(account(host="b"))
-
-
-def test_rate_limit_has_the_rate_of_the_account() -> None:
-    rate_limiter = rate_limiter_for(account(account_id="of its own", rate=2))
-    for _ in range(2):
-        rate_limiter.acquire(threading.Event())
-    assert rate_limiter._seconds_to_wait() > 50

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowException
 
-from airflow_provider_firstpromoter.database.query import RefundQuery
+from airflow_provider_firstpromoter.database import RefundQuery, Source
 from airflow_provider_firstpromoter.exceptions import RefundInputError, SourceError
 from tests.support import EVERY_DATABASE, per_database, refund_with_id
 
@@ -16,7 +16,7 @@ ALL = "SELECT * FROM refunds ORDER BY event_id"
 
 
 def query(database: Any, sql: str, parameters: Any = None, **options: Any) -> RefundQuery:
-    return RefundQuery(database.engine(), sql, parameters, "warehouse", **options)
+    return RefundQuery(Source.from_engine(database.engine(), "warehouse"), sql, parameters, **options)
 
 
 def rows(database: Any, sql: str, parameters: Any = None, **options: Any) -> list[Mapping[str, Any]]:
@@ -226,7 +226,7 @@ def test_airflow_connection_opens_the_database(kind: str, new_database: Callable
     found = RefundQuery.from_connection("warehouse", ALL)
 
     assert [row["event_id"] for row in found.rows()] == ["re_1"]
-    found.engine.dispose()
+    found.close()
 
 
 def test_extras_of_the_airflow_connection_are_applied(new_database: Callable[..., Any], set_connection: Any) -> None:
@@ -238,7 +238,7 @@ def test_extras_of_the_airflow_connection_are_applied(new_database: Callable[...
     found = RefundQuery.from_connection("warehouse", ALL)
 
     assert [row["event_id"] for row in found.rows()] == ["re_1"]
-    found.engine.dispose()
+    found.close()
 
 
 def test_connection_that_is_no_database_is_refused_by_name(connect: Callable[..., str]) -> None:

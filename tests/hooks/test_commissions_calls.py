@@ -1,7 +1,8 @@
-"""FirstPromoterHook.iter_commissions and find_reward."""
+"""FirstPromoterHook.iter_commissions, find_reversal and find_reward."""
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable
 from itertools import islice
@@ -9,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_firstpromoter.exceptions import ReadError
-from airflow_provider_firstpromoter.hooks.firstpromoter import FirstPromoterHook
+from airflow_provider_firstpromoter.exceptions import AccessRefusedError, ReadError
+from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.sandbox import Sandbox
-from tests.http_server import HTML, Server
+from tests.http_server import EMAIL, HTML, REFUND, Server, says
 
 
 def test_find_reward_matches_the_event_id_exactly(sandbox: Sandbox, hook: Any) -> None:
@@ -33,19 +34,19 @@ def test_iter_commissions_reads_pages_on_demand(sandbox: Sandbox, hook: Any) -> 
         {"uid": "cus_1", "sale_amount": 100 if number % 2 else -100, "event_id": f"e_{number}"} for number in range(250)
     )
 
-    def asked() -> int:
+    def request_count() -> int:
         return sandbox.request_counts()["GET /api/v2/company/commissions"]["200"]
 
     assert [one.id for one in islice(hook.iter_commissions(), 100)] == list(ids)[:100]
-    assert asked() == 1
+    assert request_count() == 1
     assert Counter(one.id for one in hook.iter_commissions()) == Counter(ids)
-    assert asked() == 4
+    assert request_count() == 4
     assert {one.is_reversal for one in hook.iter_commissions(refunded=True)} == {True}
     assert [one.event_id for one in hook.iter_commissions(q="e_17")][:2] == ["e_17", "e_170"]
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "told"),
+    ("status", "body", "message"),
     [
         (500, b"", "answered 500 in 1 try"),
         (200, HTML, "answered 200, but not as FirstPromoter does"),
@@ -56,11 +57,138 @@ def test_iter_commissions_reads_pages_on_demand(sandbox: Sandbox, hook: Any) -> 
 def test_iter_commissions_raises_if_commissions_cannot_be_read(
     status: int,
     body: bytes,
-    told: str,
+    message: str,
     serve: Callable[..., Server],
     hook_on: Callable[..., FirstPromoterHook],
 ) -> None:
     hook = hook_on(serve(status=status, body=body))
 
-    with pytest.raises(ReadError, match=told):
+    with pytest.raises(ReadError, match=message):
         list(hook.iter_commissions())
+
+
+MALFORMED: list[Any] = [
+    None,
+    "re_1",
+    [],
+    {},
+    {"id": None, "event_id": "re_1", "sale_amount": -1000, "amount": -200},
+    {"id": True, "event_id": "re_2", "amount": -200},
+    {"id": 0, "event_id": "re_2", "amount": -200},
+    {"id": 2**63, "event_id": "re_2", "amount": -200},
+    {"id": "jane@example.com", "event_id": "re_2", "amount": -200},
+]
+
+
+def _commission(**values: Any) -> dict[str, Any]:
+    return {"id": 7, "event_id": "re_7", "sale_amount": -1000, "amount": -200, "unit": "cash", **values}
+
+
+def test_iter_commissions_skips_malformed_items_with_one_warning(
+    serve: Callable[..., Server], hook_on: Callable[..., FirstPromoterHook], logged: Callable[[], str]
+) -> None:
+    items = [*MALFORMED, _commission(), _commission(id=8, referral="none", promoter_campaign=[], created_at=5)]
+    hook = hook_on(serve(body=json.dumps(items).encode()))
+
+    assert [one.id for one in hook.iter_commissions()] == [7, 8]
+
+    log = logged()
+    warning = f"{len(MALFORMED)} commissions on page 1 could not be read"
+    assert log.count("could not be read") == log.count(warning) >= 1
+    assert EMAIL not in log
+    assert "re_1" not in log
+
+
+def test_find_reversal_ignores_malformed_items_of_other_refunds(
+    serve: Callable[..., Server], hook_on: Callable[..., FirstPromoterHook]
+) -> None:
+    hook = hook_on(serve(body=json.dumps([*MALFORMED, _commission()]).encode()))
+
+    found = hook.find_reversal("re_7")
+    assert found is not None
+    assert found["reward"].id == 7
+    assert hook.find_reversal("re_8") is None
+
+
+def test_find_reversal_raises_if_the_commission_itself_is_malformed(
+    serve: Callable[..., Server], hook_on: Callable[..., FirstPromoterHook]
+) -> None:
+    hook = hook_on(serve(body=json.dumps(MALFORMED).encode()))
+
+    with pytest.raises(ReadError, match="'re_1'"):
+        hook.find_reversal("re_1")
+
+
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize("body", [HTML, says("Forbidden", code="forbidden"), says("Forbidden"), b""])
+def test_find_reversal_without_access_to_commissions_raises_read_error(
+    status: int, body: bytes, serve: Callable[..., Server], hook_on: Callable[..., FirstPromoterHook]
+) -> None:
+    hook = hook_on(serve(status=status, body=body))
+
+    with pytest.raises(ReadError, match="FirstPromoter's commissions could not be read"):
+        hook.find_reversal("re_1")
+    with pytest.raises(ReadError):
+        hook.find_reward("re_1")
+
+
+def test_iter_commissions_without_access_says_that_the_key_may_not_read_commissions(
+    serve: Callable[..., Server], hook_on: Callable[..., FirstPromoterHook]
+) -> None:
+    hook = hook_on(serve(status=403, body=says("Forbidden", code="forbidden")))
+
+    with pytest.raises(AccessRefusedError, match=r"commissions .*'firstpromoter_default'.*403.*may lack"):
+        list(hook.iter_commissions())
+
+
+def test_track_refund_without_access_to_commissions_is_already_recorded_with_an_unknown_reward(
+    sandbox: Sandbox, hook: FirstPromoterHook
+) -> None:
+    sandbox.add_lead(uid="cus_1")
+    hook.track_refund(REFUND)
+    sandbox.fault("status", status=403, times=None, path="/company/commissions")
+
+    result = hook.track_refund(REFUND)
+
+    assert (result.outcome, result.reward) == ("already_recorded", None)
+
+
+def test_find_reversal_reads_negative_commissions_only(sandbox: Sandbox, hook: FirstPromoterHook) -> None:
+    """A short event_id is the beginning of many others: thousands of sales must not be read for one refund."""
+    sandbox.add_lead(uid="cus_1")
+    sandbox.add_commissions({"uid": "cus_1", "sale_amount": 100, "event_id": f"7{n:04}"} for n in range(7000))
+    sandbox.add_commission(uid="cus_1", sale_amount=-5000, event_id="7", amount=-1000)
+
+    found = hook.find_reversal("7")
+
+    assert found is not None
+    assert found["reward"].amount == -1000
+    assert sandbox.request_counts()["GET /api/v2/company/commissions"] == {"200": 1}
+    assert hook.find_reversal("70000") is None, "that is a sale"
+    assert sandbox.request_counts()["GET /api/v2/company/commissions"] == {"200": 3}
+
+
+def test_find_reversal_finds_a_commission_without_a_sale_amount(
+    serve: Callable[..., Server], hook_on: Callable[..., FirstPromoterHook]
+) -> None:
+    """A filter by sale_amount leaves out commissions that have none."""
+
+    def answer(path: str) -> bytes:
+        return json.dumps([] if "sale_amount" in path else [_commission(sale_amount=None)]).encode()
+
+    hook = hook_on(serve(body=answer))
+
+    reward = hook.find_reward("re_7")
+    assert reward is not None
+    assert reward.amount == -200
+
+
+def test_iter_commissions_ends_if_every_page_is_the_same(
+    serve: Callable[..., Server], hook_on: Callable[..., FirstPromoterHook]
+) -> None:
+    server = serve(body=json.dumps([_commission(id=number) for number in range(1, 101)]).encode())
+    hook = hook_on(server)
+
+    with pytest.raises(ReadError, match="repeat"):
+        list(hook.iter_commissions())
+    assert len(server.asked) < 20

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_firstpromoter.exceptions import ConnectionSettingsError
-from airflow_provider_firstpromoter.hooks.firstpromoter import FirstPromoterHook
+from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.sandbox import Sandbox
 from tests.http_server import KEY, REFUND, Server
 

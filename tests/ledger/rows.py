@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from airflow_provider_firstpromoter.ledger import LedgerRecord, LedgerWrite, RefundLedger, RunKey
+from airflow_provider_firstpromoter.ledger import LedgerBatch, LedgerRecord, LedgerWrite, RefundLedger, RunKey
 from airflow_provider_firstpromoter.refunds import Outcome, Refund, Result
 
 NO_RUN = RunKey()
@@ -19,11 +20,19 @@ def entry(
     outcome: Outcome = Outcome.RECORDED,
     *,
     amount: int = 1000,
-    fingerprint: str = "f" * 32,
+    fingerprint: str | None = "a1b2c3 0123456789abcdef",
     at: datetime = THEN,
-    run: RunKey = NO_RUN,
+    known: bool = False,
+    seen_at: datetime | None = None,
+    refunded_at: datetime | None = None,
     **result: Any,
 ) -> LedgerWrite:
+    """
+    Return a result to write.
+
+    :param known: whether the run knew the ledger's row
+    :param result: further fields of the result
+    """
     sent = outcome is not Outcome.REJECTED
     result = {"sent": sent, "http_status": 200 if sent else None, **result}
     return LedgerWrite(
@@ -31,9 +40,18 @@ def entry(
         row_amount=str(amount),
         fingerprint=fingerprint,
         refund=Refund(event_id="re_1", amount=amount, uid="cus_1"),
-        run=run,
+        refunded_at=refunded_at,
+        known=known,
+        seen_at=seen_at,
         at=at,
     )
+
+
+def write(
+    ledger: RefundLedger, writes: Iterable[LedgerWrite], run: RunKey = NO_RUN, seen_at: datetime = THEN
+) -> dict[str, LedgerRecord]:
+    """Write results in one batch; returns the refunds that another task run has on record."""
+    return ledger.write(LedgerBatch(seen_at, writes=list(writes)), run)
 
 
 def known(ledger: RefundLedger, event_id: str = "re_1") -> LedgerRecord:
@@ -42,3 +60,9 @@ def known(ledger: RefundLedger, event_id: str = "re_1") -> LedgerRecord:
 
 def count(database: Any, table: str = "firstpromoter_refunds") -> int:
     return int(database.run(f"SELECT count(*) FROM {table}")[0][0])
+
+
+def run_script(database: Any, script: str) -> None:
+    """Execute statements that each end in a semicolon and a line break."""
+    for statement in script.strip().removesuffix(";").split(";\n"):
+        database.run(statement)

@@ -11,7 +11,7 @@ import pytest
 from airflow_provider_firstpromoter.exceptions import LedgerError
 from airflow_provider_firstpromoter.ledger import RefundLedger
 from airflow_provider_firstpromoter.refunds import Outcome
-from tests.ledger.rows import entry, known
+from tests.ledger.rows import entry, known, write
 
 #: What no error may show; it would stand in the traceback's lines of source if it were written there.
 HUSH = "a value of the row"
@@ -26,12 +26,12 @@ def test_refused_batch_raises_without_values_and_writes_nothing(
     database: Any, open_ledger: Callable[..., RefundLedger]
 ) -> None:
     ledger = open_ledger()
-    ddl = ledger.ddl().rstrip(";").rstrip()
+    ddl = ledger.ddl().split(";\n")[0].rstrip(";").rstrip()  # without the index
     end = ddl.rindex(")")
     database.run(f"{ddl[:end]}, CHECK (http_status <> 418){ddl[end:]}")
-    ledger.write([entry("old", Outcome.NOT_REFERRED)])
-    with pytest.raises(LedgerError, match=r"'warehouse' refused 3 results: .*Run the task again") as caught:
-        ledger.write([entry("new", message=HUSH), entry("bad", http_status=418), entry("old", message=HUSH)])
+    write(ledger, [entry("old", Outcome.NOT_REFERRED)])
+    with pytest.raises(LedgerError, match=r"'warehouse' refused 3 results: .*run the task again") as caught:
+        write(ledger, [entry("new", message=HUSH), entry("bad", http_status=418), entry("old", message=HUSH)])
     assert HUSH not in said(caught.value)
     assert "INSERT" not in said(caught.value)
     assert {one.event_id: one.outcome for one in ledger.find({"new", "bad", "old"}).values()} == {
@@ -40,17 +40,20 @@ def test_refused_batch_raises_without_values_and_writes_nothing(
 
 
 def _read_only(database: Any) -> str:
-    """An address under which the database can be read but not written."""
+    """Return an address under which the database can be read but not written."""
+    url: str = database.url
     if database.kind == "sqlite":
-        return database.url.replace("sqlite:///", "sqlite:///file:") + "?mode=ro&uri=true"
+        return url.replace("sqlite:///", "sqlite:///file:") + "?mode=ro&uri=true"
     if database.kind == "postgresql":
-        return f"{database.url}&options=-c%20default_transaction_read_only%3Don"
+        return f"{url}&options=-c%20default_transaction_read_only%3Don"
     if database.kind == "mariadb":
         database.run("CREATE OR REPLACE USER reader@localhost")
         database.run("GRANT SELECT ON *.* TO reader@localhost")
-        return database.url.replace("root@", "reader@")
+        return url.replace("root@", "reader@")
+    if database.kind == "snowflake":
+        pytest.skip("its emulator knows no rights")
     database.dispose()  # DuckDB opens a file in one way at a time
-    return f"{database.url}?access_mode=read_only"
+    return f"{url}?access_mode=read_only"
 
 
 def test_read_only_database_error_has_the_statement_that_makes_the_table(
@@ -68,11 +71,11 @@ def test_read_only_ledger_can_be_read(
     database: Any, open_ledger: Callable[..., RefundLedger], new_engine: Callable[[str], Any]
 ) -> None:
     open_ledger().ensure()
-    open_ledger().write([entry()])
+    write(open_ledger(), [entry()])
     ledger = RefundLedger(new_engine(_read_only(database)), "acc", name="warehouse")
     assert known(ledger).outcome is Outcome.RECORDED
     with pytest.raises(LedgerError, match="of connection 'warehouse' refused 1 results: "):
-        ledger.write([entry("re_2")])
+        write(ledger, [entry("re_2")])
 
 
 @pytest.mark.parametrize(
@@ -92,12 +95,12 @@ def test_locked_ledger_error_has_no_values(
     with locker.connect() as connection:
         connection.exec_driver_sql(lock)
         with pytest.raises(LedgerError, match=r"warehouse.*lock") as caught:
-            ledger.write([entry("re_1", message=HUSH)])
+            write(ledger, [entry("re_1", message=HUSH)])
         with pytest.raises(LedgerError, match=r"of connection 'warehouse' cannot be read: .*lock"):
             ledger.find({"re_1"})
         connection.rollback()
     assert HUSH not in said(caught.value)
-    ledger.write([entry("re_1")])
+    write(ledger, [entry("re_1")])
     assert known(ledger).outcome is Outcome.RECORDED
 
 
@@ -112,7 +115,7 @@ def test_locked_ledger_error_has_no_values(
 )
 def test_unreachable_database_error_has_no_password(url: str, new_engine: Callable[[str], Any]) -> None:
     ledger = RefundLedger(new_engine(url), "acc", name="warehouse")
-    for use in (ledger.ensure, ledger.exists, lambda: ledger.find({"re_1"}), lambda: ledger.write([entry()])):
+    for use in (ledger.ensure, ledger.exists, lambda: ledger.find({"re_1"}), lambda: write(ledger, [entry()])):
         with pytest.raises(LedgerError, match=r"'warehouse' (cannot be read|refused 1 results): ") as caught:
             use()
         assert "hush-hush" not in said(caught.value)

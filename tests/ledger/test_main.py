@@ -1,4 +1,4 @@
-"""``python -m airflow_provider_firstpromoter.ledger`` prints the statement that makes the table."""
+"""``python -m airflow_provider_firstpromoter.ledger``: the statements that make the tables."""
 
 from __future__ import annotations
 
@@ -9,28 +9,43 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_firstpromoter.ledger import RefundLedger
+from airflow_provider_firstpromoter.ledger import RefundLedger, RunHistory, RunKey
 from airflow_provider_firstpromoter.ledger.__main__ import main
-from airflow_provider_firstpromoter.refunds import Outcome
-from tests.ledger.rows import entry, known
+from airflow_provider_firstpromoter.reconcile import MismatchTable
+from airflow_provider_firstpromoter.refunds import Outcome, Summary
+from tests.ledger.rows import entry, known, run_script, write
 
 
-def test_main_prints_a_statement_that_makes_the_table(
-    database: Any,
-    open_ledger: Callable[..., RefundLedger],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+def test_main_prints_statements_that_make_every_table(
+    database: Any, open_ledger: Callable[..., RefundLedger], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    dialect = database.engine().dialect.name
-    monkeypatch.setattr(sys, "argv", ["ledger", dialect])
-    main()
+    main(["ddl", database.engine().dialect.name])
     printed = capsys.readouterr().out
-    assert printed.strip() == open_ledger().ddl()
-    database.run(printed.strip().removesuffix(";"))
     ledger = open_ledger()
+    history = RunHistory(ledger, RunKey("dag", "run", "task", -1))
+    mismatches = MismatchTable(ledger, RunKey())
+    assert printed.strip() == "\n".join(table.ddl() for table in (ledger, history, mismatches)), (
+        "what ensure() executes"
+    )
+
+    run_script(database, printed)
+
     assert ledger.exists()
-    ledger.write([entry()])
+    for outcome in (Outcome.FAILED, Outcome.RECORDED):  # the second one updates the row
+        write(ledger, [entry(outcome=outcome, known=True)], RunKey("dag", str(outcome), "task", -1))
     assert known(ledger).outcome is Outcome.RECORDED
+    assert history.exists()
+    history.start()
+    history.finish(Summary())
+    assert mismatches.exists()
+
+
+def test_main_with_a_dialect_alone_prints_its_tables(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["postgresql", "books.refunds"])
+    alone = capsys.readouterr().out
+    main(["ddl", "postgresql", "books.refunds"])
+    assert capsys.readouterr().out == alone
+    assert "CREATE TABLE books.refunds_runs (" in alone
 
 
 def test_main_runs_from_the_command_line() -> None:
@@ -38,10 +53,12 @@ def test_main_runs_from_the_command_line() -> None:
     done = subprocess.run([*command, "postgresql", "books.refunds"], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("CREATE TABLE books.refunds (")
     assert done.stdout.endswith(");\n")
+    assert done.stderr == ""
 
 
-def test_main_with_an_unknown_or_missing_dialect_exits_with_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
-    for arguments, said in ([], "usage: python -m .* DIALECT"), (["tabledb"], "no dialect 'tabledb'"):
-        monkeypatch.setattr(sys, "argv", ["ledger", *arguments])
-        with pytest.raises(SystemExit, match=said):
-            main()
+def test_main_with_an_unknown_or_missing_dialect_exits_with_a_message(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="no dialect 'tabledb'"):
+        main(["tabledb"])
+    with pytest.raises(SystemExit):
+        main([])
+    assert "usage: python -m airflow_provider_firstpromoter.ledger" in capsys.readouterr().err

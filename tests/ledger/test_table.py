@@ -11,7 +11,7 @@ import pytest
 from airflow_provider_firstpromoter.exceptions import LedgerError
 from airflow_provider_firstpromoter.ledger import RefundLedger
 from airflow_provider_firstpromoter.refunds import Lead, Outcome
-from tests.ledger.rows import THEN, entry, known
+from tests.ledger.rows import THEN, entry, known, run_script, write
 
 
 def test_missing_table_reads_as_an_empty_ledger_and_is_not_created(
@@ -25,7 +25,7 @@ def test_missing_table_reads_as_an_empty_ledger_and_is_not_created(
 
 def test_ensure_creates_the_table_once(open_ledger: Callable[..., RefundLedger]) -> None:
     open_ledger().ensure()
-    open_ledger().write([entry()])
+    write(open_ledger(), [entry()])
     open_ledger().ensure()
     assert known(open_ledger()).outcome is Outcome.RECORDED
 
@@ -43,7 +43,9 @@ def test_missing_column_error_has_the_statement_that_adds_it(
     database: Any, open_ledger: Callable[..., RefundLedger]
 ) -> None:
     lines = open_ledger().ddl().splitlines()
-    database.run("\n".join(line for line in lines if not line.strip().startswith(("lead_id ", "last_sent_at "))))
+    run_script(
+        database, "\n".join(line for line in lines if not line.strip().startswith(("lead_id ", "last_sent_at ")))
+    )
     for use in (open_ledger().ensure, open_ledger().exists, lambda: open_ledger().find({"re_1"})):
         with pytest.raises(LedgerError, match="of connection 'warehouse' lacks columns") as caught:
             use()
@@ -53,7 +55,7 @@ def test_missing_column_error_has_the_statement_that_adds_it(
         database.run(alter)
     ledger = open_ledger()
     ledger.ensure()
-    ledger.write([entry(lead=Lead(id=7))])
+    write(ledger, [entry(lead=Lead(id=7))])
     assert known(ledger).last_sent_at == THEN
     assert database.run("SELECT lead_id FROM firstpromoter_refunds") == [(7,)]
 
@@ -62,7 +64,7 @@ def test_additional_columns_are_ignored(database: Any, open_ledger: Callable[...
     open_ledger().ensure()
     database.run("ALTER TABLE firstpromoter_refunds ADD reviewed_by VARCHAR(20)")
     open_ledger().ensure()
-    open_ledger().write([entry()])
+    write(open_ledger(), [entry()])
     assert known(open_ledger()).outcome is Outcome.RECORDED
 
 
@@ -70,8 +72,8 @@ def test_additional_columns_are_ignored(database: Any, open_ledger: Callable[...
 def test_table_name_is_quoted_where_needed(open_ledger: Callable[..., RefundLedger], name: str) -> None:
     ledger = open_ledger(table=name)
     ledger.ensure()
-    ledger.write([entry()])
-    ledger.write([entry(outcome=Outcome.RECORDED)])
+    write(ledger, [entry()])
+    write(ledger, [entry(outcome=Outcome.RECORDED)])
     assert known(open_ledger(table=name)).outcome is Outcome.RECORDED
 
 
@@ -84,12 +86,14 @@ def test_table_can_be_in_another_schema(
     else:
         # MariaDB's schemas are databases, and belong to the whole server.
         quote = "`" if database.kind == "mariadb" else '"'
+        if database.kind == "snowflake" and schema == "books":
+            quote = ""  # a name in lower case is not quoted there, so it is one in upper case
         database.run(f"CREATE SCHEMA {quote}{schema}{quote}")
         if database.kind == "mariadb":
             request.addfinalizer(lambda: database.run(f"DROP SCHEMA `{schema}`"))
     ledger = open_ledger(table=f"{schema}.refunds")
     ledger.ensure()
-    ledger.write([entry()])
+    write(ledger, [entry()])
     assert known(open_ledger(table=f"{schema}.refunds")).outcome is Outcome.RECORDED
     assert f"ledger '{schema}.refunds'" in str(ledger)
     if database.kind in ("postgresql", "mariadb"):  # DuckDB's dialect finds a table in whatever schema it is

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
 from typing import Any
+from urllib.parse import quote, urlsplit
 
 import pendulum
 import pytest
@@ -17,8 +18,6 @@ from airflow_provider_firstpromoter.operators.refund import TrackRefundOperator
 from airflow_provider_firstpromoter.sandbox import Sandbox
 from airflow_provider_firstpromoter.transfers.sql_to_firstpromoter import SqlToFirstPromoterOperator
 from tests.support import Task, refund
-
-ACCOUNT = "firstpromoter://sandbox-account%40127.0.0.1/refunds"
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +41,9 @@ class Events:
         self.asset = Asset("x-refunds://all")
         self.alias = AssetAlias("refunds-recorded")
 
-    def run(self, *rows: dict[str, Any], try_number: int = 1, **parameters: Any) -> dict[str, Any]:
+    def run(
+        self, *rows: dict[str, Any], try_number: int = 1, run_id: str = "manual__1", **parameters: Any
+    ) -> dict[str, Any]:
         """Returns the summary, also of a task that fails."""
         parameters = {"task_id": "task", "outlets": [self.asset, self.alias], **parameters}
         operator: Any
@@ -50,7 +51,7 @@ class Events:
             operator = SqlToFirstPromoterOperator(sql_conn_id="warehouse", **parameters)
         else:
             operator = TrackRefundOperator(refunds=list(rows), **parameters)
-        task = Task(operator, try_number=try_number)
+        task = Task(operator, try_number=try_number, run_id=run_id)
         with suppress(RefundsRejectedError):
             task.run(outlet_events=self.accessors)
         return task.summary
@@ -71,14 +72,15 @@ class Events:
         return [(one.dest_asset_key.uri, json.loads(json.dumps(one.extra))) for one in events]
 
 
-def test_asset_and_alias_events_have_the_summary_of_a_run_that_recorded_refunds() -> None:
+def test_asset_and_alias_events_have_the_summary_of_a_run_that_recorded_refunds(sandbox: Sandbox) -> None:
     events = Events()
 
     summary = events.run(refund(0), refund(50))
 
     assert summary["outcomes"]["recorded"] == 1
-    assert events.of_the_asset == summary
-    assert events.of_the_alias == [(ACCOUNT, summary)]
+    extra = {**summary, "since_last_event": totals(summary)}
+    assert events.of_the_asset == extra
+    assert events.of_the_alias == [(account_uri(sandbox), extra)]
 
 
 def test_alias_has_no_event_after_a_run_that_recorded_nothing() -> None:
@@ -86,19 +88,34 @@ def test_alias_has_no_event_after_a_run_that_recorded_nothing() -> None:
 
     summary = events.run(refund(50))
 
-    assert events.of_the_asset == summary, "its event comes with every run that succeeds"
+    assert events.of_the_asset["outcomes"] == summary["outcomes"], "its event comes with every run that succeeds"
     assert events.of_the_alias == []
 
 
-def test_alias_has_no_event_for_refunds_recorded_before_except_on_a_retry() -> None:
-    Events().run(refund(0))
-    cleared, retried = Events(), Events()
+def test_alias_has_no_event_for_refunds_that_another_run_reported() -> None:
+    first, later, retried = Events(), Events(), Events()
+    first.run(refund(0))
 
-    cleared.run(refund(0))
+    later.run(refund(0), run_id="manual__2")
     retried.run(refund(0), try_number=2)
 
-    assert cleared.of_the_alias == []
-    assert [uri for uri, _ in retried.of_the_alias] == [ACCOUNT], "the first try may have failed after sending"
+    assert later.of_the_alias == []
+    assert retried.of_the_alias[0][1]["since_last_event"] == first.of_the_alias[0][1]["since_last_event"]
+
+
+def test_event_reports_what_failed_runs_reversed_once() -> None:
+    failed, green, later = Events(), Events(), Events()
+    failed.run(refund(0), refund(1, amount=-1), run_id="manual__1")
+
+    green.run(refund(2), run_id="manual__2")
+    later.run(refund(3), run_id="manual__3")
+
+    assert failed.of_the_alias == [], "its task failed"
+    ((_, reported),) = green.of_the_alias
+    assert reported["outcomes"]["recorded"] == 1
+    assert reported["since_last_event"]["outcomes"]["recorded"] == 2
+    assert reported["since_last_event"]["refunded"] == {"account": 1000 + 1002}
+    assert later.of_the_alias[0][1]["since_last_event"]["refunded"] == {"account": 1003}
 
 
 def test_alias_has_no_event_after_a_preview_or_a_failed_task() -> None:
@@ -113,13 +130,14 @@ def test_alias_has_no_event_after_a_preview_or_a_failed_task() -> None:
     assert failed.of_the_asset == {}
 
 
-def test_asset_events_of_a_query_match_those_of_a_list() -> None:
+def test_asset_events_of_a_query_match_those_of_a_list(sandbox: Sandbox) -> None:
     events = Events()
 
     summary = events.run(sql="SELECT 're_1' AS event_id, 500 AS amount, 'cus_1' AS uid")
 
-    assert events.of_the_asset == summary
-    assert events.of_the_alias == [(ACCOUNT, summary)]
+    extra = {**summary, "since_last_event": totals(summary)}
+    assert events.of_the_asset == extra
+    assert events.of_the_alias == [(account_uri(sandbox), extra)]
 
 
 def test_asset_event_is_stored_after_every_successful_run(run_dag: Callable[..., Any]) -> None:
@@ -130,7 +148,17 @@ def test_asset_event_is_stored_after_every_successful_run(run_dag: Callable[...,
     summaries = [run_dag(dag).xcom("track", "summary") for _ in range(2)]
 
     assert [summary["sent"] for summary in summaries] == [1, 0]
-    assert stored_events("x-refunds://assets") == summaries
+    assert [event["sent"] for event in stored_events("x-refunds://assets")] == [1, 0]
+
+
+def account_uri(sandbox: Sandbox) -> str:
+    """The asset of the account: another host and port than the public API's are part of it."""
+    return f"firstpromoter://sandbox-account%40{quote(urlsplit(sandbox.base_url).netloc, safe='')}/refunds"
+
+
+def totals(summary: dict[str, Any]) -> dict[str, Any]:
+    names = ("outcomes", "reversed", "refunded", "rewards_unknown", "without_sale_event_id")
+    return {name: summary[name] for name in names}
 
 
 def stored_events(uri: str) -> list[Any]:

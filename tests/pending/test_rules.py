@@ -12,14 +12,34 @@ from sqlalchemy import create_engine
 
 from airflow_provider_firstpromoter.ledger import LedgerRecord, LedgerWrite, RefundLedger
 from airflow_provider_firstpromoter.pending.lookup import find_pending
-from airflow_provider_firstpromoter.pending.rules import Action, classify, classify_rows
-from airflow_provider_firstpromoter.refunds import Outcome, Refund, Result
-from airflow_provider_firstpromoter.refunds.rows import Row, numbered
+from airflow_provider_firstpromoter.pending.rules import (
+    REASON_RECHECK,
+    REASON_RETRY,
+    Action,
+    Decision,
+    PendingRules,
+    classify_rows,
+    decide,
+)
+from airflow_provider_firstpromoter.refunds import (
+    DIGEST_COLUMN,
+    REASON_COLUMN,
+    Outcome,
+    Refund,
+    Result,
+    Row,
+    Validation,
+    fingerprint,
+    numbered,
+)
+from tests.ledger.rows import write
 
 KEY = b"a key"
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 SECOND = timedelta(seconds=1)
+MONTH = 30 * DAY
 
 
 def row(event_id: object = "re_1", amount: object = 1000, **columns: object) -> Row:
@@ -27,72 +47,162 @@ def row(event_id: object = "re_1", amount: object = 1000, **columns: object) -> 
 
 
 def known(outcome: Outcome, of: Row | None = None, first: datetime = NOW - 5 * DAY, **fields: Any) -> LedgerRecord:
+    """What the ledger has of a row whose outcome was this."""
     of = of or row()
-    told = {
+    stored = {
         "event_id": "re_1",
         "outcome": outcome,
         "http_status": 200,
         "row_amount": of.amount,
         "sent_amount": 1000,
-        "sent_currency": None,
-        "sale_event_id": None,
-        "fingerprint": of.fingerprint(KEY),
+        "fingerprint": fingerprint(of.values, KEY) if outcome.remembers_content else None,
         "first_sent_at": first,
         "last_sent_at": first,
     }
-    return LedgerRecord(**{**told, **fields})
+    return LedgerRecord(**{**stored, **fields})
 
 
-def action(of: Row, knows: LedgerRecord | None, **how: Any) -> Action:
-    return classify(of, knows, key=KEY, now=NOW, **how)
+def action(of: Row, record: LedgerRecord | None, key: bytes = KEY, **how: Any) -> Action:
+    return PendingRules(key, **how).classify(of, record, NOW)
+
+
+# --- which rows are sent ---
 
 
 def test_unknown_refund_is_sent() -> None:
     assert action(row(), None) is Action.SEND
 
 
-@pytest.mark.parametrize("outcome", [Outcome.RECORDED, Outcome.ALREADY_RECORDED, Outcome.NOT_REFERRED])
+@pytest.mark.parametrize("outcome", [Outcome.RECORDED, Outcome.ALREADY_RECORDED])
 @pytest.mark.parametrize("amount", [1000, "1000", "1000.00", 1000.0, "1e3"], ids=repr)
-def test_settled_refund_with_the_same_amount_stays_settled(outcome: Outcome, amount: object) -> None:
+def test_recorded_refund_with_the_same_amount_stays_settled(outcome: Outcome, amount: object) -> None:
     assert action(row(amount=amount), known(outcome), retry_rejected=True) is Action.SETTLED
 
 
-@pytest.mark.parametrize("outcome", [Outcome.RECORDED, Outcome.ALREADY_RECORDED, Outcome.NOT_REFERRED])
+@pytest.mark.parametrize("outcome", [Outcome.RECORDED, Outcome.ALREADY_RECORDED])
 @pytest.mark.parametrize("amount", [1500, 999, "1000.01", None, "x", -1000], ids=repr)
-def test_settled_refund_with_another_amount_is_changed_and_not_sent(outcome: Outcome, amount: object) -> None:
+def test_recorded_refund_with_another_amount_is_changed_and_not_sent(outcome: Outcome, amount: object) -> None:
     now_says = row(amount=amount)
     assert action(now_says, known(outcome), recheck_unreferred=90 * DAY, retry_rejected=True) is Action.CHANGED
 
 
-def test_settled_refund_with_other_columns_changed_is_not_sent() -> None:
-    assert action(row(uid="cus_2", currency="EUR"), known(Outcome.RECORDED)) is Action.SETTLED
+@pytest.mark.parametrize(
+    "columns",
+    [{"uid": "cus_2"}, {"email": "x@example.com"}, {"currency": "EUR"}, {"quantity": 2}, {"sale_event_id": "ch_1"}],
+    ids=repr,
+)
+def test_recorded_refund_with_other_columns_changed_is_settled(columns: dict[str, object]) -> None:
+    assert action(row(**columns), known(Outcome.RECORDED)) is Action.SETTLED
 
 
-def test_settled_refund_without_a_stored_amount_is_not_changed() -> None:
-    assert action(row(), known(Outcome.RECORDED, row_amount=None)) is Action.SETTLED
+def test_recorded_refund_without_a_stored_amount_is_compared() -> None:
+    assert action(row(), known(Outcome.RECORDED, row_amount=None)) is Action.COMPARE
 
 
-def test_rejected_row_is_sent_only_after_its_content_changed() -> None:
-    rejected = known(Outcome.REJECTED, row(amount=0))
-    assert action(row(amount=0), rejected) is Action.STILL_REJECTED
-    assert action(row(amount="0"), rejected) is Action.STILL_REJECTED  # out of XCom
-    assert action(row(amount=5), rejected) is Action.SEND
-    assert action(row(amount=0, uid="cus_2"), rejected) is Action.SEND
-    assert classify(row(amount=0), rejected, key=b"another key", now=NOW) is Action.SEND
+@pytest.mark.parametrize(
+    ("changed_amount", "accepted", "amount", "expected"),
+    [
+        ("1500", True, 1500, Action.SETTLED),
+        ("1500", True, "1500.0", Action.SETTLED),
+        ("1500", True, 1000, Action.SETTLED),
+        ("1500", True, 1600, Action.CHANGED),
+        ("1500", False, 1500, Action.CHANGED),
+        ("", True, None, Action.SETTLED),
+        ("", True, 1600, Action.CHANGED),
+    ],
+)
+def test_accepted_amount_is_settled_until_it_changes_again(
+    changed_amount: str, accepted: bool, amount: object, expected: Action
+) -> None:
+    record = known(Outcome.RECORDED, changed_amount=changed_amount, accepted_at=NOW if accepted else None)
+    assert action(row(amount=amount), record) is expected
 
 
-def test_rejected_row_is_sent_with_retry_rejected() -> None:
-    assert action(row(), known(Outcome.REJECTED), retry_rejected=True) is Action.SEND
+@pytest.mark.parametrize("outcome", [Outcome.NOT_REFERRED, Outcome.REJECTED])
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"amount": 1001},
+        {"amount": None},
+        {"uid": "cus_2"},
+        {"uid": None, "email": "x@example.com"},
+        {"email": "x@example.com"},
+        {"currency": "EUR"},
+        {"quantity": 2},
+        {"sale_event_id": "ch_1"},
+        {"skip_email_notification": True},
+    ],
+    ids=repr,
+)
+def test_refund_that_reversed_nothing_is_sent_again_if_any_column_changes(
+    outcome: Outcome, columns: dict[str, object]
+) -> None:
+    assert action(row(**columns), known(outcome)) is Action.SEND_AGAIN
 
 
-def test_not_referred_refund_is_rechecked_only_with_recheck_unreferred() -> None:
+def test_unchanged_refund_that_reversed_nothing_is_not_sent() -> None:
+    for same in (row(), row(amount="1000.00"), row(note="x"), row(quantity=None)):
+        assert action(same, known(Outcome.NOT_REFERRED)) is Action.SETTLED
+        assert action(same, known(Outcome.REJECTED)) is Action.STILL_REJECTED
+
+
+@pytest.mark.parametrize(
+    ("outcome", "expected"), [(Outcome.NOT_REFERRED, Action.SETTLED), (Outcome.REJECTED, Action.STILL_REJECTED)]
+)
+def test_fingerprint_of_a_rotated_key_counts_as_unchanged_and_is_renewed(outcome: Outcome, expected: Action) -> None:
+    record = known(outcome)
+    changed = row(uid="cus_2")
+
+    assert action(row(), record, key=b"the new key") is expected
+    assert action(changed, record, key=b"the new key") is expected, "it cannot be compared"
+
+    assert PendingRules(b"the new key").needs_renewal(row(), record)
+    assert not PendingRules(KEY).needs_renewal(row(), record)
+
+
+def test_digest_that_the_ledger_lacks_is_added() -> None:
+    rules = PendingRules(KEY)
+    with_digest = row(**{DIGEST_COLUMN: "d2"})
+    assert rules.needs_renewal(with_digest, known(Outcome.NOT_REFERRED, row_digest=None))
+    assert rules.needs_renewal(with_digest, known(Outcome.REJECTED, row_digest="d1"))
+    assert not rules.needs_renewal(with_digest, known(Outcome.NOT_REFERRED, row_digest="d1 d2"))
+    assert not rules.needs_renewal(row(), known(Outcome.NOT_REFERRED, row_digest=None))
+
+
+@pytest.mark.parametrize("outcome", [Outcome.RECORDED, Outcome.ALREADY_RECORDED, Outcome.FAILED])
+def test_other_outcomes_need_no_renewal(outcome: Outcome) -> None:
+    assert not PendingRules(KEY).needs_renewal(row(**{DIGEST_COLUMN: "d2"}), known(outcome))
+
+
+def test_failed_refund_is_sent_again_whether_it_changed_or_not() -> None:
+    for one in (row(), row(uid="cus_2"), row(amount=7)):
+        assert action(one, known(Outcome.FAILED)) is Action.SEND_AGAIN
+
+
+def test_unchanged_rejected_row_is_sent_with_retry_rejected_or_the_sensors_reason() -> None:
+    assert action(row(), known(Outcome.REJECTED), retry_rejected=True) is Action.SEND_AGAIN
+    assert action(row(**{REASON_COLUMN: REASON_RETRY}), known(Outcome.REJECTED)) is Action.SEND_AGAIN
+    assert action(row(**{REASON_COLUMN: REASON_RECHECK}), known(Outcome.REJECTED)) is Action.STILL_REJECTED
+
+
+def test_not_referred_refund_is_rechecked_only_with_recheck_unreferred_or_the_sensors_reason() -> None:
     assert action(row(), known(Outcome.NOT_REFERRED)) is Action.SETTLED
-    assert action(row(), known(Outcome.NOT_REFERRED), recheck_unreferred=30 * DAY) is Action.RECHECK
+    assert action(row(), known(Outcome.NOT_REFERRED), recheck_unreferred=MONTH) is Action.RECHECK
+    assert action(row(**{REASON_COLUMN: REASON_RECHECK}), known(Outcome.NOT_REFERRED)) is Action.RECHECK
+    assert action(row(**{REASON_COLUMN: REASON_RETRY}), known(Outcome.NOT_REFERRED)) is Action.SETTLED
+
+
+def test_sensors_reason_does_not_send_a_refund_twice_in_twenty_hours() -> None:
+    """The task downstream of the sensor is cleared: its rows are the same, and the ledger knows better."""
+    again = row(**{REASON_COLUMN: REASON_RECHECK})
+    assert action(again, known(Outcome.NOT_REFERRED, last_sent_at=NOW - 19 * HOUR)) is Action.SETTLED
 
 
 @pytest.mark.parametrize("outcome", [Outcome.RECORDED, Outcome.ALREADY_RECORDED])
-def test_recorded_refund_is_never_sent_again(outcome: Outcome) -> None:
-    assert action(row(), known(outcome), recheck_unreferred=30 * DAY) is Action.SETTLED
+@pytest.mark.parametrize("reason", [None, REASON_RECHECK, REASON_RETRY])
+def test_recorded_refund_is_never_sent_again(outcome: Outcome, reason: str | None) -> None:
+    again = row(**{REASON_COLUMN: reason})
+    assert action(again, known(outcome), recheck_unreferred=MONTH, retry_rejected=True) is Action.SETTLED
 
 
 @pytest.mark.parametrize(
@@ -100,7 +210,9 @@ def test_recorded_refund_is_never_sent_again(outcome: Outcome) -> None:
     [
         (5 * DAY, 5 * DAY, Action.RECHECK),
         (5 * DAY, DAY, Action.RECHECK),
-        (5 * DAY, DAY - SECOND, Action.SETTLED),  # at most once a day
+        (5 * DAY, DAY - SECOND, Action.RECHECK),  # a daily task that reaches the row a second earlier
+        (5 * DAY, 20 * HOUR, Action.RECHECK),
+        (5 * DAY, 20 * HOUR - SECOND, Action.SETTLED),
         (30 * DAY - SECOND, 2 * DAY, Action.RECHECK),
         (30 * DAY, 2 * DAY, Action.SETTLED),  # until that long after it was first sent
         (90 * DAY, 2 * DAY, Action.SETTLED),
@@ -108,15 +220,112 @@ def test_recorded_refund_is_never_sent_again(outcome: Outcome) -> None:
         (5 * DAY, None, Action.SETTLED),
     ],
 )
-def test_not_referred_refund_is_rechecked_once_a_day_within_the_period(
+def test_not_referred_refund_is_rechecked_every_twenty_hours_within_the_period(
     first: timedelta | None, last: timedelta | None, expected: Action
 ) -> None:
-    knows = known(
-        Outcome.NOT_REFERRED,
-        first_sent_at=first and NOW - first,
-        last_sent_at=last and NOW - last,
+    record = known(Outcome.NOT_REFERRED, first_sent_at=first and NOW - first, last_sent_at=last and NOW - last)
+    assert action(row(), record, recheck_unreferred=MONTH) is expected
+
+
+@pytest.mark.parametrize("outcome", [outcome for outcome in Outcome if outcome.stored])
+def test_every_outcome_of_a_row_in_the_ledger_has_an_action(outcome: Outcome) -> None:
+    assert action(row(), known(outcome)) in Action
+
+
+# --- what a row comes to ---
+
+
+def decision(of: Row, record: LedgerRecord | None, how: Validation | None = None, **rules: Any) -> Decision:
+    from airflow_provider_firstpromoter.pending import ClassifiedRow
+
+    return decide(ClassifiedRow(of, action(of, record, **rules), record), how or Validation())
+
+
+def test_row_to_send_comes_to_its_refund() -> None:
+    for record in (None, known(Outcome.FAILED), known(Outcome.REJECTED, row(amount=0))):
+        assert decision(row(), record) == Decision(refund=Refund.from_row(row().values), record=record)
+
+
+def test_row_that_validation_refuses_is_a_new_problem_until_the_ledger_has_it() -> None:
+    bad = row(amount=0)
+    first = decision(bad, None)
+    assert first.result is not None
+    assert (first.result.outcome, first.known) == (Outcome.REJECTED, False)
+    again = decision(bad, known(Outcome.REJECTED, bad, http_status=None, first_sent_at=None, last_sent_at=None))
+    assert again.result == first.result
+    assert again.known
+    other = decision(row(amount=-1), known(Outcome.REJECTED, bad, http_status=None))
+    assert not other.known, "the row changed, and is still refused"
+
+
+def test_row_that_validation_refuses_keeps_what_its_earlier_responses_left_open() -> None:
+    """It is corrected and sent again: then a 404 after the lost response must not be believed."""
+    failed = Result(event_id="re_1", outcome=Outcome.FAILED, sent=True, lost=True, unmatched=True)
+    found = decision(row(amount=0), known(Outcome.FAILED, details=failed.to_details()))
+    assert found.result is not None
+    assert (found.result.outcome, found.result.lost, found.result.unmatched) == (Outcome.REJECTED, True, True)
+
+
+def test_row_that_validation_refused_is_sent_when_it_is_valid_now() -> None:
+    """The row is unchanged: the connection's currency was set meanwhile, or the rule is another one."""
+    major = row(amount="19.99")
+    refused = known(Outcome.REJECTED, major, http_status=None, first_sent_at=None, last_sent_at=None)
+    assert decision(major, refused).result is not None
+    assert decision(major, refused, Validation("major", "USD")).refund is not None
+
+
+def test_row_that_firstpromoter_rejected_comes_to_the_stored_reason() -> None:
+    stored = Result(event_id="re_1", outcome=Outcome.REJECTED, http_status=422, message="amount: is odd", sent=True)
+    record = known(Outcome.REJECTED, http_status=422, message=stored.message, details=stored.to_details())
+    found = decision(row(), record)
+    assert found.known
+    assert found.result == stored.model_copy(update={"sent": False})
+
+
+def test_changed_refund_is_a_known_problem_only_with_the_amount_that_the_ledger_has() -> None:
+    for amount, stored, is_known in [
+        (1500, None, False),
+        (1500, "1500", True),
+        (1600, "1500", False),
+        (None, "", True),
+    ]:
+        found = decision(row(amount=amount), known(Outcome.RECORDED, changed_amount=stored))
+        assert found.result is not None
+        assert found.result.outcome is Outcome.CHANGED
+        assert found.known is is_known
+
+
+@pytest.mark.parametrize(
+    ("sent", "recorded", "row_values", "how", "same"),
+    [
+        (1000, None, {"amount": "10.00", "currency": "USD"}, Validation("major"), True),
+        (1000, None, {"amount": "10.01", "currency": "USD"}, Validation("major"), False),
+        (None, -1000, {"amount": 1000}, Validation(), True),
+        (None, -1000, {"amount": 1001}, Validation(), False),
+        (None, -1000, {"amount": 1001, "currency": "EUR"}, Validation(currency="EUR"), False),
+        (None, -1000, {"amount": 900, "currency": "EUR"}, Validation(currency="USD"), True),
+        (None, None, {"amount": 900}, Validation(), True),
+    ],
+    ids=[
+        "another-unit",
+        "another-amount",
+        "adopted",
+        "adopted-with-another-amount",
+        "adopted-in-the-accounts-currency",
+        "adopted-and-converted",
+        "adopted-without-an-amount",
+    ],
+)
+def test_recorded_refund_is_compared_as_money(
+    sent: int | None, recorded: int | None, row_values: dict[str, Any], how: Validation, same: bool
+) -> None:
+    record = known(
+        Outcome.ALREADY_RECORDED, row_amount=None if recorded else "1000", sent_amount=sent, recorded_amount=recorded
     )
-    assert action(row(), knows, recheck_unreferred=30 * DAY) is expected
+    found = decision(row(**row_values), record, how)
+    assert (found.result is None) is same
+    if found.result is not None:
+        assert found.result.outcome is Outcome.CHANGED
 
 
 # --- against a ledger -----------------------------------------------------------------------------------
@@ -131,34 +340,77 @@ def ledger(tmp_path: Path) -> Iterator[RefundLedger]:
     engine.dispose()
 
 
-def settle(ledger: RefundLedger, of: Row, outcome: Outcome, ago: timedelta = 5 * DAY) -> None:
-    result = Result(event_id=of.event_id, outcome=outcome, sent=outcome is not Outcome.REJECTED, http_status=200)
-    refund = None if outcome is Outcome.REJECTED else Refund.from_row(of.values)
-    ledger.write([LedgerWrite(result, of.amount, of.fingerprint(KEY), refund, at=datetime.now(UTC) - ago)])
+def settle(ledger: RefundLedger, of: Row, outcome: Outcome, ago: timedelta = 5 * DAY, *, sent: bool = True) -> None:
+    """
+    Write what became of a row.
+
+    :param sent: False for one that validation refused
+    """
+    refund = Refund.from_row(of.values) if sent else None
+    result = Result(event_id=of.event_id, outcome=outcome, sent=sent, http_status=200 if sent else None)
+    at = datetime.now(UTC) - ago
+    write(ledger, [LedgerWrite(result, of.amount, fingerprint(of.values, KEY), refund=refund, at=at)])
+
+
+def found(rows: list[dict[str, object]], ledger: RefundLedger, limit: int = 100, **how: Any) -> list[Row]:
+    given = numbered({"uid": "cus_1", **row} for row in rows)
+    return find_pending(given, ledger, PendingRules(KEY, **how), limit=limit)
 
 
 def pending(rows: list[dict[str, object]], ledger: RefundLedger, limit: int = 100, **how: Any) -> list[str | None]:
-    found = find_pending(numbered({"uid": "cus_1", **row} for row in rows), ledger, key=KEY, limit=limit, **how)
-    return [row.event_id for row in found]
+    return [row.event_id for row in found(rows, ledger, limit, **how)]
 
 
-def test_new_refunds_come_before_rechecks(ledger: RefundLedger) -> None:
+def test_pending_rows_are_in_the_order_of_a_run(ledger: RefundLedger) -> None:
     settle(ledger, row("again"), Outcome.NOT_REFERRED)
+    settle(ledger, row("failed"), Outcome.FAILED)
     rows: list[dict[str, object]] = [
         {"event_id": "again", "amount": 1000},
+        {"event_id": "failed", "amount": 1000},
         {"event_id": "new 1", "amount": 1},
         {"event_id": "new 2", "amount": 2},
     ]
-    assert pending(rows, ledger, recheck_unreferred=30 * DAY) == ["new 1", "new 2", "again"]
-    assert pending(rows, ledger, recheck_unreferred=30 * DAY, limit=2) == ["new 1", "new 2"]
-    assert pending(rows, ledger) == ["new 1", "new 2"]
+    assert pending(rows, ledger, recheck_unreferred=MONTH) == ["new 1", "new 2", "failed", "again"]
+    assert pending(rows, ledger, recheck_unreferred=MONTH, limit=2) == ["new 1", "new 2"]
+    assert pending(rows, ledger) == ["new 1", "new 2", "failed"]
+
+
+def test_pending_rows_say_why_the_ledgers_outcome_does_not_hold(ledger: RefundLedger) -> None:
+    for event_id, outcome in (("a", Outcome.NOT_REFERRED), ("b", Outcome.REJECTED), ("c", Outcome.FAILED)):
+        settle(ledger, row(event_id), outcome)
+    settle(ledger, row("corrected", 0), Outcome.REJECTED, sent=False)
+    settle(ledger, row("corrected id", uid="cus_9"), Outcome.NOT_REFERRED)
+    rows: list[dict[str, object]] = [{"event_id": event_id, "amount": 1000} for event_id in ("a", "b", "c", "new")]
+    rows += [{"event_id": event_id, "amount": 1000} for event_id in ("corrected", "corrected id")]
+    reasons = {one.event_id: one.reason for one in found(rows, ledger, recheck_unreferred=MONTH, retry_rejected=True)}
+    assert reasons == {
+        "new": None,
+        "b": REASON_RETRY,
+        "c": None,
+        "corrected": None,
+        "corrected id": None,
+        "a": REASON_RECHECK,
+    }
+
+
+def test_rejected_row_is_pending_again_after_twenty_hours_only(ledger: RefundLedger) -> None:
+    """Otherwise it would end the sensor's wait again as soon as the task downstream has sent it."""
+    rows: list[dict[str, object]] = []
+    for event_id, ago in (("lately", 19 * HOUR), ("long ago", 20 * HOUR + SECOND)):
+        settle(ledger, row(event_id), Outcome.REJECTED, ago)
+        rows.append({"event_id": event_id, "amount": 1000})
+    settle(ledger, row("by validation", 0), Outcome.REJECTED, sent=False)
+    rows.append({"event_id": "by validation", "amount": 0})
+
+    assert pending(rows, ledger, retry_rejected=True) == ["long ago"]
+    assert pending(rows, ledger) == []
 
 
 def test_settled_and_rejected_rows_do_not_use_up_the_limit(ledger: RefundLedger) -> None:
     settle(ledger, row("settled"), Outcome.RECORDED)
     rows: list[dict[str, object]] = [{"event_id": "settled", "amount": 1000}]
     for number in range(5):
-        settle(ledger, row(f"rejected {number}", 0), Outcome.REJECTED)
+        settle(ledger, row(f"rejected {number}", 0), Outcome.REJECTED, sent=False)
         rows.append({"event_id": f"rejected {number}", "amount": 0})
     assert pending(rows, ledger, limit=2) == []
     assert pending([*rows, {"event_id": "new", "amount": 1}], ledger, limit=2) == ["new"]
@@ -176,7 +428,7 @@ def test_rows_that_need_attention_are_pending_only_beside_others(ledger: RefundL
 
 
 def test_corrected_row_is_pending_again(ledger: RefundLedger) -> None:
-    settle(ledger, row("rejected", 0), Outcome.REJECTED)
+    settle(ledger, row("rejected", 0), Outcome.REJECTED, sent=False)
     assert pending([{"event_id": "rejected", "amount": 5}], ledger) == ["rejected"]
 
 
@@ -189,7 +441,7 @@ def test_reading_stops_at_the_limit(ledger: RefundLedger) -> None:
             taken += 1
             yield {"event_id": taken, "amount": 1, "uid": "cus_1"}
 
-    assert len(find_pending(numbered(rows()), ledger, key=KEY, limit=10)) == 10
+    assert len(find_pending(numbered(rows()), ledger, PendingRules(KEY), limit=10)) == 10
     assert taken <= 1000
 
 
@@ -199,7 +451,7 @@ def test_ledger_of_another_account_settles_nothing(ledger: RefundLedger) -> None
 
 
 def test_every_row_is_sent_without_a_ledger() -> None:
-    (batch,) = classify_rows(numbered([{"event_id": "a", "amount": 1}, {"amount": 1}]), None, key=KEY)
+    (batch,) = classify_rows(numbered([{"event_id": "a", "amount": 1}, {"amount": 1}]), None, PendingRules(KEY))
     assert [(one.row.position, one.action, one.record) for one in batch] == [
         (0, Action.SEND, None),
         (1, Action.SEND, None),
@@ -209,19 +461,20 @@ def test_every_row_is_sent_without_a_ledger() -> None:
 def test_row_comes_with_its_ledger_record(ledger: RefundLedger) -> None:
     settle(ledger, row("settled"), Outcome.RECORDED)
     rows = [{"event_id": "new", "amount": 1}, {"event_id": "settled", "amount": 1000}]
-    (batch,) = classify_rows(numbered(rows), ledger, key=KEY)
+    (batch,) = classify_rows(numbered(rows), ledger, PendingRules(KEY))
     assert [one.action for one in batch] == [Action.SEND, Action.SETTLED]
     assert batch[0].record is None
     assert batch[1].record is not None
     assert batch[1].record.result().to_json() == {
         **Result(event_id="settled", outcome=Outcome.RECORDED, http_status=200).to_json(),
         "sent": False,
+        "reversed_by": batch[1].record.run._asdict(),
     }
 
 
 def test_batch_is_checked_against_the_ledger_when_it_is_read(ledger: RefundLedger) -> None:
     rows = [{"event_id": number, "amount": 1000, "uid": "cus_1"} for number in range(501)]
-    batches = classify_rows(numbered(rows), ledger, key=KEY)
+    batches = classify_rows(numbered(rows), ledger, PendingRules(KEY))
     assert {one.action for one in next(batches)} == {Action.SEND}
     settle(ledger, row(500), Outcome.RECORDED)  # by another task meanwhile
     assert [one.action for one in next(batches)] == [Action.SETTLED]

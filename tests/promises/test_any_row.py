@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft4Validator
 
 from airflow_provider_firstpromoter.api.responses import ApiResponse, result_from
-from airflow_provider_firstpromoter.ledger import LedgerWrite, RefundLedger
+from airflow_provider_firstpromoter.ledger import LedgerBatch, LedgerWrite, RefundLedger, RunKey, now
 from airflow_provider_firstpromoter.refunds import (
     REFUND_COLUMNS,
     InvalidRefund,
@@ -152,14 +152,15 @@ def test_result_is_unchanged_by_the_ledger(kind: str, new_database: Callable[...
             else:
                 refund, result = None, Result(event_id=valid[0], outcome=Outcome.REJECTED, message=valid[1])
             entries[result.event_id or ""] = LedgerWrite(
-                result, amount_text(row["amount"]), fingerprint(row, b"key"), refund
+                result, amount_text(row["amount"]), fingerprint(row, b"key"), refund=refund
             )
-        ledger.write(entries.values())
+        ledger.write(LedgerBatch(now(), list(entries.values())), RunKey())
         kept = {event_id: entry for event_id, entry in entries.items() if entry.result.outcome.strength}
         found = ledger.find(entries.keys())
         assert found.keys() == kept.keys()
         for event_id, known in found.items():
-            assert known.result().to_json() == {**kept[event_id].result.to_json(), "sent": False}
+            stored = {**known.result().to_json(), "reversed_by": None}
+            assert stored == {**kept[event_id].result.to_json(), "sent": False, "reversed_by": None}
             assert (known.row_amount, known.fingerprint) == (kept[event_id].row_amount, kept[event_id].fingerprint)
 
     exchange()

@@ -1,8 +1,9 @@
-"""A bad network, by seeded schedules of faults: every refund ends with one true outcome, and is recorded once."""
+"""A bad network and an unreliable listing, by seeded faults: every refund ends with one true outcome."""
 
 from __future__ import annotations
 
 import os
+import random
 import socket
 import threading
 from collections import defaultdict
@@ -11,31 +12,32 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-from sqlalchemy import select
 
 from airflow_provider_firstpromoter.exceptions import RefundsFailedError
-from airflow_provider_firstpromoter.hooks.firstpromoter import FirstPromoterHook
-from airflow_provider_firstpromoter.ledger import RefundLedger
-from airflow_provider_firstpromoter.refunds import Outcome
-from airflow_provider_firstpromoter.refunds.rows import marking_repeats, numbered
-from airflow_provider_firstpromoter.sync import RefundSync, SyncOptions
-from tests import support
+from airflow_provider_firstpromoter.operators.reconcile import ReconcileRefundsOperator
+from airflow_provider_firstpromoter.sandbox import Account
+from airflow_provider_firstpromoter.transfers.sql_to_firstpromoter import SqlToFirstPromoterOperator
+from tests import customers, support
+from tests.support import ALL_REFUNDS, Task, ledger_outcomes
 
-#: `make soak` takes others.
+#: ``make soak`` sets others.
 SEED = int(os.environ.get("SEED", "1"))
-REFUNDS = 240
+COUNT = 280
 MOST_RUNS = 40
-REFUND_CALL = "/track/refund"
+REFUND = "/track/refund"
+LISTING = "/company/commissions"
+#: The API answers 400 to the refund of each customer whose number this divides.
+REJECTED = 35
 
 
 @pytest.fixture
 def elsewhere() -> Iterator[tuple[str, list[dict[str, str]]]]:
-    """Another host that redirects point to: its URL, and the headers of all that it was asked."""
-    asked: list[dict[str, str]] = []
+    """Another host, to which redirects point: its URL, and the headers of the requests that it received."""
+    received: list[dict[str, str]] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            asked.append(dict(self.headers))
+            received.append(dict(self.headers))
             self.send_response(200)
             self.end_headers()
 
@@ -47,52 +49,23 @@ def elsewhere() -> Iterator[tuple[str, list[dict[str, str]]]]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/", asked
+    yield f"http://127.0.0.1:{server.server_port}/", received
     server.shutdown()
     server.server_close()
     thread.join(5)
 
 
-def true_outcome(number: int) -> str:
-    """What must become of refund ``number`` in the end, whatever happens on the way."""
-    return {0: "not_referred", 1: "not_referred", 2: "rejected"}.get(number % 12, "recorded")
+def sync(**options: Any) -> dict[str, Any]:
+    """Send all refunds of the warehouse, and return the summary."""
+    operator = SqlToFirstPromoterOperator(
+        task_id="sync", sql=ALL_REFUNDS, sql_conn_id="warehouse", max_rejected=None, **options
+    )
+    summary: dict[str, Any] = Task(operator).run()
+    return summary
 
 
-def refund(number: int) -> dict[str, Any]:
-    unsendable: dict[str, Any] = {"currency": "ZZZ"} if true_outcome(number) == "rejected" else {}
-    return support.refund(number, **unsendable)
-
-
-def leads(count: int) -> Iterator[dict[str, Any]]:
-    """Of the unreferred, one half is unknown (404) and the other has bought nothing (204)."""
-    for number in range(count):
-        if number % 12:
-            yield {"uid": f"cus_{number}", "email": f"c{number}@example.com", "bought": number % 12 != 1}
-
-
-def sync_once(rows: list[dict[str, Any]], ledger_conn_id: str) -> RefundSync:
-    hook = FirstPromoterHook()
-    ledger = RefundLedger.required(hook.account, ledger_conn_id)
-    sync = RefundSync(hook, ledger, SyncOptions(recover_rewards=True, max_rejected=None))
-    try:
-        sync.run(list(marking_repeats(numbered(rows))))
-    finally:
-        ledger.engine.dispose()
-    return sync
-
-
-def settled(ledger_conn_id: str) -> dict[str, Any]:
-    """The ledger's rows by event_id."""
-    ledger = RefundLedger.required(FirstPromoterHook().account, ledger_conn_id)
-    with ledger.engine.connect() as connection:
-        rows = connection.execute(select(*ledger.table.columns)).all() if ledger.exists() else []
-    ledger.engine.dispose()
-    assert len({row.event_id for row in rows}) == len(rows)
-    return {row.event_id: row for row in rows}
-
-
-def make_trouble(sandbox: Any, elsewhere: str) -> None:
-    """About a third of all requests go wrong."""
+def make_network_bad(sandbox: Any, elsewhere: str) -> None:
+    """Let about a third of all requests fail."""
     for fault in (
         {"kind": "status", "status": 500, "probability": 0.03},
         {"kind": "status", "status": 503, "probability": 0.03, "recorded": True},
@@ -105,85 +78,126 @@ def make_trouble(sandbox: Any, elsewhere: str) -> None:
         {"kind": "truncated", "probability": 0.03},
         {"kind": "malformed", "probability": 0.02},
         {"kind": "gzip", "probability": 0.05},
-        {"kind": "huge", "times": 3, "size": 3_000_000, "probability": 0.02, "path": REFUND_CALL},
-        {"kind": "bomb", "times": 3, "size": 30_000_000, "probability": 0.02, "path": REFUND_CALL},
-        {"kind": "html", "probability": 0.02, "path": REFUND_CALL},
-        {"kind": "html", "status": 200, "recorded": True, "probability": 0.02, "path": REFUND_CALL},
-        {"kind": "redirect", "location": elsewhere, "probability": 0.02, "path": REFUND_CALL},
-        {"kind": "redirect", "location": elsewhere, "recorded": True, "probability": 0.02, "path": REFUND_CALL},
-        {"kind": "bare_404", "probability": 0.02, "path": REFUND_CALL},
+        {"kind": "huge", "times": 3, "size": 3_000_000, "probability": 0.02, "path": REFUND},
+        {"kind": "bomb", "times": 3, "size": 30_000_000, "probability": 0.02, "path": REFUND},
+        {"kind": "html", "probability": 0.02, "path": REFUND},
+        {"kind": "html", "status": 200, "recorded": True, "probability": 0.02, "path": REFUND},
+        {"kind": "html", "status": 403, "probability": 0.02, "path": REFUND},
+        {"kind": "status", "status": 409, "message": "Please try again.", "probability": 0.02, "path": REFUND},
+        {"kind": "redirect", "location": elsewhere, "probability": 0.02, "path": REFUND},
+        {"kind": "redirect", "location": elsewhere, "recorded": True, "probability": 0.02, "path": REFUND},
+        {"kind": "bare_404", "probability": 0.02, "path": REFUND},
     ):
         sandbox.fault(**{"times": None, **fault})
 
 
-@pytest.mark.parametrize(("seed", "kind"), [(SEED, "sqlite"), (SEED + 1, "postgresql"), (SEED + 2, "sqlite")])
+def make_listing_unreliable(sandbox: Any, chance: random.Random) -> None:
+    """
+    Let the listing lag and fail.
+
+    The responses to some recorded refunds are lost, and the retry is told that there is no such referral.
+    """
+    sandbox.change_settings(listing_lag_requests=chance.randrange(5, 60), listing_lag_seconds=chance.uniform(0, 1))
+    lost = chance.sample(sorted(customers.event_ids(COUNT, "by_uid")), 12)
+    for event_id in lost:
+        sandbox.fault("reset_after", event_id=event_id, path=REFUND)
+        unknown: dict[str, Any] = {"status": 404, "message": "Referral not found", "code": "not_found"}
+        sandbox.fault("status", event_id=event_id, path=REFUND, **chance.choice([unknown, {"status": 204}]))
+    for fault in (
+        {"kind": "status", "status": 503},
+        {"kind": "status", "status": 403, "message": "Forbidden", "code": "forbidden"},
+        {"kind": "html", "status": 403},
+        {"kind": "null_id"},
+        {"kind": "stray_item", "item": chance.choice([None, 7, "text", ["list"]])},
+    ):
+        sandbox.fault(**{"times": None, "probability": 0.06, "path": LISTING, **fault})
+
+
+@pytest.mark.parametrize(
+    ("seed", "kind", "lead_first"),
+    [(SEED, "sqlite", True), (SEED + 1, "postgresql", True), (SEED + 2, "sqlite", False)],
+)
 def test_every_refund_ends_with_one_true_outcome(
     seed: int,
     kind: str,
+    lead_first: bool,
     new_sandbox: Callable[..., Any],
     new_database: Callable[..., Any],
     connect: Callable[..., str],
     elsewhere: tuple[str, list[dict[str, str]]],
     impatient: None,
 ) -> None:
-    url, asked_elsewhere = elsewhere
-    sandbox = new_sandbox(requests_per_minute=0, seed=seed)
-    sandbox.add_leads(leads(REFUNDS))
-    connect(sandbox, timeout=0.3, max_attempts=6)
-    ledger = new_database(kind, "ledger").conn_id
-    rows = [refund(number) for number in range(REFUNDS)]
-    make_trouble(sandbox, url)
+    url, received_elsewhere = elsewhere
+    sandbox = new_sandbox(requests_per_minute=0, seed=seed, lead_first=lead_first)
+    sandbox.add_leads(customers.leads(COUNT))
+    customers.arrive_late(sandbox, COUNT)
+    warehouse = new_database(kind, "warehouse")
+    connect(sandbox, timeout=0.3, max_attempts=6, ledger_conn_id="warehouse")
+    warehouse.fill(
+        customers.refund(number, **({"currency": "ZZZ"} if number % REJECTED == 0 else {"currency": "USD"}))
+        for number in range(COUNT)
+    )
+    truth = customers.truth(COUNT)
+    truth |= {customers.refund(number)["event_id"]: "rejected" for number in range(0, COUNT, REJECTED)}
+    make_listing_unreliable(sandbox, random.Random(seed))
+    make_network_bad(sandbox, url)
 
     for _ in range(MOST_RUNS):
-        sync = sync_once(rows, ledger)
-        if not sync.summary.left_pending and not sync.summary.outcomes[Outcome.FAILED]:
-            break
+        try:
+            sync(recover_rewards=True)
+        except RefundsFailedError:
+            continue
+        break
     else:
-        pytest.fail(f"seed {seed}: still pending after {MOST_RUNS} runs")
+        pytest.fail(f"seed {seed}: refunds still fail after {MOST_RUNS} runs")
+    sandbox.clear_faults()
+    sandbox.change_settings(listing_lag_requests=0, listing_lag_seconds=0)
+    sync()
+    Task(ReconcileRefundsOperator(task_id="reconcile")).run()
 
-    stored = settled(ledger)
-    recorded = sandbox.recorded()
-    truth = {f"re_{number}": true_outcome(number) for number in range(REFUNDS)}
-    assert sorted(one.event_id for one in recorded) == sorted(e for e, o in truth.items() if o == "recorded")
-    assert {
-        e: {"already_recorded": "recorded"}.get(row.outcome.value, row.outcome.value) for e, row in stored.items()
-    } == truth
-    rewards = {one.event_id: (one.reward_id, one.reward_amount) for one in recorded}
-    assert {e: (stored[e].reward_id, stored[e].reward_amount) for e in rewards} == rewards
-
+    customers.check_audit(sandbox, warehouse, truth)
     bodies = defaultdict(set)
     for request in sandbox.refund_requests():
-        bodies[request.body["uid"]].add(tuple(sorted(request.body.items())))
-    assert len(sandbox.refund_requests()) > REFUNDS  # there were retries at all
-    assert {uid: len(different) for uid, different in bodies.items()} == dict.fromkeys(bodies, 1)
-    assert asked_elsewhere == []
+        body = request.body
+        bodies[body["event_id"], "uid" in body].add(tuple(sorted(body.items())))
+    assert len(sandbox.refund_requests()) > len(bodies), "there were no retries"
+    assert {key: len(different) for key, different in bodies.items()} == dict.fromkeys(bodies, 1)
+    assert received_elsewhere == []
 
 
 def test_unreachable_api_ends_the_run_early_and_the_next_run_sends_the_rest(
-    sandbox: Any, new_database: Callable[..., Any], connect: Callable[..., str], impatient: None
+    new_sandbox: Callable[..., Any],
+    new_database: Callable[..., Any],
+    connect: Callable[..., str],
+    impatient: None,
 ) -> None:
-    with socket.socket() as taken:  # bound and not listening: nobody else gets the port, and connecting is refused
+    warehouse = new_database("sqlite", "warehouse")
+    warehouse.fill(support.refunds(100))
+    with socket.socket() as taken:  # bound and not listening: no other process gets the port, and connecting is refused
         taken.bind(("127.0.0.1", 0))
-        connect(host=f"http://127.0.0.1:{taken.getsockname()[1]}/api/v2", timeout=0.3, max_attempts=3)
-        ledger = new_database("sqlite", "ledger").conn_id
-        rows: list[dict[str, Any]] = [
-            {"event_id": f"re_{n}", "amount": 1000 + n, "uid": f"cus_{n}"} for n in range(100)
-        ]
+        port = taken.getsockname()[1]
+        account = Account()
+        connect(
+            login=account.id,
+            password=account.api_key,
+            host=f"http://127.0.0.1:{port}/api/v2",
+            max_attempts=3,
+            ledger_conn_id="warehouse",
+        )
+        task = Task(SqlToFirstPromoterOperator(task_id="sync", sql=ALL_REFUNDS, sql_conn_id="warehouse"))
+        with pytest.raises(RefundsFailedError, match="refused"):
+            task.run()
 
-        sync = sync_once(rows, ledger)
+    failed, pending = task.summary["outcomes"]["failed"], task.summary["left_pending"]
+    assert failed >= 10
+    assert failed + pending == 100
+    assert pending > 50
+    assert task.summary["stopped_because"]
+    assert set(ledger_outcomes(warehouse).values()) <= {"failed"}
 
-    assert sync.summary.outcomes[Outcome.FAILED] >= 10
-    assert sync.summary.outcomes[Outcome.FAILED] + sync.summary.left_pending == len(rows)
-    assert sync.summary.left_pending > 50
-    assert sync.summary.stopped_because
-    with pytest.raises(RefundsFailedError, match="refused"):
-        sync.raise_for_summary()
-    assert settled(ledger) == {}
-
+    sandbox = new_sandbox(requests_per_minute=0, port=port)
     sandbox.add_leads({"uid": f"cus_{n}"} for n in range(100))
-    connect(timeout=5, max_attempts=3)
-    again = sync_once(rows, ledger)
 
-    assert again.summary.outcomes[Outcome.RECORDED] == len(rows)
-    assert sorted(settled(ledger)) == sorted(row["event_id"] for row in rows)
-    assert len(sandbox.recorded()) == len(rows)
+    assert sync()["outcomes"]["recorded"] == 100
+    assert set(ledger_outcomes(warehouse).values()) == {"recorded"}
+    assert len(sandbox.recorded()) == 100

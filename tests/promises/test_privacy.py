@@ -15,7 +15,7 @@ from airflow.providers.common.compat.sdk import TaskDeferred
 from sqlalchemy import inspect
 
 from airflow_provider_firstpromoter.exceptions import RefundsRejectedError
-from airflow_provider_firstpromoter.hooks.firstpromoter import FirstPromoterHook
+from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.operators.reconcile import ReconcileRefundsOperator
 from airflow_provider_firstpromoter.operators.refund import TrackRefundOperator
 from airflow_provider_firstpromoter.sandbox import SECRET, Sandbox

@@ -2,137 +2,235 @@
 
 from __future__ import annotations
 
-from tests.reconcile.world import World, differing, refund
+from datetime import timedelta
+
+import pytest
+
+from tests.reconcile.account import TODAY, AccountWithLedger, nonzero_kinds, refund
 
 
-def test_emptied_ledger_is_rebuilt_with_adopt(world: World) -> None:
-    world.database.fill([refund(n) for n in range(250)] + [refund(n, uid=f"nobody_{n}") for n in range(250, 260)])
-    world.sync()
+def test_emptied_ledger_is_rebuilt_with_adopt(account: AccountWithLedger) -> None:
+    account.database.fill([refund(n) for n in range(250)] + [refund(n, uid=f"nobody_{n}") for n in range(250, 260)])
+    account.sync()
     rewards = "reward_id, reward_amount, reward_unit, reward_status, recorded_amount, promoter_id, lead_id"
-    before = world.ledger(rewards)
-    world.database.run("DELETE FROM firstpromoter_refunds")
-    requests = len(world.sandbox.refund_requests())
+    before = account.ledger(rewards)
+    account.database.run("DELETE FROM firstpromoter_refunds")
+    requests = len(account.sandbox.refund_requests())
 
-    told = world.reconcile(adopt=True, max_mismatches=0)
+    report = account.reconcile(adopt=True, max_mismatches=0)
 
-    assert (told["adopted"], told["requests"]) == (250, 3)
-    assert set(world.ledger().values()) == {"already_recorded"}
-    assert world.ledger(rewards) == {event_id: row for event_id, row in before.items() if row[0] is not None}
-    summary = world.sync()
-    # Those that nobody referred stand in no books: only they are asked about once more.
-    assert len(world.sandbox.refund_requests()) - requests == 10
-    assert (summary["sent"], summary["outcomes"]["recorded"], summary["outcomes"]["changed"]) == (10, 0, 0)
-    assert world.reconcile(adopt=True)["adopted"] == 0
+    assert (report["adopted"], report["requests"]) == (250, 3)
+    assert set(account.ledger().values()) == {"already_recorded"}
+    assert account.ledger(rewards) == {event_id: row for event_id, row in before.items() if row[0] is not None}
+    summary = account.sync()
+    # Refunds that were not referred have no commission: only they are sent again.
+    assert len(account.sandbox.refund_requests()) - requests == 10
+    assert (summary["sent"], summary["outcomes"]["changed"]) == (10, 0)
+    assert account.reconcile(adopt=True)["adopted"] == 0
 
 
-def test_adopted_refunds_are_never_sent(world: World) -> None:
-    world.database.fill([refund(n) for n in range(20)])
+def test_adopted_refunds_are_never_sent(account: AccountWithLedger) -> None:
+    account.database.fill([refund(n) for n in range(20)])
     for n in range(20):
-        world.commission(f"re_{n:04}", f"cus_{n}", 999)  # by the old tool, and before taxes
+        account.commission(f"re_{n:04}", f"cus_{n}", 1000 + n)  # recorded by another tool
 
-    world.reconcile(adopt=True)
-    summary = world.sync()
+    account.reconcile(adopt=True)
+    summary = account.sync()
 
     assert (summary["sent"], summary["outcomes"]["changed"]) == (0, 0)
-    assert world.sandbox.refund_requests() == []
+    assert account.sandbox.refund_requests() == []
 
 
-def test_adopt_takes_refunds_only_and_their_rewards(world: World) -> None:
-    world.commission("old_1", "cus_1", 1000, 400)
-    world.commission("old_1", "cus_1", 1000, 400, promoter="ref2", tier=2, amount=-50)
-    world.sandbox.add_commission(uid="cus_2", event_id="old_2", sale_amount=5000)
+def test_adopt_takes_refunds_only_and_their_rewards(account: AccountWithLedger) -> None:
+    account.commission("old_1", "cus_1", 1001, 400)
+    account.commission("old_1", "cus_1", 1001, 400, promoter="ref2", tier=2, amount=-50)
+    account.sandbox.add_commission(uid="cus_2", event_id="old_2", sale_amount=5000)
 
-    told = world.reconcile(adopt=True)
+    report = account.reconcile(adopt=True)
 
-    assert (told["adopted"], told["mismatches"]) == (1, 0)
-    assert world.ledger("outcome, reward_amount, first_sent_at") == {"old_1": ("already_recorded", -250, None)}
-    (result,) = world.track(refund(1, event_id="old_1"))
-    assert (result["sent"], result["outcome"], result["reward"]["amount"]) == (False, "already_recorded", -250)
-
-
-def test_not_referred_refund_with_a_commission_is_adopted(world: World) -> None:
-    world.track(refund(5000))
-    assert world.ledger() == {"re_5000": "not_referred"}
-    world.commission("re_5000", "cus_5", 6000)
-
-    assert differing(world.reconcile()) == {"missing_in_ledger": 1}
-    assert world.mismatches("event_id, ledger_outcome") == [("re_5000", "not_referred")]
-    assert world.reconcile(adopt=True)["adopted"] == 1
-    assert world.ledger() == {"re_5000": "already_recorded"}
-    assert world.mismatches() == []
+    assert (report["adopted"], report["mismatches"]) == (1, 0)
+    assert account.ledger("outcome, reward_amount, first_sent_at") == {"old_1": ("already_recorded", -250, None)}
+    (result,) = account.track(refund(1, event_id="old_1"))
+    assert (result["sent"], result["outcome"]) == (False, "already_recorded")
 
 
-def test_reversed_twice_commission_is_adopted_and_still_reported(world: World) -> None:
-    world.track(refund(1))
-    world.commission("stripe_1", "cus_1", 1001)
+LAST_WEEK = TODAY.date() - timedelta(days=7)
+
+
+def age(account: AccountWithLedger, event_id: str, days: int) -> None:
+    """Make a refund one that was sent and recorded so many days ago."""
+    then = TODAY - timedelta(days=days)
+    account.database.run(
+        f"UPDATE firstpromoter_refunds SET first_sent_at = '{then:%Y-%m-%d %H:%M:%S}.000000', "
+        f"last_sent_at = '{then:%Y-%m-%d %H:%M:%S}.000000' WHERE event_id = '{event_id}'"
+    )
+    account.sandbox.store.execute(
+        "UPDATE commissions SET created_at = ? WHERE event_id = ?", (f"{then:%Y-%m-%dT%H:%M:%S}.000Z", event_id)
+    )
+
+
+def test_duplicate_in_the_period_is_reported_and_not_adopted(account: AccountWithLedger) -> None:
+    account.track(refund(1))
+    account.commission("stripe_1", "cus_1", 1001)
 
     for _ in range(2):
-        assert differing(world.reconcile(adopt=True)) == {"reversed_twice": 1}
-    assert world.ledger() == {"re_0001": "recorded", "stripe_1": "already_recorded"}
+        report = account.reconcile(adopt=True)
+        assert (nonzero_kinds(report), report["adopted"]) == ({"reversed_twice": 1}, 0)
+    assert account.ledger() == {"re_0001": "recorded"}
 
 
-def test_missing_reward_is_filled_in_and_returned_from_then_on(world: World) -> None:
-    world.sandbox.fault("reset_after", event_id="re_0001")
-    world.sandbox.fault("status", times=None, path="/company/commissions")
-    (result,) = world.track(refund(1))
+@pytest.mark.parametrize("currency", [None, "EUR"])
+@pytest.mark.parametrize(("sent", "duplicated", "first"), [(30, 1, 7), (1, 30, 40)])
+def test_duplicate_of_a_refund_outside_the_period_is_not_adopted(
+    account: AccountWithLedger, currency: str | None, sent: int, duplicated: int, first: int
+) -> None:
+    """The refund was sent long before the period or, in a backfill, long after what the billing system recorded."""
+    account.track(refund(1, **({"currency": currency} if currency else {})), refund(2))
+    age(account, "re_0001", sent)
+    account.commission("stripe_1", "cus_1", 1001, duplicated)
+    if currency:
+        account.sandbox.store.execute(
+            "UPDATE commissions SET original_sale_currency = ?, sale_amount = -1234 WHERE event_id = 'stripe_1'",
+            (currency,),
+        )
+    account.commission("old_2", "cus_2", 999, duplicated)
+    account.commission("old_3", "cus_3", 1001, duplicated)
+    days = {
+        "created_from": TODAY.date() - timedelta(days=first),
+        "created_to": TODAY.date() - timedelta(days=first - 10) if first > 10 else None,
+    }
+
+    report = account.reconcile(adopt=True, **days)
+
+    assert (report["adopted"], nonzero_kinds(report)) == (2, {"reversed_twice": 1})
+    assert account.mismatches("event_id, other_event_id") == [("stripe_1", "re_0001")]
+    assert "stripe_1" not in account.ledger()
+    assert nonzero_kinds(account.reconcile(**days)) == {"reversed_twice": 1}
+
+
+def test_duplicate_of_a_refund_whose_lead_is_not_in_the_ledger_is_not_adopted(account: AccountWithLedger) -> None:
+    """It was recorded by a run that was killed, and its reward was not looked up."""
+    account.track(refund(1), refund(2))
+    account.database.run("DELETE FROM firstpromoter_refunds")
+    account.track(refund(1), refund(2), recover_rewards=False)
+    assert set(account.ledger("lead_id").values()) == {None}
+    age(account, "re_0001", 30)
+    account.commission("stripe_1", "cus_1", 1001)
+
+    report = account.reconcile(adopt=True, created_from=LAST_WEEK)
+
+    assert (report["adopted"], nonzero_kinds(report)) == (0, {"reversed_twice": 1})
+    assert account.mismatches("event_id, other_event_id") == [("stripe_1", "re_0001")]
+    assert report["rewards_filled"] == 2, "what was looked up is known from now on"
+    assert account.reconcile(adopt=True, created_from=LAST_WEEK)["looked_up"] == 0
+
+
+def test_duplicate_that_was_denied_is_no_mismatch(account: AccountWithLedger) -> None:
+    """Denying it is how an operator corrects it."""
+    account.track(refund(1))
+    duplicate = account.commission("stripe_1", "cus_1", 1001)
+    assert nonzero_kinds(account.reconcile()) == {"reversed_twice": 1}
+    account.sandbox.change_commission(duplicate, status="denied")
+
+    assert nonzero_kinds(account.reconcile()) == {}
+    assert account.mismatches() == []
+
+
+def test_duplicate_of_a_refund_that_was_reverted_is_no_duplicate(account: AccountWithLedger) -> None:
+    account.track(refund(1))
+    (sent,) = account.sandbox.recorded()
+    account.sandbox.change_commission(sent.reward_id, status="denied")
+    account.database.run("UPDATE firstpromoter_refunds SET outcome = 'reverted'")
+    account.commission("stripe_1", "cus_1", 1001)
+
+    assert nonzero_kinds(account.reconcile()) == {"missing_in_ledger": 1}
+    report = account.reconcile(adopt=True)
+    assert (report["adopted"], nonzero_kinds(report)) == (1, {})
+    assert account.ledger() == {"re_0001": "reverted", "stripe_1": "already_recorded"}
+
+
+def test_reverted_refund_whose_commission_stands_is_reported_and_not_adopted(account: AccountWithLedger) -> None:
+    account.track(refund(1))
+    account.database.run("UPDATE firstpromoter_refunds SET outcome = 'reverted'")
+
+    report = account.reconcile(adopt=True)
+
+    assert (report["adopted"], report["recovered"], nonzero_kinds(report)) == (0, 0, {"reverted_not_denied": 1})
+    assert account.ledger() == {"re_0001": "reverted"}
+
+
+def test_refund_of_the_same_price_is_adopted_if_the_other_one_has_its_duplicate(account: AccountWithLedger) -> None:
+    account.track(refund(1))
+    age(account, "re_0001", 30)
+    account.commission("stripe_1", "cus_1", 1001, 3)
+    account.commission("old_1", "cus_1", 1001, 1)
+
+    report = account.reconcile(adopt=True, created_from=LAST_WEEK)
+
+    assert (report["adopted"], nonzero_kinds(report)) == (1, {"reversed_twice": 1})
+    assert account.ledger() == {"re_0001": "recorded", "old_1": "already_recorded"}
+
+
+def test_missing_reward_is_filled_in_and_returned_from_then_on(account: AccountWithLedger) -> None:
+    account.sandbox.fault("reset_after", event_id="re_0001")
+    account.sandbox.fault("status", times=None, path="/company/commissions")
+    (result,) = account.track(refund(1))
     assert (result["outcome"], result["reward"]) == ("already_recorded", None)
-    world.sandbox.clear_faults()
+    account.sandbox.clear_faults()
 
-    told = world.reconcile()
+    report = account.reconcile()
 
-    assert (told["matched"], told["rewards_filled"], told["rewards_updated"]) == (1, 1, 0)
-    (row,) = world.sandbox.recorded()
-    assert world.ledger("reward_id, reward_amount") == {"re_0001": (row.reward_id, row.reward_amount)}
-    (again,) = world.track(refund(1))
+    assert (report["matched"], report["rewards_filled"], report["rewards_updated"]) == (1, 1, 0)
+    (row,) = account.sandbox.recorded()
+    assert account.ledger("reward_id, reward_amount") == {"re_0001": (row.reward_id, row.reward_amount)}
+    (again,) = account.track(refund(1))
     assert again["reward"]["amount"] == row.reward_amount
-    assert world.reconcile()["rewards_filled"] == 0
+    assert account.reconcile()["rewards_filled"] == 0
 
 
-def test_reward_status_follows_the_commission_and_the_result_stays_the_same(world: World) -> None:
-    before = world.track(refund(1), refund(2), refund(3))
-    ids = {recorded.event_id: recorded.reward_id for recorded in world.sandbox.recorded()}
-    world.sandbox.change_commission(ids["re_0001"], status="pending")
-    world.sandbox.change_commission(ids["re_0002"], status="approved", is_paid=True)
+def test_reward_status_follows_the_commission_and_the_result_stays_the_same(account: AccountWithLedger) -> None:
+    before = account.track(refund(1), refund(2), refund(3))
+    ids = {recorded.event_id: recorded.reward_id for recorded in account.sandbox.recorded()}
+    account.sandbox.change_commission(ids["re_0001"], status="pending")
+    account.sandbox.change_commission(ids["re_0002"], status="approved", is_paid=True)
 
-    told = world.reconcile()
+    report = account.reconcile()
 
-    assert (told["rewards_updated"], told["reward_changed"], told["matched"]) == (2, 1, 2)
-    assert world.ledger("reward_status") == {"re_0001": "pending", "re_0002": "paid", "re_0003": "approved"}
+    assert (report["rewards_updated"], report["reward_changed"], report["matched"]) == (2, 1, 2)
+    assert account.ledger("reward_status") == {"re_0001": "pending", "re_0002": "paid", "re_0003": "approved"}
     unpaid = "SELECT sum(reward_amount) FROM firstpromoter_refunds WHERE reward_status IN ('pending', 'approved')"
-    assert int(world.database.run(unpaid)[0][0]) == sum(
-        recorded.reward_amount for recorded in world.sandbox.recorded() if recorded.event_id != "re_0002"
+    assert int(account.database.run(unpaid)[0][0]) == sum(
+        recorded.reward_amount for recorded in account.sandbox.recorded() if recorded.event_id != "re_0002"
     )
-    after = world.track(refund(1), refund(2), refund(3))
+    after = account.track(refund(1), refund(2), refund(3))
     assert [one["reward"] for one in after] == [one["reward"] for one in before]
 
 
-def test_missing_tier_is_added_without_a_mismatch(world: World) -> None:
-    (result,) = world.track(refund(1))
-    world.commission("re_0001", "cus_1", 1001, promoter="ref2", tier=2, amount=-30)
+def test_missing_tier_is_added_without_a_mismatch(account: AccountWithLedger) -> None:
+    (result,) = account.track(refund(1))
+    account.commission("re_0001", "cus_1", 1001, promoter="ref2", tier=2, amount=-30)
 
-    told = world.reconcile()
+    report = account.reconcile()
 
-    assert (differing(told), told["rewards_updated"], told["matched"]) == ({}, 1, 1)
-    assert world.ledger("reward_amount") == {"re_0001": result["reward"]["amount"] - 30}
-    assert world.reconcile()["rewards_updated"] == 0
+    assert (nonzero_kinds(report), report["rewards_updated"], report["matched"]) == ({}, 1, 1)
+    assert account.ledger("reward_amount") == {"re_0001": result["reward"]["amount"] - 30}
+    assert account.reconcile()["rewards_updated"] == 0
 
 
-def test_lost_responses_leave_no_reward_unknown(world: World, impatient: None) -> None:
-    """One in ten of 2,000 answers is lost after the refund was recorded."""
-    world.sandbox.add_leads({"uid": f"cus_{number}"} for number in range(1000, 2000))
-    world.database.fill([refund(n) for n in range(2000)])
+def test_lost_responses_leave_no_reward_unknown(account: AccountWithLedger, impatient: None) -> None:
+    """One in ten of 2,000 responses is lost after the refund was recorded."""
+    account.sandbox.add_leads({"uid": f"cus_{number}"} for number in range(1000, 2000))
+    account.database.fill([refund(n) for n in range(2000)])
     for n in range(0, 2000, 10):
-        world.sandbox.fault("reset_after", event_id=f"re_{n:04}")
+        account.sandbox.fault("reset_after", event_id=f"re_{n:04}")
 
-    summary = world.sync(recover_rewards=False)  # a lost answer is looked up whatever it says
+    summary = account.sync(recover_rewards=False)  # a reward whose response was lost is looked up all the same
 
-    books = sum(recorded.reward_amount for recorded in world.sandbox.recorded())
+    reversed_in_total = sum(recorded.reward_amount for recorded in account.sandbox.recorded())
     assert summary["outcomes"]["recorded"] == 1800
     assert summary["outcomes"]["already_recorded"] == 200
     assert summary["rewards_unknown"] == 0
-    assert summary["reversed"] == {"cash": books}
-    assert sum(world.ledger("reward_amount").values()) == books
-    results = world.track(*(refund(n) for n in range(2000)))
-    assert sum(result["reward"]["amount"] for result in results) == books
-    told = world.reconcile(max_mismatches=0)
-    assert (told["matched"], told["rewards_filled"], told["rewards_updated"]) == (2000, 0, 0)
+    assert summary["reversed"] == {"cash": reversed_in_total}
+    assert sum(account.ledger("reward_amount").values()) == reversed_in_total
+    report = account.reconcile(max_mismatches=0)
+    assert (report["matched"], report["rewards_filled"], report["rewards_updated"]) == (2000, 0, 0)

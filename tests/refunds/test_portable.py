@@ -49,6 +49,8 @@ def test_portable_row_is_plain_json_without_other_columns() -> None:
         {"skip_email_notification": Decimal(1)},
         {"event_id": 12.0},
         {"event_id": Decimal("12.00")},
+        {"event_id": Decimal("1234567890123456789")},
+        {"uid": Decimal("9" * 255)},
         {"uid": 7.0},
         {"sale_event_id": Decimal("7.0")},
         {"skip_email_notification": 1.0},

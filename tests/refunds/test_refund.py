@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from decimal import Decimal
 
 import pytest
 
@@ -13,6 +14,7 @@ from airflow_provider_firstpromoter.refunds import (
     event_id_of,
     known_columns,
     missing_columns,
+    repeated_columns,
 )
 from tests.refunds.warehouse_values import NAN, ROW, reason, refund
 
@@ -149,12 +151,39 @@ def test_id_outside_identify_by_does_not_replace_the_required_one() -> None:
     assert missing_columns(["event_id", "amount", "uid"], ("email",)) == ["email"]
 
 
+@pytest.mark.parametrize(
+    ("columns", "repeated"),
+    [
+        (["event_id", "amount", "uid", "note", "note"], []),
+        (["event_id", "amount", "uid", "amount"], ["amount"]),
+        (["event_id", "Amount", "uid", "AMOUNT"], ["amount"]),
+        (["uid", "UID", "event_id", "Event_Id", "amount"], ["event_id", "uid"]),
+        (["event_id", "amount", "uid", "refunded_at", "REFUNDED_AT"], ["refunded_at"]),
+        ([], []),
+    ],
+)
+def test_column_of_the_call_that_occurs_twice_in_any_case_is_named(columns: list[str], repeated: list[str]) -> None:
+    assert repeated_columns(columns) == repeated
+
+
 def test_known_columns_have_one_order() -> None:
     assert list(known_columns({"UID": 1, "x": 2, "Amount": 3, "event_id": 4})) == ["event_id", "amount", "uid"]
 
 
 @pytest.mark.parametrize(
-    ("held", "usable"), [("re_1", "re_1"), (7, "7"), (7.0, "7"), (None, None), (NAN, None), (" a", None), (b"a", None)]
+    ("held", "usable"),
+    [
+        ("re_1", "re_1"),
+        (7, "7"),
+        (7.0, "7"),
+        (Decimal("1234567890123456789"), "1234567890123456789"),
+        ("x" * 255, "x" * 255),
+        ("x" * 256, None),
+        (None, None),
+        (NAN, None),
+        (" a", None),
+        (b"a", None),
+    ],
 )
 def test_event_id_of_a_row_is_none_if_unusable(held: object, usable: str | None) -> None:
     assert event_id_of({"EVENT_ID": held}) == usable

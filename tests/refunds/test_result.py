@@ -89,6 +89,7 @@ def test_result_has_exactly_the_allow_listed_fields() -> None:
         "lead": {"id": 20738339, "state": "cancelled"},
         "promoter": {"id": 3920164, "status": "active", "default_ref_id": "8yi2epelut"},
         "message": None,
+        "reversed_by": None,
     }
 
 
@@ -96,7 +97,7 @@ def test_result_has_exactly_the_allow_listed_fields() -> None:
     "written",
     [
         lambda result: json.dumps(result.to_json()),
-        lambda result: result.model_dump_json(),  # the ledger's details
+        lambda result: result.to_details(),
         lambda result: str(result.model_dump()),
         repr,
         str,
@@ -123,7 +124,22 @@ def test_result_in_python_has_emails_but_no_credentials() -> None:
 def test_result_is_the_same_after_xcom_and_ledger() -> None:
     result = recorded()
     assert Result.model_validate(json.loads(json.dumps(result.to_json()))).to_json() == result.to_json()
-    assert Result.model_validate_json(result.model_dump_json()).to_json() == result.to_json()
+    assert Result.from_details(result.to_details()).to_json() == result.to_json()
+
+
+def test_details_keep_what_makes_a_later_response_ambiguous_and_xcom_does_not_show_it() -> None:
+    result = recorded().model_copy(update={"unmatched": True, "lost": True, "reversed_by": {"dag_id": "dag"}})
+    read = Result.from_details(result.to_details())
+    assert (read.unmatched, read.lost) == (True, True)
+    assert read.reversed_by is None, "the ledger's own columns say it"
+    assert "unmatched" not in result.to_json()
+    assert "lost" not in result.to_json()
+    assert result.to_json()["reversed_by"] == {"dag_id": "dag"}
+
+
+def test_details_of_an_older_version_can_be_read() -> None:
+    read = Result.from_details('{"event_id": "re_1", "outcome": "not_referred", "sent": true, "a_new_field": 1}')
+    assert (read.outcome, read.unmatched, read.lost) == (Outcome.NOT_REFERRED, False, False)
 
 
 @pytest.mark.parametrize("part", ["reward", "lead", "promoter"])

@@ -1,23 +1,18 @@
-"""Rows on their way: numbered, marked where they repeat, and fingerprinted."""
+"""Rows on their way: numbered, read from a driver or from XCom, and in batches."""
 
 from __future__ import annotations
 
 import json
+from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from itertools import count
-from uuid import UUID
 
 import pytest
 
-from airflow_provider_firstpromoter.refunds import portable, same_amount
-from airflow_provider_firstpromoter.refunds.rows import Row, batches, marking_repeats, numbered
+from airflow_provider_firstpromoter.refunds import DIGEST_COLUMN, REASON_COLUMN, same_amount
+from airflow_provider_firstpromoter.refunds.rows import Row, batches, numbered
 
 ROW = {"event_id": "re_1", "amount": Decimal("19.90"), "uid": 7, "email": "jane@example.com"}
-KEY = b"a key"
-
-
-def fingerprint(row: dict[str, object], key: bytes = KEY) -> str:
-    return next(numbered([row])).fingerprint(key)
 
 
 def test_rows_are_numbered_in_order_and_keep_known_columns_only() -> None:
@@ -38,27 +33,55 @@ def test_amount_that_is_no_number_is_not_kept(amount: object) -> None:
     assert next(numbered([{**ROW, "amount": amount}])).amount is None
 
 
-def test_repeated_row_has_the_amount_of_the_first() -> None:
-    rows = marking_repeats(
-        numbered(
-            [
-                {"event_id": "a", "amount": 1},
-                {"event_id": "b", "amount": "x"},
-                {"event_id": "a", "amount": 2},
-                {"event_id": "A", "amount": 3},
-                {"event_id": "a", "amount": 4},
-                {"event_id": "b", "amount": 5},
-                {"event_id": None, "amount": 6},
-                {"event_id": None, "amount": 7},
-            ]
-        )
-    )
-    assert [row.repeats for row in rows] == [None, None, "1", None, "1", "", None, None]
+@pytest.mark.parametrize(
+    ("held", "read"),
+    [
+        (datetime(2026, 3, 1, 12, 30, tzinfo=UTC), datetime(2026, 3, 1, 12, 30, tzinfo=UTC)),
+        (datetime(2026, 3, 1, 12, 30), datetime(2026, 3, 1, 12, 30, tzinfo=UTC)),
+        (datetime(2026, 3, 1, 12, tzinfo=timezone(timedelta(hours=5))), datetime(2026, 3, 1, 7, tzinfo=UTC)),
+        (date(2026, 3, 1), datetime(2026, 3, 1, tzinfo=UTC)),
+        ("2026-03-01", datetime(2026, 3, 1, tzinfo=UTC)),
+        (" 2026-03-01 12:30:00+02:00 ", datetime(2026, 3, 1, 10, 30, tzinfo=UTC)),
+        ("2026-03-01T12:30:00Z", datetime(2026, 3, 1, 12, 30, tzinfo=UTC)),
+        ("yesterday", None),
+        ("", None),
+        (None, None),
+        (1_772_366_400, None),
+        (datetime.min.replace(tzinfo=timezone(timedelta(hours=5))), None),
+    ],
+    ids=repr,
+)
+def test_refunded_at_is_read_as_utc_and_an_unreadable_one_is_absent(held: object, read: datetime | None) -> None:
+    row = next(numbered([{**ROW, "REFUNDED_AT": held}]))
+    assert row.refunded_at == read
+    assert row.refunded_at is None or row.refunded_at.utcoffset() == timedelta(0)
+    assert "refunded_at" not in row.values
 
 
-def test_event_id_as_number_and_as_text_is_a_repeat() -> None:
-    _, second = marking_repeats(numbered([{"event_id": 7, "amount": 1}, {"event_id": "7", "amount": 1}]))
-    assert second.repeats == "1"
+def test_row_is_the_same_after_json_with_its_report_columns() -> None:
+    given = {
+        **ROW,
+        "amount": "19.90",
+        "refunded_at": datetime(2026, 3, 1, 12, 30, tzinfo=UTC),
+        DIGEST_COLUMN: "d" * 16,
+        REASON_COLUMN: "recheck",
+        "note": "stays",
+    }
+    row = next(numbered([given]))
+    travelled = json.loads(json.dumps(row.portable()))
+    assert {type(value) for value in travelled.values()} <= {str, int, bool, type(None)}
+    assert Row.read(0, travelled) == row
+    assert "note" not in travelled
+
+
+def test_portable_row_without_report_columns_has_no_further_keys() -> None:
+    assert next(numbered([{**ROW, "amount": "19.90"}])).portable() == {**ROW, "amount": "19.90"}
+
+
+@pytest.mark.parametrize("held", [None, "", 7, b"x", ["recheck"]], ids=repr)
+def test_reason_or_digest_that_is_no_text_is_absent(held: object) -> None:
+    row = next(numbered([{**ROW, DIGEST_COLUMN: held, REASON_COLUMN: held}]))
+    assert (row.digest, row.reason) == (None, None)
 
 
 def test_batches_are_full_except_the_last() -> None:
@@ -66,61 +89,6 @@ def test_batches_are_full_except_the_last() -> None:
     assert [len(batch) for batch in batches(rows, 3)] == [3, 3, 1]
     assert [row for batch in batches(rows, 3) for row in batch] == rows
     assert list(batches([], 3)) == []
-
-
-# --- the fingerprint ------------------------------------------------------------------------------------
-
-
-def test_fingerprint_is_the_same_from_the_driver_and_from_xcom() -> None:
-    row = {
-        "EVENT_ID": UUID(int=1),
-        "amount": Decimal("19.900"),
-        "uid": 7,
-        "email": float("nan"),
-        "quantity": 2.0,
-        "sale_event_id": b"ch_1",
-        "skip_email_notification": True,
-        "currency": "",
-    }
-    assert fingerprint(json.loads(json.dumps(portable(row)))) == fingerprint(row)
-
-
-@pytest.mark.parametrize(
-    "columns",
-    [
-        {"event_id": "re_2"},
-        {"amount": Decimal("19.91")},
-        {"uid": 8},
-        {"uid": None},
-        {"email": "john@example.com"},
-        {"email": " jane@example.com"},
-        {"email": "Jane@example.com"},
-        {"currency": "EUR"},
-        {"quantity": 1},
-        {"sale_event_id": "ch_1"},
-        {"skip_email_notification": False},
-    ],
-    ids=repr,
-)
-def test_fingerprint_changes_with_any_column(columns: dict[str, object]) -> None:
-    assert fingerprint({**ROW, **columns}) != fingerprint(ROW)
-
-
-def test_fingerprint_changes_if_a_value_moves_to_another_column() -> None:
-    assert fingerprint({"uid": "a"}) != fingerprint({"email": "a"})
-    assert fingerprint({"uid": "a\0email\0001\0b"}) != fingerprint({"uid": "a", "email": "b"})
-
-
-def test_fingerprint_ignores_other_columns_order_and_null() -> None:
-    other = {"note": "x", **dict(reversed(ROW.items())), "currency": None, "quantity": float("nan")}
-    assert fingerprint(other) == fingerprint(ROW)
-    assert fingerprint({name.upper(): value for name, value in ROW.items()}) == fingerprint(ROW)
-
-
-def test_fingerprint_depends_on_the_key_and_reveals_nothing() -> None:
-    assert fingerprint(ROW, b"another key") != fingerprint(ROW)
-    assert len(fingerprint(ROW)) == 32
-    assert set(fingerprint(ROW)) <= set("0123456789abcdef")
 
 
 # --- amounts --------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import pytest
 from airflow_provider_firstpromoter.sandbox import Sandbox
 
 if TYPE_CHECKING:
-    from tests.sandbox.conftest import Client
+    from tests.sandbox.client import Client
 
 
 def test_refund_requests_after_several_calls_hold_body_status_and_headers(sandbox: Sandbox, client: Client) -> None:
@@ -132,7 +132,12 @@ def test_reset_after_refund_and_fault_removes_everything(sandbox: Sandbox, clien
     client.refund()
     sandbox.fault("status", times=None)
     client.control("POST", "/reset")
-    assert client.control("GET", "/audit").json() == {"requests": {}, "recorded": [], "refund_requests": []}
+    assert client.control("GET", "/audit").json() == {
+        "requests": {},
+        "recorded": [],
+        "balances": [],
+        "refund_requests": [],
+    }
     assert client.refund().status_code == 404
 
 

@@ -9,7 +9,7 @@ import pytest
 from airflow_provider_firstpromoter.sandbox import Account, Sandbox, Settings
 
 if TYPE_CHECKING:
-    from tests.sandbox.conftest import Client
+    from tests.sandbox.client import Client
 
 CALLS = [
     ("POST", "/track/refund"),
@@ -18,6 +18,10 @@ CALLS = [
     ("POST", "/track/cancellation"),
     ("GET", "/company/commissions"),
     ("GET", "/company/promoters"),
+    ("POST", "/company/commissions/approve"),
+    ("POST", "/company/commissions/deny"),
+    ("DELETE", "/company/commissions/destroy"),
+    ("GET", "/company/batch_processes/1"),
 ]
 
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import requests
 
 from airflow_provider_firstpromoter.sandbox import Sandbox, Settings, running_sandbox
 from airflow_provider_firstpromoter.sandbox.faults import Kind
-
-if TYPE_CHECKING:
-    from tests.sandbox.conftest import Client
+from tests.sandbox.client import Client
 
 REFUND = {"event_id": "r1", "amount": "1", "uid": "u1"}
 
@@ -40,6 +38,78 @@ def test_fault_with_event_id_or_path_applies_to_matching_requests_only(sandbox: 
     assert client.refund("r2").status_code == 200
 
 
+def test_fault_with_list_of_event_ids_applies_to_each(sandbox: Sandbox, client: Client) -> None:
+    sandbox.fault("status", status=400, event_id=["r1", "r3"], times=None)
+    statuses = [client.refund(event_id).status_code for event_id in ("r1", "r2", "r3", "r1", "r4")]
+    assert statuses == [400, 200, 400, 400, 200]
+
+
+def test_fault_with_event_id_applies_to_the_search_for_it(sandbox: Sandbox, client: Client) -> None:
+    sandbox.fault("status", status=503, event_id="r1", path="/company/commissions", times=None)
+    searches = [client("GET", "/company/commissions", params={"q": q} if q else {}) for q in ("r1", "r2", "", "r1")]
+    assert [search.status_code for search in searches] == [503, 200, 200, 503]
+    assert client.refund("r1").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "content_type"),
+    [
+        ("status", {"status": 503}, "application/json"),
+        ("status", {"status": 403, "message": "Forbidden", "code": "forbidden"}, "application/json"),
+        ("html", {"status": 403}, "text/html; charset=utf-8"),
+    ],
+)
+def test_fault_on_listing_leaves_refunds_alone(
+    sandbox: Sandbox, client: Client, kind: Kind, options: dict[str, Any], content_type: str
+) -> None:
+    sandbox.fault(kind, path="/company/commissions", times=None, **options)
+    response = client("GET", "/company/commissions")
+    assert (response.status_code, response.headers["content-type"]) == (options["status"], content_type)
+    if "code" in options:
+        assert response.json() == {"message": "Forbidden", "code": "forbidden"}
+    assert client.refund().status_code == 200
+
+
+def test_html_403_fault_with_event_id_stops_that_refund_only(sandbox: Sandbox, client: Client) -> None:
+    sandbox.fault("html", status=403, event_id="r2", times=None)
+    responses = [client.refund(event_id) for event_id in ("r1", "r2", "r2", "r3")]
+    assert [response.status_code for response in responses] == [200, 403, 403, 200]
+    assert [refund.event_id for refund in sandbox.recorded()] == ["r1", "r3"]
+
+
+def test_status_fault_with_event_id_in_message_names_the_refund(sandbox: Sandbox, client: Client) -> None:
+    message = "The 'sale' event with the id '{event_id}' already exists."
+    sandbox.fault("status", status=409, message=message, times=None)
+    assert [client.refund(event_id).json()["message"] for event_id in ("r1", "{event_id}")] == [
+        "The 'sale' event with the id 'r1' already exists.",
+        "The 'sale' event with the id '{event_id}' already exists.",
+    ]
+
+
+def test_null_id_fault_removes_id_of_first_commission(sandbox: Sandbox, client: Client) -> None:
+    client.refund("r1")
+    client.refund("r2")
+    sandbox.fault("null_id")
+    assert client("GET", "/company/promoters").status_code == 200
+    pages = [client("GET", "/company/commissions").json() for _ in range(2)]
+    assert [[(each["id"], each["event_id"]) for each in page] for page in pages] == [
+        [(None, "r2"), (1, "r1")],
+        [(2, "r2"), (1, "r1")],
+    ]
+    sandbox.fault("null_id")
+    assert client("GET", "/company/commissions", params={"q": "r9"}).json() == []
+
+
+@pytest.mark.parametrize("item", [None, "a text", 7, ["a", "list"]])
+def test_stray_item_fault_inserts_item_before_first_commission(sandbox: Sandbox, client: Client, item: object) -> None:
+    client.refund("r1")
+    client.control("POST", "/faults", json={"kind": "stray_item", "item": item, "times": 2})
+    assert client("GET", "/company/commissions", params={"page": 2}).json() == [item]
+    first, second = client("GET", "/company/commissions").json()
+    assert (first, second["event_id"]) == (item, "r1")
+    assert client("GET", "/company/commissions", params={"page": 0}).status_code == 422
+
+
 @pytest.mark.parametrize("status", [204, 304, 400, 401, 403, 404, 409, 418, 422, 429, 500, 502, 503, 504])
 def test_status_fault_returns_that_status_and_records_nothing(sandbox: Sandbox, client: Client, status: int) -> None:
     sandbox.fault("status", status=status, message="No.")
@@ -57,14 +127,16 @@ def test_status_fault_with_recorded_keeps_the_refund(sandbox: Sandbox, client: C
 
 
 @pytest.mark.parametrize("retry_after", ["3", "Wed, 21 Oct 2015 07:28:00 GMT", None])
-def test_status_fault_with_retry_after_sends_the_header(sandbox: Sandbox, client: Client, retry_after: str) -> None:
+def test_status_fault_with_retry_after_sends_the_header(
+    sandbox: Sandbox, client: Client, retry_after: str | None
+) -> None:
     sandbox.fault("status", status=429, retry_after=retry_after)
     assert client.refund().headers.get("Retry-After") == retry_after
 
 
 @pytest.mark.parametrize(("kind", "recorded"), [("reset_before", 0), ("reset_after", 1)])
 def test_reset_fault_closes_connection_before_or_after_recording(
-    sandbox: Sandbox, client: Client, kind: Kind, recorded: int
+    sandbox: Sandbox, client: Client, kind: Any, recorded: int
 ) -> None:
     sandbox.fault(kind)
     with pytest.raises(requests.ConnectionError, match="reset by peer"):
@@ -135,7 +207,7 @@ def test_gzip_fault_sends_same_response_compressed(sandbox: Sandbox, client: Cli
 
 
 @pytest.mark.parametrize("kind", ["malformed", "huge", "bomb", "gzip", "truncated", "drip"])
-def test_body_fault_on_204_affects_only_that_response(sandbox: Sandbox, client: Client, kind: Kind) -> None:
+def test_body_fault_on_204_affects_only_that_response(sandbox: Sandbox, client: Client, kind: Any) -> None:
     sandbox.add_lead(uid="u2", bought=False)
     sandbox.fault(kind, size=100)
     assert client.refund(uid="u2").status_code in (200, 204)
@@ -183,7 +255,8 @@ def test_drip_fault_outlasts_client_read_timeout(sandbox: Sandbox, client: Clien
     start = time.monotonic()
     body = client("POST", "/track/refund", json=REFUND | {"uid": "nobody"}, timeout=0.4)
     assert body.json()["code"] == "not_found"
-    assert time.monotonic() - start >= 0.01 * len(body.content) > 0.4
+    # The client has the whole body before the delay of its last byte.
+    assert time.monotonic() - start >= 0.01 * (len(body.content) - 1) > 0.4
 
 
 def test_fault_probability_with_same_seed_repeats_same_faults(sandbox: Sandbox, client: Client) -> None:

@@ -5,22 +5,20 @@ from __future__ import annotations
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 import requests
 
 from airflow_provider_firstpromoter.sandbox import Sandbox, Settings, running_sandbox
 from airflow_provider_firstpromoter.sandbox.__main__ import announce, main, parse_settings
-
-if TYPE_CHECKING:
-    from tests.sandbox.conftest import Client
+from tests.sandbox.client import Client
 
 MODULE = [sys.executable, "-m", "airflow_provider_firstpromoter.sandbox"]
 HEADERS = {"Authorization": "Bearer sandbox-api-key", "Account-ID": "sandbox-account"}
@@ -32,10 +30,10 @@ def process(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     command = [*MODULE, "--port", "0", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
         try:
-            assert running.stdout
-            url = re.search(r"http://127\.0\.0\.1:\d+/api/v2", running.stdout.readline())
-            assert url
-            yield running, url[0]
+            assert running.stdout is not None
+            found = re.search(r"http://127\.0\.0\.1:\d+/api/v2", running.stdout.readline())
+            assert found
+            yield running, found[0]
         finally:
             running.kill()
 
@@ -90,7 +88,7 @@ def test_process_on_signal_exits_quickly_without_stderr_output(signal_number: si
         running.send_signal(signal_number)
         assert running.wait(timeout=5) == 0
         assert time.monotonic() - start < 2
-        assert running.stderr
+        assert running.stderr is not None
         assert running.stderr.read() == ""
 
 
@@ -125,6 +123,17 @@ def test_main_with_unusable_state_file_exits_and_names_it(tmp_path: Path, monkey
     state = str(tmp_path / "missing" / "state.db")
     monkeypatch.setattr(sys, "argv", ["sandbox", "--port", "0", "--state", state])
     with pytest.raises(SystemExit, match=re.escape(f"cannot store its data in {state}")):
+        main()
+
+
+def test_main_with_state_file_of_another_version_exits_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = tmp_path / "state.db"
+    with closing(sqlite3.connect(state)) as database:
+        database.execute("CREATE TABLE promoters (id INTEGER)")
+    monkeypatch.setattr(sys, "argv", ["sandbox", "--port", "0", "--state", str(state)])
+    with pytest.raises(SystemExit, match="another version of the sandbox wrote this file"):
         main()
 
 

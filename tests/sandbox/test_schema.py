@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
-if TYPE_CHECKING:
-    from tests.sandbox.conftest import Client
+from tests.sandbox.client import Client
 
 TEXT = {"type": "string"}
 TEXT_OR_NULL = {"type": "string", "nullable": True}
@@ -143,14 +142,25 @@ def test_schema_of_authentication_equals_contract(document: dict[str, Any], refu
 
 def test_schema_paths_are_served_and_exclude_control_endpoints(client: Client, document: dict[str, Any]) -> None:
     assert document["servers"] == [{"url": "/api/v2"}]
-    assert len(document["paths"]) == 6
+    assert len(document["paths"]) == 10
     for path, methods in document["paths"].items():
         for method in methods:
-            response = client(method.upper(), path, headers={"Authorization": None})
+            response = client(method.upper(), path.replace("{id}", "1"), headers={"Authorization": None})
             assert response.status_code == 401
 
 
-def test_schema_references_all_resolve(document: dict[str, Any]) -> None:
+def test_schema_of_commission_changes_has_documented_fields_and_statuses(client: Client, document: Any) -> None:
+    for path, method in (("approve", "post"), ("deny", "post"), ("destroy", "delete")):
+        call = document["paths"][f"/company/commissions/{path}"][method]
+        assert call["requestBody"]["content"]["application/json"]["schema"]["required"] == ["ids"]
+        assert set(call["responses"]) == {"200", "202", "401", "403", "422", "429"}
+    batch = document["components"]["schemas"]["BatchProcess"]["properties"]
+    assert batch["status"]["enum"] == ["pending", "in_progress", "completed", "failed", "stopped"]
+    number = client.refund().json()["reward"]["id"]
+    assert set(batch) == set(client("POST", "/company/commissions/deny", json={"ids": [number]}).json())
+
+
+def test_schema_references_all_resolve(document: Any) -> None:
     def references(node: Any) -> Iterator[str]:
         if isinstance(node, dict):
             yield from ([node["$ref"]] if "$ref" in node else [])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 import pendulum
 import pytest
@@ -99,7 +100,8 @@ def test_more_than_max_pending_raises_before_the_first_request(warehouse: Any, s
     assert isinstance(refused.value, AirflowFailException), "a retry would not mend it"
     assert str(refused.value).startswith(
         "5 refunds are pending, more than max_pending=4: "
-        "1000 minor units of EUR, 3000 minor units of the account's currency. Nothing was sent."
+        "1000 minor units of EUR (2 refunds, the largest 500), "
+        "3000 minor units of the account's currency (3 refunds, the largest 1000). Nothing was sent."
     )
     assert sandbox.request_counts() == {}
 
@@ -244,10 +246,11 @@ def test_mapped_accounts_have_their_own_rows_keys_and_ledger_rows(
         ("account-eu", "re_2", -200),
         ("account-us", "re_1", -300),
     }
+    host = urlsplit(sandbox.base_url).netloc
     assert set(warehouse.run("SELECT account, event_id, map_index, outcome FROM firstpromoter_refunds")) == {
-        ("account-eu@127.0.0.1", "re_1", 0, "recorded"),
-        ("account-eu@127.0.0.1", "re_2", 0, "recorded"),
-        ("account-us@127.0.0.1", "re_1", 1, "recorded"),
+        (f"account-eu@{host}", "re_1", 0, "recorded"),
+        (f"account-eu@{host}", "re_2", 0, "recorded"),
+        (f"account-us@{host}", "re_1", 1, "recorded"),
     }
     assert [nonzero_outcomes(run.xcom("sync", map_index=index)) for index in (0, 1)] == [
         {"recorded": 2},

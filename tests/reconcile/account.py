@@ -1,4 +1,4 @@
-"""An account with a ledger whose commissions tests can change."""
+"""A FirstPromoter account with a ledger, whose commissions tests can change."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ TODAY = datetime.now(UTC)
 TABLE = "firstpromoter_refunds_mismatches"
 
 
-class World:
-    """An account with a ledger: refunds are sent by operators, and the books changed behind their backs."""
+class AccountWithLedger:
+    """An account whose refunds the operators send, and whose commissions a test changes without their knowledge."""
 
     def __init__(self, sandbox: Sandbox, database: Any) -> None:
         self.sandbox = sandbox
@@ -47,13 +47,13 @@ class World:
         return summary
 
     def reconcile(self, **parameters: Any) -> dict[str, Any]:
-        told: dict[str, Any] = self._run(
+        report: dict[str, Any] = self._run(
             ReconcileRefundsOperator(task_id="reconcile", **{"max_mismatches": None, **parameters})
         )
-        return told
+        return report
 
     def commission(self, event_id: str | None, uid: str, refunded: int, days_ago: float = 0, **more: Any) -> int:
-        """A refund that stands in the books, whoever sent it."""
+        """Add a refund's commission that no operator caused, and return its id."""
         created_at = TODAY - timedelta(days=days_ago)
         return self.sandbox.add_commission(
             event_id=event_id, uid=uid, sale_amount=-refunded, created_at=created_at, **more
@@ -67,7 +67,7 @@ class World:
         return sorted(self.database.run(f"SELECT {columns} FROM {TABLE} WHERE {where}"), key=str)
 
     def everything(self) -> list[Any]:
-        """All that a reconciliation could change."""
+        """Return all rows that a reconciliation could change."""
         return [
             sorted(self.database.run(f"SELECT * FROM {table}"), key=str) for table in ("firstpromoter_refunds", TABLE)
         ]
@@ -77,5 +77,5 @@ def refund(number: int, **values: Any) -> dict[str, Any]:
     return support.refund(number, digits=4, **values)
 
 
-def differing(told: dict[str, Any]) -> dict[str, int]:
-    return {kind: told[kind] for kind in MismatchKind if told[kind]}
+def nonzero_kinds(report: dict[str, Any]) -> dict[str, int]:
+    return {kind: report[kind] for kind in MismatchKind if report[kind]}

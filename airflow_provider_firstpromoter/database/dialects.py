@@ -1,0 +1,406 @@
+"""
+Every difference between databases: one entry for each, in :data:`KINDS`.
+
+A database that has no entry is read through its hook's plain DB-API and can hold no ledger. To add one, add an entry
+here, and its kind to ``EVERY_DATABASE`` in the tests.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any, Literal, TypeAlias
+
+from sqlalchemy.engine import Dialect
+
+from airflow_provider_firstpromoter.database import upsert
+
+Parameters: TypeAlias = Mapping[str, Any] | Sequence[Any] | None
+
+#: Names of ours in statements that hold the author's SQL: parameters, columns, cursors.
+RESERVED = "firstpromoter_"
+#: Hexadecimal digits of a row's digest.
+DIGEST_LENGTH = 16
+
+
+@dataclass(frozen=True)
+class LedgerSql:
+    """
+    What the provider's own SQL looks like in a database that may hold the ledger.
+
+    The templates are completed by ``str.format``. Text is compared byte for byte whatever the collations of the
+    database, its tables and the author's query are.
+
+    :param upsert: how many rows are inserted or updated in one statement
+    :param text: an expression as text of any length
+    :param exact_text: the same, fit to be compared with a text column of ours by ``=`` and ``<>``
+    :param same_key: whether a key column of ours (``column``) equals the ``exact_text`` of a value; uses its index
+    :param byte_order: an expression by which text sorts in the order of its UTF-8 bytes
+    :param contains: whether a text column of ours contains a text
+    :param digest: a keyed hash of some texts, of which each may be NULL
+    :param placeholders: how parameters are written
+    :param left_out: a query ``q`` without rows for which ``unsettled`` is false in the row of ``ledger`` that fulfils
+        ``key``; where it is unknown (NULL), the row stays
+    :param columns: the names of a query's columns as its author wrote them, without running it
+    :param key_collation: compares our own key columns byte for byte; None where every text is compared so
+    :param indexes: whether tables may have indexes beside the key
+    :param least_version: of the server, where older ones lack a part of this
+    :param connect: opens the connections of SQLAlchemy's engine; None for the same that rows are read through
+    :param quotes: what names of columns are quoted with
+    """
+
+    upsert: upsert.Form
+    text: str
+    exact_text: str
+    byte_order: str
+    contains: str
+    digest: Callable[[str, Iterable[str]], str]
+    placeholders: Literal["percent", "question", "dollar"]
+    columns: Callable[[Any, str, Parameters], list[str]]
+    same_key: str = "{column} = {value}"
+    left_out: str = "WHERE NOT EXISTS (SELECT 1 FROM {ledger} l WHERE {key} AND NOT ({unsettled}))"
+    key_collation: str | None = None
+    indexes: bool = True
+    least_version: tuple[int, ...] = ()
+    connect: Callable[[Any], Any] | None = None
+    quotes: str = '"'
+
+    def quote(self, name: str) -> str:
+        """Return a column's name as the database gave it, for SQL."""
+        return f"{self.quotes}{name.replace(self.quotes, 2 * self.quotes)}{self.quotes}"
+
+
+@dataclass(frozen=True)
+class DatabaseKind:
+    """
+    What one kind of database does differently when it is read.
+
+    :param name: SQLAlchemy's name of the dialect, or the Airflow connection's type
+    :param title: how documentation and errors call it
+    :param conn_types: the types of Airflow connections that lead to it
+    :param hook: the hook's class, where the connection's type leads to one that speaks no SQL
+    :param hook_options: arguments of the hook
+    :param connect: opens a DB-API connection; None where SQLAlchemy has to open all of them, lest they exclude each
+        other
+    :param cursor: opens a cursor that streams, and prepares the session
+    :param abandon: what a cursor needs before its connection is closed with rows left
+    :param limit_time: makes the database end a statement that takes longer than so many seconds
+    :param execute: runs a statement; called without parameters where the author gave none
+    :param prepare_connection: what a connection needs before the provider's own SQL can run on it
+    :param install: what to install where SQLAlchemy cannot be used with it
+    :param ledger: None where no ledger may live
+    """
+
+    name: str
+    title: str = ""
+    conn_types: tuple[str, ...] = ()
+    hook: str | None = None
+    hook_options: Mapping[str, Any] = field(default_factory=dict)
+    connect: Callable[[Any], Any] | None = lambda hook: hook.get_conn()
+    cursor: Callable[[Any], Any] = lambda connection: connection.cursor()
+    abandon: Callable[[Any], None] | None = None
+    limit_time: Callable[[Any, float], None] | None = None
+    execute: Callable[[Any, str, Parameters], None] = lambda cursor, sql, parameters: _execute(cursor, sql, parameters)
+    prepare_connection: Callable[[Any], None] | None = None
+    install: str = ""
+    ledger: LedgerSql | None = None
+
+
+def _execute(cursor: Any, sql: str, parameters: Parameters) -> None:
+    # An empty list of parameters would make some drivers read every % as a placeholder.
+    if parameters:
+        cursor.execute(sql, dict(parameters) if isinstance(parameters, Mapping) else tuple(parameters))
+    else:
+        cursor.execute(sql)
+
+
+def _run(connection: Any, sql: str) -> Any:
+    cursor = connection.cursor()
+    try:
+        cursor.execute(sql)
+        return cursor.fetchone() if cursor.description else None
+    finally:
+        cursor.close()
+
+
+def _driver(made_by_it: Any) -> str:
+    """Return the name of the driver's package."""
+    return type(made_by_it).__module__.partition(".")[0]
+
+
+def _names(cursor: Any) -> list[str]:
+    return [str(column[0]) for column in cursor.description or ()]
+
+
+def _columns_of_subquery(cursor: Any, sql: str, parameters: Parameters) -> list[str]:
+    _execute(cursor, f"SELECT * FROM (\n{sql}\n) q WHERE 1 = 0", parameters)
+    return _names(cursor)
+
+
+def _text_of_parts(concat: Callable[[list[str]], str]) -> Callable[[str, Iterable[str]], str]:
+    """An md5 over key and values, each value with its length, so that no two rows give one text."""
+
+    def digest(key: str, values: Iterable[str]) -> str:
+        parts = ["COALESCE({}, '-')".format(concat([f"LENGTH({value})", "':'", value])) for value in values]
+        return f"SUBSTR(MD5({concat([key, *parts])}), 1, {DIGEST_LENGTH})"
+
+    return digest
+
+
+def _by_operator(parts: list[str]) -> str:
+    return " || ".join(parts)
+
+
+# --- PostgreSQL -------------------------------------------------------------------------------------------
+
+#: PostgreSQL plans a cursor for its first rows, which makes a join of two large tables several times slower to the end.
+#: As a query of the settings, because what only speaks PostgreSQL's language may not have this one.
+PLAN_FOR_ALL_ROWS = (
+    "SELECT set_config(name, '1', true) FROM pg_catalog.pg_settings WHERE name = 'cursor_tuple_fraction'"
+)
+
+
+def _postgresql_cursor(connection: Any) -> Any:
+    """A server-side cursor of psycopg 2 or 3, with plain tuples whatever cursor the connection's extra asks for."""
+    driver = _driver(connection)
+    if driver not in ("psycopg", "psycopg2"):
+        return connection.cursor()
+    _run(connection, PLAN_FOR_ALL_ROWS)
+    if driver == "psycopg":
+        return connection.cursor(name=RESERVED, row_factory=import_module("psycopg.rows").tuple_row)
+    return connection.cursor(name=RESERVED, cursor_factory=import_module("psycopg2.extensions").cursor)
+
+
+POSTGRESQL = DatabaseKind(
+    "postgresql",
+    "PostgreSQL",
+    conn_types=("postgres",),
+    cursor=_postgresql_cursor,
+    limit_time=lambda connection, seconds: _run(
+        connection, f"SET LOCAL statement_timeout = {max(1, int(seconds * 1000))}"
+    ),
+    ledger=LedgerSql(
+        upsert=upsert.on_conflict,
+        text="CAST({} AS TEXT)",
+        exact_text='CAST({} AS TEXT) COLLATE "C"',
+        byte_order='{} COLLATE "C"',
+        contains="STRPOS({column}, {value}) > 0",
+        digest=_text_of_parts(_by_operator),
+        placeholders="percent",
+        columns=_columns_of_subquery,
+        key_collation="C",
+        least_version=(9, 5),
+    ),
+)
+
+# --- MySQL and MariaDB ------------------------------------------------------------------------------------
+
+
+def _mysql_cursor(connection: Any) -> Any:
+    """A cursor that does not read all rows into memory; mysql-connector's own already is one."""
+    driver = _driver(connection)
+    if driver in ("pymysql", "MySQLdb"):
+        return connection.cursor(import_module(f"{driver}.cursors").SSCursor)
+    return connection.cursor()
+
+
+def _abandon_mysql(cursor: Any) -> None:
+    """Forget the rows that are left: pymysql would read all of them before it closes the cursor."""
+    result = getattr(cursor, "_result", None)
+    if result is not None and _driver(cursor) == "pymysql":
+        result.unbuffered_active = False
+        cursor._result = None
+
+
+def _limit_mysql(connection: Any, seconds: float) -> None:
+    mariadb = "mariadb" in str((_run(connection, "SELECT VERSION()") or [""])[0]).lower()
+    limit = f"max_statement_time = {seconds}" if mariadb else f"max_execution_time = {max(1, int(seconds * 1000))}"
+    _run(connection, f"SET SESSION {limit}")
+
+
+_MYSQL_TEXT = "CONVERT({} USING utf8mb4) COLLATE utf8mb4_bin"
+
+MYSQL = DatabaseKind(
+    "mysql",
+    "MySQL and MariaDB",
+    conn_types=("mysql",),
+    cursor=_mysql_cursor,
+    abandon=_abandon_mysql,
+    limit_time=_limit_mysql,
+    ledger=LedgerSql(
+        upsert=upsert.on_duplicate_key,
+        text=_MYSQL_TEXT,
+        # MySQL's collations take no notice of spaces at the end, the binary ones of utf8mb4 among them. As bytes, texts
+        # are compared exactly, but without an index.
+        exact_text=f"CAST({_MYSQL_TEXT} AS BINARY)",
+        same_key=f"({{column}} = {_MYSQL_TEXT.format('{value}')} AND CAST({{column}} AS BINARY) = {{value}})",
+        byte_order="CAST({} AS BINARY)",
+        contains=f"LOCATE({_MYSQL_TEXT.format('{value}')}, {{column}}) > 0",
+        digest=_text_of_parts(lambda parts: f"CONCAT({', '.join(parts)})"),
+        # No NOT EXISTS: MariaDB remembers its result for an event_id, compared in the collation of the author's column.
+        left_out="LEFT JOIN {ledger} l ON {key} WHERE ({unsettled}) IS NOT FALSE",
+        placeholders="percent",
+        columns=_columns_of_subquery,
+        key_collation="utf8mb4_bin",
+        quotes="`",
+    ),
+)
+
+# --- SQLite -----------------------------------------------------------------------------------------------
+
+
+def _sqlite_digest(*values: Any) -> str:
+    text = "".join("-" if value is None else f"{len(str(value))}:{value}" for value in values)
+    return hashlib.md5(text.encode(errors="surrogatepass"), usedforsecurity=False).hexdigest()[:DIGEST_LENGTH]
+
+
+SQLITE = DatabaseKind(
+    "sqlite",
+    "SQLite",
+    conn_types=("sqlite",),
+    prepare_connection=lambda connection: connection.create_function(
+        "firstpromoter_digest", -1, _sqlite_digest, deterministic=True
+    ),
+    ledger=LedgerSql(
+        upsert=upsert.on_conflict,
+        text="CAST({} AS TEXT)",
+        exact_text="CAST({} AS TEXT) COLLATE BINARY",
+        byte_order="{} COLLATE BINARY",
+        contains="INSTR({column}, {value}) > 0",
+        digest=lambda key, values: f"firstpromoter_digest({', '.join([key, *values])})",
+        placeholders="question",
+        columns=lambda cursor, sql, parameters: _without_numbers(_columns_of_subquery(cursor, sql, parameters)),
+    ),
+)
+
+
+def _without_numbers(names: list[str]) -> list[str]:
+    """SQLite numbers the columns of a subquery that have a name in common: ``amount``, ``amount:1``."""
+    return [base if number.isdigit() else name for name in names for base, _, number in [name.rpartition(":")]]
+
+
+# --- DuckDB -----------------------------------------------------------------------------------------------
+
+
+def _duckdb_columns(cursor: Any, sql: str, parameters: Parameters) -> list[str]:
+    _execute(cursor, f"DESCRIBE {sql}", parameters)
+    return [str(name) for name, *_ in cursor.fetchall()]
+
+
+DUCKDB = DatabaseKind(
+    "duckdb",
+    "DuckDB",
+    conn_types=("duckdb",),
+    # DuckDB refuses a second connection to a file with other settings, and its SQLAlchemy driver has settings of its
+    # own and takes no connection from outside.
+    connect=None,
+    install="install duckdb-engine 0.15 or later",
+    ledger=LedgerSql(
+        upsert=upsert.on_conflict,
+        text="CAST({} AS VARCHAR)",
+        exact_text="CAST({} AS VARCHAR) COLLATE C",  # a cast alone keeps the collation of the author's column
+        byte_order="{} COLLATE C",
+        contains="CONTAINS({column}, {value})",
+        digest=_text_of_parts(_by_operator),
+        placeholders="dollar",
+        columns=_duckdb_columns,
+        indexes=False,  # it cannot update columns that an index has
+    ),
+)
+
+# --- Snowflake --------------------------------------------------------------------------------------------
+
+
+def _snowflake_columns(cursor: Any, sql: str, parameters: Parameters) -> list[str]:
+    return [str(column[0]) for column in cursor.describe(sql, *([parameters] if parameters else []))]
+
+
+def _without_autocommit(hook: Any) -> Any:
+    """A connection whose statements are one transaction: Snowflake's default commits each of them."""
+    connection = hook.get_conn()
+    connection.autocommit(False)
+    return connection
+
+
+SNOWFLAKE = DatabaseKind(
+    "snowflake",
+    "Snowflake",
+    conn_types=("snowflake",),
+    install="install 'airflow-provider-firstpromoter[snowflake]', which brings a SQLAlchemy below 2.1",
+    ledger=LedgerSql(
+        upsert=upsert.merge,
+        text="CAST({} AS VARCHAR)",
+        exact_text="CAST({} AS VARCHAR)",
+        byte_order="{}",
+        contains="CONTAINS({column}, {value})",
+        digest=_text_of_parts(_by_operator),
+        placeholders="percent",
+        columns=_snowflake_columns,
+        indexes=False,
+        connect=_without_autocommit,
+    ),
+)
+
+# --- Rows only --------------------------------------------------------------------------------------------
+
+
+#: Rows that BigQuery sends in one response, if they are not too large for it.
+BIGQUERY_PAGE = 10_000
+
+
+def _bigquery_connection(hook: Any) -> Any:
+    """
+    Google's own DB-API, which binds lists and mappings; the hook's cursor puts values into the text.
+
+    Rows come by the API that also takes the query. Results of several pages would else come by the Storage API, which
+    needs a right of its own and another host.
+    """
+    return import_module("google.cloud.bigquery.dbapi").connect(
+        hook.get_client(project_id=hook.project_id, location=hook.location), prefer_bqstorage_client=False
+    )
+
+
+def _bigquery_cursor(connection: Any) -> Any:
+    cursor = connection.cursor()
+    cursor.arraysize = BIGQUERY_PAGE
+    return cursor
+
+
+BIGQUERY = DatabaseKind(
+    "bigquery",
+    "BigQuery",
+    conn_types=("gcpbigquery", "google_cloud_platform"),
+    hook="airflow.providers.google.cloud.hooks.bigquery.BigQueryHook",
+    hook_options={"use_legacy_sql": False},
+    connect=_bigquery_connection,
+    cursor=_bigquery_cursor,
+    # Google's DB-API halves each %% even where there are no parameters.
+    execute=lambda cursor, sql, parameters: _execute(cursor, sql if parameters else sql.replace("%", "%%"), parameters),
+)
+
+DATABRICKS = DatabaseKind(
+    "databricks",
+    "Databricks",
+    conn_types=("databricks",),
+    hook="airflow.providers.databricks.hooks.databricks_sql.DatabricksSqlHook",
+)
+
+KINDS = (POSTGRESQL, MYSQL, SQLITE, DUCKDB, SNOWFLAKE, BIGQUERY, DATABRICKS)
+#: Where the ledger may live, as errors say it.
+LEDGER_DATABASES = ", ".join(kind.title for kind in KINDS if kind.ledger)
+
+_BY_CONN_TYPE = {conn_type: kind for kind in KINDS for conn_type in kind.conn_types}
+#: By SQLAlchemy's name of the dialect.
+BY_DIALECT = {**{kind.name: kind for kind in KINDS}, "mariadb": MYSQL}
+
+
+def kind_of_connection(conn_type: str) -> DatabaseKind:
+    """The kind of database that an Airflow connection of this type leads to."""
+    return _BY_CONN_TYPE.get(conn_type) or DatabaseKind(conn_type, conn_type)
+
+
+def kind_of_dialect(dialect: Dialect) -> DatabaseKind:
+    """The kind of database that an engine speaks to."""
+    return BY_DIALECT.get(dialect.name) or DatabaseKind(dialect.name, dialect.name)

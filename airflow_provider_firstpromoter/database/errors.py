@@ -1,0 +1,56 @@
+"""Errors of databases, drivers and hooks as the provider's own: one line, without statements or values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from airflow.providers.common.compat.sdk import AirflowException
+from sqlalchemy.exc import SQLAlchemyError
+
+from airflow_provider_firstpromoter.refunds import masked
+
+#: How databases name a value that they could not take. Greedy, because they do not escape quotes in it; names of
+#: tables and columns follow other words.
+_VALUE = re.compile(r"""(: |\b(?:value|string|entry|literal|input|text) )(["']).*\2|(\bvalue: ).*""", re.IGNORECASE)
+#: The login of a URL, which errors about connections may quote.
+_LOGIN = re.compile(r"://[^/\s]*@")
+
+
+def first_line(error: BaseException) -> str:
+    """
+    What a database, driver or hook said, in one bounded line without statements, values, e-mails or passwords.
+
+    An exception that is no database's, such as a ``KeyError`` inside a driver, is named by its class.
+    """
+    cause = getattr(error, "orig", None) or error
+    said = str(cause).strip()
+    line = masked(_LOGIN.sub("://***@", _VALUE.sub(r"\1\3***", said.splitlines()[0]))) if said else None
+    name = type(cause).__name__
+    if line is None:
+        return name
+    return f"{name}: {line}" if isinstance(cause, _BUILT_IN) else line
+
+
+#: Exceptions whose text alone does not say what they are.
+_BUILT_IN = (LookupError, AttributeError, TypeError, ValueError, ImportError, NotImplementedError)
+
+
+@contextmanager
+def errors_as(error_class: type[AirflowException], told: str) -> Iterator[None]:
+    """
+    Turn any error inside the block, whatever raised it, into one of ours; Airflow's own and ours pass as they are.
+
+    :param error_class: what to raise
+    :param told: the beginning of its message; what the database said follows
+    """
+    try:
+        yield
+    except AirflowException:
+        raise
+    except Exception as error:
+        raise error_class(f"{told}: {first_line(error)}") from None
+
+
+__all__ = ["SQLAlchemyError", "errors_as", "first_line"]

@@ -1,0 +1,154 @@
+"""Changes of the ledger, collected to be written together, and the rows that they become."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from airflow_provider_firstpromoter.ledger.records import LedgerRecord, LedgerWrite, RunKey
+from airflow_provider_firstpromoter.refunds import Result, Row
+
+
+@dataclass
+class LedgerBatch:
+    """
+    Changes that are written in one transaction.
+
+    :param seen_at: when the run that collects them began: what ``last_seen_at`` becomes
+    :param writes: results of refunds
+    :param changed: recorded refunds whose row has another amount now, with that amount and whether it is a new one
+    :param seen: event_ids of problems that are still as they were
+    :param renewed: settled refunds whose amount, fingerprint or digest the ledger did not have
+    """
+
+    seen_at: datetime
+    writes: list[LedgerWrite] = field(default_factory=list)
+    changed: list[tuple[LedgerRecord, str, datetime]] = field(default_factory=list)
+    seen: list[str] = field(default_factory=list)
+    renewed: list[tuple[LedgerRecord, Row, str | None, str | None]] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.writes) + len(self.changed) + len(self.seen) + len(self.renewed)
+
+    def strongest(self, known: bool) -> Iterator[LedgerWrite]:
+        """Return one result of each event_id: the strongest, and of equal ones the last."""
+        writes: dict[str, LedgerWrite] = {}
+        for write in self.writes:
+            outcome, event_id = write.result.outcome, write.result.event_id
+            if write.known is not known or not outcome.stored or event_id is None:
+                continue
+            earlier = writes.get(event_id)
+            if earlier is None or outcome.strength >= earlier.result.outcome.strength:
+                writes[event_id] = write
+        yield from writes.values()
+
+
+def ledger_row(account: str, write: LedgerWrite, run: RunKey) -> dict[str, Any]:
+    """Return the row of a result."""
+    result, refund = write.result, write.refund
+    reward, lead, promoter = result.reward, result.lead, result.promoter
+    return {
+        "account": account,
+        "event_id": result.event_id,
+        "outcome": result.outcome,
+        "http_status": result.http_status,
+        "message": result.message,
+        "row_amount": write.row_amount,
+        "sent_amount": refund.amount if refund else None,
+        "sent_currency": refund.currency if refund else None,
+        "sale_event_id": refund.sale_event_id if refund else None,
+        "recorded_amount": result.recorded_amount,
+        "refund_id": result.refund_id,
+        **_reward_columns(reward),
+        "promoter_id": promoter.id if promoter else None,
+        "promoter_ref": promoter.default_ref_id if promoter else None,
+        "lead_id": lead.id if lead else None,
+        "details": result.to_details(),
+        "fingerprint": write.fingerprint,
+        "row_digest": write.row_digest,
+        **run._asdict(),
+        "first_sent_at": write.at if result.sent else None,
+        "last_sent_at": write.at if result.sent else None,
+        "refunded_at": write.refunded_at,
+        "judged_at": write.at,
+        "last_seen_at": write.seen_at,
+        "changed_amount": None,
+        "reported_at": None,
+        "reported_run_id": None,
+        "accepted_at": None,
+        "reverted_at": None,
+        "reverted_run_id": None,
+    }
+
+
+def changed_row(account: str, record: LedgerRecord, amount: str, seen_at: datetime) -> dict[str, Any]:
+    """Return the columns that say that the amount of a recorded refund's row has changed."""
+    same = record.changed_amount == amount
+    return {
+        "account": account,
+        "event_id": record.event_id,
+        "outcome": record.outcome,
+        "changed_amount": amount,
+        "last_seen_at": seen_at,
+        "reported_at": record.reported_at if same else None,
+        "reported_run_id": record.reported_run_id if same else None,
+        "accepted_at": record.accepted_at if same else None,
+    }
+
+
+def renewed_row(
+    account: str, record: LedgerRecord, row: Row, fingerprint: str | None, row_digest: str | None
+) -> dict[str, Any]:
+    """Return the columns by which the same content of the row is recognised next time."""
+    return {
+        "account": account,
+        "event_id": record.event_id,
+        "outcome": record.outcome,
+        "row_amount": row.amount,
+        "fingerprint": fingerprint,
+        "row_digest": row_digest,
+    }
+
+
+def reward_row(account: str, record: LedgerRecord, result: Result) -> dict[str, Any]:
+    """Return the columns of a reward that FirstPromoter's commissions show."""
+    lead, promoter = result.lead, result.promoter
+    return {
+        "account": account,
+        "event_id": record.event_id,
+        "outcome": record.outcome,
+        "recorded_amount": record.recorded_amount or result.recorded_amount,
+        **_reward_columns(result.reward),
+        "promoter_id": record.promoter_id or (promoter.id if promoter else None),
+        "lead_id": record.lead_id or (lead.id if lead else None),
+        "details": record.details if record.reward_id else result.to_details(),
+    }
+
+
+def recovered_row(account: str, record: LedgerRecord, result: Result, at: datetime) -> dict[str, Any]:
+    """Return the columns that say that a refund which was sent turned out to be recorded."""
+    return {
+        **reward_row(account, record, result),
+        "outcome": result.outcome,
+        "http_status": result.http_status,
+        "message": result.message,
+        "recorded_amount": result.recorded_amount,
+        "details": result.to_details(),
+        "fingerprint": None,
+        "row_digest": None,
+        "judged_at": at,
+        "last_seen_at": None,
+        "reported_at": None,
+        "reported_run_id": None,
+    }
+
+
+def _reward_columns(reward: Any) -> dict[str, Any]:
+    return {
+        "reward_id": reward.id if reward else None,
+        "reward_status": reward.status if reward else None,
+        "reward_amount": reward.amount if reward else None,
+        "reward_unit": reward.unit if reward else None,
+    }

@@ -1,0 +1,237 @@
+"""The run history: a table beside the ledger with one row per task try."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    and_,
+    insert,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import SQLAlchemyError
+
+from airflow_provider_firstpromoter.database import ManagedTable, Utc, first_line, key_text, retry_on_conflict
+from airflow_provider_firstpromoter.exceptions import LedgerError
+from airflow_provider_firstpromoter.ledger.records import RunKey
+from airflow_provider_firstpromoter.ledger.store import RefundLedger, now
+from airflow_provider_firstpromoter.refunds import MAX_MESSAGE_LENGTH, Outcome, Summary, Totals
+
+#: The table's name is the ledger's, followed by this.
+SUFFIX = "_runs"
+
+
+def runs_table(name: str) -> Table:
+    """
+    Return the table of the run history.
+
+    :param name: the table's name, ``schema.table`` if need be
+    """
+    schema, _, table = name.rpartition(".")
+    return Table(
+        table,
+        MetaData(),
+        Column("id", key_text(36), primary_key=True),
+        Column("account", key_text(), nullable=False),
+        Column("kind", String(16), comment="query, list (of refunds in XCom), reconcile, or revert"),
+        Column("dag_id", String(250)),
+        Column("run_id", String(250)),
+        Column("task_id", String(250)),
+        Column("map_index", Integer),
+        Column("try_number", Integer),
+        Column("started_at", Utc, comment="UTC"),
+        Column("ended_at", Utc, comment="empty: under way, or killed; UTC"),
+        *(Column(outcome.value, BigInteger, comment="refunds with this outcome in this try") for outcome in Outcome),
+        Column("still_open", BigInteger, comment="rejected and changed refunds that an earlier run reported"),
+        Column("mismatches", BigInteger, comment="of a reconciliation"),
+        Column("sent", BigInteger),
+        Column("requests", BigInteger, comment="HTTP requests, retries included"),
+        Column("reversed", Text, comment="JSON: rewards by unit, negative; minor units when cash"),
+        Column("refunded", Text, comment="JSON: recorded refunds by currency, minor units"),
+        Column("rewards_unknown", BigInteger),
+        Column("without_sale_event_id", BigInteger),
+        Column("stopped_because", String(MAX_MESSAGE_LENGTH), comment="why the run ended early"),
+        Column("error", String(100), comment="class of the error that ended the try"),
+        Column("event_at", Utc, comment="when an asset event first reported what it reversed; UTC"),
+        Column("event_run_id", String(250), comment="run_id of the task whose event reported it"),
+        Index(f"ix_{table}_task", "account", "run_id", "task_id"),
+        schema=schema or None,
+        mysql_charset="utf8mb4",
+    )
+
+
+@dataclass
+class EarlierTries:
+    """
+    What several tries did.
+
+    :param tries: how many there are
+    :param started_at: when the first one began; None if there is none
+    :param totals: what they settled
+    """
+
+    tries: int = 0
+    started_at: datetime | None = None
+    totals: Totals = field(default_factory=Totals)
+
+
+class RunHistory(ManagedTable):
+    """
+    The runs of one account.
+
+    :param ledger: the ledger beside which the table lives
+    :param run: the task run
+    :param try_number: Airflow's number of the try
+    :param kind: where the refunds come from, ``query`` or ``list``; or ``reconcile`` or ``revert``
+    """
+
+    WHAT = "run history"
+
+    def __init__(self, ledger: RefundLedger, run: RunKey, try_number: int = 1, kind: str = "query") -> None:
+        super().__init__(ledger.engine, runs_table(ledger.table.fullname + SUFFIX), ledger.name)
+        self.account = ledger.account
+        self.run = run
+        self.started_at = now()
+        self._started = False
+        self._id = str(uuid.uuid4())
+        self._row = {
+            "id": self._id,
+            "account": self.account,
+            "kind": kind,
+            **run._asdict(),
+            "try_number": try_number,
+            "started_at": self.started_at,
+        }
+
+    def start(self) -> EarlierTries:
+        """
+        Write the row of this try: so a ledger that cannot be written is noticed before the first request.
+
+        :returns: what earlier tries of the same task run did
+        :raises LedgerError: if the table cannot be made or written
+        """
+        self.ensure()
+        earlier = EarlierTries()
+
+        def change() -> None:
+            nonlocal earlier
+            with self.engine.begin() as connection:
+                earlier = self._earlier(connection)
+                connection.execute(insert(self.table).values(self._row))
+
+        self._change(change)
+        self._started = True
+        return earlier
+
+    def update(self, connection: Connection, summary: Summary) -> None:
+        """Write the counts so far, in the transaction that writes the results themselves."""
+        connection.execute(update(self.table).where(self.table.c.id == self._id).values(_counts(summary)))
+
+    def finish(self, values: Summary | dict[str, Any], error: BaseException | None = None) -> None:
+        """
+        Write how the try ended, if it was begun.
+
+        :param values: a summary, or columns and their values
+        :param error: what ended it; None if nothing did
+        :raises LedgerError: if the database refuses
+        """
+        if not self._started:
+            return
+        columns = _counts(values) if isinstance(values, Summary) else values
+        columns = {**columns, "ended_at": now(), "error": type(error).__name__ if error else None}
+
+        def change() -> None:
+            with self.engine.begin() as connection:
+                connection.execute(update(self.table).where(self.table.c.id == self._id).values(columns))
+
+        self._change(change)
+
+    def report_by_event(self) -> EarlierTries:
+        """
+        Return what the asset event of this task run has to report: every try of the task that no event reported yet.
+
+        A run that reversed commissions and then failed has no event: the next successful run reports for it. The tries
+        are marked with this task run, so that its own retry reports them again, and no other run does.
+
+        :raises LedgerError: if the database refuses
+        """
+        c, task = self.table.c, self.run
+        mine = and_(
+            c.account == self.account,
+            c.dag_id == task.dag_id,
+            c.task_id == task.task_id,
+            c.map_index == task.map_index,
+            or_(c.event_run_id.is_(None), c.event_run_id == task.run_id),
+        )
+        reported = EarlierTries()
+
+        def change() -> None:
+            nonlocal reported
+            with self.engine.begin() as connection:
+                reported = self._totals_of(connection, mine)
+                connection.execute(update(self.table).where(mine).values(event_at=now(), event_run_id=task.run_id))
+
+        self._change(change)
+        return reported
+
+    def _change(self, change: Any) -> None:
+        try:
+            retry_on_conflict(change)
+        except SQLAlchemyError as error:
+            raise LedgerError(
+                f"{self} cannot be written: {first_line(error)}. The ledger's user needs SELECT, INSERT and UPDATE"
+            ) from None
+
+    def _earlier(self, connection: Connection) -> EarlierTries:
+        if self.run == RunKey():
+            return EarlierTries()
+        c = self.table.c
+        of_this_run = and_(c.account == self.account, *(c[name] == value for name, value in self.run._asdict().items()))
+        return self._totals_of(connection, of_this_run)
+
+    def _totals_of(self, connection: Connection, where: Any) -> EarlierTries:
+        earlier = EarlierTries()
+        for row in connection.execute(select(self.table).where(where)):
+            earlier.tries += 1
+            if earlier.started_at is None or row.started_at < earlier.started_at:
+                earlier.started_at = row.started_at
+            earlier.totals = earlier.totals.plus_settled(
+                Totals(
+                    outcomes=Counter({outcome: getattr(row, outcome.value) or 0 for outcome in Outcome}),
+                    reversed=Counter(json.loads(row.reversed or "{}")),
+                    refunded=Counter(json.loads(row.refunded or "{}")),
+                    rewards_unknown=row.rewards_unknown or 0,
+                    without_sale_event_id=row.without_sale_event_id or 0,
+                )
+            )
+        return earlier
+
+
+def _counts(summary: Summary) -> dict[str, Any]:
+    return {
+        **{outcome.value: summary.outcomes[outcome] for outcome in Outcome},
+        "still_open": summary.still_open,
+        "sent": summary.sent,
+        "requests": summary.requests,
+        "reversed": json.dumps(dict(summary.reversed)),
+        "refunded": json.dumps(dict(summary.refunded)),
+        "rewards_unknown": summary.rewards_unknown,
+        "without_sale_event_id": summary.without_sale_event_id,
+        "stopped_because": summary.stopped_because and summary.stopped_because[:MAX_MESSAGE_LENGTH],
+    }

@@ -1,0 +1,150 @@
+"""
+By what the ledger knows rows as settled: the rule of :mod:`~airflow_provider_firstpromoter.pending.rules` in a third
+form, for a ledger that is not in the query's database.
+
+The ledger's side of the rule is SQL, so that only a few short texts of each refund travel. The other side is a
+comparison of texts, so that settled rows cost next to nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import closing
+from datetime import datetime, timedelta
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+from airflow_provider_firstpromoter.database import Binds, Source, errors_as
+from airflow_provider_firstpromoter.exceptions import LedgerError
+from airflow_provider_firstpromoter.ledger import RefundLedger
+from airflow_provider_firstpromoter.recheck import RECHECK_EVERY
+from airflow_provider_firstpromoter.refunds import REFUND_COLUMNS, Outcome, amount_text, event_id_of
+
+#: Hexadecimal digits of a digest.
+DIGEST_LENGTH = 16
+
+
+class Facts(NamedTuple):
+    """
+    By what a row with this event_id is known as settled.
+
+    :param amount: the recorded amount; None unless the refund is recorded
+    :param accepted: another amount that was accepted for it
+    :param digests: of contents without a referral, joined by spaces; None unless that is the outcome
+    """
+
+    event_id: str
+    amount: str | None
+    accepted: str | None
+    digests: str | None
+
+
+def facts_of(
+    ledger: RefundLedger, now: datetime, recheck_unreferred: timedelta | None
+) -> Generator[Sequence[Facts], None, None]:
+    """
+    Stream the facts of an account, in batches, in the order of the event_ids' bytes.
+
+    :param now: aware
+    :param recheck_unreferred: refunds that are due to be sent again are not settled
+    :returns: tuples with the fields of :class:`Facts`
+    :raises LedgerError: if the database refuses
+    """
+    sql = ledger.sql_of_database()
+    bind = Binds(None, sql.placeholders)
+    on_record = _words(outcome for outcome in Outcome if outcome.on_record)
+    by_content = _words(outcome for outcome in Outcome if outcome.settled and outcome.remembers_content)
+    not_due = ""
+    if recheck_unreferred is not None:
+        first, last = now - recheck_unreferred, now - RECHECK_EVERY
+        not_due = (
+            f" AND NOT (l.outcome = '{Outcome.NOT_REFERRED.value}' "
+            f"AND l.first_sent_at > {bind(ledger.driver_value(first))} "
+            f"AND l.last_sent_at <= {bind(ledger.driver_value(last))})"
+        )
+    text, parameters = bind.complete(
+        "",
+        "",
+        f"SELECT l.event_id, CASE WHEN l.outcome IN ({on_record}) THEN l.row_amount END, "
+        f"CASE WHEN l.outcome IN ({on_record}) AND l.accepted_at IS NOT NULL THEN l.changed_amount END, "
+        f"CASE WHEN l.outcome IN ({by_content}){not_due} THEN l.row_digest END "
+        f"FROM {ledger.quoted_name} l WHERE l.account = {bind(ledger.account)} "
+        f"AND l.outcome IN ({on_record}, {by_content}) ORDER BY {sql.byte_order.format('l.event_id')}",
+    )
+    with (
+        errors_as(LedgerError, f"{ledger} cannot be read"),
+        closing(Source.from_engine(ledger.engine, ledger.name).fetch(text, parameters)) as batches,
+    ):
+        for batch in batches:
+            yield batch.rows  # type: ignore[misc]
+
+
+def _words(outcomes: Any) -> str:
+    return ", ".join(f"'{outcome.value}'" for outcome in outcomes)
+
+
+class RowReader:
+    """
+    Reads, of the rows of a query, what decides whether they are settled.
+
+    :param names: the query's columns
+    :param digest_key: the account's key of the digests
+    """
+
+    def __init__(self, names: Sequence[str], digest_key: str) -> None:
+        places = {name.lower(): place for place, name in enumerate(names)}
+        self._event_id = itemgetter(places["event_id"])
+        self._amount = itemgetter(places["amount"])
+        content = [name for name in REFUND_COLUMNS if name in places and name != "event_id"]
+        self._content = itemgetter(*(places[name] for name in content))
+        self._prefix = f"{digest_key} {','.join(content)} "
+
+    def event_ids(self, rows: Sequence[Sequence[Any]]) -> list[str]:
+        """Return the event_ids; an empty text, which no refund has, where a row has no usable one."""
+        return [
+            value
+            if type(value) is str
+            else str(value)
+            if type(value) is int
+            else event_id_of({"event_id": value}) or ""
+            for value in map(self._event_id, rows)
+        ]
+
+    def amounts(self, rows: Sequence[Sequence[Any]]) -> list[str]:
+        """Return the amounts as the ledger has them, and an empty text for NULL."""
+        return [
+            value if type(value) is str else str(value) if type(value) is int else amount_text(value) or ""
+            for value in map(self._amount, rows)
+        ]
+
+    def digest(self, row: Sequence[Any]) -> str:
+        """
+        Return a keyed hash of the row's content.
+
+        It is compared only with itself: what merely looks different comes through, and is compared exactly then.
+        """
+        content = f"{self._prefix}{self._content(row)!r}"
+        return hashlib.md5(content.encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest()[:DIGEST_LENGTH]
+
+    def unsettled(
+        self, rows: Sequence[Sequence[Any]], known: Iterable[Sequence[Any] | None]
+    ) -> list[tuple[Sequence[Any], str]]:
+        """
+        Return the rows that are not known as settled, each with its digest.
+
+        :param known: for each row a tuple with the fields of :class:`Facts`, or None
+        """
+        suspects = [
+            (row, amount, fact)
+            for row, amount, fact in zip(rows, self.amounts(rows), known, strict=True)
+            if fact is None or fact[1] != amount
+        ]
+        found = []
+        for row, amount, fact in suspects:
+            if fact is not None and fact[2] is not None and fact[2] == amount:
+                continue
+            digest = self.digest(row)
+            if fact is None or fact[3] is None or digest not in fact[3]:
+                found.append((row, digest))
+        return found

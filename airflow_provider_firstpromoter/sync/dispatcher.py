@@ -1,0 +1,206 @@
+"""Sends the refunds of a run in their order, and decides when to stop."""
+
+from __future__ import annotations
+
+import logging
+
+from airflow_provider_firstpromoter.exceptions import AccessRefusedError, SyncInterruptedError
+from airflow_provider_firstpromoter.hooks import FirstPromoterHook
+from airflow_provider_firstpromoter.pending import Action
+from airflow_provider_firstpromoter.refunds import Outcome, Result
+from airflow_provider_firstpromoter.sync import log_text
+from airflow_provider_firstpromoter.sync.brakes import Brakes
+from airflow_provider_firstpromoter.sync.options import SyncOptions
+from airflow_provider_firstpromoter.sync.recorder import Recorder
+from airflow_provider_firstpromoter.sync.sender import Job, Sender
+from airflow_provider_firstpromoter.sync.spool import RANKS
+from airflow_provider_firstpromoter.sync.thread_pool import Done
+
+#: Seconds for which a stopping run still waits for what is in flight.
+GRACE_AFTER_STOP = 5.0
+GRACE_AFTER_KILL = 1.0
+
+
+class Dispatcher:
+    """
+    Takes refunds, has them sent, and gives their results to the recorder.
+
+    :param hook: its account was read already: the sender's threads do HTTP only
+    """
+
+    def __init__(self, hook: FirstPromoterHook, options: SyncOptions, recorder: Recorder, log: logging.Logger) -> None:
+        self.brakes = Brakes()
+        #: What ended the run, and will end its task.
+        self.fatal: Exception | None = None
+        self.killed = False
+        self._hook = hook
+        self._options = options
+        self._recorder = recorder
+        self._log = log
+        self._sender = Sender(self._send, options.max_in_flight)
+        self._dispatched = 0
+        self._rank = 0
+        self._stopped_rank: int | None = None
+
+    def cancel(self) -> None:
+        """End every wait: called by ``on_kill``, so it only sets flags."""
+        self.killed = True
+        self._hook.cancelled.set()
+
+    def raise_if_killed(self) -> None:
+        """
+        Stop here if the task was killed.
+
+        :raises SyncInterruptedError: if it was
+        """
+        if self.killed:
+            raise SyncInterruptedError(
+                "The task was killed; what was known is in the ledger, and the next run sends the rest"
+            )
+
+    def dispatch(self, job: Job) -> None:
+        """Send a refund when its turn comes, or leave it for the next run."""
+        limited = self._options.limit is not None and self._dispatched >= self._options.limit
+        if limited or self._sender.stopped or self._stopped_rank == job.rank:
+            self._leave(job)
+            return
+        self._dispatched += 1
+        if self._options.preview:
+            self._recorder.add_would_be_sent(job)
+        else:
+            self._sender.enqueue(job)
+
+    def enter_rank(self, rank: int) -> None:
+        """Go on to the next kind of refunds: the brakes count anew, and failures so far do not stop these."""
+        if rank != self._rank:
+            self.pump(drain=True)
+            self.brakes.reset()
+            self._rank = rank
+
+    def pump(self, drain: bool = False) -> None:
+        """
+        Send what is queued, and take the results that are back.
+
+        :param drain: wait until every result is back
+        :raises SyncInterruptedError: if the task was killed
+        :raises LedgerError: if the ledger's database refuses
+        """
+        for done in self._sender.results(drain):
+            if done is not None:
+                self._collect_result(done)
+            self.raise_if_killed()  # only now: what has come back must not be lost
+            self._recorder.flush(only_if_due=True)
+            self._recorder.progress.report_if_due()
+        if self._sender.stopped:
+            self._leave_the_rest(GRACE_AFTER_STOP)
+
+    def end(self) -> None:
+        """On the way out of an error or a kill: take what comes back within a second, and leave the rest."""
+        self._hook.cancelled.set()
+        self._leave_the_rest(GRACE_AFTER_KILL)
+
+    def close(self) -> None:
+        """Let the threads end."""
+        self._sender.close()
+
+    def _send(self, job: Job) -> Result:
+        unmatched, lost = _known_before(job)
+        recover = self._options.recover_rewards
+        return self._hook.track_refund(
+            job.refund,
+            self._options.identify_by,
+            self._recorder.earlier.tries > 0 if recover is None else recover,
+            alternatives=[refund for _, refund in job.alternatives],
+            unmatched_before=unmatched,
+            lost_before=lost,
+        )
+
+    def _collect_result(self, done: Done[Job, Result]) -> None:
+        job, result = done.job, done.value
+        if isinstance(done.error, AccessRefusedError):
+            self.fatal = self.fatal or done.error
+            self._stop("FirstPromoter refused access")
+            self._leave(job)
+            return
+        if isinstance(done.error, SyncInterruptedError):
+            if done.error.lost or done.error.unmatched:
+                self._recorder.add_interrupted(job, lost=done.error.lost, unmatched=done.error.unmatched)
+            else:
+                self._leave(job)
+            return
+        if result is None:
+            result = self._unexpected(job, done.error)
+        if reason := self.brakes.reason_to_stop(result):
+            self._stop_rank(job.rank, reason)
+        self._recorder.add_result(job, result)
+
+    def _unexpected(self, job: Job, error: BaseException | None) -> Result:
+        """An exception that no rule foresees must not stop other refunds; its text could hold the customer's data."""
+        name = type(error).__name__
+        self._log.error("Sending refund %r raised an unexpected %s%s", job.row.event_id, name, log_text.place_of(error))
+        message = f"an unexpected {name}; the log says where: please report it"
+        return Result(
+            event_id=job.row.event_id,
+            outcome=Outcome.FAILED,
+            sent=True,
+            message=message,
+            lost=True,
+            unmatched=self._may_be_unmatched(job),
+        )
+
+    def _may_be_unmatched(self, job: Job) -> bool:
+        """Return whether one of the refund's requests may have been answered with 204 or 404."""
+        several = bool(job.alternatives) or len(job.refund.identities(self._options.identify_by)) > 1
+        return several or _known_before(job)[0]
+
+    # --- stopping ---
+
+    def _stop_rank(self, rank: int, reason: str) -> None:
+        """Refunds that failed before are only left for the next run; new ones that all fail stop the run."""
+        if rank != RANKS[Action.SEND_AGAIN]:
+            self._stop(reason)
+        elif self._stopped_rank != rank:
+            self._stopped_rank = rank
+            warning = f"Not all refunds that failed or were rejected before were sent again: {reason}"
+            self._recorder.summary.warnings.append(warning)
+            self._log.warning("%s", warning)
+        for job in self._sender.clear_queue():
+            self._leave(job)
+
+    def _stop(self, reason: str) -> None:
+        if not self._sender.stopped:
+            self._sender.stop()
+            self._recorder.summary.stopped_because = reason
+            self._log.error("Stopping: %s", reason)
+
+    def _leave_the_rest(self, grace: float) -> None:
+        """
+        Collect the results that are in flight; what is not back in time is left for the next run.
+
+        :param grace: seconds before the requests in flight are cancelled
+        """
+        for done in self._sender.results_in_flight(grace):
+            self._collect_result(done)
+        self._hook.cancelled.set()
+        for done in self._sender.results_in_flight(GRACE_AFTER_KILL):
+            self._collect_result(done)
+        for job in self._sender.abandon():
+            self._recorder.add_interrupted(job, lost=True, unmatched=self._may_be_unmatched(job))
+        for job in self._sender.clear_queue():
+            self._leave(job)
+
+    def _leave(self, job: Job) -> None:
+        for row in (job.row, *(row for row, _ in job.alternatives), *job.others):
+            self._recorder.add_pending(row)
+
+
+def _known_before(job: Job) -> tuple[bool, bool]:
+    """
+    Return what earlier runs left open about a refund.
+
+    :returns: whether one of its requests was answered with 204 or 404, and whether a response was lost
+    """
+    if job.record is None or job.record.first_sent_at is None:
+        return False, False
+    earlier = job.record.result()
+    return earlier.unmatched or earlier.outcome is not Outcome.FAILED, earlier.lost

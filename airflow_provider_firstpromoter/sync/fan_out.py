@@ -1,0 +1,62 @@
+"""
+Several rows of one event_id.
+
+A join can give a refund more than one row. Rows of the same content are one refund. Rows that differ in the customer's
+ids only are one refund with more ids to try. Rows that differ in anything else contradict each other: the first one is
+sent, and the others are named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from airflow_provider_firstpromoter.pending import Action, ClassifiedRow
+from airflow_provider_firstpromoter.refunds import Refund, Row, content_token
+from airflow_provider_firstpromoter.sync.sender import Job
+
+_IDS = ("uid", "email")
+
+
+def distinct(rows: Sequence[Row], key: bytes) -> tuple[list[Row], list[Row]]:
+    """
+    Split rows of one event_id.
+
+    :returns: the first row of each content, and the rows that repeat an earlier one
+    """
+    if len(rows) == 1:
+        return list(rows), []
+    first: dict[str, Row] = {}
+    repeated = []
+    for row in rows:
+        if first.setdefault(content_token(row.values, key), row) is not row:
+            repeated.append(row)
+    return list(first.values()), repeated
+
+
+def job_of(rows: Sequence[tuple[ClassifiedRow, Refund]], rank: int) -> Job:
+    """
+    Return the job that sends a refund.
+
+    :param rows: the rows of its event_id that can be sent, each of another content
+    :param rank: its place in the order of the run
+    """
+    (first, refund), *rest = rows
+    return Job(
+        first.row,
+        refund,
+        first.record,
+        rank,
+        recheck=first.action is Action.RECHECK,
+        alternatives=tuple((one.row, other) for one, other in rest if _is_alternative(refund, other)),
+        others=tuple(one.row for one, other in rest if not _is_alternative(refund, other)),
+    )
+
+
+def contradiction(row: Row, other: Row) -> str:
+    """Return why a row is not sent beside another row of its event_id."""
+    columns = [name for name in {**row.values, **other.values} if row.values.get(name) != other.values.get(name)]
+    return f"another row of the query has this event_id and was sent; they differ in {', '.join(columns)}"
+
+
+def _is_alternative(refund: Refund, other: Refund) -> bool:
+    return refund.model_dump(exclude=set(_IDS)) == other.model_dump(exclude=set(_IDS))
