@@ -167,10 +167,14 @@ soak: $(READY) ## Test with crashes, network errors and random rows for MINUTES=
 
 .PHONY: docs
 docs: $(VENV)/.docs ## Build the documentation into site/ (a broken link is an error)
-	$(BIN)/mkdocs build --strict
+	$(BIN)/python -m mkdocs build --strict
 
 $(VENV)/.docs: $(READY)
 	$(call extra,docs)
+
+.PHONY: pictures
+pictures: $(READY) ## Draw the diagrams of the documentation (needs Chromium and npm)
+	@$(BIN)/python -m dev.pictures
 
 .PHONY: screenshots
 screenshots: $(READY) ## Take the pictures in docs/images again (needs Chromium)
