@@ -26,7 +26,15 @@ CONSTRAINTS = ROOT / "constraints" / "airflow-3.3.txt"
 TEST = ROOT / "tests" / "test_provider_discovery.py"
 PACKAGE = "airflow_provider_firstpromoter"
 #: Paths that the sdist must have beside the package, so that it can be tested and its documentation be built.
-IN_SDIST = ("CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "Makefile", "README.md", "SECURITY.md", "mkdocs.yml")
+IN_SDIST: tuple[str, ...] = (
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "LICENSE",
+    "Makefile",
+    "README.md",
+    "SECURITY.md",
+    "mkdocs.yml",
+)
 IN_SDIST += ("constraints/airflow-3.3.txt", "dags_examples/refund_sync.py", "dev/package.py", "docs/index.md")
 IN_SDIST += ("tests/conftest.py",)
 

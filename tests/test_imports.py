@@ -27,7 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pending": {"api", "database", "hooks", "ledger", "refunds"},
     "sync": {"api", "database", "hooks", "ledger", "pending", "refunds"},
     "reconcile": {"api", "database", "hooks", "ledger", "refunds"},
-    "revert": {"api", "database", "hooks", "ledger", "refunds"},
+    "revert": {"api", "database", "hooks", "ledger", "reconcile", "refunds"},
     "operators": AIRFLOW_KINDS,
     "transfers": AIRFLOW_KINDS | {"operators"},
     "sensors": AIRFLOW_KINDS | {"operators", "triggers"},

@@ -381,11 +381,18 @@ BIGQUERY = DatabaseKind(
     execute=lambda cursor, sql, parameters: _execute(cursor, sql if parameters else sql.replace("%", "%%"), parameters),
 )
 
+
+def _databricks_connection(hook: Any) -> Any:
+    """A connection of its own: the hook keeps its first one, and returns it again after it was closed."""
+    return type(hook)(hook.get_conn_id()).get_conn()
+
+
 DATABRICKS = DatabaseKind(
     "databricks",
     "Databricks",
     conn_types=("databricks",),
     hook="airflow.providers.databricks.hooks.databricks_sql.DatabricksSqlHook",
+    connect=_databricks_connection,
 )
 
 KINDS = (POSTGRESQL, MYSQL, SQLITE, DUCKDB, SNOWFLAKE, BIGQUERY, DATABRICKS)

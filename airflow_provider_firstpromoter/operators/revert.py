@@ -166,7 +166,7 @@ class RevertRefundsOperator(BaseOperator):
 
     def _push(self, context: Context, revert: Revert, started_at: datetime) -> dict[str, Any]:
         """Log the report and push it to XCom."""
-        from airflow_provider_firstpromoter.revert.report import MOST_TO_REVERT
+        from airflow_provider_firstpromoter.revert import MOST_TO_REVERT
 
         report, account = revert.report, revert.hook.account
         self.log.info("%s", report.text())

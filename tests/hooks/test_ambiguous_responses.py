@@ -126,7 +126,7 @@ def test_409_on_a_first_ask_is_recorded_even_if_its_reward_cannot_be_read(
 @pytest.mark.parametrize("lost", ["reset_after", "truncated", "500"])
 @pytest.mark.parametrize("status", [404, 204])
 def test_204_or_404_after_a_lost_response_is_recorded_if_its_commission_is_found(
-    lost: str, status: int, sandbox: Sandbox, hook: Any
+    lost: Any, status: int, sandbox: Sandbox, hook: Any
 ) -> None:
     sandbox.add_lead(uid="cus_1")
     if lost == "500":

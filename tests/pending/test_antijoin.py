@@ -282,7 +282,7 @@ def test_not_referred_refund_is_returned_when_its_recheck_is_due(
     beside: Side,
     crossing: Callable[..., list[Any]],
 ) -> None:
-    times = {"first_sent_at": ago(days=first_days), "last_sent_at": ago(days=last_days)}
+    times: dict[str, Any] = {"first_sent_at": ago(days=first_days), "last_sent_at": ago(days=last_days)}
     beside.fill(refund_with_id("late"), refund_with_id("done"))
     beside.ledger.ensure()
     late = digests(crossing.way, beside.query(ALL_REFUNDS + " WHERE event_id = 'late'"), beside.ledger)  # type: ignore[attr-defined]

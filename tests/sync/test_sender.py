@@ -11,6 +11,7 @@ import pytest
 from airflow_provider_firstpromoter.exceptions import (
     SyncInterruptedError,
 )
+from airflow_provider_firstpromoter.refunds import Outcome
 from airflow_provider_firstpromoter.refunds.rows import numbered
 from airflow_provider_firstpromoter.sandbox import Sandbox
 from airflow_provider_firstpromoter.sync import RefundSync
@@ -105,4 +106,4 @@ def test_kill_does_not_wait_for_a_hanging_request(track: Refunds) -> None:
     record = track.records()["re_5"]
     assert (record.outcome, record.result().lost) == ("failed", True), "FirstPromoter may have recorded it"
     assert record.message == "the run was stopped before the response came"
-    assert sync.summary.outcomes["pending"] == 1
+    assert sync.summary.outcomes[Outcome.PENDING] == 1
