@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -105,3 +106,19 @@ def test_rooms_have_no_circle() -> None:
         assert bottom, f"a circle among {sorted(remaining)}"
         for room in bottom:
             del remaining[room]
+
+
+def test_picture_of_the_rooms_shows_every_room_and_only_possible_imports() -> None:
+    page = (ROOT.parent / "docs" / "architecture.md").read_text()
+    picture = page.partition("```mermaid\n")[2].partition("```")[0]
+    below: dict[str, set[str]] = {name: set() for name in re.findall(r"(\w+)\[", picture)}
+    assert below.keys() == MAY_IMPORT.keys() - {"operators", "transfers", "sensors", "triggers"} | {"airflow"}
+    for room, other in re.findall(r"^ *(\w+)(?:\[.*\])? --> (\w+)", picture, re.MULTILINE):
+        below[room].add(other)
+
+    def reachable(room: str) -> set[str]:
+        return below[room].union(*map(reachable, below[room]))
+
+    possible = {**MAY_IMPORT, "airflow": AIRFLOW_KINDS}
+    assert {room: below[room] - possible[room] for room in below} == {room: set() for room in below}
+    assert {room: possible[room] - reachable(room) for room in below} == {room: set() for room in below}
