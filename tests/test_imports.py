@@ -94,6 +94,35 @@ def test_room_uses_other_rooms_through_their_exports(room: str) -> None:
     assert wrong == []
 
 
+HTTP = ("aiohttp", "http", "httpx", "requests", "urllib3")
+SQL = ("sqlalchemy", "sqlite3", "airflow.providers.common.sql")
+
+
+@pytest.mark.parametrize(
+    ("room", "libraries"),
+    [
+        *((room, HTTP) for room in ("refunds", "database", "ledger")),
+        *((room, SQL) for room in ("refunds", "api", "hooks")),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value[0],
+)
+def test_room_imports_no_library_of_what_it_must_not_know(room: str, libraries: tuple[str, ...]) -> None:
+    wrong = [
+        f"{relative} imports {module}"
+        for relative, path in files(room)
+        for node in ast.walk(ast.parse(path.read_text()))
+        for module in _modules(node)
+        if module.startswith(tuple(f"{library}." for library in libraries)) or module in libraries
+    ]
+    assert wrong == []
+
+
+def _modules(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    return [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+
+
 @pytest.mark.parametrize("room", ROOMS)
 def test_room_says_what_it_is_for(room: str) -> None:
     assert ast.get_docstring(ast.parse((ROOT / room / "__init__.py").read_text()))
