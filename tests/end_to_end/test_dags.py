@@ -142,13 +142,17 @@ def test_reversed_commission_triggers_an_asset_event(
     warehouse.fill([refund(50, **refunded)], status="VARCHAR(20)", refunded_at="VARCHAR(20)")
     before = asset_events()
     run_dag(example("refund_sync"))
-    assert asset_events() == before, "nothing was taken back"
+    assert asset_events() == before, "nothing was reversed"
     warehouse.fill([refund(1, **refunded)])
 
     summary = run_dag(example("refund_sync")).xcom("sync_refunds")
 
     (event,) = asset_events()[len(before) :]
-    assert event == ("firstpromoter://sandbox-account%40127.0.0.1/refunds", summary)
+    uri, extra = event
+    assert uri.startswith("firstpromoter://sandbox-account%40127.0.0.1%3A")
+    assert uri.endswith("/refunds")
+    assert {**extra, "since_last_event": None} == {**summary, "since_last_event": None}
+    assert extra["since_last_event"]["outcomes"] == {**summary["outcomes"], "not_referred": 1}, "of the first run too"
 
 
 def asset_events() -> list[tuple[str, Any]]:
