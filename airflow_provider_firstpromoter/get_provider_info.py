@@ -103,7 +103,7 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
         "hooks": modules("hooks.firstpromoter"),
-        "operators": modules("operators.refund", "operators.reconcile"),
+        "operators": modules("operators.refund", "operators.reconcile", "operators.revert"),
         "transfers": [
             {
                 "source-integration-name": "SQL",

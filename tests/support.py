@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Callable
 from typing import Any
@@ -125,14 +126,26 @@ class DagRun:
 
 def run(dag: Any, **params: Any) -> DagRun:
     """Run a DAG to its end, task after task, as ``airflow dags test`` does."""
+    _store(dag)
+    return DagRun(dag.test(run_conf=params))
+
+
+def _store(dag: Any) -> None:
+    """Write a DAG into Airflow's database, as its DAG processor does."""
     try:
         from airflow.dag_processing.bundles.manager import DagBundlesManager
-        from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
-    except ImportError:
+    except ImportError:  # Airflow 2
         dag.sync_to_db()
-    else:
-        DagBundlesManager().sync_bundles_to_db()
-        bag = DagBag("/dev/null")
-        bag.bag_dag(dag)
-        sync_bag_to_db(bag, "dags-folder", None)
-    return DagRun(dag.test(run_conf=params))
+        return
+    DagBundlesManager().sync_bundles_to_db()
+    try:
+        module: Any = importlib.import_module("airflow.dag_processing.dagbag")
+    except ImportError:  # Airflow 3.0 and 3.1
+        module = importlib.import_module("airflow.models.dagbag")
+    bag = module.DagBag("/dev/null")
+    bag.bag_dag(dag)
+    if hasattr(module, "sync_bag_to_db"):
+        module.sync_bag_to_db(bag, "dags-folder", None)
+    else:  # Airflow 3.0
+        dag.relative_fileloc = "dag.py"
+        bag.sync_to_db("dags-folder", None)

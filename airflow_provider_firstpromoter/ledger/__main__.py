@@ -1,7 +1,7 @@
 """
 The ledger's command line: ``python -m airflow_provider_firstpromoter.ledger``.
 
-It stands on top of the rooms: it reads Airflow's connections, and knows the ledger's tables and that of mismatches.
+Unlike the rest of this package, it reads Airflow's connections and uses the table of mismatches of a reconciliation.
 """
 
 from __future__ import annotations

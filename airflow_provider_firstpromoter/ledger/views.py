@@ -1,5 +1,5 @@
 """
-The questions that people ask of the ledger, each as one query: printed as views, and run by the report.
+Common questions about the ledger, each answered by one query: printed as a view, and run by the report.
 
 They are built with SQLAlchemy, so that every database that can hold a ledger gets them in its own dialect.
 """
@@ -26,7 +26,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import Dialect
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from airflow_provider_firstpromoter.database.dialects import kind_of
+from airflow_provider_firstpromoter.database import kind_of_dialect
 from airflow_provider_firstpromoter.refunds import Outcome
 
 ON_RECORD = tuple(outcome.value for outcome in Outcome if outcome.on_record)
@@ -49,8 +49,8 @@ class View(NamedTuple):
     """
     A question and its query.
 
-    :param name: what the view's name has after the ledger's
-    :param question: what it answers
+    :param name: what follows the ledger's name in the view's name
+    :param question: the question that it answers
     :param query: a select without parameters
     :param time: the column by which a report is limited; None if it never is
     """
@@ -81,8 +81,8 @@ def create_view(view: View, ledger: Table, dialect: Dialect) -> str:
 
 def create_table(table: Table, dialect: Dialect) -> str:
     """Return the statements that create a table and its indexes, in a dialect."""
-    has_indexes = kind_of(dialect).secondary_indexes
-    indexes = sorted(table.indexes, key=lambda index: str(index.name)) if has_indexes else []
+    ledger_sql = kind_of_dialect(dialect).ledger
+    indexes = sorted(table.indexes, key=lambda index: str(index.name)) if ledger_sql and ledger_sql.indexes else []
     statements: list[Any] = [CreateTable(table), *map(CreateIndex, indexes)]
     return "\n".join(f"{str(one.compile(dialect=dialect)).strip()};" for one in statements)
 
@@ -93,7 +93,7 @@ def _text(words: str) -> Any:
 
 def _open_problems(tables: Tables) -> Any:
     c, runs = tables.ledger.c, tables.runs.c
-    # A later complete run of the same query did not see the row: it has left the query, and is no problem any more.
+    # A later complete run of the same query did not see the row: the query no longer has it, so it is no problem.
     gone = exists(
         select(literal(1)).where(
             runs.account == c.account,

@@ -153,7 +153,7 @@ class RefundOperator(BaseOperator):
         self._attach_asset_events(context, sync, summary)
         return return_value
 
-    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage | None:
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any] | None:
         """Return the lineage of the run, for Airflow's OpenLineage provider; after a failed task too."""
         from airflow_provider_firstpromoter.operators.lineage import lineage_of_run
 

@@ -31,12 +31,13 @@ class ReconcileRefundsOperator(BaseOperator):
             created_from=timedelta(days=35),
         )
 
-    There are five kinds of mismatch:
+    There are six kinds of mismatch:
 
     - ``missing_in_firstpromoter``: the ledger has the refund as recorded, and FirstPromoter has no commission for it
     - ``missing_in_ledger``: FirstPromoter has a negative commission that the ledger does not know
     - ``reversed_twice``: FirstPromoter has a negative commission of the same lead and amount as a refund that was sent,
       under an event_id that was not sent, as from a billing integration that tracks refunds too
+    - ``reverted_not_denied``: the ledger has the refund as reverted, and its commission is not denied
     - ``amount_differs``: FirstPromoter recorded another amount than was sent
     - ``reward_changed``: the reward was denied or paid, or its amount changed, since the last reconciliation; it does
       not count against ``max_mismatches``, and the ledger has the new reward now
@@ -108,7 +109,7 @@ class ReconcileRefundsOperator(BaseOperator):
         :raises ReconciliationMismatchError: if there are more mismatches than ``max_mismatches`` allows
         :raises ConnectionSettingsError: if neither the operator nor the connection names a ledger
         :raises ReadError: if the commissions cannot be read; a retry begins anew
-        :raises AccessRefusedError: if FirstPromoter answers 401 or 403
+        :raises AccessRefusedError: if FirstPromoter responds with 401 or 403
         :raises LedgerError: if the ledger's database refuses
         :raises SyncInterruptedError: if the task is killed
         :raises ValueError: if a day is not a date

@@ -4,6 +4,8 @@ A reconciliation: the comparison of the ledger with FirstPromoter's commissions,
 Mismatches are written to a table beside the ledger, and the ledger takes over what FirstPromoter knows better.
 """
 
+from airflow_provider_firstpromoter.reconcile.background import in_background
+from airflow_provider_firstpromoter.reconcile.compare import compare_amounts, created_at
 from airflow_provider_firstpromoter.reconcile.mismatch_table import MismatchTable
 from airflow_provider_firstpromoter.reconcile.mismatches import Mismatch, MismatchKind, mismatch_table
 from airflow_provider_firstpromoter.reconcile.period import Period
@@ -17,6 +19,9 @@ __all__ = [
     "Period",
     "Reconciliation",
     "Report",
+    "compare_amounts",
+    "created_at",
     "describe_mismatch",
+    "in_background",
     "mismatch_table",
 ]

@@ -16,6 +16,16 @@ INTERVAL = 0.25
 AHEAD = 2
 
 
+def stop_if_cancelled(cancelled: threading.Event) -> None:
+    """
+    End a task that was killed.
+
+    :raises SyncInterruptedError: if ``cancelled`` is set
+    """
+    if cancelled.is_set():
+        raise SyncInterruptedError("The task was asked to stop")
+
+
 def in_background(items: Iterable[T], cancelled: threading.Event) -> Iterator[T]:
     """
     Iterate in a thread of its own.
@@ -49,8 +59,7 @@ def in_background(items: Iterable[T], cancelled: threading.Event) -> Iterator[T]
     threading.Thread(target=read, name="firstpromoter-reconcile", daemon=True).start()
     try:
         while True:
-            if cancelled.is_set():
-                raise SyncInterruptedError("The task was asked to stop")
+            stop_if_cancelled(cancelled)
             try:
                 kind, value = results.get(timeout=INTERVAL)
             except queue.Empty:

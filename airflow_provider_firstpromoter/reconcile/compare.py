@@ -62,18 +62,22 @@ def compare(pair: RefundPair, *, adopt: bool, now: datetime) -> Comparison:
     A refund that the ledger has as sent, and as ``not_referred`` or ``failed``, is recovered if FirstPromoter has a
     negative commission under its event_id: a response was lost, or the commission was not listed yet when the refund
     was looked up. A duplicate is never adopted, because as a row of the ledger it would no longer look wrong. A
-    commission that was denied reverses nothing: the ledger need not know it.
+    commission that was denied reverses nothing: the ledger need not know it. The commissions of a refund that was
+    reverted must be denied or deleted.
 
     :param adopt: whether the ledger takes over refunds that it does not have as sent
     :param now: aware; replaces times that cannot be read
     """
     record, commissions = pair.record, pair.commissions
+    reverted = record is not None and record.outcome is Outcome.REVERTED
     if not commissions:
+        if reverted:
+            return Comparison(None)
         return Comparison(_mismatch(MismatchKind.MISSING_IN_FIRSTPROMOTER, pair, None, now))
     result = result_from_commissions(pair)
     denied = all(one.reward_status == "denied" for one in commissions)
-    if record is not None and record.outcome is Outcome.REVERTED:
-        return Comparison(None if denied else _mismatch(MismatchKind.MISSING_IN_LEDGER, pair, result, now))
+    if reverted:
+        return Comparison(None if denied else _mismatch(MismatchKind.REVERTED_NOT_DENIED, pair, result, now))
     correction = None
     if pair.recoverable:
         correction = Correction.RECOVER

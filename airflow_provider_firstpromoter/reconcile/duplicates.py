@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import bisect_left
 from collections.abc import Hashable, Iterable, Iterator
 from typing import NamedTuple
 
@@ -37,9 +37,9 @@ def match_duplicates(sent: Iterable[Reversal], unsent: Iterable[Reversal]) -> It
     :returns: each duplicate with the refund that was sent
     """
     pools: dict[Hashable, list[tuple[float, str, Reversal]]] = {}
-    for one in sent:
+    for one in sorted(sent, key=lambda one: (one.moment, one.event_id)):
         for key in _keys_of_sent(one):
-            insort(pools.setdefault(key, []), (one.moment, one.event_id or "", one))
+            pools.setdefault(key, []).append((one.moment, one.event_id or "", one))
     for one in sorted(unsent, key=lambda one: (one.moment, one.commission_id)):
         candidates = [near for key in _keys_of_unsent(one) for near in _nearest(pools.get(key, []), one.moment)]
         if not candidates:

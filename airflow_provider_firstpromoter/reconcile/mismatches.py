@@ -28,6 +28,8 @@ class MismatchKind(StrEnum):
     REVERSED_TWICE = "reversed_twice"
     #: FirstPromoter recorded another amount than was sent.
     AMOUNT_DIFFERS = "amount_differs"
+    #: The ledger has the refund as reverted, and its commission is not denied.
+    REVERTED_NOT_DENIED = "reverted_not_denied"
     #: The reward was denied or paid, or its amount changed, since the ledger was last brought up to date. This is no
     #: fault, and the ledger has the new reward now.
     REWARD_CHANGED = "reward_changed"

@@ -17,10 +17,11 @@ from airflow_provider_firstpromoter.api import (
 from airflow_provider_firstpromoter.exceptions import ReadError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import RefundLedger, sent_to_leads, sent_without_lead
-from airflow_provider_firstpromoter.reconcile.background import in_background
+from airflow_provider_firstpromoter.reconcile.background import in_background, stop_if_cancelled
 from airflow_provider_firstpromoter.reconcile.compare import created_at
 from airflow_provider_firstpromoter.reconcile.period import Period
 from airflow_provider_firstpromoter.reconcile.report import Report
+from airflow_provider_firstpromoter.reconcile.resolving import OpenMismatches
 from airflow_provider_firstpromoter.reconcile.staging import RefundPair, Staging
 from airflow_provider_firstpromoter.refunds import batches
 
@@ -36,6 +37,7 @@ class Reader:
     """
     Reads FirstPromoter's commissions and the ledger's rows.
 
+    :param open_mismatches: is told which commissions cannot be read
     :param report: counts what is read, and gets a warning for what cannot be read
     :param now: replaces times that cannot be read
     """
@@ -46,6 +48,7 @@ class Reader:
         ledger: RefundLedger,
         period: Period,
         staging: Staging,
+        open_mismatches: OpenMismatches,
         report: Report,
         *,
         now: datetime,
@@ -55,6 +58,7 @@ class Reader:
         self.ledger = ledger
         self.period = period
         self.staging = staging
+        self.open_mismatches = open_mismatches
         self.report = report
         self.now = now
         self.log = log
@@ -83,7 +87,7 @@ class Reader:
         )
         if page.unreadable:
             unreadable[page.number] = len(page.unreadable)
-            self.staging.add_unreadable(page.unreadable)
+            self.open_mismatches.add_unreadable(page.unreadable)
 
     def read_ledger(self, *, adopt: bool) -> None:
         """
@@ -94,13 +98,17 @@ class Reader:
         :param adopt: whether refunds that were sent and whose lead is not known must be looked up as well, because an
             adopted refund could be a duplicate of one
         :raises LedgerError: if the database cannot be read
+        :raises SyncInterruptedError: if the task is killed
         """
         staging = self.staging
         for event_ids in staging.commission_event_ids():
+            stop_if_cancelled(self.hook.cancelled)
             staging.add_ledger_rows(self.ledger.find(event_ids).values())
         for records in batches(self.ledger.recorded_between(self.period.start, self.period.end)):
+            stop_if_cancelled(self.hook.cancelled)
             staging.add_ledger_rows(records, in_period=True)
         for lead_ids in staging.unsent_lead_ids():
+            stop_if_cancelled(self.hook.cancelled)
             if adopt:
                 for records in batches(sent_without_lead(self.ledger)):
                     staging.add_ledger_rows(records, look_up=True)
@@ -134,7 +142,7 @@ class Reader:
                 for pair, commissions in in_background(self._lookups(pairs), self.hook.cancelled):
                     if commissions is None:
                         self.report.not_looked_up += 1
-                        self.staging.add_unreadable([pair.event_id])
+                        self.open_mismatches.add_unreadable([pair.event_id])
                         continue
                     self.report.looked_up += 1
                     found += commissions

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 
-from airflow_provider_firstpromoter.exceptions import LedgerError, SyncInterruptedError
+from airflow_provider_firstpromoter.exceptions import LedgerError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import (
     LedgerBatch,
@@ -17,11 +17,13 @@ from airflow_provider_firstpromoter.ledger import (
     now,
     recover,
 )
+from airflow_provider_firstpromoter.reconcile.background import stop_if_cancelled
 from airflow_provider_firstpromoter.reconcile.compare import Comparison, Correction, compare
 from airflow_provider_firstpromoter.reconcile.mismatch_table import MismatchTable
 from airflow_provider_firstpromoter.reconcile.period import Period
 from airflow_provider_firstpromoter.reconcile.reading import Reader
 from airflow_provider_firstpromoter.reconcile.report import Report
+from airflow_provider_firstpromoter.reconcile.resolving import OpenMismatches
 from airflow_provider_firstpromoter.reconcile.staging import RefundPair, Staging
 from airflow_provider_firstpromoter.refunds import Result, batches
 
@@ -79,8 +81,8 @@ class Reconciliation:
         self.history.start()
         error: BaseException | None = None
         try:
-            with Staging() as staging:
-                self._reconcile(staging)
+            with Staging() as staging, OpenMismatches() as open_mismatches:
+                self._reconcile(staging, open_mismatches)
         except BaseException as caught:
             error = caught
             self.log.warning("The reconciliation ended early; %s refunds were compared", self._compared)
@@ -99,22 +101,24 @@ class Reconciliation:
                 raise
             self.log.warning("%s", refused)  # what ended the run says more
 
-    def _reconcile(self, staging: Staging) -> None:
-        reader = Reader(self.hook, self.ledger, self.period, staging, self.report, now=self._now, log=self.log)
+    def _reconcile(self, staging: Staging, open_mismatches: OpenMismatches) -> None:
+        reader = Reader(
+            self.hook, self.ledger, self.period, staging, open_mismatches, self.report, now=self._now, log=self.log
+        )
         reader.read_commissions()
         reader.read_ledger(adopt=self.adopt)
-        reader.look_up(lambda missing: self._compare(missing, staging))
+        reader.look_up(lambda missing: self._compare(missing, open_mismatches))
         staging.find_duplicates()
         for batch in batches(staging):
-            self._stop_if_cancelled()
-            self._compare(batch, staging)
+            stop_if_cancelled(self.hook.cancelled)
+            self._compare(batch, open_mismatches)
         # All open mismatches are read before the first is changed: in SQLite a reader and a writer lock each other.
-        staging.add_open(self.table.open_between(self.period.start, self.period.end))
-        for resolved_keys in batches(staging.resolved_keys()):
-            self._stop_if_cancelled()
-            self.table.resolve(resolved_keys)
+        open_mismatches.add_open(self.table.open_between(self.period.start, self.period.end))
+        for resolved in batches(open_mismatches.resolved()):
+            stop_if_cancelled(self.hook.cancelled)
+            self.table.resolve(resolved)
 
-    def _compare(self, pairs: list[RefundPair], staging: Staging) -> None:
+    def _compare(self, pairs: list[RefundPair], open_mismatches: OpenMismatches) -> None:
         """Compare refunds, and write what follows from it."""
         compared = [(pair, compare(pair, adopt=self.adopt, now=self._now)) for pair in pairs]
         mismatches = [
@@ -122,7 +126,7 @@ class Reconciliation:
         ]
         # Written before the ledger changes: if the run is killed in between, the next one finds them again.
         accepted = self.table.write(mismatches)
-        staging.add_found(mismatch.key for mismatch in mismatches)
+        open_mismatches.add_found(mismatch.key for mismatch in mismatches)
         self._correct_ledger(compared)
         self.report.add(mismatches, accepted)
         self.report.matched += sum(
@@ -151,7 +155,3 @@ class Reconciliation:
         filled = sum(record.reward_id is None for record, _ in rewards)
         self.report.rewards_filled += filled
         self.report.rewards_updated += len(rewards) - filled
-
-    def _stop_if_cancelled(self) -> None:
-        if self.hook.cancelled.is_set():
-            raise SyncInterruptedError("The task was asked to stop")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from itertools import groupby
@@ -13,7 +12,7 @@ from pydantic import TypeAdapter
 from airflow_provider_firstpromoter.api import Commission
 from airflow_provider_firstpromoter.ledger import LedgerRecord, SentRefund
 from airflow_provider_firstpromoter.reconcile.duplicates import Reversal, match_duplicates
-from airflow_provider_firstpromoter.reconcile.mismatches import Key
+from airflow_provider_firstpromoter.reconcile.private_database import PrivateDatabase
 from airflow_provider_firstpromoter.refunds import Outcome
 
 _record_adapter = TypeAdapter(LedgerRecord)
@@ -35,11 +34,7 @@ CREATE TABLE ledger (
 -- Refunds that were sent to the leads of commissions that were not, at whatever time.
 CREATE TABLE sent_to_leads (event_id TEXT PRIMARY KEY, lead_id INTEGER, sent_at REAL, original TEXT, amount INTEGER)
     WITHOUT ROWID;
-CREATE TABLE unreadable (event_id TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE duplicates (commission_id INTEGER PRIMARY KEY, event_id TEXT);
-CREATE TABLE found (kind TEXT, event_id TEXT, commission_id INTEGER, PRIMARY KEY (kind, event_id, commission_id))
-    WITHOUT ROWID;
-CREATE TABLE open_before (kind TEXT, event_id TEXT, commission_id INTEGER);
 -- One row per refund in FirstPromoter that is in effect: its first commission.
 CREATE VIEW reversals AS
     SELECT c.event_id, min(c.commission_id) AS commission_id, c.lead_id, coalesce(l.sent_at, c.created_at) AS moment,
@@ -92,18 +87,11 @@ def _recoverable(record: LedgerRecord) -> bool:
     return record.last_sent_at is not None and record.outcome in (Outcome.NOT_REFERRED, Outcome.FAILED)
 
 
-class Staging:
-    """
-    Both sides of a reconciliation, first filled and then read.
-
-    The SQLite database has no name, so that nothing is left behind however the process ends. It holds no e-mail
-    address and no uid.
-    """
+class Staging(PrivateDatabase):
+    """Both sides of a reconciliation, first filled and then read. It holds no e-mail address and no uid."""
 
     def __init__(self) -> None:
-        self._database = sqlite3.connect("", isolation_level=None)
-        self._database.execute("PRAGMA journal_mode = OFF")
-        self._database.executescript(SCHEMA)
+        super().__init__(SCHEMA)
 
     def add_commissions(self, commissions: Iterable[tuple[Commission, datetime, bool]]) -> None:
         """
@@ -111,7 +99,7 @@ class Staging:
 
         :param commissions: each with the time at which it was made, and whether that is in the period
         """
-        self._insert(
+        self.insert(
             "INSERT OR REPLACE INTO commissions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 (
@@ -138,7 +126,7 @@ class Staging:
         :param in_period: whether they are in the period
         :param look_up: whether they are to be looked up although they are not in the period
         """
-        self._insert(
+        self.insert(
             "INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE "
             "SET in_period = max(in_period, excluded.in_period), look_up = max(look_up, excluded.look_up)",
             (
@@ -157,7 +145,7 @@ class Staging:
 
     def add_sent_to_leads(self, refunds: Iterable[SentRefund]) -> None:
         """Add refunds that were sent, so that duplicates of them are recognized."""
-        self._insert(
+        self.insert(
             "INSERT OR IGNORE INTO sent_to_leads VALUES (?, ?, ?, ?, ?)",
             (
                 (
@@ -173,10 +161,6 @@ class Staging:
             ),
         )
 
-    def add_unreadable(self, event_ids: Iterable[str | None]) -> None:
-        """Add the event_ids of commissions that cannot be read: their open mismatches stay open."""
-        self._insert("INSERT OR IGNORE INTO unreadable VALUES (?)", ((one or "",) for one in event_ids))
-
     def commission_event_ids(self) -> Iterator[list[str]]:
         """Yield the event_ids of the commissions in batches."""
         yield from self._in_batches("SELECT DISTINCT event_id FROM commissions WHERE event_id > ?", "")
@@ -191,7 +175,7 @@ class Staging:
 
     def count_without_commission(self) -> int:
         """Count the ledger's rows that have to be looked up."""
-        return int(self._database.execute(f"SELECT count(*) FROM ledger WHERE {_WITHOUT_COMMISSION}").fetchone()[0])
+        return int(self.connection.execute(f"SELECT count(*) FROM ledger WHERE {_WITHOUT_COMMISSION}").fetchone()[0])
 
     def without_commission(self, size: int) -> Iterator[list[RefundPair]]:
         """
@@ -202,7 +186,7 @@ class Staging:
         for event_ids in self._in_batches(
             f"SELECT event_id FROM ledger WHERE {_WITHOUT_COMMISSION} AND event_id > ?", "", size
         ):
-            rows = self._database.execute(
+            rows = self.connection.execute(
                 f"SELECT event_id, body, in_period FROM ledger WHERE event_id IN ({', '.join('?' * len(event_ids))}) "
                 "ORDER BY event_id",
                 event_ids,
@@ -214,8 +198,8 @@ class Staging:
 
     def find_duplicates(self) -> None:
         """Determine which commissions reverse a refund a second time; call it when both sides are complete."""
-        rows = self._database.execute(REVERSALS_OF_LEADS)
-        self._insert(
+        rows = self.connection.execute(REVERSALS_OF_LEADS)
+        self.insert(
             "INSERT INTO duplicates VALUES (?, ?)",
             (
                 (duplicate.commission_id, original.event_id)
@@ -227,7 +211,7 @@ class Staging:
 
     def __iter__(self) -> Iterator[RefundPair]:
         """Yield each refund that has a commission and is in the period or was looked up."""
-        joined = self._database.execute(
+        joined = self.connection.execute(
             """
             SELECT c.event_id, c.commission_id, c.body, l.body, c.in_period OR coalesce(l.in_period, 0),
                 coalesce(l.look_up, 0), d.event_id
@@ -249,37 +233,11 @@ class Staging:
                     in_period,
                 )
 
-    def add_found(self, found: Iterable[Key]) -> None:
-        """Add the mismatches that this reconciliation found."""
-        self._insert("INSERT OR IGNORE INTO found VALUES (?, ?, ?)", found)
-
-    def add_open(self, keys: Iterable[Key]) -> None:
-        """Add the mismatches of the period that earlier reconciliations found and that are still open."""
-        self._insert("INSERT INTO open_before VALUES (?, ?, ?)", keys)
-
-    def resolved_keys(self) -> Iterator[Key]:
-        """Yield the mismatches that were open before and were not found now, although they could be read."""
-        yield from self._database.execute(
-            "SELECT * FROM open_before WHERE event_id NOT IN (SELECT event_id FROM unreadable) "
-            "EXCEPT SELECT * FROM found"
-        )
-
-    def _insert(self, sql: str, rows: Iterable[tuple[object, ...]]) -> None:
-        self._database.execute("BEGIN")
-        self._database.executemany(sql, rows)
-        self._database.execute("COMMIT")
-
     def _in_batches(self, sql: str, last: Any, size: int = BATCH) -> Iterator[list[Any]]:
         """Yield a query's only column in batches, each read to its end so that the tables can be written meanwhile."""
-        while batch := [value for (value,) in self._database.execute(f"{sql} ORDER BY 1 LIMIT {size}", (last,))]:
+        while batch := [value for (value,) in self.connection.execute(f"{sql} ORDER BY 1 LIMIT {size}", (last,))]:
             yield batch
             last = batch[-1]
-
-    def __enter__(self) -> Staging:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._database.close()
 
 
 _WITHOUT_COMMISSION = """

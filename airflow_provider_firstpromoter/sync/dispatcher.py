@@ -104,16 +104,15 @@ class Dispatcher:
         self._sender.close()
 
     def _send(self, job: Job) -> Result:
-        earlier = job.record.result() if job.record is not None and job.record.first_sent_at else None
-        failed = earlier is not None and earlier.outcome is Outcome.FAILED
+        unmatched, lost = _known_before(job)
         recover = self._options.recover_rewards
         return self._hook.track_refund(
             job.refund,
             self._options.identify_by,
             self._recorder.earlier.tries > 0 if recover is None else recover,
             alternatives=[refund for _, refund in job.alternatives],
-            unmatched_before=earlier is not None and (earlier.unmatched or not failed),
-            lost_before=earlier is not None and earlier.lost,
+            unmatched_before=unmatched,
+            lost_before=lost,
         )
 
     def _collect_result(self, done: Done[Job, Result]) -> None:
@@ -124,8 +123,8 @@ class Dispatcher:
             self._leave(job)
             return
         if isinstance(done.error, SyncInterruptedError):
-            if done.error.lost:
-                self._recorder.add_interrupted(job)
+            if done.error.lost or done.error.unmatched:
+                self._recorder.add_interrupted(job, lost=done.error.lost, unmatched=done.error.unmatched)
             else:
                 self._leave(job)
             return
@@ -140,7 +139,19 @@ class Dispatcher:
         name = type(error).__name__
         self._log.error("Sending refund %r raised an unexpected %s%s", job.row.event_id, name, log_text.place_of(error))
         message = f"an unexpected {name}; the log says where: please report it"
-        return Result(event_id=job.row.event_id, outcome=Outcome.FAILED, sent=True, message=message, lost=True)
+        return Result(
+            event_id=job.row.event_id,
+            outcome=Outcome.FAILED,
+            sent=True,
+            message=message,
+            lost=True,
+            unmatched=self._may_be_unmatched(job),
+        )
+
+    def _may_be_unmatched(self, job: Job) -> bool:
+        """Return whether one of the refund's requests may have been answered with 204 or 404."""
+        several = bool(job.alternatives) or len(job.refund.identities(self._options.identify_by)) > 1
+        return several or _known_before(job)[0]
 
     # --- stopping ---
 
@@ -174,10 +185,22 @@ class Dispatcher:
         for done in self._sender.results_in_flight(GRACE_AFTER_KILL):
             self._collect_result(done)
         for job in self._sender.abandon():
-            self._recorder.add_interrupted(job)
+            self._recorder.add_interrupted(job, lost=True, unmatched=self._may_be_unmatched(job))
         for job in self._sender.clear_queue():
             self._leave(job)
 
     def _leave(self, job: Job) -> None:
         for row in (job.row, *(row for row, _ in job.alternatives), *job.others):
             self._recorder.add_pending(row)
+
+
+def _known_before(job: Job) -> tuple[bool, bool]:
+    """
+    Return what earlier runs left open about a refund.
+
+    :returns: whether one of its requests was answered with 204 or 404, and whether a response was lost
+    """
+    if job.record is None or job.record.first_sent_at is None:
+        return False, False
+    earlier = job.record.result()
+    return earlier.unmatched or earlier.outcome is not Outcome.FAILED, earlier.lost

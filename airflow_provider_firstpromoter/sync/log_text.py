@@ -109,12 +109,15 @@ def failure(summary: Summary, *outcomes: Outcome, new_only: bool = False) -> str
     blamed = {outcome: summary.outcomes[outcome] for outcome in outcomes if summary.outcomes[outcome]}
     counts = " and ".join(f"{count} {outcome}" for outcome, count in blamed.items())
     named = [one for one in summary.problems if one.outcome in blamed and (one.new or not new_only)][:5]
+    count = sum(blamed.values())
+    if new_only and summary.still_open:
+        count -= summary.still_open
+        counts = f"{count} new of {counts}"
     text = f"{counts}: " + ", ".join(repr(one.event_id) if one.event_id else "one without event_id" for one in named)
-    count = sum(blamed.values()) - (summary.still_open if new_only else 0)
     if count > len(named):
         text += f" and {count - len(named)} more"
-    if summary.still_open and new_only:
-        text += f" ({summary.still_open} others were reported before and are still open)"
+    if new_only and summary.still_open:
+        text += f" ({summary.still_open} reported before and still open)"
     if len(named) == 1:
         text += f": {named[0].reason}"
     else:

@@ -123,15 +123,24 @@ class Recorder:
         self.summary.left_pending += left
         self.progress.add(row, Result(event_id=row.event_id, outcome=Outcome.PENDING), **(sent or {}))
 
-    def add_interrupted(self, job: Job) -> None:
+    def add_interrupted(self, job: Job, *, lost: bool, unmatched: bool) -> None:
         """
-        Count a refund whose request was under way when the run ended: FirstPromoter may have recorded it.
+        Count a refund that was under way when the run ended: FirstPromoter may have recorded it.
 
-        The ledger keeps that, so that the next run believes a 404 only after a look at the commissions.
+        The ledger keeps that, so that the next run believes a 404 or a 409 only after a look at the commissions.
+
+        :param lost: whether a request was sent whose response is not known
+        :param unmatched: whether one of its requests was, or may have been, answered with 204 or 404
         """
-        message = "the run was stopped before the response came"
-        lost = Result(event_id=job.row.event_id, outcome=Outcome.FAILED, sent=True, message=message, lost=True)
-        self._writer.add(job.row, lost, job.refund, job.record)
+        result = Result(
+            event_id=job.row.event_id,
+            outcome=Outcome.FAILED,
+            sent=True,
+            message="the run was stopped before the response came",
+            lost=lost,
+            unmatched=unmatched,
+        )
+        self._writer.add(job.row, result, job.refund, job.record)
         self.add_pending(job.row)
 
     def renew(self, record: LedgerRecord, row: Row) -> None:
@@ -142,9 +151,10 @@ class Recorder:
         """Write a problem, and return whether no earlier run has reported it."""
         if row.event_id is None:
             return True  # it cannot be remembered
-        reported = record.reported_at if record is not None and known else None
-        began = self.earlier.started_at or (self.history.started_at if self.history else None)
-        new = reported is None or began is None or reported >= began
+        reported = known and record is not None and record.reported_at is not None
+        # The task run that reported it reports it again, when it is cleared or retried.
+        by_this_run = record is not None and self._run.run_id is not None and record.reported_run_id == self._run.run_id
+        new = not reported or by_this_run
         if record is None or result.outcome is Outcome.REJECTED:
             if known:
                 self._writer.note_seen(row.event_id)

@@ -171,7 +171,7 @@ class RefundSync:
         self._recorder.flush()
         self._note_reported(spool)
         if self.ledger is not None and not self.options.preview:
-            self.ledger.mark(spool.reported(), reported_at=now())
+            self.ledger.mark(spool.reported(), reported_at=now(), reported_run_id=self.run_key.run_id)
 
     def _unsettled(self, rows: Iterable[Row]) -> Iterator[ClassifiedRow]:
         """Return the rows that need handling. They are compared with the ledger once more before they are sent."""

@@ -177,7 +177,7 @@ def test_refund_first_run_sends_only_without_preview(
         refunded_at="VARCHAR(20)",
     )
 
-    firstpromoter.add_commission(uid="cus_3", event_id="re_3", sale_amount=-1003)  # the old tool's
+    firstpromoter.add_commission(uid="cus_3", event_id="re_3", sale_amount=-1000)  # recorded by the old tool
 
     preview = run_dag(example("refund_first_run"))
 
@@ -208,7 +208,8 @@ def test_refund_reconcile_puts_mismatches_into_a_message(
 
     assert run.xcom("message") == (
         "Refunds in which ledger and FirstPromoter differ: 1; all of them: firstpromoter_refunds_mismatches\n"
-        "1 missing_in_ledger (by_hand): taken back, but not by us: by hand, or by another tool? Adopt it if it is right"
+        "1 missing_in_ledger (by_hand): reversed, but not by this provider: by hand, or by another tool? "
+        "Adopt it if it is right"
     )
 
 

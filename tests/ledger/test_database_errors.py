@@ -50,6 +50,8 @@ def _read_only(database: Any) -> str:
         database.run("CREATE OR REPLACE USER reader@localhost")
         database.run("GRANT SELECT ON *.* TO reader@localhost")
         return url.replace("root@", "reader@")
+    if database.kind == "snowflake":
+        pytest.skip("its emulator knows no rights")
     database.dispose()  # DuckDB opens a file in one way at a time
     return f"{url}?access_mode=read_only"
 

@@ -16,8 +16,7 @@ from airflow_provider_firstpromoter.database.query import RefundQuery
 from airflow_provider_firstpromoter.exceptions import LedgerError, SourceError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import RefundLedger
-from airflow_provider_firstpromoter.refunds import Outcome
-from airflow_provider_firstpromoter.refunds.rows import marking_repeats, numbered
+from airflow_provider_firstpromoter.refunds import Outcome, numbered
 from airflow_provider_firstpromoter.sync import RefundSync, SyncOptions, ledger_writer
 from airflow_provider_firstpromoter.sync.from_query import run_query
 
@@ -55,7 +54,7 @@ def run(
             harm()
 
     try:
-        sync.run(list(marking_repeats(numbered(rows))), on_result)
+        sync.run(numbered(rows), on_result, report_settled=True)
     finally:
         assert sync.ledger is not None
         sync.ledger.engine.dispose()
@@ -274,7 +273,7 @@ def test_query_that_fails_after_ten_thousand_rows_sends_nothing(
     )
 
     with pytest.raises(SourceError, match=r"connection 'warehouse' failed: division by zero") as caught:
-        run_query(make("ledger"), query, None)
+        run_query(make("ledger"), query)
 
     assert_silent(str(caught.value) + caplog.text)
     assert sandbox.refund_requests() == []

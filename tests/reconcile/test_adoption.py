@@ -155,7 +155,7 @@ def test_reverted_refund_whose_commission_stands_is_reported_and_not_adopted(acc
 
     report = account.reconcile(adopt=True)
 
-    assert (report["adopted"], report["recovered"], nonzero_kinds(report)) == (0, 0, {"missing_in_ledger": 1})
+    assert (report["adopted"], report["recovered"], nonzero_kinds(report)) == (0, 0, {"reverted_not_denied": 1})
     assert account.ledger() == {"re_0001": "reverted"}
 
 

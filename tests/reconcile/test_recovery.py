@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_firstpromoter.hooks import FirstPromoterHook
+from airflow_provider_firstpromoter.ledger import RefundLedger
+from airflow_provider_firstpromoter.reconcile import Period, Reconciliation
 from airflow_provider_firstpromoter.reconcile import run as reconcile_run
 from tests.reconcile.account import AccountWithLedger, nonzero_kinds, refund
 
@@ -125,16 +128,20 @@ def test_reconciliation_killed_before_the_ledger_is_written_recovers_next_time(
 def test_two_reconciliations_at_once_recover_and_report_the_same(
     account: AccountWithLedger, at_once: Callable[..., list[Any]]
 ) -> None:
+    def reconciliation() -> Reconciliation:
+        hook = FirstPromoterHook()
+        return Reconciliation(hook, RefundLedger.required(hook.account), Period())
+
     account.track(*(refund(n) for n in range(30)))
     for n in range(20):
         account.database.run(LOST.format("not_referred", f"re_{n:04}"))
     for n in range(20):
         account.commission(f"other_{n:02}", f"cus_{n}", 7000 + n)
 
-    reports = at_once(account.reconcile, account.reconcile)
+    reports = at_once(reconciliation().run, reconciliation().run)
 
-    assert [nonzero_kinds(report) for report in reports] == [{"missing_in_ledger": 20}] * 2
-    assert max(report["recovered"] for report in reports) == 20
+    assert [report.counts for report in reports] == [{"missing_in_ledger": 20}] * 2
+    assert max(report.recovered for report in reports) == 20
     assert set(account.ledger().values()) == {"recorded", "already_recorded"}
     assert len(account.mismatches()) == 20
     again = account.reconcile()
