@@ -9,7 +9,7 @@ import pytest
 
 from airflow_provider_firstpromoter.exceptions import SyncInterruptedError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
-from airflow_provider_firstpromoter.refunds import numbered
+from airflow_provider_firstpromoter.refunds import Outcome, numbered
 from tests.support import refund, refunds
 from tests.sync.runs import A_MONTH, EVERY_TIME, LISTING, NOT_FOUND, Refunds, cancelled_when, on_both
 
@@ -328,7 +328,7 @@ def test_refund_settled_by_another_process_between_the_passes_is_skipped(track: 
     sync.run(numbered(rows()))
 
     assert track.sent() == ["re_1"]
-    assert (sync.summary.outcomes["recorded"], sync.summary.skipped) == (1, 1)
+    assert (sync.summary.outcomes[Outcome.RECORDED], sync.summary.skipped) == (1, 1)
 
 
 def test_refund_changed_by_another_process_between_the_passes_is_compared_again(track: Refunds) -> None:
@@ -343,5 +343,5 @@ def test_refund_changed_by_another_process_between_the_passes_is_compared_again(
     sync.run(numbered(rows()))
 
     assert track.sent() == ["re_1"]
-    assert sync.summary.outcomes["changed"] == 1
+    assert sync.summary.outcomes[Outcome.CHANGED] == 1
     assert track.records()["re_0"].changed_amount == "5"
