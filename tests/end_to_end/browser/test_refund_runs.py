@@ -469,6 +469,21 @@ def test_previews_and_reconciliations_count_in_no_sum(
     assert page.runs() == ["others_us > reconcile", "others_us > sync_refunds", "others_us > sync_refunds"]
 
 
+def test_revert_is_listed_and_its_failures_need_attention(
+    as_user: Callable[..., RefundRunsPage], push: Callable[..., None]
+) -> None:
+    revert = {"kind": "revert", "account": "acme-us", "preview": False, "selected": 9, "to_revert": 8, "reverted": 7}
+    push(
+        "others_us", {**revert, "failed": 1, "failures": ["re_4"], "denied": {"cash": 700}, "requests": 3}, "reconcile"
+    )
+    page = as_user("uma").open("?dag=others_us")
+    assert page.total("runs") == "0"
+    assert page.attention() == [("failed", "re_4", "its commission was to be denied, and is not")]
+    assert "9 selected \u00b7 7 reverted \u00b7 1 failed" in page.frame.locator("#runs").inner_text()
+    page.frame.get_by_role("button", name="Details").click()
+    assert page.frame.get_by_role("definition").filter(has_text="7.00").count() == 1
+
+
 def test_sums_of_different_accounts_are_not_added(
     as_user: Callable[..., RefundRunsPage], push: Callable[..., None]
 ) -> None:
