@@ -9,6 +9,7 @@ import pytest
 from airflow_provider_firstpromoter.operators.links import RefundRunsLink
 from airflow_provider_firstpromoter.operators.reconcile import ReconcileRefundsOperator
 from airflow_provider_firstpromoter.operators.refund import TrackRefundOperator
+from airflow_provider_firstpromoter.operators.revert import RevertRefundsOperator
 from airflow_provider_firstpromoter.plugins.refund_runs import URL_ROUTE
 from airflow_provider_firstpromoter.transfers.sql_to_firstpromoter import SqlToFirstPromoterOperator
 from tests.plugins.test_refund_runs import HAS_PAGES
@@ -31,7 +32,9 @@ def test_link_names_the_task_instance(map_index: int) -> None:
     }
 
 
-@pytest.mark.parametrize("operator", [TrackRefundOperator, SqlToFirstPromoterOperator, ReconcileRefundsOperator])
+@pytest.mark.parametrize(
+    "operator", [TrackRefundOperator, SqlToFirstPromoterOperator, ReconcileRefundsOperator, RevertRefundsOperator]
+)
 def test_operators_have_the_link_where_airflow_has_the_page(operator: type) -> None:
     names = [link.name for link in operator.operator_extra_links]  # type: ignore[attr-defined]
     assert names == (["Refund runs"] if HAS_PAGES else [])

@@ -19,9 +19,13 @@ const LASTING = new Set(["rejected", "changed"]);
  */
 export function needsAttention(runs, namesAllOpen) {
   const found = { items: new Map(), open: 0, unnamed: [], notes: [] };
-  const tasks = Map.groupBy(runs.filter((run) => !run.preview), taskKey);
+  const tasks = Map.groupBy(
+    runs.filter((run) => !run.preview),
+    taskKey,
+  );
   for (const [last, ...earlier] of tasks.values()) {
     if (last.kind === "reconcile") addMismatches(found, last);
+    else if (last.kind === "revert") addReverts(found, last);
     else addProblems(found, last, earlier, namesAllOpen(last));
     if (last.stoppedBecause || last.warnings.length) found.notes.push(last);
   }
@@ -58,7 +62,11 @@ function addProblems(found, last, earlier, namesAllOpen) {
 }
 
 function add(found, run, problem, earlier) {
-  const key = JSON.stringify([run.account, problem.eventId || [run.dagId, run.runId, found.items.size], problem.outcome]);
+  const key = JSON.stringify([
+    run.account,
+    problem.eventId || [run.dagId, run.runId, found.items.size],
+    problem.outcome,
+  ]);
   const before = found.items.get(key);
   if (before) {
     found.open -= 1; // two tasks report the same refund
@@ -67,6 +75,13 @@ function add(found, run, problem, earlier) {
   const same = (one) => problem.eventId && one.eventId === problem.eventId && one.outcome === problem.outcome;
   const first = earlier.findLast((older) => older.problems.some(same));
   found.items.set(key, { ...problem, run, since: (first ?? run).endedAt });
+}
+
+function addReverts(found, run) {
+  for (const problem of run.problems) add(found, run, problem, []);
+  found.open += run.failed;
+  const missing = run.failed - run.problems.length;
+  if (missing > 0) found.unnamed.push({ run, missing });
 }
 
 function addMismatches(found, run) {

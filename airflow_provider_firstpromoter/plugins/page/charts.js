@@ -56,7 +56,13 @@ function barChart({ bars, width, height = HEIGHT, scaleLabel, description }) {
       .map((segment) => {
         const tall = Math.max((inner.height * segment.size) / top, LEAST);
         bottom -= tall;
-        return svg("rect", { class: segment.class, x: middle - barWidth / 2, y: bottom, width: barWidth, height: tall });
+        return svg("rect", {
+          class: segment.class,
+          x: middle - barWidth / 2,
+          y: bottom,
+          width: barWidth,
+          height: tall,
+        });
       });
     const group = svg(
       "g",
@@ -79,7 +85,9 @@ function barChart({ bars, width, height = HEIGHT, scaleLabel, description }) {
 
 /** Where a bar's label stands: below its middle, but never cut off at the end. */
 const anchored = (middle, width) =>
-  middle + LABEL / 2 > width ? { x: width - MARGIN.right, "text-anchor": "end" } : { x: middle, "text-anchor": "middle" };
+  middle + LABEL / 2 > width
+    ? { x: width - MARGIN.right, "text-anchor": "end" }
+    : { x: middle, "text-anchor": "middle" };
 
 function withTooltip(group, { title, lines }) {
   const tooltip = document.getElementById("tooltip");
@@ -125,7 +133,14 @@ export function legend(counts) {
     names
       .filter((name) => counts.get(name))
       .map((name) =>
-        el("li", {}, el("i", { class: `dot ${outcomeClass(name)}` }), OUTCOMES.get(name) ?? name, " ", el("b", {}, count(counts.get(name)))),
+        el(
+          "li",
+          {},
+          el("i", { class: `dot ${outcomeClass(name)}` }),
+          OUTCOMES.get(name) ?? name,
+          " ",
+          el("b", {}, count(counts.get(name))),
+        ),
       ),
   );
 }
@@ -135,7 +150,9 @@ export const outcomeClass = (name) => `outcome-${OUTCOMES.has(name) ? name : "un
 /** Runs over time, as bars stacked by outcome. */
 export function outcomesChart({ each, bars }) {
   const total = addUp(bars.map((bar) => bar.counts));
-  const names = [...OUTCOMES.keys(), ...[...total.keys()].filter((name) => !OUTCOMES.has(name))].filter((name) => total.get(name));
+  const names = [...OUTCOMES.keys(), ...[...total.keys()].filter((name) => !OUTCOMES.has(name))].filter((name) =>
+    total.get(name),
+  );
   const drawn = bars.map((bar) => ({
     label: bar.label,
     title: bar.title,
@@ -144,7 +161,10 @@ export function outcomesChart({ each, bars }) {
       ...(each === "run" ? [] : [{ text: counted(bar.runs, "run") }]),
       ...names
         .filter((name) => bar.counts.get(name))
-        .map((name) => ({ className: outcomeClass(name), text: `${count(bar.counts.get(name))} ${OUTCOMES.get(name) ?? name}` })),
+        .map((name) => ({
+          className: outcomeClass(name),
+          text: `${count(bar.counts.get(name))} ${OUTCOMES.get(name) ?? name}`,
+        })),
       ...(bar.counts.size ? [] : [{ text: bar.runs ? "no refunds" : "no runs" }]),
     ],
   }));
@@ -157,7 +177,12 @@ export function outcomesChart({ each, bars }) {
       "Refunds by outcome over time",
       [capital(each), ...names.map((name) => OUTCOMES.get(name) ?? name)],
       bars.map((bar) =>
-        el("tr", {}, el("th", { scope: "row" }, bar.title), names.map((name) => el("td", { class: "number" }, count(bar.counts.get(name) ?? 0)))),
+        el(
+          "tr",
+          {},
+          el("th", { scope: "row" }, bar.title),
+          names.map((name) => el("td", { class: "number" }, count(bar.counts.get(name) ?? 0))),
+        ),
       ),
     ),
   ];
@@ -172,18 +197,28 @@ export function moneyChart(each, { unit, currency, total, bars }, low) {
     lines: [{ text: amount ? words(amount) : "nothing reversed" }],
     segments: [{ size: Math.abs(amount), class: "reversed" }],
   }));
-  const scaleLabel = (value) => (unit === "cash" ? short(value / (money(100, currency).endsWith("100") ? 1 : 100)) : short(value));
+  const scaleLabel = (value) =>
+    unit === "cash" ? short(value / (money(100, currency).endsWith("100") ? 1 : 100)) : short(value);
   return [
     responsive((width) =>
-      barChart({ bars: drawn, width, height: low ? LOW : HEIGHT, scaleLabel, description: `Reversed per ${each}; in all ${words(total)}.` }),
+      barChart({
+        bars: drawn,
+        width,
+        height: low ? LOW : HEIGHT,
+        scaleLabel,
+        description: `Reversed per ${each}; in all ${words(total)}.`,
+      }),
     ),
     asTable(
       `Reversed per ${each}`,
       [capital(each), "Reversed"],
-      bars.map(({ label, amount }) => el("tr", {}, el("th", { scope: "row" }, label), el("td", { class: "number" }, words(amount)))),
+      bars.map(({ label, amount }) =>
+        el("tr", {}, el("th", { scope: "row" }, label), el("td", { class: "number" }, words(amount))),
+      ),
     ),
   ];
 }
 
 const capital = (word) => word[0].toUpperCase() + word.slice(1);
-const short = (value) => new Intl.NumberFormat(undefined, { notation: "compact", maximumFractionDigits: 1 }).format(value);
+const short = (value) =>
+  new Intl.NumberFormat(undefined, { notation: "compact", maximumFractionDigits: 1 }).format(value);

@@ -42,7 +42,15 @@ export function table(caption, headings, rows, attributes = {}) {
       "table",
       attributes,
       el("caption", { class: "sr-only" }, caption),
-      el("thead", {}, el("tr", {}, headings.map((heading) => el("th", { scope: "col" }, heading)))),
+      el(
+        "thead",
+        {},
+        el(
+          "tr",
+          {},
+          headings.map((heading) => el("th", { scope: "col" }, heading)),
+        ),
+      ),
       el("tbody", {}, rows),
     ),
   );

@@ -3,9 +3,7 @@
  */
 
 /** Currencies without minor units, as FirstPromoter takes them; all others have two digits. */
-export const ZERO_DECIMAL = new Set(
-  "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF".split(" "),
-);
+export const ZERO_DECIMAL = new Set("BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF".split(" "));
 
 /** Airflow's own choice, which its pages keep in the browser; UTC if there is none. */
 export const timeZone = (() => {
@@ -52,7 +50,12 @@ const exact = times({ dateStyle: "medium", timeStyle: "medium" });
 const clock = times({ hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 const shortDay = times({ month: "short", day: "numeric" });
 const parts = new Intl.DateTimeFormat("en-CA", {
-  timeZone, year: "numeric", month: "2-digit", day: "2-digit", hour: "2-digit", hourCycle: "h23",
+  timeZone,
+  year: "numeric",
+  month: "2-digit",
+  day: "2-digit",
+  hour: "2-digit",
+  hourCycle: "h23",
 });
 
 export const dateTime = (date) => moment.format(date);
@@ -82,7 +85,10 @@ export function daysBetween(first, last) {
   const days = [];
   for (let day = new Date(`${dayKey(first)}T12:00Z`); ; day = new Date(day.getTime() + 86_400_000)) {
     const key = day.toISOString().slice(0, 10);
-    days.push({ key, label: new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric", timeZone: "UTC" }).format(day) });
+    days.push({
+      key,
+      label: new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric", timeZone: "UTC" }).format(day),
+    });
     if (key >= dayKey(last)) return days;
   }
 }

@@ -15,6 +15,7 @@ import {
 import { needsAttention } from "./attention.js";
 import { el } from "./dom.js";
 import { counted, timeZone } from "./format.js";
+import { runDetails, runList } from "./runs.js";
 import { instanceKey, parseRun } from "./summary.js";
 import * as views from "./views.js";
 
@@ -55,7 +56,12 @@ function selectedInstance() {
   };
 }
 
-const fromEntry = (entry) => ({ dagId: entry.dag_id, runId: entry.run_id, taskId: entry.task_id, mapIndex: entry.map_index ?? -1 });
+const fromEntry = (entry) => ({
+  dagId: entry.dag_id,
+  runId: entry.run_id,
+  taskId: entry.task_id,
+  mapIndex: entry.map_index ?? -1,
+});
 const readKey = (entry) => `${instanceKey(fromEntry(entry))} ${entry.timestamp}`;
 const since = () => (state.period ? new Date(Date.now() - Number(state.period) * 86_400_000) : null);
 
@@ -132,7 +138,12 @@ function runs() {
 
 function draw() {
   const all = [...state.read.values()].filter(Boolean);
-  options($("account"), "All accounts", new Map(all.map((run) => [run.account, run.account || "unknown account"])), state.account);
+  options(
+    $("account"),
+    "All accounts",
+    new Map(all.map((run) => [run.account, run.account || "unknown account"])),
+    state.account,
+  );
   options($("dag"), "All DAGs", new Map(all.map((run) => [run.dagId, run.dagName])), state.dag);
   const shown = runs();
   const several = new Set(shown.map((run) => run.account)).size > 1;
@@ -144,14 +155,17 @@ function draw() {
   $("outcomes").replaceChildren(...views.outcomes(shown));
   $("money").replaceChildren(...views.moneyOverTime(shown));
   $("attention").replaceChildren(...views.attention(attention, several));
-  $("runs").replaceChildren(...views.runList(shown, several, olderButton()));
+  $("runs").replaceChildren(...runList(shown, several, olderButton()));
 }
 
 /** Fills a filter with what there is, and keeps what is chosen. */
 function options(select, all, values, chosen) {
   if (chosen && !values.has(chosen)) values.set(chosen, chosen);
   const sorted = [...values].filter(([value]) => value).sort(([, a], [, b]) => a.localeCompare(b));
-  select.replaceChildren(el("option", { value: "" }, all), ...sorted.map(([value, label]) => el("option", { value }, label)));
+  select.replaceChildren(
+    el("option", { value: "" }, all),
+    ...sorted.map(([value, label]) => el("option", { value }, label)),
+  );
   select.value = chosen;
 }
 
@@ -196,7 +210,9 @@ function done() {
     "You see the runs of the DAGs that Airflow lets you read, for as long as Airflow keeps their XComs.",
     !state.complete && "There are more runs than this page lists; choose a shorter time.",
     state.unreadable && `${counted(state.unreadable, "run")} could not be read.`,
-  ].filter(Boolean).join(" ");
+  ]
+    .filter(Boolean)
+    .join(" ");
 }
 
 function empty() {
@@ -217,9 +233,18 @@ function fail(error) {
   $("content").hidden = true;
   const again = el("button", { type: "button", onclick: load }, "Try again");
   if (error.status === 401) {
-    message("You are not logged in", "Airflow no longer knows your session.", el("a", { class: "button", href: homeUrl }, "Log in"), again);
+    message(
+      "You are not logged in",
+      "Airflow no longer knows your session.",
+      el("a", { class: "button", href: homeUrl }, "Log in"),
+      again,
+    );
   } else if (error.status === 403) {
-    message("You may not read this", "Airflow refused to list XComs for you (403). Whoever manages your role can allow you to read XComs.", again);
+    message(
+      "You may not read this",
+      "Airflow refused to list XComs for you (403). Whoever manages your role can allow you to read XComs.",
+      again,
+    );
   } else if (error instanceof AirflowError) {
     message("Airflow did not answer", `The runs could not be read: ${error.message}.`, again);
   } else {
@@ -229,7 +254,11 @@ function fail(error) {
 
 function message(title, text, ...buttons) {
   $("message").hidden = false;
-  $("message").replaceChildren(el("h2", {}, title), el("p", {}, text), el("div", { class: "buttons" }, buttons.filter(Boolean)));
+  $("message").replaceChildren(
+    el("h2", {}, title),
+    el("p", {}, text),
+    el("div", { class: "buttons" }, buttons.filter(Boolean)),
+  );
 }
 
 /** Shows the task instance that the address names above all others, whatever the filters are. */
@@ -238,14 +267,23 @@ async function showSelected() {
   if (!state.selected) return;
   place.hidden = false;
   const close = el("button", { type: "button", class: "link", onclick: closeSelected }, "Close");
-  const title = (text) => el("div", { class: "heading" }, el("h2", { id: "selected-title", tabindex: "-1" }, text), close);
+  const title = (text) =>
+    el("div", { class: "heading" }, el("h2", { id: "selected-title", tabindex: "-1" }, text), close);
   place.replaceChildren(title("This run"), el("p", { class: "muted" }, "Reading its summary …"));
   try {
     const entry = await readSummary(state.selected);
     const run = entry && parseRun(entry);
     place.replaceChildren(
       title(run ? `This run: ${run.dagName} › ${run.taskId}` : "This run"),
-      ...(run ? views.runDetails(run) : [el("p", {}, "Airflow has no summary of it: it is still running, it ended before it could write one, or its XComs were cleared.")]),
+      ...(run
+        ? runDetails(run)
+        : [
+            el(
+              "p",
+              {},
+              "Airflow has no summary of it: it is still running, it ended before it could write one, or its XComs were cleared.",
+            ),
+          ]),
     );
     $("selected-title").focus();
   } catch (error) {

@@ -23,7 +23,7 @@ export const MISMATCHES = new Map([
   ["missing_in_ledger", "missing in the ledger"],
   ["reversed_twice", "reversed twice"],
   ["amount_differs", "amount differs"],
-  ["reverted_not_denied", "reverted, but not denied"],
+  ["reverted_not_denied", "reverted, not denied"],
   ["reward_changed", "reward changed"],
 ]);
 
@@ -32,7 +32,8 @@ const PUBLIC_HOST = "api.firstpromoter.com";
 
 const isObject = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
 const number = (value) => (typeof value === "number" && Number.isFinite(value) ? value : 0);
-const text = (value) => (typeof value === "string" ? value : value === null || value === undefined ? "" : String(value));
+const text = (value) =>
+  typeof value === "string" ? value : value === null || value === undefined ? "" : String(value);
 const list = (value) => (Array.isArray(value) ? value : []);
 const date = (value) => {
   const time = typeof value === "string" ? Date.parse(value) : NaN;
@@ -57,6 +58,7 @@ function parsed(value) {
 
 function kindOf(value) {
   if (!isObject(value)) return null;
+  if (value.kind === "revert") return "revert";
   if (value.kind === "reconcile" || (!("outcomes" in value) && isObject(value.cases) && "matched" in value)) {
     return "reconcile";
   }
@@ -92,13 +94,17 @@ export function parseRun(entry) {
     requests: number(value.requests),
     warnings: list(value.warnings).map(text),
     stoppedBecause: text(value.stopped_because),
-    ...(kind === "refunds" ? refunds(value) : reconciliation(value)),
+    ...{ refunds, reconcile: reconciliation, revert }[kind](value),
   };
 }
+
+/** What every run has, as it is where there is nothing of it. */
+const NOTHING = { outcomes: new Map(), reversed: new Map(), refunded: new Map(), problems: [], cases: [] };
 
 function refunds(value) {
   const problems = list(value.problems).filter(isObject);
   return {
+    ...NOTHING,
     outcomes: counts(value.outcomes),
     sent: number(value.sent),
     skipped: number(value.skipped),
@@ -134,22 +140,43 @@ function reconciliation(value) {
   const cases = isObject(value.cases) ? value.cases : {};
   const kinds = new Set([...MISMATCHES.keys(), ...Object.keys(cases)]);
   return {
-    outcomes: new Map(),
-    reversed: new Map(),
-    refunded: new Map(),
-    problems: [],
+    ...NOTHING,
     matched: number(value.matched),
     mismatches: number(value.mismatches),
     accepted: number(value.accepted),
     adopted: number(value.adopted),
     recovered: number(value.recovered),
     kinds: new Map([...kinds].map((kind) => [kind, number(value[kind]) || list(cases[kind]).length])),
-    cases: [...kinds].flatMap((kind) => list(cases[kind]).filter(isObject).map((one) => mismatch(kind, one))),
+    cases: [...kinds].flatMap((kind) =>
+      list(cases[kind])
+        .filter(isObject)
+        .map((one) => mismatch(kind, one)),
+    ),
+  };
+}
+
+function revert(value) {
+  return {
+    ...NOTHING,
+    selection: text(value.selection),
+    selected: number(value.selected),
+    toRevert: number(value.to_revert),
+    doneBefore: number(value.already_denied) + number(value.already_reverted),
+    revertedRefunds: number(value.reverted),
+    denied: counts(value.denied),
+    failed: number(value.failed),
+    problems: list(value.failures).map((eventId) => ({
+      eventId: text(eventId),
+      outcome: "failed",
+      reason: "its commission was to be denied, and is not",
+      isNew: true,
+    })),
   };
 }
 
 function mismatch(kind, value) {
-  const id = (name) => (value[name] === null || value[name] === undefined || value[name] === 0 ? "" : text(value[name]));
+  const id = (name) =>
+    value[name] === null || value[name] === undefined || value[name] === 0 ? "" : text(value[name]);
   const amount = (name) => (typeof value[name] === "number" ? value[name] : null);
   return {
     kind,

@@ -52,7 +52,10 @@ export function barsOverTime(runs) {
   const weeks = [];
   for (let i = 0; i < slots.length; i += 7) {
     const days = slots.slice(i, i + 7);
-    const week = bar(days[0].label, days.flatMap(({ key }) => byKey.get(key) ?? []));
+    const week = bar(
+      days[0].label,
+      days.flatMap(({ key }) => byKey.get(key) ?? []),
+    );
     weeks.push({ ...week, title: `${days[0].label} – ${days.at(-1).label}` });
   }
   return { each: "week", bars: weeks };
@@ -101,7 +104,10 @@ export function reversedOverTime(runs) {
   return {
     each: monthly ? "month" : "day",
     series: [...series.values()]
-      .map(({ bySlot, ...one }) => ({ ...one, bars: slots.map(({ key, label }) => ({ label, amount: bySlot.get(key) ?? 0 })) }))
+      .map(({ bySlot, ...one }) => ({
+        ...one,
+        bars: slots.map(({ key, label }) => ({ label, amount: bySlot.get(key) ?? 0 })),
+      }))
       .sort((a, b) => a.total - b.total),
   };
 }

@@ -1,0 +1,213 @@
+/**
+ * Draws the list of runs, and all that one run's summary says.
+ */
+
+import { logUrl, runUrl } from "./airflow.js";
+import { legend, outcomeClass } from "./charts.js";
+import { el } from "./dom.js";
+import { count, counted, dateTime, duration, exactTime, money } from "./format.js";
+import { heading, longTable, mismatchInWords, note, outcomeChip, refundId, sums, taskName } from "./parts.js";
+import { MISMATCHES, OUTCOMES } from "./summary.js";
+
+let lastId = 0;
+
+export function runList(runs, severalAccounts, olderButton) {
+  return [
+    heading("runs-title", "Runs", el("span", { class: "muted" }, counted(runs.length, "run"))),
+    longTable(
+      "Runs",
+      ["Ended", "Task", ...(severalAccounts ? ["Account"] : []), "Outcomes", "Reversed", "Log and details"],
+      runs.map((run) => () => runRows(run, severalAccounts)),
+      "runs",
+    ),
+    olderButton,
+  ].filter(Boolean);
+}
+
+function runRows(run, severalAccounts) {
+  const id = `details-${(lastId += 1)}`;
+  const details = el("tr", { class: "details", hidden: true }, el("td", { colspan: severalAccounts ? 6 : 5, id }, ""));
+  const toggle = el(
+    "button",
+    { type: "button", class: "link", "aria-expanded": "false", "aria-controls": id },
+    "Details",
+  );
+  toggle.addEventListener("click", () => {
+    const open = details.hidden;
+    details.hidden = !open;
+    toggle.setAttribute("aria-expanded", String(open));
+    if (open) details.firstChild.replaceChildren(...runDetails(run));
+  });
+  return [
+    el(
+      "tr",
+      {},
+      el(
+        "td",
+        { class: "when" },
+        el("time", { datetime: run.endedAt.toISOString(), title: exactTime(run.endedAt) }, dateTime(run.endedAt)),
+        el("div", { class: "muted small" }, duration(run.seconds)),
+      ),
+      el("td", {}, taskName(run), badges(run)),
+      severalAccounts ? el("td", { class: "when" }, run.account || "unknown") : null,
+      el(
+        "td",
+        {},
+        run.kind === "refunds" ? proportions(run.outcomes) : null,
+        el("div", { class: "small" }, inWords[run.kind](run)),
+      ),
+      el(
+        "td",
+        { class: "number" },
+        sums(run.reversed, run.currency).map((one) => el("div", {}, one)),
+      ),
+      el("td", { class: "actions" }, el("a", { href: logUrl(run) }, "Log"), toggle),
+    ),
+    details,
+  ];
+}
+
+function badges(run) {
+  return [
+    run.preview && el("span", { class: "chip plain" }, "preview"),
+    run.kind === "reconcile" && el("span", { class: "chip plain" }, "reconciliation"),
+    run.kind === "revert" && el("span", { class: "chip plain" }, "revert"),
+    run.stoppedBecause && el("span", { class: "chip outcome-failed" }, "stopped early"),
+  ];
+}
+
+/** What a run of each kind did, in a line. */
+const inWords = { refunds: outcomesInWords, reconcile: reconciliationInWords, revert: revertInWords };
+
+function outcomesInWords(run) {
+  const found = [...OUTCOMES.keys(), ...run.outcomes.keys()].filter(
+    (name, i, all) => run.outcomes.get(name) && all.indexOf(name) === i,
+  );
+  return (
+    found.map((name) => `${count(run.outcomes.get(name))} ${OUTCOMES.get(name) ?? name}`).join(" · ") ||
+    "nothing to send"
+  );
+}
+
+function reconciliationInWords(run) {
+  const found = [...run.kinds]
+    .filter(([, value]) => value)
+    .map(([kind, value]) => `${count(value)} ${MISMATCHES.get(kind) ?? kind}`);
+  return [`${count(run.matched)} matched`, ...found, run.adopted ? `${count(run.adopted)} adopted` : ""]
+    .filter(Boolean)
+    .join(" · ");
+}
+
+function revertInWords(run) {
+  return [
+    `${count(run.selected)} selected`,
+    run.preview ? `${count(run.toRevert)} would be reverted` : `${count(run.revertedRefunds)} reverted`,
+    run.failed ? `${count(run.failed)} failed` : "",
+  ]
+    .filter(Boolean)
+    .join(" · ");
+}
+
+/** A thin bar with the share of each outcome. */
+function proportions(counts) {
+  const all = [...counts.values()].reduce((total, value) => total + value, 0);
+  if (!all) return null;
+  const bar = el("div", { class: "proportions", "aria-hidden": "true" });
+  for (const name of [...OUTCOMES.keys(), ...[...counts.keys()].filter((name) => !OUTCOMES.has(name))]) {
+    if (!counts.get(name)) continue;
+    const part = el("i", { class: outcomeClass(name) });
+    part.style.flexGrow = String(counts.get(name));
+    bar.append(part);
+  }
+  return bar;
+}
+
+const fact = (label, value) => (value ? el("div", {}, el("dt", {}, label), el("dd", {}, value)) : null);
+const some = (label, value) => (value ? fact(label, count(value)) : null);
+
+/** What a preview says: how many, and the sum and the largest amount of each currency. */
+function wouldBeSent({ wouldBeSent: would }) {
+  if (!would) return [];
+  const named = (currency) => (currency === "account" ? "" : currency);
+  return [
+    fact("Would be sent", count(would.refunds)),
+    ...would.currencies.map(({ currency, sum, largest }) =>
+      fact(
+        `Sum, ${named(currency) || "account’s currency"}`,
+        `${money(sum, named(currency))}, the largest ${money(largest, named(currency))}`,
+      ),
+    ),
+  ];
+}
+
+const refundFacts = (run) => [
+  fact("Sent", count(run.sent)),
+  some("Settled before", run.skipped),
+  some("Sent again (rechecks)", run.rechecked),
+  some("Repeated rows", run.repeated),
+  some("Left pending", run.leftPending),
+  some("Reported before, still open", run.stillOpen),
+  some("Rewards not known", run.rewardsUnknown),
+  some("Without sale_event_id", run.withoutSale),
+  ...wouldBeSent(run),
+  fact("Reversed", sums(run.reversed, run.currency).join(", ")),
+  fact("Refunded", [...run.refunded].map(([currency, amount]) => money(amount, currency)).join(", ")),
+];
+
+const reconciliationFacts = (run) => [
+  fact("Matched", count(run.matched)),
+  fact("Mismatches", count(run.mismatches)),
+  some("Accepted", run.accepted),
+  some("Adopted", run.adopted),
+  some("Recovered", run.recovered),
+];
+
+const revertFacts = (run) => [
+  fact("Selection", run.selection),
+  fact("Selected", count(run.selected)),
+  fact("To revert", count(run.toRevert)),
+  fact("Reverted", count(run.revertedRefunds)),
+  some("Denied or reverted before", run.doneBefore),
+  some("Left alone", run.selected - run.toRevert - run.doneBefore),
+  some("Failed", run.failed),
+  fact("Denied commissions", sums(run.denied, run.currency).join(", ")),
+];
+
+/** All that a run's summary says. */
+export function runDetails(run) {
+  const common = [
+    fact("DAG run", el("a", { href: runUrl(run) }, run.runId)),
+    fact("Log", el("a", { href: logUrl(run) }, `${run.taskId}${run.mapIndex >= 0 ? ` [${run.mapIndex}]` : ""}`)),
+    fact("Account", run.account || "unknown"),
+    fact("Started", exactTime(run.startedAt)),
+    fact("Ended", `${exactTime(run.endedAt)} (${duration(run.seconds).replaceAll(" ", "\u00a0")})`),
+    fact("Requests", count(run.requests)),
+  ];
+  const own = { refunds: refundFacts, reconcile: reconciliationFacts, revert: revertFacts }[run.kind](run);
+  return [
+    run.preview ? el("p", {}, "A preview: nothing was sent or written.") : null,
+    run.outcomes.size ? legend(run.outcomes) : null,
+    el("dl", { class: "facts" }, [...common, ...own].filter(Boolean)),
+    run.stoppedBecause || run.warnings.length ? note(run) : null,
+    run.problems.length || run.cases.length
+      ? longTable(
+          "Refunds with a reason",
+          ["What", "Refund", "Reason"],
+          [...run.problems, ...run.cases.map((one) => ({ ...one, outcome: one.kind, mismatch: one }))].map(
+            (one) => () =>
+              el(
+                "tr",
+                {},
+                el("td", {}, outcomeChip(one.outcome)),
+                el("td", { class: "id" }, refundId(one)),
+                el(
+                  "td",
+                  { class: "reason" },
+                  one.mismatch ? mismatchInWords(one.mismatch) : one.reason || "no reason given",
+                ),
+              ),
+          ),
+        )
+      : null,
+  ].filter(Boolean);
+}
