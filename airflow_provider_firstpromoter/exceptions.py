@@ -1,7 +1,7 @@
 """
 The errors that a DAG author can meet.
 
-Those that a retry cannot help are subclasses of ``AirflowFailException``: Airflow fails the task at once.
+Errors that a retry cannot fix are subclasses of ``AirflowFailException``: Airflow fails the task at once.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class AccessRefusedError(AirflowFailException):
 
 
 class RefundInputError(AirflowFailException):
-    """The input is not refunds: a text, a missing or repeated column, a statement that returns no rows."""
+    """The input does not hold refunds: it is a text, lacks or repeats a column, or is a statement without rows."""
 
 
 class RefundsRejectedError(AirflowFailException):
@@ -57,12 +57,12 @@ class ReadError(AirflowException):
 
 
 class LedgerError(AirflowException):
-    """The ledger's database refused, or a table lacks columns; says what to do."""
+    """The ledger's database returned an error, or a table lacks columns; the message says what to do."""
 
 
 class SourceError(AirflowException):
-    """The warehouse refused the query; in its own words, without values."""
+    """The warehouse refused the query; the message quotes its error, without values."""
 
 
 class SpoolError(AirflowException):
-    """The worker's disk could not take the rows of the run."""
+    """The rows of the run could not be stored on the worker's disk."""

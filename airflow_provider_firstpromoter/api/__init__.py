@@ -1,7 +1,7 @@
 """
-How FirstPromoter is spoken to: the account behind a connection, HTTP, retries, the rate limit, and what responses mean.
+Access to FirstPromoter's API: the account of a connection, HTTP, retries, the rate limit, and what responses mean.
 
-It knows HTTP and no SQL.
+This package uses HTTP and no SQL.
 """
 
 from airflow_provider_firstpromoter.api.account import DEFAULT_LEDGER_TABLE, DEFAULT_PATH, PUBLIC_HOST, Account

@@ -16,7 +16,7 @@ from airflow_provider_firstpromoter.refunds import Number, Word, masked
 if TYPE_CHECKING:
     from airflow_provider_firstpromoter.api.transport import Transport
 
-#: The number of commissions in one call. FirstPromoter documents no limit; a page of commissions has as many.
+#: The most commissions in one call. FirstPromoter documents no limit; a page of commissions has as many.
 MOST_IDS = 100
 #: Seconds for which a batch is followed.
 BATCH_TIMEOUT = 600.0
@@ -32,7 +32,7 @@ def _texts(value: Any) -> list[str]:
 
 class Batch(BaseModel):
     """
-    What FirstPromoter says of a call that changes commissions. Fields other than these are dropped.
+    The state of a call that changes commissions, as FirstPromoter reports it. Fields other than these are dropped.
 
     Up to five commissions are processed before the response. More are a batch that FirstPromoter processes afterwards.
     The counts and texts do not say which commissions failed: read the commissions to find out.
@@ -61,7 +61,7 @@ def deny_commissions(transport: Transport, ids: Sequence[int]) -> Batch:
     """
     Deny commissions. A commission that is denied already stays denied, so the call can be repeated.
 
-    :param ids: 1 to 100
+    :param ids: 1 to 100 ids of commissions
     :returns: the batch as it is after the first response
     :raises ValueError: if there are no ids or more than 100
     :raises RefundsFailedError: if the response is not a batch
@@ -84,9 +84,9 @@ def read_batch(transport: Transport, batch_id: int) -> Batch:
 
 def follow_batch(transport: Transport, batch: Batch, timeout: float = BATCH_TIMEOUT) -> Batch:
     """
-    Read a batch again and again until it has ended.
+    Read a batch repeatedly until it has ended.
 
-    :param timeout: seconds after which it is returned although it has not ended
+    :param timeout: seconds after which the batch is returned although it has not ended
     :raises RefundsFailedError: if a response is not a batch
     :raises SyncInterruptedError: if the transport is cancelled meanwhile
     """

@@ -2,7 +2,8 @@
 The rate limit of an account, shared by every thread of this process, and the waits that a kill ends.
 
 FirstPromoter allows 400 requests a minute for a whole account. Whether it counts in fixed minutes or in a sliding
-window is not documented. Under both, a client is safe if no 60 seconds see more requests *arrive* than allowed.
+window is not documented. With either, a client keeps the limit if no more requests than allowed *arrive* within any 60
+seconds.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from collections.abc import Callable
 from airflow_provider_firstpromoter.api.account import Account
 from airflow_provider_firstpromoter.exceptions import SyncInterruptedError
 
-#: Seconds: the API's minute, and a little because two computers' clocks may differ by up to 500 millionths.
+#: Seconds: the API's minute, and a little more, because the speed of two computers' clocks may differ by up to 500
+#: millionths.
 WINDOW = 60.05
 #: Seconds; no single wait is longer, so that a kill is noticed in time.
 LONGEST_WAIT = 0.25
@@ -51,7 +53,7 @@ class RateLimiter:
 
     def acquire(self, requests_per_minute: int, cancelled: threading.Event) -> None:
         """
-        Wait for a place. Whoever has got one gives it back by :meth:`release`.
+        Wait for a place and take it; the caller gives it back with :meth:`release`.
 
         :param requests_per_minute: the limit of the connection; where two connections of an account differ, each keeps
             its own, and both count all requests
@@ -66,7 +68,7 @@ class RateLimiter:
         """
         Take a place if there is one.
 
-        :returns: 0 if the place is taken, else the seconds after which it is worth asking again
+        :returns: 0 if a place was taken, otherwise the seconds after which it is worth trying again
         """
         with self._lock:
             now = self._clock()
@@ -92,7 +94,7 @@ class RateLimiter:
         """
         Hold back every request of the account for some seconds, because FirstPromoter responded with a 429.
 
-        The log has a line a minute about it: a run that waits for others should not look as if it hung.
+        It logs at most one line a minute, so that a run that waits for other clients does not look as if it hung.
         """
         with self._lock:
             now = self._clock()

@@ -96,7 +96,7 @@ class FirstPromoterHook(BaseHook):
     @cached_property
     def account(self) -> Account:
         """
-        The connection, read once; on the main thread, because a task talks to Airflow over one channel.
+        The account of the connection, read once: on the main thread, because a task talks to Airflow over one channel.
 
         :raises ConnectionSettingsError: names the connection and the field
         """
@@ -104,7 +104,7 @@ class FirstPromoterHook(BaseHook):
 
     @cached_property
     def transport(self) -> Transport:
-        """What makes the requests; reads the connection."""
+        """The transport that makes the requests; its first use reads the connection."""
         return Transport(self.account, self.cancelled)
 
     def get_conn(self) -> requests.Session:
@@ -129,17 +129,17 @@ class FirstPromoterHook(BaseHook):
 
         What a response alone does not prove is looked up in FirstPromoter's commissions, whatever ``recover_rewards``
         says: a 409 after this refund's own 204 or 404 (whether a 204 uses up the event_id is not documented), and a 204
-        or 404 after an attempt whose response was lost. Found, the refund is ``already_recorded``; not found,
-        ``not_referred``; and where the commissions cannot be read, it is ``failed`` and to be sent again.
+        or 404 after an attempt whose response was lost. If a commission is found, the refund is ``already_recorded``;
+        if none is, it is ``not_referred``; and if the commissions cannot be read, it is ``failed``, to be sent again.
 
         :param refund: a :class:`Refund`, or a mapping with the call's field names and the amount in minor units
         :param identify_by: which of ``uid`` and ``email`` count, in this order
         :param recover_rewards: whether the reward of a refund that FirstPromoter already had is looked up in its
-            commissions; that of a refund whose response was lost always is
+            commissions; the reward of a refund whose response was lost always is
         :param alternatives: the same refund with other ids of the customer, tried after its own
         :param unmatched_before: whether an earlier run sent this refund and was answered with 204 or 404
         :param lost_before: whether an earlier run sent this refund and its response was lost
-        :returns: what became of it; an API that does not answer is an outcome (``failed``), not an exception
+        :returns: the result of the refund; an API that does not respond is an outcome (``failed``), not an exception
         :raises AccessRefusedError: on a 401 or 403 of FirstPromoter
         :raises InvalidRefund: if a mapping cannot be sent as it is
         :raises SyncInterruptedError: if :attr:`cancelled` is set meanwhile
@@ -209,8 +209,8 @@ class FirstPromoterHook(BaseHook):
         """
         Read the account's commissions, oldest first: ``GET /company/commissions``, one request per 100 commissions.
 
-        A page is requested when its turn comes. Commissions that are added meanwhile come last. Malformed commissions
-        are skipped, with one warning that counts them.
+        Each page is requested when the caller reaches it. Commissions that are added meanwhile come last. Malformed
+        commissions are skipped, with one warning that counts them.
 
         :param filters: those of :func:`airflow_provider_firstpromoter.api.commission_filters`
         :raises ReadError: if the API's response is not a page of commissions
@@ -231,8 +231,8 @@ class FirstPromoterHook(BaseHook):
         """
         Look up the negative commissions with exactly this event_id: one request, or two if there are none.
 
-        Only negative commissions are requested, because the API searches by the beginning of an event_id and a short
-        one is the beginning of many sales'. Commissions without a sale_amount are found too.
+        Only negative commissions are requested, because the API searches by the beginning of an event_id, and the
+        event_ids of many sales can begin with a short one. Commissions without a sale_amount are found too.
 
         :returns: all tiers and splits of the refund; empty if FirstPromoter has none
         :raises UnreadableCommissionError: if FirstPromoter has one, but it is malformed
@@ -308,7 +308,7 @@ class FirstPromoterHook(BaseHook):
             account = self.account
             response = self.transport.attempt("GET", "/company/promoters", params={"per_page": 1})
         except AirflowException as error:
-            # Airflow tests under an id made up for the moment, which would tell nobody anything.
+            # Airflow tests the connection under a temporary id, which would mean nothing to the user.
             problem = str(error).removeprefix(f"Connection {self.firstpromoter_conn_id!r}: ")
             return False, problem[:1].upper() + problem[1:]
         where = account.base_url
@@ -346,7 +346,7 @@ def _may_be_recorded(response: ApiResponse) -> bool:
 
 
 def _attempts(refunds: Sequence[Refund], identify_by: Sequence[Identity]) -> Iterator[tuple[Refund, Identity]]:
-    """Return what is sent in turn: each id of the customer once."""
+    """Yield the refund and the id to send in each request, in order; each id of the customer once."""
     tried: set[tuple[Identity, str]] = set()
     for refund in refunds:
         for identity, value in refund.identities(identify_by):
@@ -356,7 +356,11 @@ def _attempts(refunds: Sequence[Refund], identify_by: Sequence[Identity]) -> Ite
 
 
 def _is_listing(payload: Any) -> bool:
-    """Whether it is a page of records, bare or beside what tells of the page: how it is wrapped is not published."""
+    """
+    Return whether a payload is a page of records.
+
+    FirstPromoter does not document whether that is a bare list, or an object that holds it beside paging information.
+    """
     return isinstance(payload, list) or (
         isinstance(payload, dict) and any(isinstance(value, list) for value in payload.values())
     )

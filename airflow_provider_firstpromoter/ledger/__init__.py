@@ -1,7 +1,7 @@
 """
 The ledger: the SQL table with one row per account and event_id, which records what became of each refund.
 
-It knows SQL and no HTTP.
+This package uses SQL and no HTTP.
 """
 
 from airflow_provider_firstpromoter.ledger.corrections import SentRefund, recover, sent_to_leads, sent_without_lead

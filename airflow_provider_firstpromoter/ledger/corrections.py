@@ -1,4 +1,4 @@
-"""What a reconciliation reads from the ledger beside the refunds of its period, and the outcomes that it corrects."""
+"""Reads what a reconciliation needs besides the refunds of its period, and writes the outcomes that it corrects."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def recover(ledger: RefundLedger, refunds: Collection[tuple[LedgerRecord, Result
     """
     Record that refunds which were sent turned out to be recorded.
 
-    What was sent, when and by which task run stays as it is. A row that is on record meanwhile is left alone.
+    What was sent, when and by which task run stays as it is. A row that has become recorded meanwhile is left alone.
 
     :param refunds: each with its result, which is ``already_recorded`` and has a reward
     :param at: when that was decided

@@ -18,8 +18,8 @@ class LedgerBatch:
 
     :param seen_at: when the run that collects them began: what ``last_seen_at`` becomes
     :param writes: results of refunds
-    :param changed: recorded refunds whose row has another amount now, with that amount and whether it is a new one
-    :param seen: event_ids of problems that are still as they were
+    :param changed: recorded refunds whose row has another amount now, with that amount and when it was seen
+    :param seen: event_ids of problems that have not changed
     :param renewed: settled refunds whose amount, fingerprint or digest the ledger did not have
     """
 

@@ -93,7 +93,7 @@ class EarlierTries:
 
 class RunHistory(ManagedTable):
     """
-    The runs of one account.
+    The run history of one account.
 
     :param ledger: the ledger beside which the table lives
     :param run: the task run
@@ -145,10 +145,10 @@ class RunHistory(ManagedTable):
 
     def finish(self, values: Summary | dict[str, Any], error: BaseException | None = None) -> None:
         """
-        Write how the try ended, if it was begun.
+        Write how the try ended, if its row was written.
 
         :param values: a summary, or columns and their values
-        :param error: what ended it; None if nothing did
+        :param error: the error that ended it; None if there was none
         :raises LedgerError: if the database refuses
         """
         if not self._started:
@@ -195,7 +195,8 @@ class RunHistory(ManagedTable):
             retry_on_conflict(change)
         except SQLAlchemyError as error:
             raise LedgerError(
-                f"{self} cannot be written: {first_line(error)}. The ledger's user needs SELECT, INSERT and UPDATE"
+                f"{self} cannot be written: {first_line(error)}. "
+                "The ledger's user needs the rights to read, insert and update rows"
             ) from None
 
     def _earlier(self, connection: Connection) -> EarlierTries:

@@ -27,7 +27,7 @@ class Problem(BaseModel):
 
 class Totals(BaseModel):
     """
-    The counts and sums that the tries of one task run share.
+    The counts and sums of refunds, of one try or of all tries of a task run.
 
     :param outcomes: refunds by outcome
     :param reversed: sum of the rewards by unit, negative; ``cash`` is minor units of the account's currency
@@ -55,7 +55,7 @@ class Totals(BaseModel):
         Count one refund.
 
         :param amount: what was sent, in minor units of ``currency``; None where it is not known
-        :param times: -1 takes back what was counted before
+        :param times: -1 subtracts what was counted before
         """
         self.outcomes[result.outcome] += times
         if not result.outcome.on_record:
@@ -87,7 +87,7 @@ class Totals(BaseModel):
         }
 
     def subtract(self, other: Totals) -> None:
-        """Take the counts and sums of other totals off."""
+        """Subtract the counts and sums of other totals."""
         self.outcomes.subtract(other.outcomes)
         self.reversed.subtract(other.reversed)
         self.refunded.subtract(other.refunded)
@@ -98,7 +98,7 @@ class Totals(BaseModel):
         """
         Return these totals with what an earlier try of the same task run settled.
 
-        What it did not settle comes again, and is counted in its new try.
+        Refunds that it did not settle are handled again, and are counted in the new try.
         """
         both = self.model_copy(deep=True)
         both.outcomes.update({outcome: count for outcome, count in earlier.outcomes.items() if outcome.settled})
