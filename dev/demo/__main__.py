@@ -53,6 +53,10 @@ def _run(stage: Stage) -> bool:
     recorded = stage.sandbox.recorded()
     report.print_runs(stage.runs, {str(refund["promoter_id"]): refund["promoter_ref_id"] for refund in recorded})
 
+    heading("Questions about refunds, answered by the ledger")
+    for question, view, columns in report.QUESTIONS:
+        report.print_view(question, stage.report(view), columns.split())
+
     heading("The claims, checked against the sandbox's own records")
     claims = check_claims(stage.rows, stage.runs, ledger.read(stage.warehouse), recorded)
     report.print_claims(claims)

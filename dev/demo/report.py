@@ -15,6 +15,16 @@ from dev.terminal import console, print_claim, step
 COLOURS = {"success": "green", "failed": "red", "upstream_failed": "red", "skipped": "magenta"}
 #: In the order of the example DAG.
 TASKS = ("find_refunds", "track_refunds", "rewards_per_promoter", "everything_sent")
+#: What an analyst asks, the view of the ledger that answers it, and the columns that are shown here.
+QUESTIONS = (
+    ("Which refunds need attention?", "open", "event_id problem reason last_seen_at"),
+    (
+        "What did each promoter lose in each month? (rewards in cents)",
+        "reversed",
+        "year month promoter_id promoter_ref refunds reversed",
+    ),
+    ("What did the last runs do?", "last_runs", "started_at recorded not_referred rejected requests reversed"),
+)
 OUTCOMES = ("recorded", "already_recorded", "not_referred", "rejected")
 
 
@@ -74,6 +84,15 @@ def print_runs(runs: Sequence[Run], promoters: Mapping[str, str]) -> None:
         )
     for column in table.columns[1:]:
         column.justify = "right"
+    console.print(table)
+
+
+def print_view(question: str, rows: Sequence[Mapping[str, str]], columns: Sequence[str]) -> None:
+    """Print some columns of a view."""
+    table = Table(*columns, title=question)
+    for row in rows:
+        # Times without seconds, so that the table fits into a terminal.
+        table.add_row(*(row[column][:16] if column.endswith("_at") else row[column] for column in columns))
     console.print(table)
 
 

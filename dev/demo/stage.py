@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import itertools
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +54,8 @@ class Stage:
     def __init__(self, home: Home, sandbox: SandboxProcess) -> None:
         self.sandbox = sandbox
         self.warehouse = warehouse_of(home)
-        self.airflow = Airflow(home, home.environment(connections(home, sandbox)))
+        self.env = home.environment(connections(home, sandbox))
+        self.airflow = Airflow(home, self.env)
         self.generator = warehouse.RefundGenerator()
         self.rows: list[warehouse.Row] = []
         self.runs: list[Run] = []
@@ -82,6 +86,15 @@ class Stage:
         run = Run(title, dag_run, self._due(), requests, ledger_rows)
         self.runs.append(run)
         return run
+
+    def report(self, view: str) -> list[dict[str, str]]:
+        """Return the rows of one of the ledger's views, as the ledger's command line prints them."""
+        command = [sys.executable, "-m", "airflow_provider_firstpromoter.ledger", "report", "firstpromoter_default"]
+        done = subprocess.run(
+            [*command, "--view", view, "--csv"], env=self.env, capture_output=True, text=True, timeout=120, check=True
+        )
+        _question, *table = done.stdout.splitlines()
+        return list(csv.DictReader(table))
 
     def _due(self) -> set[str]:
         valid = {row.event_id for row in self.rows if row.event_id and row.is_queried and row.outcome != "rejected"}
