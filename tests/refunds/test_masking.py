@@ -183,4 +183,4 @@ def test_masking_a_megabyte_takes_no_time(part: str) -> None:
     message = part * (1_000_000 // len(part)) + "@"
     began = time.monotonic()
     masked(message, "cus_1", EMAIL, "a-" * 200)
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 30, "it takes milliseconds; what backtracks takes minutes"
