@@ -87,6 +87,11 @@ class Recorder:
         """
         self.progress.add(row, result, new=self._note_problem(row, result, record, known))
 
+    def add_refused(self, row: Row, result: Result, record: LedgerRecord) -> None:
+        """Count a row that is rejected beside a settled row of its event_id: the refund's own outcome stays."""
+        self.progress.add(row, result)
+        self._writer.renew(record, row)
+
     def add_result(self, job: Job, result: Result) -> None:
         """Count and write the result of a refund that was sent."""
         if result.outcome.on_record:
@@ -95,7 +100,8 @@ class Recorder:
         self._take_back_earlier(job.record)
         self.summary.rechecked += job.recheck
         self.summary.repeated += len(job.alternatives)
-        self._writer.add(job.row, result, job.refund, job.record, tuple(row for row, _ in job.alternatives))
+        contents = (*job.refused, *(row for row, _ in job.alternatives))
+        self._writer.add(job.row, result, job.refund, job.record, contents)
         if result.outcome is Outcome.REJECTED and job.row.event_id:
             self.new_problems.append(job.row.event_id)
         self.progress.add(job.row, result, **sent)

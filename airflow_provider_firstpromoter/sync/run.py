@@ -14,7 +14,7 @@ from airflow_provider_firstpromoter.exceptions import (
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import RefundLedger, RunHistory, RunKey, now
 from airflow_provider_firstpromoter.pending import Action, ClassifiedRow, PendingRules, classify_rows, decide
-from airflow_provider_firstpromoter.refunds import Refund, Row, Summary, Totals, Validation, batches
+from airflow_provider_firstpromoter.refunds import Refund, Result, Row, Summary, Totals, Validation, batches
 from airflow_provider_firstpromoter.sync import fan_out, log_text
 from airflow_provider_firstpromoter.sync.dispatcher import Dispatcher
 from airflow_provider_firstpromoter.sync.options import SyncOptions
@@ -228,27 +228,56 @@ class RefundSync:
     def _handle(self, rows: list[ClassifiedRow], rank: int) -> None:
         """Handle the rows of one event_id, each of another content."""
         to_send: list[tuple[ClassifiedRow, Refund]] = []
-        settled = False
+        problems: list[tuple[ClassifiedRow, Result, bool]] = []
+        settled: list[ClassifiedRow] = []
         for one in rows:
             decision = decide(one, self.validation)
             if decision.refund is not None:
                 to_send.append((one, decision.refund))
             elif decision.result is not None:
-                if decision.known and decision.record is not None and self._renews(one):
-                    self._recorder.renew(decision.record, one.row)
-                self._recorder.add_problem(one.row, decision.result, decision.record, decision.known)
-            elif decision.record is not None:
-                if one.action is Action.COMPARE or self._renews(one):
-                    self._recorder.renew(decision.record, one.row)
-                if not self._report_settled:
-                    self.summary.skipped += 1
-                elif settled:
-                    self.summary.repeated += 1
-                else:
-                    self._recorder.add_settled(one.row, decision.record)
-                settled = True
+                problems.append((one, decision.result, decision.known))
+            else:
+                settled.append(one)
         if to_send:
-            self._dispatcher.dispatch(fan_out.job_of(to_send, rank))
+            refused = [one.row for one, _, _ in problems]
+            job, repeated = fan_out.job_of(to_send, rank, refused, self.rules.key)
+            self.summary.repeated += repeated + len(settled)
+            self._dispatcher.dispatch(job)
+            return
+        compared = [one for one in settled if one.action is Action.COMPARE]
+        unchanged = [*settled, *(one for one, _, known in problems if known)]
+        for one in (*compared, *filter(self._renews, unchanged)):
+            if one.record is not None:
+                self._recorder.renew(one.record, one.row)
+        self._add_settled(settled)
+        self._add_problems(problems, beside_settled=bool(settled))
+
+    def _add_settled(self, rows: list[ClassifiedRow]) -> None:
+        for number, one in enumerate(rows):
+            if one.record is None:
+                continue
+            if not self._report_settled:
+                self.summary.skipped += 1
+            elif number:
+                self.summary.repeated += 1
+            else:
+                self._recorder.add_settled(one.row, one.record)
+
+    def _add_problems(self, problems: list[tuple[ClassifiedRow, Result, bool]], *, beside_settled: bool) -> None:
+        """
+        Add the rows of one event_id that are rejected or changed.
+
+        :param beside_settled: whether another row of the event_id is settled
+        """
+        if len(problems) > 1 and any(known for _, _, known in problems):
+            # The ledger has one changed amount of a refund: it stands for all of them, and is written last.
+            problems = [(one, result, True) for one, result, _ in sorted(problems, key=lambda problem: problem[2])]
+        for one, result, known in problems:
+            record = one.record
+            if beside_settled and record is not None and record.outcome.remembers_content:
+                self._recorder.add_refused(one.row, result, record)
+            else:
+                self._recorder.add_problem(one.row, result, record, known)
 
     # --- the end ---
 

@@ -24,6 +24,7 @@ class Job:
     :param rank: its place in the order of the run
     :param alternatives: further rows of the event_id that differ in the customer's ids only
     :param others: further rows of the event_id that differ in anything else
+    :param refused: those of its rows that cannot be sent: the ledger remembers their contents with the job's outcome
     """
 
     row: Row
@@ -33,6 +34,7 @@ class Job:
     recheck: bool = False
     alternatives: tuple[tuple[Row, Refund], ...] = ()
     others: tuple[Row, ...] = ()
+    refused: tuple[Row, ...] = ()
 
 
 class Sender:

@@ -318,15 +318,18 @@ def test_lazy_sequences_and_mapped_tasks_are_accepted(
         track = TrackRefundOperator(task_id="track", refunds=ones, recheck_unreferred=timedelta(days=1))
         mapped = TrackRefundOperator.partial(task_id="mapped").expand(refunds=ones)
         track >> mapped
-        rewards(mapped.output)
+        rewards(track.output)
 
     run = run_dag(dag)
 
     assert set(run.states.values()) == {"success"}
     assert [result["event_id"] for result in run.xcom("track")] == ["re_4", "re_2", "re_8"]
     assert [run.xcom("mapped", map_index=index)["event_id"] for index in range(3)] == ["re_4", "re_2", "re_8"]
-    assert [run.xcom("mapped", map_index=index)["sent"] for index in range(3)] == [False] * 3
     assert run.xcom("rewards") == [-200, -200, -200]
+    for index in range(3):
+        again = run.xcom("mapped", map_index=index)
+        assert (again["sent"], again["outcome"], again["reward"]) == (False, "recorded", None)
+        assert again["reversed_by"]["task_id"] == "track", "whose rewards they are"
 
 
 def test_template_instead_of_an_output_is_refused_with_a_hint(
