@@ -35,7 +35,12 @@ export function logUrl(run) {
 /** The address of Airflow's first page, where a reader without a session logs in. */
 export const homeUrl = BASE.href;
 
-/** Airflow 3.1 keeps its token in the browser's storage and reads no cookie; later versions need only the cookie. */
+/**
+ * Airflow 3.1 keeps its token in the browser's storage and reads no cookie; later versions need only the cookie. Set
+ * once a request without it was refused.
+ */
+let token = null;
+
 function storedToken() {
   try {
     return localStorage.getItem("token");
@@ -47,12 +52,17 @@ function storedToken() {
 async function get(path, query, signal) {
   const url = new URL(`api/v2/${path}`, BASE);
   for (const [name, value] of Object.entries(query)) url.searchParams.set(name, value);
-  const ask = (headers) => fetch(url, { headers: { Accept: "application/json", ...headers }, signal });
+  const ask = () => {
+    const headers = { Accept: "application/json", ...(token ? { Authorization: `Bearer ${token}` } : {}) };
+    return fetch(url, { headers, signal });
+  };
   let response;
   try {
-    response = await ask({});
-    const token = response.status === 401 && storedToken();
-    if (token) response = await ask({ Authorization: `Bearer ${token}` });
+    response = await ask();
+    if (response.status === 401 && storedToken() && token !== storedToken()) {
+      token = storedToken();
+      response = await ask();
+    }
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new AirflowError(0, "no answer");
