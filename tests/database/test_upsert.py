@@ -13,6 +13,7 @@ from sqlalchemy import Column, Index, Integer, MetaData, String, Table, and_, cr
 
 from airflow_provider_firstpromoter.database import ManagedTable, Utc, key_text, retry_on_conflict
 from airflow_provider_firstpromoter.refunds import batches
+from tests.support import needs_locks
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 STRENGTHS = ["weak", "medium", "strong"]
@@ -264,6 +265,7 @@ def test_upsert_works_with_psycopg_3(new_database: Callable[..., Any]) -> None:
 def test_two_writers_at_once_leave_the_stronger_row(
     rank: int, database: Any, at_once: Callable[..., list[Any]]
 ) -> None:
+    needs_locks(database.kind)
     managed(database.engine()).ensure()
     engines = [database.engine() for _ in range(2)]
     count = 300

@@ -16,6 +16,7 @@ from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import LedgerBatch, LedgerWrite, RefundLedger, RunKey
 from airflow_provider_firstpromoter.refunds import Lead, Outcome, Promoter, Result, Reward, numbered
 from tests.ledger.rows import THEN, count, entry, known, write
+from tests.support import needs_locks
 
 WEAK_TO_STRONG = [
     Outcome.FAILED,
@@ -257,6 +258,7 @@ def test_one_of_two_racing_task_runs_claims_each_reward(
     open_ledger: Callable[..., RefundLedger], at_once: Callable[..., Any]
 ) -> None:
     ledgers = [open_ledger(), open_ledger()]
+    needs_locks(ledgers[0].engine.dialect.name)
     ledgers[0].ensure()
     event_ids = [f"re_{number}" for number in range(60)]
 
@@ -356,6 +358,7 @@ def test_statement_of_the_same_transaction_gets_the_claimed_refunds_and_can_fail
 def test_strongest_outcome_of_concurrent_writers_is_kept(
     database: Any, open_ledger: Callable[..., RefundLedger], at_once: Callable[..., Any]
 ) -> None:
+    needs_locks(database.kind)
     writers = [(open_ledger(), outcome) for outcome in (Outcome.NOT_REFERRED, Outcome.RECORDED, Outcome.REJECTED)]
     writers[0][0].ensure()
     event_ids = [f"re_{number}" for number in range(100)]
