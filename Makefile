@@ -167,7 +167,7 @@ soak: $(READY) ## Test with crashes, network errors and random rows for MINUTES=
 
 .PHONY: docs
 docs: $(VENV)/.docs ## Build the documentation into site/ (a broken link is an error)
-	$(BIN)/python -m mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 $(VENV)/.docs: $(READY)
 	$(call extra,docs)

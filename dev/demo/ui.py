@@ -17,7 +17,7 @@ from dev.sandbox import SandboxProcess, running_sandbox
 from dev.terminal import console, run_tool, step
 
 #: Seconds that Airflow's parts may take to start.
-START_TIMEOUT = 180
+START_TIMEOUT = 300
 
 
 def main(folder: Path = ROOT / ".ui") -> int:
@@ -61,6 +61,8 @@ def _explain(url: str, sandbox: SandboxProcess, home: Home, invalid: int) -> Non
         f"""
 [bold]{url}/dags/{DAG}[/]
     {first_run}
+[bold]{url}/plugin/refund-runs[/]
+    The page "Refund runs" of the menu Browse: what each run did, and what needs attention.
 [bold]{url}/connections[/]
     The connections of FirstPromoter and of the warehouse.
 [bold]{sandbox.control_url}/recorded[/]
