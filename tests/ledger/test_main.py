@@ -24,7 +24,9 @@ def test_main_prints_statements_that_make_every_table(
     ledger = open_ledger()
     history = RunHistory(ledger, RunKey("dag", "run", "task", -1))
     mismatches = MismatchTable(ledger, RunKey())
-    assert printed.strip() == "\n".join(table.ddl() for table in (ledger, history, mismatches)), "what ensure() executes"
+    assert printed.strip() == "\n".join(table.ddl() for table in (ledger, history, mismatches)), (
+        "what ensure() executes"
+    )
 
     run_script(database, printed)
 
