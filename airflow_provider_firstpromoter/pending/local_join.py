@@ -143,7 +143,7 @@ class _Merge:
         self._note_order(event_ids[0] or last, last)
         while self._read_up_to < last:
             batch = next(self._batches, None)
-            if batch is None:
+            if not batch:
                 break
             if len(self._known) > MOST_KNOWN:
                 self._forget(event_ids)
