@@ -56,20 +56,20 @@ def facts_of(
     bind = Binds(None, sql.placeholders)
     on_record = _words(outcome for outcome in Outcome if outcome.on_record)
     by_content = _words(outcome for outcome in Outcome if outcome.settled and outcome.remembers_content)
-    not_due = ""
+    due = ""
     if recheck_unreferred is not None:
         first, last = now - recheck_unreferred, now - RECHECK_EVERY
-        not_due = (
-            f" AND NOT (l.outcome = '{Outcome.NOT_REFERRED.value}' "
+        due = (
+            f"WHEN l.outcome = '{Outcome.NOT_REFERRED.value}' "
             f"AND l.first_sent_at > {bind(ledger.driver_value(first))} "
-            f"AND l.last_sent_at <= {bind(ledger.driver_value(last))})"
+            f"AND l.last_sent_at <= {bind(ledger.driver_value(last))} THEN NULL "
         )
     text, parameters = bind.complete(
         "",
         "",
         f"SELECT l.event_id, CASE WHEN l.outcome IN ({on_record}) THEN l.row_amount END, "
         f"CASE WHEN l.outcome IN ({on_record}) AND l.accepted_at IS NOT NULL THEN l.changed_amount END, "
-        f"CASE WHEN l.outcome IN ({by_content}){not_due} THEN l.row_digest END "
+        f"CASE {due}WHEN l.outcome IN ({by_content}) THEN l.row_digest END "
         f"FROM {ledger.quoted_name} l WHERE l.account = {bind(ledger.account)} "
         f"AND l.outcome IN ({on_record}, {by_content}) ORDER BY {sql.byte_order.format('l.event_id')}",
     )
