@@ -1,3 +1,3 @@
-"""Apache Airflow provider for FirstPromoter: refunds take back the commissions paid on the sales."""
+"""Apache Airflow provider for FirstPromoter: refunds reverse the commissions paid on the sales."""
 
 __version__ = "0.1.0"

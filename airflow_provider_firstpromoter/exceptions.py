@@ -1,7 +1,7 @@
 """
 The errors that a DAG author can meet.
 
-Those that a retry cannot help are subclasses of ``AirflowFailException``: Airflow fails the task at once.
+Errors that a retry cannot fix are subclasses of ``AirflowFailException``: Airflow fails the task at once.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class AccessRefusedError(AirflowFailException):
 
 
 class RefundInputError(AirflowFailException):
-    """The input is not refunds: a text, a missing or repeated column, a statement that returns no rows."""
+    """The input does not hold refunds: it is a text, lacks or repeats a column, or is a statement without rows."""
 
 
 class RefundsRejectedError(AirflowFailException):
@@ -30,21 +30,26 @@ class ReconciliationMismatchError(AirflowFailException):
 
 
 class RunRefusedError(AirflowFailException):
-    """The run was refused before its first request: more refunds are pending than ``max_pending`` allows."""
+    """
+    The run was refused before it changed anything: more refunds are pending than ``max_pending`` allows, or would be
+    reverted than ``max_reverted`` allows.
+    """
 
 
 class RefundsFailedError(AirflowException):
-    """Some refunds could not be sent, or the run stopped early; a retry sends the rest."""
+    """Some refunds could not be sent or reverted, or the run stopped early; a retry does the rest."""
 
 
 class SyncInterruptedError(AirflowException):
     """
     The task was killed; what was known by then is in the ledger, and a retry sends the rest.
 
-    ``lost`` says whether a request was under way whose response is not known.
+    ``lost`` says whether a request was under way whose response is not known, and ``unmatched`` whether one of the
+    refund's own requests was answered with 204 or 404.
     """
 
     lost = False
+    unmatched = False
 
 
 class ReadError(AirflowException):
@@ -52,12 +57,12 @@ class ReadError(AirflowException):
 
 
 class LedgerError(AirflowException):
-    """The ledger's database refused, or a table lacks columns; says what to do."""
+    """The ledger's database returned an error, or a table lacks columns; the message says what to do."""
 
 
 class SourceError(AirflowException):
-    """The warehouse refused the query; in its own words, without values."""
+    """The warehouse refused the query; the message quotes its error, without values."""
 
 
 class SpoolError(AirflowException):
-    """The worker's disk could not take the rows of the run."""
+    """The rows of the run could not be stored on the worker's disk."""

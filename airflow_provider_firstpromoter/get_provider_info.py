@@ -8,14 +8,16 @@ PACKAGE = "airflow_provider_firstpromoter"
 INTEGRATION = "FirstPromoter"
 
 #: The standard fields of Airflow's connection form; hidden ones have no meaning here. The JSON of the extra stays:
-#: Airflow 3 shows it in any case, and Airflow 2's Test button does nothing on a page that opens without it.
+#: Airflow 3 shows it in any case, and Airflow 2's Test button does nothing on a page that opens without it. The port is
+#: there because the Test button of Airflow 3.3.1 and 3.3.2 answers "Bad Request" for a connection without one.
 UI_FIELD_BEHAVIOUR: dict[str, Any] = {
-    "hidden-fields": ["description", "schema", "port"],
+    "hidden-fields": ["description", "schema"],
     "relabeling": {"login": "Account ID", "password": "API key", "host": "API base URL"},
     "placeholders": {
         "login": "FirstPromoter: Settings > Integrations",
         "password": "FirstPromoter: Settings > Integrations > Manage API Keys",
         "host": "https://api.firstpromoter.com/api/v2",
+        "port": "443, if the Test button answers Bad Request",
     },
 }
 
@@ -101,7 +103,7 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
         "hooks": modules("hooks.firstpromoter"),
-        "operators": modules("operators.refund", "operators.reconcile"),
+        "operators": modules("operators.refund", "operators.reconcile", "operators.revert"),
         "transfers": [
             {
                 "source-integration-name": "SQL",
@@ -113,4 +115,5 @@ def get_provider_info() -> dict[str, Any]:
         "triggers": modules("triggers.refund"),
         "asset-uris": asset_uris,
         "dataset-uris": asset_uris,  # their name in Airflow 2
+        "extra-links": [f"{PACKAGE}.operators.links.RefundRunsLink"],
     }

@@ -1,7 +1,8 @@
 """
 How often a refund without a referral is sent again.
 
-A module of its own: the operators check their parameter while Airflow parses a DAG, and import nothing else for that.
+This is a separate module because the operators check their parameter while Airflow parses a DAG, and should import
+nothing else for that.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ RECHECK_EVERY = timedelta(hours=20)
 
 def checked_window(recheck_unreferred: timedelta | None) -> timedelta | None:
     """
-    Return the window in which refunds are sent again, unless no refund could be.
+    Check the window in which refunds are sent again, and return it.
 
-    :raises ValueError: if it is not longer than :data:`RECHECK_EVERY`
+    :raises ValueError: if it is not longer than :data:`RECHECK_EVERY`: no refund would be sent again
     """
     if recheck_unreferred is not None and recheck_unreferred <= RECHECK_EVERY:
         raise ValueError(

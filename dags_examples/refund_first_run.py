@@ -1,14 +1,14 @@
 """
 ### The first run, and any backfill
 
-Started by hand, and in three steps, because nothing that is sent can be taken back by the API:
+Started by hand, in three steps, because the tracking API has no call that undoes a refund:
 
-1. **adopt** reads FirstPromoter's books, a hundred commissions a request, and writes the refunds that it already has
-   into the ledger: those are not sent. It sends nothing, and fails if it finds what a person should look at first.
-2. **preview** says what would be sent, and sends nothing. Read its log: is it the right account, the right column of
-   ids, a plausible number, a plausible sum?
-3. **send** sends five thousand refunds a run, with no mail to any affiliate. Set the parameter
-   `send` to true for it, and run the DAG until nothing is left pending; then the hourly sync can take over.
+1. **adopt** reads FirstPromoter's commissions, a hundred in each request, and writes the refunds that it already has
+   into the ledger: those are not sent. It sends nothing, and fails if it finds mismatches that need attention first.
+2. **preview** says what would be sent, and sends nothing. Read its log: is it the right account and the right id
+   column? Are number, sum and largest amount plausible?
+3. **send** sends five thousand refunds in each run, with no e-mail to any affiliate. Set the parameter `send` to true
+   for it, and run the DAG until nothing is left pending; then the hourly sync can take over.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def refund_first_run() -> None:
         sql=REFUNDS,
         sql_conn_id="warehouse",
         limit=5_000,  # about a quarter of an hour at 400 a minute
-        max_pending=None,  # the brake is for the hourly sync; here the preview has told the number
+        max_pending=None,  # that limit is for the hourly sync; here the preview has shown the number
         skip_email_notification=True,
     )
 

@@ -1,11 +1,11 @@
 """
-### The nightly look into the books
+### The nightly reconciliation
 
-Holds the ledger against FirstPromoter's books, over the last five weeks:
+Compares the ledger with FirstPromoter's commissions of the last five weeks:
 
 - **reconcile** writes every refund that differs into the table `firstpromoter_refunds_mismatches`, beside the ledger,
-  and brings the rewards in the ledger up to date: which are approved, denied or paid by now.
-- **message** puts what a person must look at into words, for whatever carries them on: Slack, an e-mail, a ticket.
+  and updates the rewards in the ledger: which ones are approved, denied or paid by now.
+- **message** puts what needs attention into words, for a task that sends it: Slack, an e-mail, a ticket.
 
 It needs the connection `firstpromoter_default`, with `{"ledger_conn_id": "warehouse"}` in its extra.
 """
@@ -21,10 +21,11 @@ from airflow.providers.common.compat.sdk import dag, task
 from airflow_provider_firstpromoter.operators.reconcile import ReconcileRefundsOperator
 
 WHAT_TO_DO = {
-    "absent_there": "sent, but no commission was taken back: ask FirstPromoter's support, or take it back by hand",
-    "unknown_here": "taken back, but not by us: by hand, or by another tool? Adopt it if it is right",
-    "reversed_twice": "taken back twice: is a billing integration connected? Correct one of the two by hand",
-    "amount_differs": "taken back with another amount than we sent: compare it with the refund",
+    "missing_in_firstpromoter": "recorded, but no commission was reversed: ask FirstPromoter's support",
+    "missing_in_ledger": "reversed, but not by this provider: by hand, or by another tool? Adopt it if it is right",
+    "reversed_twice": "reversed twice: is a billing integration connected? Correct one of the two by hand",
+    "reverted_not_denied": "reverted, but its commission is not denied: was it approved by hand? Revert it again",
+    "amount_differs": "reversed with another amount than was sent: compare it with the refund",
 }
 
 
@@ -41,9 +42,9 @@ def refund_reconcile() -> None:
     reconcile = ReconcileRefundsOperator(
         task_id="reconcile",
         created_from=timedelta(days=35),
-        # Somebody gets a message. Where nobody would read it, leave this out: then the task fails.
+        # The next task writes a message. Leave this out if no one would read it: then the task fails.
         max_mismatches=None,
-        # pool="firstpromoter",  # that of the sync: a refund that is just on its way is no mismatch
+        # pool="firstpromoter",  # the sync's own: a refund that is being sent is no mismatch
     )
 
     @task

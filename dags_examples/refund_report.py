@@ -1,8 +1,8 @@
 """
-### What was taken back
+### What was reversed
 
-Runs when `refund_sync` has taken back a commission, and only then: the alias gets an event from no other run. The
-event carries the run's summary, so that nothing has to be looked up.
+Runs when `refund_sync` has reversed a commission, and only then: no other run gives the alias an event. The event has
+the counts and sums since the last event, runs that failed included, so that this DAG has nothing to look up.
 """
 
 from __future__ import annotations
@@ -22,19 +22,20 @@ from airflow.providers.common.compat.sdk import AssetAlias, dag, task
 )
 def refund_report() -> None:
     @task
-    def tell_finance(**context: Any) -> list[str]:
+    def report_to_finance(**context: Any) -> list[str]:
         # Airflow 2 calls its assets datasets.
         events = context.get("triggering_asset_events") or context["triggering_dataset_events"]
         lines = []
         for of_asset in events.values():
             for event in of_asset:
-                recorded = event.extra["outcomes"]["recorded"]
-                cash = -event.extra["reversed"].get("cash", 0) / 100
-                lines.append(f"{recorded} refunds recorded, {cash:.2f} of commissions taken back")
+                since_last_event = event.extra["since_last_event"]
+                recorded = since_last_event["outcomes"]["recorded"]
+                cash = -since_last_event["reversed"].get("cash", 0) / 100
+                lines.append(f"{recorded} refunds recorded, {cash:.2f} of commissions reversed")
         print("\n".join(lines))  # or send it to Slack
         return lines
 
-    tell_finance()
+    report_to_finance()
 
 
 refund_report()

@@ -1,9 +1,9 @@
 """
 ### The hourly sync
 
-One task keeps FirstPromoter level with the warehouse. The query names *all* refunds that ever succeeded: what the
-ledger knows as settled is left out inside the database, so that an hour without refunds costs no request, and an hour
-that was missed is made up for by the next one.
+One task sends the warehouse's refunds to FirstPromoter. The query selects *all* refunds that ever succeeded: those that
+are settled in the ledger are left out inside the database, so that an hour without refunds costs no request, and the
+next run makes up for one that was missed.
 
 It needs two connections: `firstpromoter_default`, with `{"ledger_conn_id": "warehouse"}` in its extra, and
 `warehouse`, any SQL database.
@@ -18,16 +18,17 @@ from airflow.providers.common.compat.sdk import AssetAlias, dag
 
 from airflow_provider_firstpromoter.transfers.sql_to_firstpromoter import SqlToFirstPromoterOperator
 
-# One row a refund, with the refund's own id: a charge can be refunded in several parts. A refund that is still
-# pending, or that failed, has taken nothing back yet; one that is reversed later must be put right by hand.
+# One row for each refund, with its own id: a charge can be refunded in several parts. A refund that is still pending
+# or failed has returned no money.
 REFUNDS = """
     SELECT
-        event_id,       -- the refund's id, never the charge's
+        event_id,       -- the id of the refund, never that of the charge
         amount,         -- in cents, before taxes if the sales were sent before taxes
         currency,
-        uid,            -- or email, or both: then uid is asked first
+        uid,            -- or email, or both: then uid is tried first
         email,
-        sale_event_id   -- the event_id under which the sale was tracked
+        sale_event_id,  -- the event_id under which the sale was tracked
+        refunded_at     -- not sent: for reports by month
     FROM refunds
     WHERE status = 'succeeded'
 """
@@ -47,11 +48,11 @@ def refund_sync() -> None:
         task_id="sync_refunds",
         sql=REFUNDS,
         sql_conn_id="warehouse",
-        # A sale can reach FirstPromoter after its refund did: ask again, once a day, for a month.
+        # A sale can reach FirstPromoter after its refund: send such refunds again, every 20 hours, for a month.
         recheck_unreferred=timedelta(days=30),
-        # Lets other DAGs run when a commission was taken back: see refund_report.
+        # Lets other DAGs run when a commission was reversed: see refund_report.
         outlets=[AssetAlias("refunds-recorded")],
-        # pool="firstpromoter",  # one slot: all tasks of an account in turn, because they share its 400 a minute
+        # pool="firstpromoter",  # one slot: the tasks of an account share its 400 requests a minute
     )
 
 

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from hypothesis import HealthCheck, settings
 
 from dev.airflow import EXAMPLE_DAGS, run_airflow, settings_of, without_airflow
 from dev.databases import MariaDB, PostgreSQL, has_mariadb, mariadb, postgresql
+from tests.support import EVERY_DATABASE
 
 # Airflow reads these when it is first imported. The user's own Airflow must not affect the tests, nor they it.
 for name in set(os.environ) - set(without_airflow(os.environ)):
@@ -130,13 +132,9 @@ def connect(
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tries again almost at once, unless the server says when."""
-    from airflow_provider_firstpromoter.api import retry
+    from tests.support import shorten_retry_waits
 
-    for name, seconds in {"BACKOFF": 0.01, "RATE_LIMIT_BACKOFF": 0.05}.items():
-        monkeypatch.setattr(retry, f"FIRST_{name}", seconds)
-        monkeypatch.setattr(retry, f"LONGEST_{name}", seconds)
-    monkeypatch.setattr(retry, "SHORTEST_RETRY_AFTER", 0.05)
-    monkeypatch.setattr(retry, "LONGEST_JITTER", 0.0)
+    shorten_retry_waits(monkeypatch.setattr)
 
 
 # --- Databases --------------------------------------------------------------------------------------------
@@ -158,7 +156,7 @@ class Database:
     """
     A real database, empty at the start of a test.
 
-    :param kind: ``sqlite``, ``postgresql``, ``mariadb`` or ``duckdb``
+    :param kind: ``sqlite``, ``postgresql``, ``mariadb``, ``duckdb`` or ``snowflake``
     :param url: SQLAlchemy's, for engines of the test's own
     :param connection: the fields of an Airflow connection to it; None where no provider of it is installed
     """
@@ -251,6 +249,18 @@ def _mariadb() -> Iterator[MariaDB]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def snowflake_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A Snowflake; only the environment of ``make test-snowflake`` has one."""
+    from tests.warehouses import snowflake_server
+
+    folder = tmp_path_factory.mktemp("snowflake")
+    with pytest.MonkeyPatch.context() as environment, snowflake_server.running_snowflake(folder) as server:
+        for name, value in snowflake_server.environment(server).items():
+            environment.setenv(name, value)
+        yield server
+
+
 def _make_database(kind: str, request: pytest.FixtureRequest, folder: Path) -> Database:
     """A new, empty one; what it leaves behind goes away with its server or folder."""
     name = f"test_{next(_numbers)}"
@@ -264,6 +274,9 @@ def _make_database(kind: str, request: pytest.FixtureRequest, folder: Path) -> D
         server: MariaDB = request.getfixturevalue("_mariadb")
         server.create(name)
         return Database(kind, server.url(name))
+    if kind == "snowflake":
+        snowflake = request.getfixturevalue("snowflake_server")
+        return Database(kind, snowflake.url(name), snowflake.connection(name), give_back=snowflake.reset)
     databases: PostgreSQLDatabases = request.getfixturevalue("_postgresql")
     name = databases.take()
     return Database(
@@ -301,7 +314,8 @@ def warehouse(request: pytest.FixtureRequest, new_database: Callable[..., Databa
     return new_database(request.param, "warehouse")
 
 
-@pytest.fixture(params=["sqlite", "postgresql", "mariadb", "duckdb"])
+# Snowflake's clients are in an environment of their own: make test-snowflake.
+@pytest.fixture(params=[*EVERY_DATABASE, *(["snowflake"] if find_spec("fakesnow") else [])])
 def database(request: pytest.FixtureRequest, new_database: Callable[..., Database]) -> Database:
     """An empty database of every kind that the ledger is proven on, without an Airflow connection."""
     return new_database(request.param)

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from airflow_provider_firstpromoter.sandbox import Sandbox
+from airflow_provider_firstpromoter.sandbox.seeds import LeadSeed
 from tests import support
 
 #: Customer ``n`` is of kind ``KINDS[n % len(KINDS)]``.
@@ -46,7 +47,7 @@ def event_ids(count: int, *kinds: str) -> set[str]:
     return {refund(number)["event_id"] for number in range(count) if kind(number) in kinds}
 
 
-def leads(count: int) -> Iterator[dict[str, Any]]:
+def leads(count: int) -> Iterator[LeadSeed]:
     """Return the leads that FirstPromoter has from the beginning."""
     for number in range(count):
         uid, email = f"cus_{number}", f"c{number}@example.com"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -51,6 +53,21 @@ def ledger_outcomes(database: Any) -> dict[str, str]:
     rows = database.run("SELECT event_id, outcome FROM firstpromoter_refunds")
     assert len({event_id for event_id, _ in rows}) == len(rows)
     return dict(rows)
+
+
+def shorten_retry_waits(set_attribute: Callable[[Any, str, float], None] = setattr) -> None:
+    """
+    Let the client try again almost at once, unless the server says when.
+
+    :param set_attribute: sets a module's constant; for a test ``monkeypatch.setattr``
+    """
+    from airflow_provider_firstpromoter.api import retry
+
+    for name, seconds in {"BACKOFF": 0.01, "RATE_LIMIT_BACKOFF": 0.05}.items():
+        set_attribute(retry, f"FIRST_{name}", seconds)
+        set_attribute(retry, f"LONGEST_{name}", seconds)
+    set_attribute(retry, "SHORTEST_RETRY_AFTER", 0.05)
+    set_attribute(retry, "LONGEST_JITTER", 0.0)
 
 
 class TaskInstance:
@@ -109,14 +126,26 @@ class DagRun:
 
 def run(dag: Any, **params: Any) -> DagRun:
     """Run a DAG to its end, task after task, as ``airflow dags test`` does."""
+    _store(dag)
+    return DagRun(dag.test(run_conf=params))
+
+
+def _store(dag: Any) -> None:
+    """Write a DAG into Airflow's database, as its DAG processor does."""
     try:
         from airflow.dag_processing.bundles.manager import DagBundlesManager
-        from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
-    except ImportError:
+    except ImportError:  # Airflow 2
         dag.sync_to_db()
-    else:
-        DagBundlesManager().sync_bundles_to_db()
-        bag = DagBag("/dev/null")
-        bag.bag_dag(dag)
-        sync_bag_to_db(bag, "dags-folder", None)
-    return DagRun(dag.test(run_conf=params))
+        return
+    DagBundlesManager().sync_bundles_to_db()
+    try:
+        module: Any = importlib.import_module("airflow.dag_processing.dagbag")
+    except ImportError:  # Airflow 3.0 and 3.1
+        module = importlib.import_module("airflow.models.dagbag")
+    bag = module.DagBag("/dev/null")
+    bag.bag_dag(dag)
+    if hasattr(module, "sync_bag_to_db"):
+        module.sync_bag_to_db(bag, "dags-folder", None)
+    else:  # Airflow 3.0
+        dag.relative_fileloc = "dag.py"
+        bag.sync_to_db("dags-folder", None)

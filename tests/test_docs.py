@@ -13,8 +13,8 @@ from sqlalchemy import create_engine
 
 from airflow_provider_firstpromoter import exceptions
 from airflow_provider_firstpromoter.api.account import Extra
-from airflow_provider_firstpromoter.ledger import LedgerWrite, RefundLedger, RunKey, ledger_table
-from airflow_provider_firstpromoter.reconcile.mismatches import Mismatch, MismatchKind, MismatchTable, mismatch_table
+from airflow_provider_firstpromoter.ledger import LedgerBatch, LedgerWrite, RefundLedger, RunKey, ledger_table, now
+from airflow_provider_firstpromoter.reconcile import Mismatch, MismatchKind, MismatchTable, mismatch_table
 from airflow_provider_firstpromoter.refunds import (
     MANY_DECIMAL_CURRENCIES,
     ZERO_DECIMAL_CURRENCIES,
@@ -107,10 +107,11 @@ def test_documented_queries_run_on_a_ledger(tmp_path: Path) -> None:
         "re_2": Result(event_id="re_2", outcome=Outcome.ALREADY_RECORDED, sent=True),
         "re_3": Result(event_id="re_3", outcome=Outcome.REJECTED, message="amount is missing"),
     }
-    ledger.write(LedgerWrite(result, row_amount="1999", fingerprint=None) for result in results.values())
+    writes = [LedgerWrite(result, row_amount="1999") for result in results.values()]
+    ledger.write(LedgerBatch(now(), writes), RunKey())
     with engine.connect() as connection:
         found = [connection.exec_driver_sql(sql) for sql in queries("ledger.md")]
-        assert [len(rows.all()) if rows.returns_rows else None for rows in found] == [1, 1, 1, 3, 1, 1, None]
+        assert [len(rows.all()) if rows.returns_rows else None for rows in found] == [1, 1, 3, 1, 1, None]
         assert connection.exec_driver_sql("SELECT count(*) FROM firstpromoter_refunds_once").scalar() == 3
 
 
@@ -120,7 +121,7 @@ def test_documented_queries_run_on_the_mismatch_table(tmp_path: Path) -> None:
     ledger.ensure()
     reward = Reward(id=1, amount=-400, unit="cash", status="pending")
     result = Result(event_id="re_1", outcome=Outcome.RECORDED, sent=True, reward=reward)
-    ledger.write([LedgerWrite(result, row_amount="1999", fingerprint=None)])
+    ledger.write(LedgerBatch(now(), [LedgerWrite(result, row_amount="1999")]), RunKey())
     table = MismatchTable(ledger, RunKey())
     table.ensure()
     told: dict[str, Any] = {
@@ -131,4 +132,4 @@ def test_documented_queries_run_on_the_mismatch_table(tmp_path: Path) -> None:
     table.write([Mismatch(kind, f"re_{kind}", 7, datetime.now(UTC), **told) for kind in MismatchKind])
     with engine.connect() as connection:
         found = [connection.exec_driver_sql(sql).all() for sql in queries("reconcile.md")]
-    assert [len(rows) for rows in found] == [4, 1, 1, 1]
+    assert [len(rows) for rows in found] == [5, 1, 1, 1]

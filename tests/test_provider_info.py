@@ -67,7 +67,7 @@ def test_connection_type_is_that_of_the_hook() -> None:
 def test_form_has_the_fields_that_the_connection_needs() -> None:
     behaviour = FirstPromoterHook.get_ui_field_behaviour()
     assert set(behaviour["relabeling"]) == {"login", "password", "host"}
-    assert set(behaviour["hidden_fields"]) == {"description", "schema", "port"}
+    assert set(behaviour["hidden_fields"]) == {"description", "schema"}
 
 
 @pytest.mark.parametrize("field", CONN_FIELDS)

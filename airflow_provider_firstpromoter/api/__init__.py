@@ -1,10 +1,18 @@
 """
-How FirstPromoter is spoken to: the account behind a connection, HTTP, retries, the rate limit, and what responses mean.
+Access to FirstPromoter's API: the account of a connection, HTTP, retries, the rate limit, and what responses mean.
 
-It knows HTTP and no SQL.
+This package uses HTTP and no SQL.
 """
 
 from airflow_provider_firstpromoter.api.account import DEFAULT_LEDGER_TABLE, DEFAULT_PATH, PUBLIC_HOST, Account
+from airflow_provider_firstpromoter.api.batches import (
+    BATCH_TIMEOUT,
+    MOST_IDS,
+    Batch,
+    deny_commissions,
+    follow_batch,
+    read_batch,
+)
 from airflow_provider_firstpromoter.api.commissions import (
     Commission,
     CommissionPage,
@@ -19,20 +27,26 @@ from airflow_provider_firstpromoter.api.responses import ApiResponse, describe_f
 from airflow_provider_firstpromoter.api.transport import Exchange, Transport
 
 __all__ = [
+    "BATCH_TIMEOUT",
     "DEFAULT_LEDGER_TABLE",
     "DEFAULT_PATH",
+    "MOST_IDS",
     "PUBLIC_HOST",
     "Account",
     "ApiResponse",
+    "Batch",
     "Commission",
     "CommissionPage",
     "Exchange",
     "Transport",
     "UnreadableCommissionError",
     "commission_filters",
+    "deny_commissions",
     "describe_failure",
     "describe_unreadable",
     "find_commissions",
+    "follow_batch",
+    "read_batch",
     "read_commissions",
     "result_from",
     "reversal_from",

@@ -127,12 +127,12 @@ class Account(BaseModel):
 
 
 def _header_value(conn_id: str, field: str, value: str | None) -> str:
-    """Check that a value may stand in a header: a line end could smuggle in another header."""
+    """Check that a value can be used in a header: a line break could inject another header."""
     if not value:
         raise ConnectionSettingsError(
             f"Connection {conn_id!r}: {field} is empty; FirstPromoter shows it under Settings > Integrations"
         )
-    value = str(value)  # JSON knows numbers, and an Account ID may look like one
+    value = str(value)  # JSON has numbers, and an Account ID may look like one
     if not re.fullmatch(r"[\x21-\x7e]+", value):
         raise ConnectionSettingsError(
             f"Connection {conn_id!r}: {field} holds white space or a character that is not ASCII"
@@ -183,7 +183,7 @@ def _is_loopback(hostname: str) -> bool:
 
 def _extra(conn_id: str, connection: Any) -> Extra:
     extra = connection.extra_dejson
-    # Airflow 2.11 reads an extra that is no JSON as an empty one; the ledger would silently not be found.
+    # Airflow 2.11 reads an extra that is not JSON as an empty one; the ledger would silently not be found.
     if not isinstance(extra, Mapping) or (not extra and (connection.extra or "").strip(" {}\n\r\t")):
         raise ConnectionSettingsError(f"Connection {conn_id!r}: extra is not a JSON object")
     given = {name: value for name in Extra.model_fields if (value := extra.get(name)) not in (None, "")}

@@ -1,9 +1,9 @@
-"""``GET /company/commissions``: what a commission holds, how pages are read, what a refund's commissions say."""
+"""``GET /company/commissions``: the model of a commission, reading pages of them, and what a refund reversed."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -33,7 +33,7 @@ def _reject_bool(value: Any) -> Any:
 
 
 CommissionId = Annotated[int, Field(ge=1, lt=2**63), BeforeValidator(_reject_bool)]
-#: A text that no refund could be sent with is no refund's event_id, and some databases could not store it.
+#: None for a text that cannot be sent as an event_id: no refund can have it, and some databases could not store it.
 EventId = Annotated[str | None, BeforeValidator(lambda value: event_id_of({"event_id": value}))]
 Flag = Annotated[bool | None, BeforeValidator(lambda value: value if isinstance(value, bool) else None)]
 _mapping = BeforeValidator(lambda value: value if isinstance(value, dict) else {})
@@ -91,13 +91,6 @@ class Commission(_Read):
         return (self.amount or 0) < 0 or (self.sale_amount or 0) < 0
 
     @property
-    def comparable_amount(self) -> str | None:
-        """The same for two refunds of as much money: as the customer paid it, where that is known."""
-        if self.original_sale_amount is not None and self.original_sale_currency:
-            return f"{self.original_sale_amount} {self.original_sale_currency.upper()}"
-        return None if self.sale_amount is None else str(self.sale_amount)
-
-    @property
     def reward_status(self) -> str | None:
         """``paid`` if the commission is paid, otherwise ``pending``, ``approved`` or ``denied``."""
         return "paid" if self.is_paid else self.status
@@ -125,9 +118,9 @@ def read_commissions(transport: Transport, **filters: Any) -> Iterator[Commissio
     """
     Read an account's commissions, oldest first, one request per page of 100.
 
-    A page is requested when its turn comes. Commissions that are added meanwhile come last. An item that is no object,
-    or whose id is not a positive whole number, is skipped and counted, because one malformed commission must not keep
-    all others from being read.
+    Each page is requested when the caller reaches it. Commissions that are added meanwhile come last. An item that is
+    not an object, or whose id is not a positive whole number, is skipped and counted, because one malformed commission
+    must not keep all others from being read.
 
     :param filters: those of :func:`commission_filters`
     :raises ReadError: if the API's response is not a page of commissions, or its pages do not end
@@ -164,8 +157,8 @@ def find_commissions(transport: Transport, event_id: str) -> tuple[list[Commissi
     """
     Look up the negative commissions with exactly this event_id: one request, or two if there are none.
 
-    Only negative commissions are requested, because ``q`` finds every event_id that begins with this one, and a short
-    event_id is the beginning of many sales'.
+    Only negative commissions are requested, because ``q`` finds every event_id that begins with this one, and the
+    event_ids of many sales can begin with a short one.
 
     :returns: the commissions, tiers and splits included, and the numbers of other commissions that could not be read,
         by page
@@ -191,7 +184,7 @@ def find_commissions(transport: Transport, event_id: str) -> tuple[list[Commissi
     return [], unreadable
 
 
-def _page(transport: Transport, params: Mapping[str, str]) -> list[Any]:
+def _page(transport: Transport, params: Mapping[str, str | list[str]]) -> list[Any]:
     try:
         response, attempts, _ = transport.request("GET", "/company/commissions", params=params)
     except AccessRefusedError as error:
@@ -206,7 +199,7 @@ def _page(transport: Transport, params: Mapping[str, str]) -> list[Any]:
 
 def describe_unreadable(counts: Mapping[int, int]) -> str:
     """
-    Describe in one sentence the commissions that could not be read, without a value of theirs.
+    Describe in one sentence how many commissions could not be read, without any of their values.
 
     :param counts: the number of unreadable commissions by page; pages without any are left out
     """
@@ -214,7 +207,7 @@ def describe_unreadable(counts: Mapping[int, int]) -> str:
     more = len(counts) - len(pages)
     return (
         f"{', '.join(pages)}{f' and others on {more} more pages' if more else ''} could not be read and "
-        "were skipped: each is no object, or its id is not a positive whole number"
+        "were skipped: each is not an object, or its id is not a positive whole number"
     )
 
 
@@ -266,7 +259,8 @@ def commission_filters(
     promoter_id: int | None = None,
     campaign_id: int | None = None,
     q: str | None = None,
-) -> dict[str, str]:
+    ids: Sequence[int] | None = None,
+) -> dict[str, str | list[str]]:
     """
     Return the query parameters of ``GET /company/commissions``.
 
@@ -276,6 +270,7 @@ def commission_filters(
     :param created_to: likewise; that day is included
     :param amount_from: minor units if the commission is in ``cash``, as for the other amounts
     :param q: searches event_ids, e-mail addresses and uids; what it finds need not be equal to it
+    :param ids: the ids of commissions
     """
     given = {
         "q": q,
@@ -290,7 +285,10 @@ def commission_filters(
         "filters[promoter_id]": promoter_id,
         "filters[campaign_id]": campaign_id,
     }
-    return {name: str(value) for name, value in given.items() if value is not None}
+    filters: dict[str, str | list[str]] = {name: str(value) for name, value in given.items() if value is not None}
+    if ids is not None:
+        filters["ids[]"] = [str(one) for one in ids]
+    return filters
 
 
 def _date(value: Any) -> str | None:

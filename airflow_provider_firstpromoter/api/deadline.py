@@ -1,8 +1,8 @@
 """
-Bounds for every response: seconds and bytes.
+Limits the time and the size of every response.
 
-A socket's own timeout begins anew with each byte, so that a server that drips could hold a request for ever; and
-neither ``http.client`` nor ``urllib3`` limits what a response has beside its body (interim responses, chunk sizes,
+A socket's own timeout begins anew with each byte, so that a server that sends slowly could hold a request forever; and
+neither ``http.client`` nor ``urllib3`` limits what a response has besides its body (interim responses, chunk sizes,
 trailers).
 """
 
@@ -18,7 +18,7 @@ from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
-#: Bytes that are read of one response, all of it: headers, framing, and the body as it is sent.
+#: The most bytes that are read of one response, in total: headers, framing, and the body as it is sent.
 LARGEST_TRANSFER = 2 * 1024 * 1024
 
 
@@ -45,7 +45,7 @@ class DeadlineAdapter(HTTPAdapter):
 
 
 class _ThreadState(threading.local):
-    """What the connections of this thread know about the request that it makes."""
+    """State of the request that this thread makes, set by its connection."""
 
     request_sent = False
 
@@ -55,7 +55,7 @@ thread_state = _ThreadState()
 
 
 class _BoundedReader(io.RawIOBase):
-    """Reads a socket until ``seconds`` or :data:`LARGEST_TRANSFER` bytes are over; then it raises an error."""
+    """Reads a socket, and raises an error after ``seconds`` or :data:`LARGEST_TRANSFER` bytes."""
 
     def __init__(self, raw: io.RawIOBase, sock: Any, seconds: float) -> None:
         self._raw = raw
@@ -83,20 +83,20 @@ class _BoundedReader(io.RawIOBase):
 
 
 class _BoundedConnection:
-    """Adds the bounds to a connection of urllib3, and notes when it begins to send a request."""
+    """Adds the limits to a connection of urllib3, and notes when it begins to send a request."""
 
     timeout: float | None
     sock: Any
 
     def endheaders(self, *args: Any, **kwargs: Any) -> None:
-        """Connect, then send. A request that fails before the connection stands cannot have reached the server."""
+        """Connect, then send. A request that fails before it is connected cannot have reached the server."""
         if self.sock is None:
             self.connect()  # type: ignore[attr-defined]
         thread_state.request_sent = True
         super().endheaders(*args, **kwargs)  # type: ignore[misc]
 
     def response_class(self, sock: Any, *args: Any, **kwargs: Any) -> HTTPResponse:
-        """Return what http.client reads a response with; that of a proxy to CONNECT is one, too."""
+        """Return the object with which http.client reads a response, including a proxy's response to CONNECT."""
         response = HTTPResponse(sock, *args, **kwargs)
         if self.timeout is not None:
             response.fp = io.BufferedReader(_BoundedReader(response.fp.detach(), sock, self.timeout))

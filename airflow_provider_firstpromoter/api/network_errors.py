@@ -1,4 +1,4 @@
-"""What went wrong with a request, in words of our own: the messages of the libraries hold URLs and passwords."""
+"""Describes network errors without the libraries' own messages, which can contain URLs and passwords."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import urllib3.exceptions
 
 from airflow_provider_firstpromoter.api.deadline import ResponseTooLarge
 
-#: All that the libraries raise while a request is made or its response is read, hostile responses included.
+#: Everything that the libraries raise while a request is made or its response is read, hostile responses included.
 NETWORK_ERRORS = (
     requests.RequestException,
     urllib3.exceptions.HTTPError,
@@ -39,7 +39,7 @@ def describe_network_error(error: BaseException, host: str, sent: bool) -> str:
     :param error: one of :data:`NETWORK_ERRORS`
     :param host: the host and port that the request was meant for; a proxy is never named, its address may hold a
         password
-    :param sent: whether the connection stood and the request was sent
+    :param sent: whether the connection was established and the request was sent
     """
     causes = list(_causes(error))
     return f"{_proxy_problem(causes) or (_problem_after if sent else _problem_before)(causes)} ({host})"
@@ -57,7 +57,7 @@ def _proxy_problem(causes: list[BaseException]) -> str | None:
 
 
 def _problem_before(causes: list[BaseException]) -> str:
-    """Why no connection came about."""
+    """Say why no connection was established."""
     if _first(causes, socket.gaierror):
         return "name resolution failed"
     if _first(causes, requests.ConnectTimeout) or _first(causes, TimeoutError):
@@ -68,7 +68,7 @@ def _problem_before(causes: list[BaseException]) -> str:
 
 
 def _problem_after(causes: list[BaseException]) -> str:
-    """Why no whole response came although the request was sent."""
+    """Say why no complete response came although the request was sent."""
     if _first(causes, ResponseTooLarge):
         return "the response is too large"
     if _first(causes, TimeoutError) or _first(causes, urllib3.exceptions.ReadTimeoutError):
@@ -108,7 +108,7 @@ def _first(causes: list[BaseException], kind: type[_Error]) -> _Error | None:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error and all that it comes from; the libraries keep that in different places."""
+    """Yield the error and all of its causes, which the libraries keep in different places."""
     seen: set[int] = set()
     queue: list[object] = [error]
     while queue:

@@ -2,11 +2,13 @@
 The rate limit of an account, shared by every thread of this process, and the waits that a kill ends.
 
 FirstPromoter allows 400 requests a minute for a whole account. Whether it counts in fixed minutes or in a sliding
-window is not documented. Under both, a client is safe if no 60 seconds see more requests *arrive* than allowed.
+window is not documented. With either, a client keeps the limit if no more requests than allowed *arrive* within any 60
+seconds.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
@@ -15,10 +17,15 @@ from collections.abc import Callable
 from airflow_provider_firstpromoter.api.account import Account
 from airflow_provider_firstpromoter.exceptions import SyncInterruptedError
 
-#: Seconds: the API's minute, and a little because two computers' clocks may differ by up to 500 millionths.
+#: Seconds: the API's minute, and a little more, because the speed of two computers' clocks may differ by up to 500
+#: millionths.
 WINDOW = 60.05
 #: Seconds; no single wait is longer, so that a kill is noticed in time.
 LONGEST_WAIT = 0.25
+#: Seconds between two log lines about pauses.
+_LOG_EVERY = 60.0
+
+log = logging.getLogger(__name__)
 
 
 class RateLimiter:
@@ -40,12 +47,13 @@ class RateLimiter:
         self._in_flight = 0
         self._ended: deque[float] = deque()  # when the last window's requests ended, oldest first
         self._paused_until = 0.0
+        self._logged_at = float("-inf")
         #: Seconds that requests have been held back, summed over the threads.
         self.waited = 0.0
 
     def acquire(self, requests_per_minute: int, cancelled: threading.Event) -> None:
         """
-        Wait for a place. Whoever has got one gives it back by :meth:`release`.
+        Wait for a place and take it; the caller gives it back with :meth:`release`.
 
         :param requests_per_minute: the limit of the connection; where two connections of an account differ, each keeps
             its own, and both count all requests
@@ -60,7 +68,7 @@ class RateLimiter:
         """
         Take a place if there is one.
 
-        :returns: 0 if the place is taken, else the seconds after which it is worth asking again
+        :returns: 0 if a place was taken, otherwise the seconds after which it is worth trying again
         """
         with self._lock:
             now = self._clock()
@@ -83,9 +91,23 @@ class RateLimiter:
             self._ended.append(self._clock())
 
     def pause(self, seconds: float) -> None:
-        """Hold back every request of the account for some seconds: other clients have used up the limit."""
+        """
+        Hold back every request of the account for some seconds, because FirstPromoter responded with a 429.
+
+        It logs at most one line a minute, so that a run that waits for other clients does not look as if it hung.
+        """
         with self._lock:
-            self._paused_until = max(self._paused_until, self._clock() + seconds)
+            now = self._clock()
+            self._paused_until = max(self._paused_until, now + seconds)
+            if due := now - self._logged_at >= _LOG_EVERY:
+                self._logged_at = now
+        if due:
+            log.warning(
+                "FirstPromoter responded 429: the account's rate limit is used up, by other clients too. No request is "
+                "sent for %.0f seconds, then again. If this lasts, lower requests_per_minute, or give all tasks of the "
+                "account a pool with one slot.",
+                seconds,
+            )
 
 
 def sleep(seconds: float, cancelled: threading.Event) -> None:

@@ -1,4 +1,9 @@
-"""What an HTTP response means for a refund: the one place that decides an outcome, or another attempt."""
+"""
+Decides what an HTTP response means for a refund: its outcome, or another attempt.
+
+What a response alone does not prove, such as a 409 after a lost response, is looked up by
+:meth:`~airflow_provider_firstpromoter.hooks.firstpromoter.FirstPromoterHook.track_refund`.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +17,7 @@ from airflow_provider_firstpromoter.refunds import Outcome, Refund, Result, mask
 @dataclass(frozen=True, slots=True)
 class ApiResponse:
     """
-    An HTTP response, parsed; or why there is none.
+    A parsed HTTP response, or the reason why there is none.
 
     :param status: None where no whole response came: refused, reset, timed out, broken off
     :param payload: the JSON body; None where there is none
@@ -39,18 +44,14 @@ class ApiResponse:
         return message if isinstance(message, str) and message.strip() else None
 
 
-#: A 200 whose JSON broke off: the refund was recorded, and a retry will be told so.
+#: The problem of a 200 whose JSON is cut off: the refund was recorded, and FirstPromoter answers a retry with 409.
 BROKEN_JSON = "the response is not whole JSON"
 NO_JSON = "the response is not JSON"
 
 
-#: The contract's words for a 409. The event type and the id are what make it this refund's.
-_ALREADY_EXISTS = re.compile(r"(?P<type>\w+)\W{1,2}event with the id\b.*\balready exists", re.IGNORECASE | re.DOTALL)
-
-
 def outcome_from(response: ApiResponse, event_id: str) -> Outcome:
     """
-    Return the outcome of a refund, by its response.
+    Return the outcome of a refund that this response shows.
 
     A response that FirstPromoter is not known to give settles nothing: a wrong base URL, a proxy's error page and a
     gateway's ``{"message": "Not Found"}`` must not pass for a customer without a referral.
@@ -74,17 +75,19 @@ def outcome_from(response: ApiResponse, event_id: str) -> Outcome:
 
 def _outcome_of_conflict(message: str, event_id: str) -> Outcome:
     """
-    Return what a 409 means, by its message.
+    Return the outcome that the message of a 409 shows.
 
     Only a *refund* event with this id proves that the refund is recorded. An event of another type keeps the id from
     being used for a refund; any other message proves nothing.
     """
-    found = _ALREADY_EXISTS.search(message)
+    # The contract's words, with or without quotation marks: The 'refund' event with the id '...' already exists.
+    escaped = re.escape(event_id)
+    named = rf"""(?:'{escaped}'|"{escaped}"|{escaped})"""
+    words = rf"(?i:\bthe\W{{1,2}}(?P<type>\w+)\W{{1,2}}event with the id)\s+{named}\s+(?i:already exists)"
+    found = re.search(words, message)
     if found is None:
         return Outcome.FAILED
-    if found["type"].lower() != "refund":
-        return Outcome.REJECTED
-    return Outcome.ALREADY_RECORDED if event_id in message else Outcome.FAILED
+    return Outcome.ALREADY_RECORDED if found["type"].lower() == "refund" else Outcome.REJECTED
 
 
 def _says_only_not_found(message: str) -> bool:
@@ -93,7 +96,7 @@ def _says_only_not_found(message: str) -> bool:
 
 def result_from(response: ApiResponse, refund: Refund, attempts: int, secret: str | None = None) -> Result:
     """
-    Return the result of a refund, by its last response; only allow-listed fields of it.
+    Return the result of a refund from its last response, with allow-listed fields only.
 
     :param attempts: how many times the request was made
     :param secret: the API key, which is masked if a response repeats it

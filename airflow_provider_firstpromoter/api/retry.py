@@ -1,9 +1,10 @@
-"""Which requests are sent again, how often, and how long after."""
+"""Decides which requests are sent again, how often, and after how many seconds."""
 
 from __future__ import annotations
 
 import random
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -15,13 +16,14 @@ LONGEST_BACKOFF = 30.0
 #: The same after a 429 that does not say how long to wait: the server's window is a minute.
 FIRST_RATE_LIMIT_BACKOFF = 2.0
 LONGEST_RATE_LIMIT_BACKOFF = 60.0
-#: Seconds, drawn at random and added to each wait, so that clients that failed together don't come back together.
+#: Seconds, drawn at random and added to each wait, so that clients that failed together don't retry together.
 LONGEST_JITTER = 0.5
-#: Seconds; a 429 whose ``Retry-After`` is shorter, or in the past, is waited for as long as this.
+#: Seconds to wait after a 429 whose ``Retry-After`` is shorter than this, or in the past.
 SHORTEST_RETRY_AFTER = 1.0
-#: Seconds; a longer ``Retry-After`` is not waited for in one go.
+#: Seconds to wait after a response whose ``Retry-After`` is longer than this.
 LONGEST_RETRY_AFTER = 120.0
-#: Seconds that one request waits between its attempts, in total, whatever ``max_attempts`` allows; without 429.
+#: Seconds that one request waits between its attempts in total, whatever ``max_attempts`` allows. Waits after a 429 do
+#: not count.
 LONGEST_RETRYING = 300.0
 #: Seconds after which a request that has met nothing but 429 counts as failed. An hour: other clients of the account
 #: may need the whole limit for a while, and waiting is not failing, but a task should not hang for a night.
@@ -32,14 +34,16 @@ class Retries:
     """
     Decides whether one request is sent again, and after how many seconds.
 
-    A 429 is no failure: it does not count against ``max_attempts``, and the request is sent again until nothing but 429
-    has come for :data:`LONGEST_RATE_LIMITED` seconds.
+    A 429 is no failure: it does not count against ``max_attempts``, and the request is sent again until all responses
+    have been 429 for :data:`LONGEST_RATE_LIMITED` seconds.
 
     :param max_attempts: how often the request is sent at most, attempts that end with a 429 not included
+    :param clock: returns the time in seconds
     """
 
-    def __init__(self, max_attempts: int) -> None:
+    def __init__(self, max_attempts: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._max_attempts = max_attempts
+        self._clock = clock
         self._failed = 0
         self._waited = 0.0
         self._rate_limited = 0
@@ -64,7 +68,7 @@ class Retries:
         return None if self._failed >= self._max_attempts or self._waited > LONGEST_RETRYING else seconds
 
     def _seconds_after_429(self, retry_after: float | None) -> float | None:
-        now = time.monotonic()
+        now = self._clock()
         if not self._rate_limited:
             self._rate_limited_since = now
         elif now - self._rate_limited_since > LONGEST_RATE_LIMITED:

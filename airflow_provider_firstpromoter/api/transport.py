@@ -21,7 +21,7 @@ from airflow_provider_firstpromoter.api.retry import Retries, parse_retry_after
 from airflow_provider_firstpromoter.exceptions import AccessRefusedError, SyncInterruptedError
 from airflow_provider_firstpromoter.refunds import masked
 
-#: Bytes of a body, once it is unzipped; the response to a refund has about two thousand.
+#: The most bytes of a body, once it is unzipped; the response to a refund has about two thousand.
 LARGEST_RESPONSE = 1024 * 1024
 #: Bytes that are read and unzipped in one go.
 _CHUNK = 64 * 1024
@@ -35,7 +35,7 @@ class Exchange(NamedTuple):
     :param attempts: how many HTTP requests were made
     :param lost: whether FirstPromoter may have processed an earlier attempt, because that attempt was sent and its
         response never arrived whole (no status, 5xx, 408, or a 200 whose JSON breaks off). A 409, 404 or 204 is then
-        ambiguous: it may be the echo of this very request.
+        ambiguous: it may be a consequence of that earlier attempt.
     """
 
     response: ApiResponse
@@ -85,7 +85,7 @@ class Transport:
                 lost = lost or _possibly_processed(response)
                 try:
                     if response.status == 429:
-                        self.rate_limiter.pause(seconds)  # for all threads: what one waits for, others may not take
+                        self.rate_limiter.pause(seconds)  # for all threads: none takes what another waits for
                     else:
                         sleep(seconds, self.cancelled)
                     response = self.attempt(method, path, json=json, params=params)
@@ -143,11 +143,11 @@ class _Session(requests.Session):
 
 class _Client:
     """
-    One thread's session, with all that is the same for each of its requests worked out once.
+    One thread's session, with everything that is the same for all of its requests computed once.
 
     ``Session.request`` looks up the environment's proxies and certificates and merges headers and cookies again for
-    each request, which costs more than the rest. Requests are given to the session's adapter instead, which also keeps
-    cookies and redirects of a hostile server out of play.
+    each request, which costs more than the rest. Requests are given to the session's adapter instead, which also
+    ignores the cookies and redirects of a hostile server.
     """
 
     def __init__(self, account: Account) -> None:
@@ -188,7 +188,7 @@ class _Client:
 
 
 class _AccountAuth(AuthBase):
-    """Adds both headers; as an ``auth`` object, so that a .netrc of the worker cannot replace the key."""
+    """Adds both headers. It is an ``auth`` object so that a .netrc of the worker cannot replace the key."""
 
     def __init__(self, account: Account) -> None:
         self._headers = {
@@ -225,7 +225,7 @@ def _read_body(response: requests.Response) -> bytes | None:
     """
     Read a body, and unzip it piece by piece: what 64 kB unzip to has no other bound.
 
-    :returns: None if the body is too large or compressed in a way that was not asked for
+    :returns: None if the body is too large or compressed in a way that was not requested
     """
     encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding not in ("", "identity", "gzip", "x-gzip"):

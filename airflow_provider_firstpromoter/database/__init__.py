@@ -2,8 +2,8 @@
 Databases: reading the author's query from any Airflow SQL connection, and tables of the provider's own.
 
 Rows are read through the DB-API connection of the Airflow hook; tables are written through SQLAlchemy. Every
-difference between databases stands in :mod:`~airflow_provider_firstpromoter.database.dialects`. This package knows SQL
-and no HTTP.
+difference between databases is in :mod:`~airflow_provider_firstpromoter.database.dialects`. This package uses SQL and
+no HTTP.
 """
 
 from airflow_provider_firstpromoter.database.dialects import LedgerSql, Parameters, kind_of_dialect

@@ -1,8 +1,8 @@
 """
-Every difference between databases: one entry for each, in :data:`KINDS`.
+Every difference between databases: one entry for each database, in :data:`KINDS`.
 
-A database that has no entry is read through its hook's plain DB-API and can hold no ledger. To add one, add an entry
-here, and its kind to ``EVERY_DATABASE`` in the tests.
+A database that has no entry is read through its hook's plain DB-API and cannot hold the ledger. To add one, add an
+entry here, and its kind to ``EVERY_DATABASE`` in the tests.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from airflow_provider_firstpromoter.database import upsert
 
 Parameters: TypeAlias = Mapping[str, Any] | Sequence[Any] | None
 
-#: Names of ours in statements that hold the author's SQL: parameters, columns, cursors.
+#: What the provider's own names (parameters, columns, cursors) begin with in statements that hold the author's SQL.
 RESERVED = "firstpromoter_"
 #: Hexadecimal digits of a row's digest.
 DIGEST_LENGTH = 16
@@ -28,27 +28,28 @@ DIGEST_LENGTH = 16
 @dataclass(frozen=True)
 class LedgerSql:
     """
-    What the provider's own SQL looks like in a database that may hold the ledger.
+    How the provider's own SQL is written in a database that can hold the ledger.
 
     The templates are completed by ``str.format``. Text is compared byte for byte whatever the collations of the
     database, its tables and the author's query are.
 
-    :param upsert: how many rows are inserted or updated in one statement
+    :param upsert: writes the statement that inserts or updates several rows
     :param text: an expression as text of any length
-    :param exact_text: the same, fit to be compared with a text column of ours by ``=`` and ``<>``
-    :param same_key: whether a key column of ours (``column``) equals the ``exact_text`` of a value; uses its index
+    :param exact_text: the same, so that ``=`` and ``<>`` compare it exactly with a text column of the provider
+    :param same_key: whether a key column of the provider (``column``) equals the ``exact_text`` of a value; uses its
+        index
     :param byte_order: an expression by which text sorts in the order of its UTF-8 bytes
-    :param contains: whether a text column of ours contains a text
+    :param contains: whether a text column of the provider contains a text
     :param digest: a keyed hash of some texts, of which each may be NULL
     :param placeholders: how parameters are written
     :param left_out: a query ``q`` without rows for which ``unsettled`` is false in the row of ``ledger`` that fulfils
         ``key``; where it is unknown (NULL), the row stays
     :param columns: the names of a query's columns as its author wrote them, without running it
-    :param key_collation: compares our own key columns byte for byte; None where every text is compared so
-    :param indexes: whether tables may have indexes beside the key
+    :param key_collation: compares the provider's key columns byte for byte; None where every text is compared so
+    :param indexes: whether tables may have indexes besides the key
     :param covering_indexes: whether an index may hold further columns
-    :param least_version: of the server, where older ones lack a part of this
-    :param connect: opens the connections of SQLAlchemy's engine; None for the same that rows are read through
+    :param least_version: the oldest usable version of the server, where older ones lack a part of this
+    :param connect: opens the connections of SQLAlchemy's engine; None opens them like those through which rows are read
     :param if_few: a query with a limit, written so that it is planned as without one; None where streams are no slower
     :param quotes: what names of columns are quoted with
     :param is_threadsafe: whether a connection may be used by a thread that did not open it
@@ -84,19 +85,19 @@ class DatabaseKind:
     What one kind of database does differently when it is read.
 
     :param name: SQLAlchemy's name of the dialect, or the Airflow connection's type
-    :param title: how documentation and errors call it
+    :param title: its name in documentation and error messages
     :param conn_types: the types of Airflow connections that lead to it
     :param hook: the hook's class, where the connection's type leads to one that speaks no SQL
     :param hook_options: arguments of the hook
-    :param connect: opens a DB-API connection; None where SQLAlchemy has to open all of them, lest they exclude each
-        other
+    :param connect: opens a DB-API connection; None where SQLAlchemy has to open all of them, because connections that
+        are opened in two ways exclude each other
     :param cursor: opens a cursor, one that streams or a plain one, and prepares the session
     :param abandon: what a cursor needs before its connection is closed with rows left
     :param limit_time: makes the database end a statement that takes longer than so many seconds
     :param execute: runs a statement; called without parameters where the author gave none
     :param prepare_connection: what a connection needs before the provider's own SQL can run on it
     :param install: what to install where SQLAlchemy cannot be used with it
-    :param ledger: None where no ledger may live
+    :param ledger: how the ledger's SQL is written; None if the database cannot hold the ledger
     """
 
     name: str
@@ -146,7 +147,7 @@ def _columns_of_subquery(cursor: Any, sql: str, parameters: Parameters) -> list[
 
 
 def _text_of_parts(concat: Callable[[list[str]], str]) -> Callable[[str, Iterable[str]], str]:
-    """An md5 over key and values, each value with its length, so that no two rows give one text."""
+    """Hash the key and the values with MD5, each value with its length, so that no two rows give the same text."""
 
     def digest(key: str, values: Iterable[str]) -> str:
         parts = ["COALESCE({}, '-')".format(concat([f"LENGTH({value})", "':'", value])) for value in values]
@@ -162,14 +163,14 @@ def _by_operator(parts: list[str]) -> str:
 # --- PostgreSQL -------------------------------------------------------------------------------------------
 
 #: PostgreSQL plans a cursor for its first rows, which makes a join of two large tables several times slower to the end.
-#: As a query of the settings, because what only speaks PostgreSQL's language may not have this one.
+#: It is set by a query of the settings, because a database that is only compatible with PostgreSQL may not have it.
 PLAN_FOR_ALL_ROWS = (
     "SELECT set_config(name, '1', true) FROM pg_catalog.pg_settings WHERE name = 'cursor_tuple_fraction'"
 )
 
 
 def _postgresql_cursor(connection: Any, is_streaming: bool) -> Any:
-    """A cursor of psycopg 2 or 3, with plain tuples whatever cursor the connection's extra asks for."""
+    """Open a cursor of psycopg 2 or 3, with plain tuples whatever cursor the connection's extra names."""
     driver = _driver(connection)
     if driver not in ("psycopg", "psycopg2"):
         return connection.cursor()
@@ -210,7 +211,7 @@ POSTGRESQL = DatabaseKind(
 
 
 def _mysql_cursor(connection: Any, is_streaming: bool) -> Any:
-    """A cursor that does not read all rows into memory; mysql-connector's own already is one."""
+    """Open a cursor that does not read all rows into memory; mysql-connector's default cursor already is one."""
     driver = _driver(connection)
     if is_streaming and driver in ("pymysql", "MySQLdb"):
         return connection.cursor(import_module(f"{driver}.cursors").SSCursor)
@@ -218,7 +219,7 @@ def _mysql_cursor(connection: Any, is_streaming: bool) -> Any:
 
 
 def _abandon_mysql(cursor: Any) -> None:
-    """Forget the rows that are left: pymysql would read all of them before it closes the cursor."""
+    """Discard the rows that are left: pymysql would read all of them before it closes the cursor."""
     result = getattr(cursor, "_result", None)
     if result is not None and _driver(cursor) == "pymysql":
         result.unbuffered_active = False
@@ -243,8 +244,8 @@ MYSQL = DatabaseKind(
     ledger=LedgerSql(
         upsert=upsert.on_duplicate_key,
         text=_MYSQL_TEXT,
-        # MySQL's collations take no notice of spaces at the end, the binary ones of utf8mb4 among them. As bytes, texts
-        # are compared exactly, but without an index.
+        # MySQL's collations ignore spaces at the end, the binary ones of utf8mb4 among them. As bytes, texts are
+        # compared exactly, but without an index.
         exact_text=f"CAST({_MYSQL_TEXT} AS BINARY)",
         same_key=f"({{column}} = {_MYSQL_TEXT.format('{value}')} AND CAST({{column}} AS BINARY) = {{value}})",
         byte_order="CAST({} AS BINARY)",
@@ -289,7 +290,7 @@ SQLITE = DatabaseKind(
 
 
 def _without_numbers(names: list[str]) -> list[str]:
-    """SQLite numbers the columns of a subquery that have a name in common: ``amount``, ``amount:1``."""
+    """Remove the numbers that SQLite adds to columns of a subquery with the same name: ``amount``, ``amount:1``."""
     return [base if number.isdigit() else name for name in names for base, _, number in [name.rpartition(":")]]
 
 
@@ -330,7 +331,7 @@ def _snowflake_columns(cursor: Any, sql: str, parameters: Parameters) -> list[st
 
 
 def _without_autocommit(hook: Any) -> Any:
-    """A connection whose statements are one transaction: Snowflake's default commits each of them."""
+    """Open a connection whose statements are one transaction: Snowflake's default commits each of them."""
     connection = hook.get_conn()
     connection.autocommit(False)
     return connection
@@ -358,11 +359,26 @@ SNOWFLAKE = DatabaseKind(
 # --- Rows only --------------------------------------------------------------------------------------------
 
 
+#: Rows that BigQuery sends in one response, if they are not too large for it.
+BIGQUERY_PAGE = 10_000
+
+
 def _bigquery_connection(hook: Any) -> Any:
-    """Google's own DB-API, which binds lists and mappings; the hook's cursor puts values into the text."""
+    """
+    Open a connection of Google's own DB-API, which binds lists and mappings; the hook's cursor inlines values.
+
+    Rows are read through the API that also takes the query. Results of several pages would otherwise be read through
+    the Storage API, which needs a permission of its own and another host.
+    """
     return import_module("google.cloud.bigquery.dbapi").connect(
-        hook.get_client(project_id=hook.project_id, location=hook.location)
+        hook.get_client(project_id=hook.project_id, location=hook.location), prefer_bqstorage_client=False
     )
+
+
+def _bigquery_cursor(connection: Any, is_streaming: bool) -> Any:  # noqa: ARG001
+    cursor = connection.cursor()
+    cursor.arraysize = BIGQUERY_PAGE
+    return cursor
 
 
 BIGQUERY = DatabaseKind(
@@ -372,19 +388,27 @@ BIGQUERY = DatabaseKind(
     hook="airflow.providers.google.cloud.hooks.bigquery.BigQueryHook",
     hook_options={"use_legacy_sql": False},
     connect=_bigquery_connection,
+    cursor=_bigquery_cursor,
     # Google's DB-API halves each %% even where there are no parameters.
     execute=lambda cursor, sql, parameters: _execute(cursor, sql if parameters else sql.replace("%", "%%"), parameters),
 )
+
+
+def _databricks_connection(hook: Any) -> Any:
+    """A connection of its own: the hook keeps its first one, and returns it again after it was closed."""
+    return type(hook)(hook.get_conn_id()).get_conn()
+
 
 DATABRICKS = DatabaseKind(
     "databricks",
     "Databricks",
     conn_types=("databricks",),
     hook="airflow.providers.databricks.hooks.databricks_sql.DatabricksSqlHook",
+    connect=_databricks_connection,
 )
 
 KINDS = (POSTGRESQL, MYSQL, SQLITE, DUCKDB, SNOWFLAKE, BIGQUERY, DATABRICKS)
-#: Where the ledger may live, as errors say it.
+#: The databases that can hold the ledger, for error messages.
 LEDGER_DATABASES = ", ".join(kind.title for kind in KINDS if kind.ledger)
 
 _BY_CONN_TYPE = {conn_type: kind for kind in KINDS for conn_type in kind.conn_types}
@@ -398,5 +422,5 @@ def kind_of_connection(conn_type: str) -> DatabaseKind:
 
 
 def kind_of_dialect(dialect: Dialect) -> DatabaseKind:
-    """The kind of database that an engine speaks to."""
+    """The kind of database that an engine connects to."""
     return BY_DIALECT.get(dialect.name) or DatabaseKind(dialect.name, dialect.name)

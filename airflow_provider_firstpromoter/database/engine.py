@@ -1,4 +1,4 @@
-"""The ways into a database behind an Airflow connection: its hook, and a SQLAlchemy engine for the ledger's tables."""
+"""Opens the database of an Airflow connection: its hook, and a SQLAlchemy engine for the ledger's tables."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from airflow_provider_firstpromoter.exceptions import ConnectionSettingsError
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
 
-#: At DEBUG SQLAlchemy logs every row that it reads, e-mails and all; its statements, without values, may be seen.
+#: At DEBUG SQLAlchemy logs every row that it reads, with e-mails; its statements, without values, may be logged.
 LOGGING_NAME = "firstpromoter"
 logging.getLogger(f"sqlalchemy.engine.Engine.{LOGGING_NAME}").addFilter(lambda record: record.levelno > logging.DEBUG)
 
 
 def hook_for(conn_id: str) -> tuple[Any, DatabaseKind]:
     """
-    The SQL hook of an Airflow connection, and the kind of its database.
+    Return the SQL hook of an Airflow connection, and the kind of its database.
 
     :raises ConnectionSettingsError: if no hook for SQL is installed for the connection's type
     """
@@ -47,10 +47,10 @@ def hook_for(conn_id: str) -> tuple[Any, DatabaseKind]:
     if not isinstance(hook, DbApiHook):
         raise ConnectionSettingsError(
             f"Connection {conn_id!r} is not a SQL database: its type {conn_type!r} leads to {type(hook).__name__}, "
-            "which is no DbApiHook. Name a connection to the database"
+            "which is not a DbApiHook. Name a connection to the database"
         )
     if not kind.conn_types:
-        # A hook of the user's own may be one of those that are known.
+        # A hook of the user's own may be a subclass of a known one.
         known = (kind_of_connection(str(getattr(base, "conn_type", ""))) for base in type(hook).__mro__)
         kind = next((one for one in known if one.conn_types), kind)
     return hook, kind
@@ -58,9 +58,9 @@ def hook_for(conn_id: str) -> tuple[Any, DatabaseKind]:
 
 def engine_for(conn_id: str) -> Engine:
     """
-    An engine for the tables that the provider keeps in the database of an Airflow connection.
+    Return an engine for the tables that the provider keeps in the database of an Airflow connection.
 
-    :raises ConnectionSettingsError: if the ledger may not live there, or SQLAlchemy cannot be used with it
+    :raises ConnectionSettingsError: if the database cannot hold the ledger, or SQLAlchemy cannot be used with it
     """
     hook, kind = hook_for(conn_id)
     if kind.ledger is None:
@@ -73,9 +73,9 @@ def engine_for(conn_id: str) -> Engine:
 
 def make_engine(conn_id: str, hook: Any, kind: DatabaseKind) -> Engine:
     """
-    An engine that opens its connections as the hook does.
+    Return an engine that opens its connections as the hook does.
 
-    :raises ConnectionSettingsError: if SQLAlchemy has no dialect for the database, or not one that works
+    :raises ConnectionSettingsError: if SQLAlchemy has no working dialect for the database
     """
     # Without "hide_parameters" database errors would print the values that were bound;
     # without "creator" the connection's extras (sslmode, options) would be lost.
@@ -86,7 +86,7 @@ def make_engine(conn_id: str, hook: Any, kind: DatabaseKind) -> Engine:
     try:
         engine: Engine = hook.get_sqlalchemy_engine(options)
     except Exception as error:
-        # Dialects that are missing, or made for another SQLAlchemy, end in all kinds of errors.
+        # Dialects that are missing, or made for another SQLAlchemy, raise all kinds of errors.
         advice = f"; {kind.install}" if kind.install else ""
         raise ConnectionSettingsError(
             f"Connection {conn_id!r}: SQLAlchemy {sqlalchemy_version} cannot be used with {kind.title} "

@@ -1,4 +1,4 @@
-"""Errors of databases, drivers and hooks as the provider's own: one line, without statements or values."""
+"""Turns errors of databases, drivers and hooks into the provider's own: one line, without statements or values."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ _LOGIN = re.compile(r"://[^/\s]*@")
 
 def first_line(error: BaseException) -> str:
     """
-    What a database, driver or hook said, in one bounded line without statements, values, e-mails or passwords.
+    Return a database's, driver's or hook's error message as one short line without statements, values, e-mails or
+    passwords.
 
-    An exception that is no database's, such as a ``KeyError`` inside a driver, is named by its class.
+    An exception that does not come from a database, such as a ``KeyError`` inside a driver, is named by its class.
     """
     cause = getattr(error, "orig", None) or error
     said = str(cause).strip()
@@ -40,10 +41,10 @@ _BUILT_IN = (LookupError, AttributeError, TypeError, ValueError, ImportError, No
 @contextmanager
 def errors_as(error_class: type[AirflowException], told: str) -> Iterator[None]:
     """
-    Turn any error inside the block, whatever raised it, into one of ours; Airflow's own and ours pass as they are.
+    Turn any error inside the block into an error of the provider; Airflow's and the provider's own pass unchanged.
 
-    :param error_class: what to raise
-    :param told: the beginning of its message; what the database said follows
+    :param error_class: the class of the error that is raised
+    :param told: the beginning of its message; the database's own message follows
     """
     try:
         yield

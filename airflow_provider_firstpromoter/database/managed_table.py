@@ -25,7 +25,7 @@ _COVERING = "covering"
 
 
 class Utc(TypeDecorator):  # type: ignore[type-arg]  # SQLAlchemy 1.4 cannot subscript it
-    """Aware in Python, naive UTC in the table: the one form that every database keeps."""
+    """A time that is aware in Python, and naive UTC in the table: the one form that every database keeps."""
 
     impl = DateTime
     cache_ok = True
@@ -73,14 +73,14 @@ def ddl_text(table: Table, dialect: Dialect) -> str:
 
 class ManagedTable:
     """
-    Made on first use, and never changed: new columns may only be added, and only nullable.
+    A table that the provider creates on first use and never alters. New columns may only be added, as nullable ones.
 
-    :param engine: for the database that it lives in
-    :param table: what it has to look like
-    :param name: how errors call the database: the connection's id
+    :param engine: for the database that holds the table
+    :param table: the columns that it must have
+    :param name: the connection's id, for error messages
     """
 
-    #: How errors call it.
+    #: The table's name in error messages.
     WHAT = "table"
 
     def __init__(self, engine: Engine, table: Table, name: str) -> None:
@@ -91,9 +91,9 @@ class ManagedTable:
 
     def ensure(self) -> None:
         """
-        Make the table if it is not there; two makers at once are no error.
+        Create the table if it does not exist; two processes may do so at once.
 
-        :raises LedgerError: if it cannot be made or lacks a column; prints the statement that helps
+        :raises LedgerError: if it cannot be created or lacks a column; the message has the statement to run
         """
         if self.exists():
             return
@@ -101,7 +101,7 @@ class ManagedTable:
             retry_on_conflict(self._make)
         except SQLAlchemyError as error:
             raise LedgerError(
-                f"{self} cannot be made: {first_line(error)}. Have it made by somebody who may:\n{self.ddl()}"
+                f"{self} cannot be made: {first_line(error)}. Let a user who may create tables run:\n{self.ddl()}"
             ) from None
         self._checked = True
 
@@ -111,15 +111,15 @@ class ManagedTable:
                 for statement in create_statements(self.table, self.engine.dialect):
                     connection.execute(statement)
         except SQLAlchemyError:
-            # Made by another, or only just being made: then a second try sees it.
+            # Another process has created it, or is just creating it: then a second try sees it.
             if not self.exists():
                 raise
 
     def exists(self) -> bool:
         """
-        Whether the table is there, and whole.
+        Return whether the table exists, with all of its columns.
 
-        :raises LedgerError: if it lacks a column, or the database cannot be asked
+        :raises LedgerError: if it lacks a column, or the database cannot be read
         """
         if self._checked:
             return True
@@ -127,7 +127,7 @@ class ManagedTable:
             if not inspect(self.engine).has_table(self.table.name, schema=self.table.schema):
                 return False
             with self.engine.connect() as connection:
-                # Not by inspection: DuckDB's dialect has none of columns under SQLAlchemy 2.1.
+                # Not by inspection: DuckDB's dialect cannot inspect columns under SQLAlchemy 2.1.
                 nothing: Any = select(literal_column("*")).select_from(self.table).where(false())
                 present = {name.lower() for name in connection.execute(nothing).keys()}  # noqa: SIM118
         except SQLAlchemyError as error:
@@ -140,7 +140,7 @@ class ManagedTable:
         return True
 
     def ddl(self) -> str:
-        """The statements that make the table and its indexes, in the database's own dialect."""
+        """Return the statements that create the table and its indexes, in the database's own dialect."""
         return ddl_text(self.table, self.engine.dialect)
 
     def upsert(
@@ -163,7 +163,7 @@ class ManagedTable:
         :param when: takes the columns of the existing and of the new row (``old.outcome``, ``new["outcome"]``) and
             returns the condition under which they are set, of columns and constants; None for always
         :param keep: those columns of ``update`` whose existing value stays unless it is NULL
-        :raises ConnectionSettingsError: if no ledger may live in this database
+        :raises ConnectionSettingsError: if this database cannot hold the ledger
         :raises sqlalchemy.exc.DBAPIError: if the database refuses
         """
         form = self.sql_of_database().upsert
@@ -172,9 +172,9 @@ class ManagedTable:
 
     def sql_of_database(self) -> LedgerSql:
         """
-        How the provider's own SQL is written in this database.
+        Return how the provider's own SQL is written in this database.
 
-        :raises ConnectionSettingsError: if no ledger may live in it
+        :raises ConnectionSettingsError: if it cannot hold the ledger
         """
         kind = kind_of_dialect(self.engine.dialect)
         if kind.ledger is None:
@@ -192,11 +192,11 @@ class ManagedTable:
 
     @property
     def quoted_name(self) -> str:
-        """The table's name, with its schema, for SQL of our own."""
+        """The table's name, with its schema, for the provider's own SQL."""
         return self.engine.dialect.identifier_preparer.format_table(self.table)
 
     def driver_value(self, value: Any) -> Any:
-        """Return a value as the driver wants it, for SQL that goes past SQLAlchemy."""
+        """Return a value as the driver wants it, for SQL that bypasses SQLAlchemy."""
         if not isinstance(value, datetime):
             return value
         dialect = self.engine.dialect
@@ -221,7 +221,7 @@ class ManagedTable:
 
 
 def retry_on_conflict(change: Callable[..., None], *arguments: Any) -> None:
-    """Try a change again that the database refused, because another may have been faster."""
+    """Make a change, and try again if the database refuses it, because another writer may have been faster."""
     retrying = Retrying(
         retry=retry_if_exception_type(DBAPIError),
         stop=stop_after_attempt(5),
@@ -232,11 +232,11 @@ def retry_on_conflict(change: Callable[..., None], *arguments: Any) -> None:
 
 
 def as_bind_params(row: dict[str, Any]) -> dict[str, Any]:
-    """SQLAlchemy reserves the columns' own names for an UPDATE's SET."""
+    """Return a row under the names of its bind parameters: SQLAlchemy reserves the columns' own names for SET."""
     return {f"new_{name}": value for name, value in row.items()}
 
 
 def chunks(event_ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    """So few at a time that a statement may name them."""
+    """Yield the event_ids in groups that are small enough for one statement."""
     for start in range(0, len(event_ids), CHUNK):
         yield event_ids[start : start + CHUNK]

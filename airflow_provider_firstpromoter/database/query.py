@@ -20,10 +20,10 @@ class RefundQuery:
     """
     A query whose columns carry the refund call's field names.
 
-    It is read through the DB-API connection of the Airflow hook; SQLAlchemy has no part in it.
+    It is read through the DB-API connection of the Airflow hook, without SQLAlchemy.
 
     :param source: the database
-    :param sql: goes to the driver as it is: no bind syntax of ours, ``%`` and ``:`` mean what they mean there
+    :param sql: passed to the driver as it is: ``%`` and ``:`` mean what they mean to the driver
     :param parameters: in the driver's own style: a mapping or a sequence
     :param statement_timeout: seconds that it may take, in databases that know such a limit
     """
@@ -38,7 +38,7 @@ class RefundQuery:
         cls, conn_id: str, sql: str, parameters: Parameters = None, statement_timeout: float | None = None
     ) -> Self:
         """
-        The query on an Airflow connection.
+        Return the query on an Airflow connection.
 
         :raises ConnectionSettingsError: if no hook for SQL is installed for the connection's type
         """
@@ -97,9 +97,9 @@ class RefundQuery:
         """
         The names of the columns as the author wrote them, without running the query.
 
-        Some databases rename columns of a subquery that have a name in common, so that only this tells them apart.
+        Some databases rename columns of a subquery that have the same name: only these names show repeated ones.
 
-        :returns: None where the database cannot tell
+        :returns: None if the database cannot name them
         :raises SourceError: if the database refuses the query, or refuses it as a subquery
         """
         kind = self.source.kind
@@ -111,7 +111,7 @@ class RefundQuery:
 
     def check_columns(self, names: Sequence[str], identify_by: Sequence[Identity] = ("uid", "email")) -> None:
         """
-        Refuse a query whose columns do not make refunds.
+        Check that the query has the columns that a refund needs, each of them once.
 
         :raises RefundInputError: if a column is missing, or occurs twice
         """
@@ -125,7 +125,7 @@ class RefundQuery:
         if twice := repeated_columns(names):
             raise RefundInputError(
                 f"The query on connection {self.name!r} has the column {', '.join(twice)} more than once (names are "
-                "compared without regard to case), so it is open which one is meant. Name the columns one by one, "
+                "compared without regard to case), so it is unclear which one is meant. Name the columns one by one, "
                 "and give the others another name"
             )
 
@@ -133,7 +133,7 @@ class RefundQuery:
         return errors_as(SourceError, f"The query on connection {self.name!r} failed")
 
     def close(self) -> None:
-        """Nothing is open between two readings; here so that a query can be used as the ledger is."""
+        """Do nothing, because no connection stays open; it lets a query be used in a ``with`` as the ledger is."""
 
     def __enter__(self) -> Self:
         return self

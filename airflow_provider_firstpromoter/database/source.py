@@ -1,4 +1,4 @@
-"""Where rows are read from: DB-API connections as an Airflow hook opens them."""
+"""Reads rows through the DB-API connections that an Airflow hook opens."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
 
 
-#: Rows that the driver is asked for at once.
+#: The number of rows that are fetched from the driver at once.
 FETCH = 2000
 
 
@@ -36,8 +36,8 @@ class Source:
     """
     A database to read from.
 
-    :param name: how errors call it: the connection's id
-    :param open: opens a DB-API connection that nobody else uses
+    :param name: the connection's id, for error messages
+    :param open: opens a DB-API connection that is not shared
     """
 
     name: str
@@ -47,7 +47,7 @@ class Source:
     @classmethod
     def from_connection(cls, conn_id: str) -> Source:
         """
-        The database behind an Airflow connection.
+        Return the database of an Airflow connection.
 
         :raises ConnectionSettingsError: if no hook for SQL is installed for the connection's type
         """
@@ -59,7 +59,7 @@ class Source:
 
     @classmethod
     def from_engine(cls, engine: Engine, name: str = "source") -> Source:
-        """The database of an engine, with connections that do not go back to its pool."""
+        """Return the database of an engine, with connections that do not go back to its pool."""
 
         def open_connection() -> Any:
             pooled = engine.raw_connection()
@@ -83,7 +83,7 @@ class Source:
                 self.kind.limit_time(connection, timeout)
             yield connection
         finally:
-            # Closing what the server has given up is no error of its own.
+            # That a connection which the server has closed cannot be closed again is no further error.
             with contextlib.suppress(Exception):
                 connection.close()
 

@@ -1,4 +1,4 @@
-"""The author's SQL as a part of ours: nested, and with parameters of ours beside the author's."""
+"""Embeds the author's SQL in the provider's statements, with the provider's parameters beside the author's."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MARK = re.compile("\x00(\\d+)\x00")
 
 
 def without_semicolon(sql: str) -> str:
-    """The query without the semicolon at its end, which may have comments behind it."""
+    """Return the query without the semicolon at its end, which comments may follow."""
     if ";" not in sql:
         return sql
     # The lexer alone: the parser refuses texts of more than 10,000 tokens, such as a long IN-list.
@@ -32,12 +32,12 @@ def without_semicolon(sql: str) -> str:
 
 class Binds:
     """
-    Our own values in a statement that holds the author's SQL.
+    Binds the provider's own values in a statement that holds the author's SQL.
 
     Each value is bound once and its mark may be used several times, in any order, but only after the author's SQL:
     drivers count placeholders from the start.
 
-    :param given: the author's parameters, in whose style ours have to be
+    :param given: the author's parameters, whose style the provider's have to have
     :param placeholders: how the driver writes them
     """
 
@@ -47,7 +47,7 @@ class Binds:
         self._values: list[Any] = []
 
     def __call__(self, value: Any) -> str:
-        """Take a value; returns the mark that stands for it."""
+        """Add a value, and return the mark that stands for it."""
         self._values.append(value)
         return f"\x00{len(self._values) - 1}\x00"
 
@@ -55,9 +55,9 @@ class Binds:
         """
         Put the statement together.
 
-        :param before: our own text, without marks
+        :param before: the provider's own text, without marks
         :param sql: the author's
-        :param after: our own text, with marks
+        :param after: the provider's own text, with marks
         :returns: the statement and its parameters
         """
         if not self._given and self._placeholders == "percent":

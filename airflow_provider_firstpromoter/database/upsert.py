@@ -1,4 +1,4 @@
-"""One statement that inserts or updates many rows, in each form that databases know for it."""
+"""One statement that inserts or updates many rows, in the form that each database has for it."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def execute(connection: Connection, form: Form, upsert: Upsert, rows: Sequence[M
     statement = form(upsert, dialect)
     types = [upsert.table.c[name].type for name in upsert.columns]
     processors = [type_.dialect_impl(dialect).bind_processor(dialect) for type_ in types]
-    # In the order of the key, so that two writers wait for each other where they could lock each other out.
+    # In the order of the key, so that two writers wait for each other instead of ending in a deadlock.
     key = [column.name for column in upsert.table.primary_key]
     ordered = sorted(rows, key=lambda row: [row[name] for name in key])
     size = max(1, min(MOST_ROWS, MOST_VALUES // len(upsert.columns)))
@@ -182,5 +182,5 @@ def execute(connection: Connection, form: Form, upsert: Upsert, rows: Sequence[M
 
 
 def _plain(value: Any) -> Any:
-    """Some drivers refuse an enum that is a text."""
+    """Return an enum that is a text as a plain text, because some drivers refuse it."""
     return str.__str__(value) if isinstance(value, str) and type(value) is not str else value

@@ -11,18 +11,24 @@ import requests
 from airflow.providers.common.compat.sdk import AirflowException, BaseHook
 
 from airflow_provider_firstpromoter.api import (
+    BATCH_TIMEOUT,
     DEFAULT_PATH,
     PUBLIC_HOST,
     Account,
+    ApiResponse,
+    Batch,
     Commission,
     Transport,
+    deny_commissions,
     describe_unreadable,
     find_commissions,
+    follow_batch,
+    read_batch,
     read_commissions,
     result_from,
     reversal_from,
 )
-from airflow_provider_firstpromoter.exceptions import AccessRefusedError, ReadError
+from airflow_provider_firstpromoter.exceptions import AccessRefusedError, ReadError, SyncInterruptedError
 from airflow_provider_firstpromoter.refunds import Identity, Outcome, Refund, Result, Reward, masked
 
 
@@ -90,7 +96,7 @@ class FirstPromoterHook(BaseHook):
     @cached_property
     def account(self) -> Account:
         """
-        The connection, read once; on the main thread, because a task talks to Airflow over one channel.
+        The account of the connection, read once: on the main thread, because a task talks to Airflow over one channel.
 
         :raises ConnectionSettingsError: names the connection and the field
         """
@@ -98,7 +104,7 @@ class FirstPromoterHook(BaseHook):
 
     @cached_property
     def transport(self) -> Transport:
-        """What makes the requests; reads the connection."""
+        """The transport that makes the requests; its first use reads the connection."""
         return Transport(self.account, self.cancelled)
 
     def get_conn(self) -> requests.Session:
@@ -123,17 +129,17 @@ class FirstPromoterHook(BaseHook):
 
         What a response alone does not prove is looked up in FirstPromoter's commissions, whatever ``recover_rewards``
         says: a 409 after this refund's own 204 or 404 (whether a 204 uses up the event_id is not documented), and a 204
-        or 404 after an attempt whose response was lost. Found, the refund is ``already_recorded``; not found,
-        ``not_referred``; and where the commissions cannot be read, it is ``failed`` and to be sent again.
+        or 404 after an attempt whose response was lost. If a commission is found, the refund is ``already_recorded``;
+        if none is, it is ``not_referred``; and if the commissions cannot be read, it is ``failed``, to be sent again.
 
         :param refund: a :class:`Refund`, or a mapping with the call's field names and the amount in minor units
         :param identify_by: which of ``uid`` and ``email`` count, in this order
         :param recover_rewards: whether the reward of a refund that FirstPromoter already had is looked up in its
-            commissions; that of a refund whose response was lost always is
+            commissions; the reward of a refund whose response was lost always is
         :param alternatives: the same refund with other ids of the customer, tried after its own
         :param unmatched_before: whether an earlier run sent this refund and was answered with 204 or 404
         :param lost_before: whether an earlier run sent this refund and its response was lost
-        :returns: what became of it; an API that does not answer is an outcome (``failed``), not an exception
+        :returns: the result of the refund; an API that does not respond is an outcome (``failed``), not an exception
         :raises AccessRefusedError: on a 401 or 403 of FirstPromoter
         :raises InvalidRefund: if a mapping cannot be sent as it is
         :raises SyncInterruptedError: if :attr:`cancelled` is set meanwhile
@@ -142,22 +148,26 @@ class FirstPromoterHook(BaseHook):
             refund = Refund.from_row(refund)
         secret = self.account.api_key.get_secret_value()
         result, unmatched, lost = None, unmatched_before, lost_before
-        for one, identity in _attempts((refund, *alternatives), identify_by):
-            response, attempts, lost_now = self.transport.request("POST", "/track/refund", json=one.body(identity))
-            lost = lost or lost_now
-            result = result_from(response, one, attempts, secret)
-            if result.outcome is Outcome.ALREADY_RECORDED:
-                return self._resolve_409(result, unmatched, recover=recover_rewards or lost_now)
-            if result.outcome is Outcome.FAILED:
-                return result.model_copy(
-                    update={"unmatched": unmatched, "lost": lost or response.status is None or response.transient}
-                )
-            if result.outcome is not Outcome.NOT_REFERRED:
-                return result
-            unmatched = True
-        if result is None:
-            raise ValueError(f"Refund {refund.event_id!r} has none of {' or '.join(identify_by)}")
-        return self._resolve_unmatched(result) if lost else result
+        try:
+            for one, identity in _attempts((refund, *alternatives), identify_by):
+                response, attempts, lost_now = self.transport.request("POST", "/track/refund", json=one.body(identity))
+                lost = lost or lost_now
+                result = result_from(response, one, attempts, secret)
+                if result.outcome is Outcome.ALREADY_RECORDED:
+                    return self._resolve_409(result, unmatched, recover=recover_rewards or lost)
+                if result.outcome is Outcome.FAILED:
+                    lost = lost or _may_be_recorded(response)
+                if result.outcome in (Outcome.FAILED, Outcome.REJECTED):
+                    return result.model_copy(update={"unmatched": unmatched, "lost": lost})
+                if result.outcome is not Outcome.NOT_REFERRED:
+                    return result
+                unmatched = True
+            if result is None:
+                raise ValueError(f"Refund {refund.event_id!r} has none of {' or '.join(identify_by)}")
+            return self._resolve_unmatched(result) if lost else result
+        except SyncInterruptedError as error:
+            error.lost, error.unmatched = error.lost or lost, unmatched
+            raise
 
     def _resolve_409(self, result: Result, unmatched: bool, recover: bool) -> Result:
         """Decide what a 409 means: that the refund is recorded, or that its own 204 used up the event_id."""
@@ -199,8 +209,8 @@ class FirstPromoterHook(BaseHook):
         """
         Read the account's commissions, oldest first: ``GET /company/commissions``, one request per 100 commissions.
 
-        A page is requested when its turn comes. Commissions that are added meanwhile come last. Malformed commissions
-        are skipped, with one warning that counts them.
+        Each page is requested when the caller reaches it. Commissions that are added meanwhile come last. Malformed
+        commissions are skipped, with one warning that counts them.
 
         :param filters: those of :func:`airflow_provider_firstpromoter.api.commission_filters`
         :raises ReadError: if the API's response is not a page of commissions
@@ -221,8 +231,8 @@ class FirstPromoterHook(BaseHook):
         """
         Look up the negative commissions with exactly this event_id: one request, or two if there are none.
 
-        Only negative commissions are requested, because the API searches by the beginning of an event_id and a short
-        one is the beginning of many sales'. Commissions without a sale_amount are found too.
+        Only negative commissions are requested, because the API searches by the beginning of an event_id, and the
+        event_ids of many sales can begin with a short one. Commissions without a sale_amount are found too.
 
         :returns: all tiers and splits of the refund; empty if FirstPromoter has none
         :raises UnreadableCommissionError: if FirstPromoter has one, but it is malformed
@@ -260,15 +270,33 @@ class FirstPromoterHook(BaseHook):
         found = self.find_reversal(event_id)
         return found["reward"] if found else None
 
-    def _with_reward(self, result: Result) -> Result:
-        """Return the result of a recorded refund with what the commissions say that it reversed."""
-        assert result.event_id is not None
-        try:
-            found = self.find_reversal(result.event_id)
-        except ReadError as error:
-            self.log.warning("The reward of refund %r is not known. %s", result.event_id, error)
-            return result
-        return result.model_copy(update=found or {})
+    def deny_commissions(self, ids: Sequence[int], timeout: float = BATCH_TIMEOUT) -> Batch:
+        """
+        Deny commissions: ``POST /company/commissions/deny``, and follow the batch until it has ended.
+
+        The call can be repeated: a commission that is denied already stays denied. FirstPromoter processes up to five
+        commissions before it responds, and more as a batch, which is read until it has ended. Which commissions failed
+        is known by reading them: ``iter_commissions(ids=ids)``. FirstPromoter does not document what denying the
+        negative commission of a refund does to the promoter's balance, nor whether the promoter is notified.
+
+        :param ids: 1 to 100 ids of commissions
+        :param timeout: seconds for which the batch is followed
+        :returns: the batch; ``ended`` is False if it was not over in time
+        :raises RefundsFailedError: if a response is not a batch
+        :raises AccessRefusedError: on 401 and 403
+        :raises SyncInterruptedError: if :attr:`cancelled` is set meanwhile
+        """
+        return follow_batch(self.transport, deny_commissions(self.transport, ids), timeout)
+
+    def get_batch(self, batch_id: int) -> Batch:
+        """
+        Read a batch: ``GET /company/batch_processes/{id}``.
+
+        :raises RefundsFailedError: if the response is not a batch
+        :raises AccessRefusedError: on 401 and 403
+        :raises SyncInterruptedError: if :attr:`cancelled` is set meanwhile
+        """
+        return read_batch(self.transport, batch_id)
 
     def test_connection(self) -> tuple[bool, str]:
         """
@@ -280,7 +308,7 @@ class FirstPromoterHook(BaseHook):
             account = self.account
             response = self.transport.attempt("GET", "/company/promoters", params={"per_page": 1})
         except AirflowException as error:
-            # Airflow tests under an id made up for the moment, which would tell nobody anything.
+            # Airflow tests the connection under a temporary id, which would mean nothing to the user.
             problem = str(error).removeprefix(f"Connection {self.firstpromoter_conn_id!r}: ")
             return False, problem[:1].upper() + problem[1:]
         where = account.base_url
@@ -310,8 +338,15 @@ class FirstPromoterHook(BaseHook):
         )
 
 
+def _may_be_recorded(response: ApiResponse) -> bool:
+    """Return whether FirstPromoter may have recorded a refund although its response cannot be used."""
+    if response.status is None or 200 <= response.status < 300:
+        return True
+    return response.transient and response.status != 429
+
+
 def _attempts(refunds: Sequence[Refund], identify_by: Sequence[Identity]) -> Iterator[tuple[Refund, Identity]]:
-    """Return what is sent in turn: each id of the customer once."""
+    """Yield the refund and the id to send in each request, in order; each id of the customer once."""
     tried: set[tuple[Identity, str]] = set()
     for refund in refunds:
         for identity, value in refund.identities(identify_by):
@@ -321,7 +356,11 @@ def _attempts(refunds: Sequence[Refund], identify_by: Sequence[Identity]) -> Ite
 
 
 def _is_listing(payload: Any) -> bool:
-    """Whether it is a page of records, bare or beside what tells of the page: how it is wrapped is not published."""
+    """
+    Return whether a payload is a page of records.
+
+    FirstPromoter does not document whether that is a bare list, or an object that holds it beside paging information.
+    """
     return isinstance(payload, list) or (
         isinstance(payload, dict) and any(isinstance(value, list) for value in payload.values())
     )

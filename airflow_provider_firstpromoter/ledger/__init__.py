@@ -1,11 +1,13 @@
 """
-The ledger: the SQL table with one row per account and event_id, and the run history beside it.
+The ledger: the SQL table with one row per account and event_id, which records what became of each refund.
 
-It knows SQL and no HTTP.
+This package uses SQL and no HTTP.
 """
 
+from airflow_provider_firstpromoter.ledger.corrections import SentRefund, recover, sent_to_leads, sent_without_lead
 from airflow_provider_firstpromoter.ledger.entries import LedgerBatch
 from airflow_provider_firstpromoter.ledger.records import LedgerRecord, LedgerWrite, RunKey
+from airflow_provider_firstpromoter.ledger.reverts import first_sent_between, mark_reverted, recorded_by_run
 from airflow_provider_firstpromoter.ledger.runs import EarlierTries, RunHistory
 from airflow_provider_firstpromoter.ledger.store import RefundLedger, now
 from airflow_provider_firstpromoter.ledger.table import ledger_table
@@ -18,6 +20,13 @@ __all__ = [
     "RefundLedger",
     "RunHistory",
     "RunKey",
+    "SentRefund",
+    "first_sent_between",
     "ledger_table",
+    "mark_reverted",
     "now",
+    "recorded_by_run",
+    "recover",
+    "sent_to_leads",
+    "sent_without_lead",
 ]

@@ -1,7 +1,7 @@
 """
 The ledger's command line: ``python -m airflow_provider_firstpromoter.ledger``.
 
-It stands on top of the rooms: it reads Airflow's connections, and knows the ledger's tables and that of mismatches.
+Unlike the rest of this package, it reads Airflow's connections and uses the table of mismatches of a reconciliation.
 """
 
 from __future__ import annotations
@@ -172,8 +172,8 @@ def accept(options: argparse.Namespace) -> None:
     table = MismatchTable(ledger, RunKey())
     accepted = table.accept(options.event_ids) if table.exists() else []
     for mismatch in accepted:
-        print(f"{mismatch[1]}: mismatch {mismatch[0]} accepted. Nothing was sent to FirstPromoter.")
-    known = {*changed, *(mismatch[1] for mismatch in accepted)}
+        print(f"{mismatch.event_id}: mismatch {mismatch.kind} accepted. Nothing was sent to FirstPromoter.")
+    known = {*changed, *(mismatch.event_id for mismatch in accepted)}
     if missing := [event_id for event_id in options.event_ids if event_id not in known]:
         sys.exit(f"Nothing to accept for {', '.join(missing)}: neither changed nor an open mismatch in this ledger.")
 
@@ -195,7 +195,7 @@ def _day(text: str) -> datetime:
     try:
         return datetime.fromisoformat(text).replace(tzinfo=UTC)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no date such as 2026-11-01") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not a date such as 2026-11-01") from None
 
 
 COMMANDS = {"ddl": print_ddl, "views": print_views, "report": print_report, "accept": accept}

@@ -18,8 +18,8 @@ class LedgerBatch:
 
     :param seen_at: when the run that collects them began: what ``last_seen_at`` becomes
     :param writes: results of refunds
-    :param changed: recorded refunds whose row has another amount now, with that amount and whether it is a new one
-    :param seen: event_ids of problems that are still as they were
+    :param changed: recorded refunds whose row has another amount now, with that amount and when it was seen
+    :param seen: event_ids of problems that have not changed
     :param renewed: settled refunds whose amount, fingerprint or digest the ledger did not have
     """
 
@@ -76,6 +76,7 @@ def ledger_row(account: str, write: LedgerWrite, run: RunKey) -> dict[str, Any]:
         "last_seen_at": write.seen_at,
         "changed_amount": None,
         "reported_at": None,
+        "reported_run_id": None,
         "accepted_at": None,
         "reverted_at": None,
         "reverted_run_id": None,
@@ -92,6 +93,7 @@ def changed_row(account: str, record: LedgerRecord, amount: str, seen_at: dateti
         "changed_amount": amount,
         "last_seen_at": seen_at,
         "reported_at": record.reported_at if same else None,
+        "reported_run_id": record.reported_run_id if same else None,
         "accepted_at": record.accepted_at if same else None,
     }
 
@@ -122,6 +124,24 @@ def reward_row(account: str, record: LedgerRecord, result: Result) -> dict[str, 
         "promoter_id": record.promoter_id or (promoter.id if promoter else None),
         "lead_id": record.lead_id or (lead.id if lead else None),
         "details": record.details if record.reward_id else result.to_details(),
+    }
+
+
+def recovered_row(account: str, record: LedgerRecord, result: Result, at: datetime) -> dict[str, Any]:
+    """Return the columns that say that a refund which was sent turned out to be recorded."""
+    return {
+        **reward_row(account, record, result),
+        "outcome": result.outcome,
+        "http_status": result.http_status,
+        "message": result.message,
+        "recorded_amount": result.recorded_amount,
+        "details": result.to_details(),
+        "fingerprint": None,
+        "row_digest": None,
+        "judged_at": at,
+        "last_seen_at": None,
+        "reported_at": None,
+        "reported_run_id": None,
     }
 
 

@@ -10,7 +10,7 @@ from airflow_provider_firstpromoter.refunds import Outcome, Refund, Result, Row,
 
 
 class RunKey(NamedTuple):
-    """The task run that an entry came from; all None outside Airflow."""
+    """The task run that wrote a row; all None outside Airflow."""
 
     dag_id: str | None = None
     run_id: str | None = None
@@ -23,7 +23,7 @@ class LedgerWrite:
     """
     The result of one refund, to be written to the ledger.
 
-    :param row_amount: the query's own text; None where no row was seen: then the amount is compared when one is
+    :param row_amount: the query's own text; None if no row was seen: the amount is then compared when one is seen
     :param fingerprint: of the row's content; None where the content no longer matters
     :param row_digest: the database's hash of the row's content; None likewise
     :param refund: what was sent; None where validation refused the row
@@ -60,7 +60,7 @@ class LedgerWrite:
         Return what the ledger has to store.
 
         :param record: what it had before
-        :param key: for the fingerprint
+        :param key: the key of the fingerprint
         :param contents: further rows of the event_id whose content was tried as well
         """
         tokens = record.fingerprint if record else None
@@ -102,6 +102,7 @@ class LedgerRecord:
     changed_amount: str | None = None
     accepted_at: datetime | None = None
     reported_at: datetime | None = None
+    reported_run_id: str | None = None
     message: str | None = None
     dag_id: str | None = None
     run_id: str | None = None
@@ -130,9 +131,17 @@ class LedgerRecord:
         update: dict[str, Any] = {"sent": False}
         if self.recorded:
             update["reversed_by"] = self.run._asdict()
-        if self.details:
-            return Result.from_details(self.details).model_copy(update=update)
-        return Result(event_id=self.event_id, outcome=self.outcome, http_status=self.http_status, **update)
+        stored = Result.from_details(self.details) if self.details else None
+        if self.outcome is Outcome.REVERTED:
+            # The stored result is from before the revert: downstream must not count a commission that was denied.
+            reward = stored.reward if stored else None
+            update |= {
+                "outcome": Outcome.REVERTED,
+                "reward": reward and reward.model_copy(update={"status": "denied"}),
+            }
+        if stored:
+            return stored.model_copy(update=update)
+        return Result(**{"event_id": self.event_id, "outcome": self.outcome, "http_status": self.http_status, **update})
 
     def sent(self) -> dict[str, Any]:
         """Return what was sent, as :meth:`Summary.add` takes it."""
@@ -143,7 +152,7 @@ class LedgerRecord:
         }
 
 
-#: The columns that only :meth:`LedgerRecord.result` needs; a look at many rows leaves them out.
+#: The columns that only :meth:`LedgerRecord.result` needs; a query of many rows can leave them out.
 DETAIL_COLUMNS = (
     "details",
     "reward_id",

@@ -49,7 +49,7 @@ def runs_table(name: str) -> Table:
         MetaData(),
         Column("id", key_text(36), primary_key=True),
         Column("account", key_text(), nullable=False),
-        Column("kind", String(16), comment="query, list (of refunds in XCom), or reconcile"),
+        Column("kind", String(16), comment="query, list (of refunds in XCom), reconcile, or revert"),
         Column("dag_id", String(250)),
         Column("run_id", String(250)),
         Column("task_id", String(250)),
@@ -93,12 +93,12 @@ class EarlierTries:
 
 class RunHistory(ManagedTable):
     """
-    The runs of one account.
+    The run history of one account.
 
     :param ledger: the ledger beside which the table lives
     :param run: the task run
     :param try_number: Airflow's number of the try
-    :param kind: where the refunds come from, ``query`` or ``list``; or ``reconcile``
+    :param kind: where the refunds come from, ``query`` or ``list``; or ``reconcile`` or ``revert``
     """
 
     WHAT = "run history"
@@ -145,10 +145,10 @@ class RunHistory(ManagedTable):
 
     def finish(self, values: Summary | dict[str, Any], error: BaseException | None = None) -> None:
         """
-        Write how the try ended, if it was begun.
+        Write how the try ended, if its row was written.
 
         :param values: a summary, or columns and their values
-        :param error: what ended it; None if nothing did
+        :param error: the error that ended it; None if there was none
         :raises LedgerError: if the database refuses
         """
         if not self._started:

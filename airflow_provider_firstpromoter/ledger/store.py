@@ -1,4 +1,4 @@
-"""The ledger of one account: reading what is known of refunds, and writing what became of them."""
+"""The ledger of one account: reads its records of refunds, and writes their results."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from airflow_provider_firstpromoter.refunds import Outcome, Result, batches
 if TYPE_CHECKING:
     from sqlalchemy.sql.elements import ColumnElement
 
-#: What a later result of the same refund leaves as it is.
+#: The columns that a later result of the same refund leaves as they are.
 KEPT = ("first_sent_at", "refunded_at")
 ON_RECORD = tuple(outcome.value for outcome in Outcome if outcome.on_record)
-#: What no later result of a run overwrites, except by a stronger outcome.
+#: The outcomes that a later result of a run overwrites only if it is stronger.
 KEPT_OUTCOMES = (*ON_RECORD, Outcome.REVERTED.value)
 
 
@@ -93,7 +93,7 @@ class RefundLedger(ManagedTable):
 
     def find(self, event_ids: Collection[str], details: bool = True) -> dict[str, LedgerRecord]:
         """
-        Return what is known of these refunds; an unknown one is absent, and a missing table is an empty ledger.
+        Return the records of these refunds; an unknown refund has none, and a missing table counts as an empty ledger.
 
         :param details: whether :meth:`LedgerRecord.result` will be called
         :raises LedgerError: if the database refuses
@@ -110,7 +110,7 @@ class RefundLedger(ManagedTable):
         found: dict[str, LedgerRecord] = {}
         for chunk in batches(sorted(event_ids)):
             for record in self._select(connection, self.table.c.event_id.in_(chunk), details):
-                # Databases that do not enforce keys can hold two rows of two writers: the stronger one counts.
+                # Databases that do not enforce keys can hold a row of each of two writers: the stronger one counts.
                 rival = found.get(record.event_id)
                 if rival is None or record.outcome.strength > rival.outcome.strength:
                     found[record.event_id] = record
@@ -124,11 +124,13 @@ class RefundLedger(ManagedTable):
         """
         Return every refund that FirstPromoter has, as far as the ledger knows, and that was last sent in this time.
 
+        Refunds that were reverted since are among them.
+
         :param start: None is no limit; without both limits, adopted refunds, which were never sent, are among them
         :param end: exclusive
         """
         c = self.table.c
-        where: list[ColumnElement[bool]] = [c.outcome.in_(ON_RECORD)]
+        where: list[ColumnElement[bool]] = [c.outcome.in_(KEPT_OUTCOMES)]
         if start is not None:
             where.append(c.last_sent_at >= start)
         if end is not None:
@@ -166,9 +168,9 @@ class RefundLedger(ManagedTable):
         also: Callable[[Connection, dict[str, LedgerRecord]], None] | None = None,
     ) -> dict[str, LedgerRecord]:
         """
-        Write what became of refunds, in one transaction; a weaker outcome never overwrites a stronger one.
+        Write the results of refunds, in one transaction; a weaker outcome never overwrites a stronger one.
 
-        :param run: the task run that the rows are to name
+        :param run: the task run that the rows name
         :param also: further statements of the same transaction; called with what this method returns
         :returns: refunds of the batch that another task run has on record as its own
         :raises LedgerError: if the database refuses; nothing of the batch is then written
@@ -200,7 +202,7 @@ class RefundLedger(ManagedTable):
         self.upsert(
             connection,
             _one_each(changed_row(self.account, *change) for change in batch.changed),
-            update=("changed_amount", "last_seen_at", "reported_at", "accepted_at"),
+            update=("changed_amount", "last_seen_at", "reported_at", "reported_run_id", "accepted_at"),
         )
         self.upsert(
             connection,
@@ -238,7 +240,7 @@ class RefundLedger(ManagedTable):
 
     def update_rewards(self, refunds: Collection[tuple[LedgerRecord, Result]]) -> None:
         """
-        Write what FirstPromoter's commissions now say of the rewards of these refunds.
+        Write the rewards of these refunds as FirstPromoter's commissions now show them.
 
         The stored result stays the one that was passed downstream, unless it had no reward.
 

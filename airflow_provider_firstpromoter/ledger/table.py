@@ -12,7 +12,7 @@ from airflow_provider_firstpromoter.refunds import MAX_AMOUNT_LENGTH, MAX_ID_LEN
 
 
 class OutcomeText(TypeDecorator):  # type: ignore[type-arg]
-    """An outcome as its word; drivers get a plain text, because some refuse subclasses of ``str``."""
+    """Stores an outcome as its text; drivers get a plain ``str``, because some refuse subclasses of it."""
 
     impl = String(32)
     cache_ok = True
@@ -26,7 +26,10 @@ class OutcomeText(TypeDecorator):  # type: ignore[type-arg]
 
 def ledger_table(name: str = DEFAULT_LEDGER_TABLE) -> Table:
     """
-    Return the ledger's table. New columns may only be added, and only nullable.
+    Return the ledger's table. Columns may only be added, and new ones must be nullable.
+
+    A new column needs a value in :func:`~airflow_provider_firstpromoter.ledger.entries.ledger_row`, and a field of
+    :class:`~airflow_provider_firstpromoter.ledger.records.LedgerRecord` if it is read.
 
     :param name: ``table`` or ``schema.table``; quoted where the database needs it
     """
@@ -75,7 +78,8 @@ def ledger_table(name: str = DEFAULT_LEDGER_TABLE) -> Table:
         Column("judged_at", Utc, comment="when this outcome was decided; UTC"),
         Column("last_seen_at", Utc, comment="rejected, changed, failed: when the query last had the row; UTC"),
         Column("changed_amount", String(MAX_AMOUNT_LENGTH), comment="the row's new amount, where it changed"),
-        Column("reported_at", Utc, comment="rejected, changed: when a run first reported it; UTC"),
+        Column("reported_at", Utc, comment="rejected, changed: when a run reported it; UTC"),
+        Column("reported_run_id", String(250), comment="the run that reported it"),
         Column("accepted_at", Utc, comment="when changed_amount was accepted as it is; UTC"),
         Column("reverted_at", Utc, comment="when its commission was denied by a revert; UTC"),
         Column("reverted_run_id", String(250), comment="the run that reverted it"),

@@ -1,5 +1,5 @@
 """
-The questions that people ask of the ledger, each as one query: printed as views, and run by the report.
+Common questions about the ledger, each answered by one query: printed as a view, and run by the report.
 
 They are built with SQLAlchemy, so that every database that can hold a ledger gets them in its own dialect.
 """
@@ -48,8 +48,8 @@ class View(NamedTuple):
     """
     A question and its query.
 
-    :param name: what the view's name has after the ledger's
-    :param question: what it answers
+    :param name: what follows the ledger's name in the view's name
+    :param question: the question that it answers
     :param query: a select without parameters
     :param time: the column by which a report is limited; None if it never is
     """
@@ -89,7 +89,7 @@ def _text(words: str) -> Any:
 
 def _open_problems(tables: Tables) -> Any:
     c, runs = tables.ledger.c, tables.runs.c
-    # A later complete run of the same query did not see the row: it has left the query, and is no problem any more.
+    # A later complete run of the same query did not see the row: the query no longer has it, so it is no problem.
     gone = exists(
         select(literal(1)).where(
             runs.account == c.account,

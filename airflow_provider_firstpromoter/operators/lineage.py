@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 def lineage_of_run(
     summary: Mapping[str, Any] | None, *, sql: str | None = None, sql_conn_id: str | None = None
-) -> OperatorLineage | None:
+) -> OperatorLineage[Any, Any] | None:
     """
     Return the lineage of a finished run.
 

@@ -1,4 +1,4 @@
-"""Refunds from XCom to FirstPromoter: one, or a list of them."""
+"""The operator that sends refunds from XCom: one, or a list of them."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class TrackRefundOperator(RefundOperator):
         track = TrackRefundOperator(task_id="track", refunds=find.output)
         add_up(track.output)
 
-    Refunds that the ledger has as settled are not sent: their stored results come back, so that running the task again
-    passes the very same rewards downstream. A commission that another task run reversed is that run's to report: here
-    ``reversed_by`` names it, and ``reward`` is empty.
+    Refunds that the ledger has as settled are not sent: their stored results are returned, so that running the task
+    again passes the same rewards downstream. If another task run reversed the commission, only that run reports the
+    reward: here ``reversed_by`` names that run, and ``reward`` is empty.
 
     The refunds are data: an XComArg is resolved, but no text in it is rendered as a template. For many refunds use
     ``SqlToFirstPromoterOperator``, which keeps them out of XCom.
@@ -66,17 +66,17 @@ class TrackRefundOperator(RefundOperator):
 
         given = _mappings(self.refunds, self.identify_by)
         rows = list(numbered(given))
-        sync = self._make_sync(context)
-        if sync.ledger is None:
-            self.log.warning(
-                "No ledger is named: only FirstPromoter's 409 keeps a refund from being recorded twice. "
-                "Set ledger_conn_id here or in the extra of connection %r.",
-                self.firstpromoter_conn_id,
-            )
         results: dict[int, Result] = {}
-        sync.run(rows, on_result=lambda row, result: results.update({row.position: result}), report_settled=True)
-        payload = [_payload(result, sync) for result in _in_order(rows, results)]
-        return self._push_results(context, sync, payload[0] if isinstance(self.refunds, Mapping) else payload)
+        with self._make_sync(context) as sync:
+            if sync.ledger is None:
+                self.log.warning(
+                    "No ledger is named: only FirstPromoter's 409 keeps a refund from being recorded twice. "
+                    "Set ledger_conn_id here or in the extra of connection %r.",
+                    self.firstpromoter_conn_id,
+                )
+            sync.run(rows, on_result=lambda row, result: results.update({row.position: result}), report_settled=True)
+            payload = [_payload(result, sync) for result in _in_order(rows, results)]
+            return self._push_results(context, sync, payload[0] if isinstance(self.refunds, Mapping) else payload)
 
 
 def _resolved(content: Any, context: Context) -> Any:
@@ -123,14 +123,18 @@ def _mappings(refunds: Any, identify_by: Sequence[Any]) -> list[Mapping[str, Any
 
 
 def _payload(result: Result, sync: RefundSync) -> dict[str, Any]:
-    """Return a result as plain JSON; a reward that another task run reports is left out, or sums would double."""
+    """Return a result as plain JSON, without a reward that another task run reports: sums would count it twice."""
     if result.reversed_by is not None and result.reversed_by != sync.run_key._asdict():
         result = result.model_copy(update={"reward": None})
     return result.to_json()
 
 
 def _in_order(rows: Sequence[Row], results: Mapping[int, Result]) -> list[Result]:
-    """Return a result for each row, in their order. A repeated row says so, and has no reward: sums would double."""
+    """
+    Return a result for each row, in their order.
+
+    The result of a repeated row says that it is one, and has no reward: otherwise sums would count it twice.
+    """
     from airflow_provider_firstpromoter.refunds import Outcome, Result
 
     of_event = {row.event_id: results[row.position] for row in reversed(rows) if row.position in results}

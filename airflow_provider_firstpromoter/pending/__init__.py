@@ -1,5 +1,5 @@
 """
-Which refunds of a query need sending: the rule in Python and in SQL, and the sensor's look at a warehouse.
+Decides which refunds of a query need sending: the rules in Python and in SQL, and the lookup of the sensor.
 """
 
 from airflow_provider_firstpromoter.pending.antijoin import unsettled_rows

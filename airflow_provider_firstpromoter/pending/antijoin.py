@@ -50,10 +50,10 @@ def unsettled_rows(
         return
     names: Sequence[str] | None
     try:
-        # Some databases rename columns of a subquery that have one name: so the author's own query is looked at first.
+        # Some databases rename columns of a subquery that have the same name, so the author's own query is read first.
         names = query.column_names()
     except SourceError as error:
-        # If the author's query is wrong on its own, reading it says so.
+        # If the author's own query is wrong, reading it raises the error.
         names = None
         log.warning("%s", _fallback(error))
     if names is not None:
@@ -115,7 +115,7 @@ def without_settled(
 
 class JoinSql:
     """
-    What the rule needs, as SQL of the database: see :class:`~airflow_provider_firstpromoter.pending.rules.JoinSql`.
+    Implements :class:`~airflow_provider_firstpromoter.pending.rules.JoinSql` in the SQL of the ledger's database.
 
     The query is ``q``, the ledger ``l``, and ``k`` holds the key of the digests.
 
@@ -135,7 +135,7 @@ class JoinSql:
         self.digest = self._sql.digest(self._sql.text.format("k.digest_key"), content.values())
 
     def digest_key(self) -> str:
-        """Return the key of the digests: the account's, and which columns it is of."""
+        """Return the key of the digests: the account's key, and the names of the columns that are hashed."""
         return self._sql.text.format(self.bind(f"{self._ledger.digest_key} {self._content_names} "))
 
     def same_event_id(self) -> str:
@@ -148,5 +148,5 @@ class JoinSql:
         return self._sql.contains.format(column=column, value=value)
 
     def bind(self, value: Any) -> str:
-        """Take a value and return the mark that stands for it."""
+        """Add a value and return the mark that stands for it."""
         return self.binds(self._ledger.driver_value(value))

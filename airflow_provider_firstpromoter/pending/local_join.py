@@ -1,5 +1,5 @@
 """
-The rows of a query without the settled ones, where the ledger is in another database.
+Leaves out the settled rows of a query on the worker, where the ledger is in another database.
 
 Both sides are streamed once, and neither is kept in memory. Where the query's database can sort as the ledger's does,
 the two streams are merged. Elsewhere the ledger's side is first put on the worker's disk.
@@ -36,10 +36,10 @@ log = logging.getLogger(__name__)
 FEW_ROWS = 5000
 
 #: Facts that a merge keeps at most, besides those that it has just read.
-MOST_KNOWN = 4_000
+MOST_KNOWN = 10_000
 _EVENT_ID = itemgetter(0)
 
-#: Finds facts by event_id, those of some rows at once.
+#: Finds the facts of several event_ids at once.
 Lookup: TypeAlias = Callable[[Sequence[str]], Mapping[str, Sequence[Any]]]
 
 
@@ -79,7 +79,7 @@ def join_locally(
 def _open(
     query: RefundQuery, names: Sequence[str] | None, identify_by: Sequence[Identity], stack: ExitStack
 ) -> tuple[Iterator[Batch], bool]:
-    """Start reading the query, sorted if its database can do that; returns whether it is."""
+    """Start reading the query, sorted if its database can sort it, and return the batches and whether they are."""
     if names is not None and query.source.kind.ledger is not None:
         batches = _sorted(query, names).batches(identify_by)
         if query.source.kind.ledger.is_threadsafe:
@@ -120,7 +120,7 @@ def _beginning(batches: Iterator[Batch]) -> tuple[list[Batch], bool]:
 
 class _Merge:
     """
-    Finds facts by going through the ledger's side once, because rows are asked for in the same order.
+    Finds facts by going through the ledger's side once, because rows are looked up in the same order.
 
     Text in Python compares by code points, which is the order of UTF-8 bytes.
 
@@ -158,7 +158,7 @@ class _Merge:
 
     def _note_order(self, first: str, last: str) -> None:
         if first < self._last and self._in_order:
-            # Harmless, because rows whose facts have gone by are compared one by one, as all that come through.
+            # Harmless, because a row whose facts were passed is compared one by one, as every row that comes through.
             self._in_order = False
             log.warning("The database sorts event_ids in an order of its own, so more rows than needed are compared")
         self._last = max(self._last, last)

@@ -1,4 +1,4 @@
-"""One look into warehouse and ledger: which refunds are pending? Used by the sensor and its trigger."""
+"""Finds the refunds of a query that are pending, for the sensor and its trigger."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from airflow_provider_firstpromoter.refunds import Outcome, Row, is_known_conten
 @dataclass(frozen=True)
 class PendingRefunds:
     """
-    Where to look; the sensor's parameters of the same names say more.
+    Finds pending refunds; its fields are the sensor's parameters of the same names.
 
     :param statement_timeout: seconds that the database may take for the query, where it has such a limit
     """
@@ -43,7 +43,7 @@ class PendingRefunds:
 
     def find(self, limit: int) -> list[Row]:
         """
-        Look once. Reads connections and databases, and writes nothing.
+        Return the pending refunds. It reads connections and databases, and writes nothing.
 
         :param limit: how many rows at most
         :raises RefundInputError: if the query lacks a column
@@ -55,7 +55,7 @@ class PendingRefunds:
             self.sql_conn_id, self.sql, self.parameters, statement_timeout=self.statement_timeout
         )
         rules = PendingRules(account.fingerprint_key, self.recheck_unreferred, self.retry_rejected)
-        # No connection is held between two looks: many waiting sensors would use up what the database allows.
+        # No connection stays open between two calls: many waiting sensors would use up what the database allows.
         with query, ledger, closing(unsettled_rows(query, ledger, self.recheck_unreferred)) as rows:
             return find_pending(numbered(rows), ledger, rules, limit=limit)
 
@@ -88,7 +88,7 @@ def find_pending(rows: Iterable[Row], ledger: RefundLedger, rules: PendingRules,
 
 
 def _must_pause(one: ClassifiedRow, reason: str | None, now: datetime) -> bool:
-    """Return whether an unchanged rejected row was sent so lately that it would end the sensor's wait for ever."""
+    """Return whether an unchanged rejected row was sent too recently: it would end each wait of the sensor at once."""
     if reason != REASON_RETRY or one.record is None:
         return False
     return one.record.last_sent_at is None or now - one.record.last_sent_at < RECHECK_EVERY

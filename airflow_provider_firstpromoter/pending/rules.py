@@ -1,8 +1,9 @@
 """
-Which refunds need sending: the one place that decides it, once in Python and once in SQL.
+Decides which refunds need sending: in Python, and in SQL as a filter before it.
 
-:func:`classify` is the rule. :func:`unsettled_condition` lets a database leave out rows before they are read: it may
-let through rows that :func:`classify` then finds settled, and never leaves out one that it does not.
+:meth:`PendingRules.classify` is the rule. :func:`unsettled_condition` lets a database leave out rows before they are
+read: it may let through rows that the rule then finds settled, and never leaves out a row that the rule does not find
+settled.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from airflow_provider_firstpromoter.refunds import (
     same_amount,
 )
 
-#: Why a sensor passes a row on that the ledger has: its task then sends it whatever its own parameters say.
+#: Why a sensor passes a row on that the ledger has: the task that gets it then sends it, whatever its own parameters.
 REASON_RECHECK = "recheck"
 REASON_RETRY = "retry"
 
@@ -36,15 +37,15 @@ REASON_RETRY = "retry"
 class Action(Enum):
     """What is to be done with a row; the order is the one in which a run does it."""
 
-    #: Never sent, or only without the ledger's knowledge.
+    #: Never sent, as far as the ledger knows.
     SEND = "send"
-    #: Sent before, and it failed, or was rejected or not referred with another content.
+    #: Sent before, and it failed, or was rejected or not referred with different content.
     SEND_AGAIN = "send_again"
     #: ``not_referred`` before, and due to be sent again.
     RECHECK = "recheck"
     #: Nothing to do.
     SETTLED = "settled"
-    #: Adopted, or settled by another notation: nothing to send, but the ledger must learn the row's amount.
+    #: Recorded, but the ledger has no amount of a row, as of an adopted refund: compared and stored, not sent.
     COMPARE = "compare"
     #: Recorded with another amount: needs attention.
     CHANGED = "changed"
@@ -60,10 +61,11 @@ class Action(Enum):
 @dataclass(frozen=True)
 class PendingRules:
     """
-    What the rule depends on besides row and ledger.
+    The rule that decides what is to be done with a row, and its parameters.
 
-    :param key: for the fingerprints
+    :param key: the key of the fingerprints
     :param recheck_unreferred: for how long after it was first sent a ``not_referred`` refund is sent again; None never
+        sends it again
     :param retry_rejected: whether rejected rows are sent though they have not changed
     """
 
@@ -109,7 +111,7 @@ class PendingRules:
         return self.recheck_unreferred is not None and now - record.first_sent_at < self.recheck_unreferred
 
     def needs_renewal(self, row: Row, record: LedgerRecord) -> bool:
-        """Return whether the ledger should learn by what the settled row is recognised next time."""
+        """Return whether the ledger should store what identifies the row as unchanged the next time."""
         if not record.outcome.remembers_content:
             return False
         if not made_with(record.fingerprint, self.key):
@@ -129,7 +131,7 @@ def _classify_recorded(row: Row, record: LedgerRecord) -> Action:
 
 class JoinSql(Protocol):
     """
-    How a database says what the rule needs, of a query ``q`` joined with the ledger ``l`` on the event_id.
+    The SQL that the rule needs, for a query ``q`` that is joined with the ledger ``l`` on the event_id.
 
     ``amount`` and ``digest`` are SQL expressions: the row's amount as text, and the hash of its content.
     """
@@ -141,7 +143,7 @@ class JoinSql(Protocol):
         """Return the SQL condition that a text column, which may be NULL, contains a text."""
 
     def bind(self, value: Any) -> str:
-        """Take a value and return the placeholder that stands for it."""
+        """Add a value and return the placeholder that stands for it."""
 
 
 def unsettled_condition(sql: JoinSql, now: datetime, recheck_unreferred: timedelta | None) -> str:
@@ -176,7 +178,7 @@ def unsettled_condition(sql: JoinSql, now: datetime, recheck_unreferred: timedel
 
 
 class ClassifiedRow(NamedTuple):
-    """A row, what is to be done with it, and what the ledger has stored of it."""
+    """A row, what is to be done with it, and the ledger's record of it."""
 
     row: Row
     action: Action
@@ -189,7 +191,7 @@ def classify_rows(
     """
     Return the rows with their actions, batch by batch, each batch compared with the ledger when its turn comes.
 
-    :param details: whether the stored results will be wanted
+    :param details: whether the stored results will be needed
     """
     for batch in batches(rows):
         records = ledger.find({row.event_id for row in batch if row.event_id}, details) if ledger else {}
@@ -203,9 +205,12 @@ def classify_rows(
 
 class Decision(NamedTuple):
     """
-    What a row comes to: exactly one of a refund to send, a new result, or the ledger's record.
+    What follows for a row: a refund to send, or else a result, or else the ledger's record.
 
-    :param known: whether the ledger has this very problem already
+    :param refund: the refund to send
+    :param result: the result of a row that is not sent
+    :param record: the ledger's record; beside a refund or a result, the earlier one of the same refund
+    :param known: whether the ledger already has the same problem
     """
 
     refund: Refund | None = None
@@ -216,7 +221,7 @@ class Decision(NamedTuple):
 
 def decide(classified: ClassifiedRow, how: Validation) -> Decision:
     """
-    Validate a row and decide what it comes to.
+    Validate a row and decide what follows for it.
 
     :param how: how the row is to be read
     """
@@ -225,7 +230,7 @@ def decide(classified: ClassifiedRow, how: Validation) -> Decision:
         return Decision(record=record)
     if record is not None and action is Action.STILL_REJECTED and record.http_status is not None:
         return Decision(result=_stored_problem(record), record=record, known=True)
-    # What our own validation refused is validated again: that costs no request, and its rules may change.
+    # A row that the provider's validation refused is validated again: that costs no request, and rules may change.
     try:
         refund = Refund.from_row(row.values, how)
     except InvalidRefund as error:
@@ -233,6 +238,9 @@ def decide(classified: ClassifiedRow, how: Validation) -> Decision:
             return _changed(row, record, f"is recorded, and now {error.reason}")
         reason = error.reason if row.event_id else f"row {row.position + 1} of the input: {error.reason}"
         result = Result(event_id=row.event_id, outcome=Outcome.REJECTED, message=reason)
+        if record is not None:  # a response that was lost before is still lost when the row is corrected
+            earlier = record.result()
+            result = result.model_copy(update={"lost": earlier.lost, "unmatched": earlier.unmatched})
         return Decision(result=result, record=record, known=action is Action.STILL_REJECTED)
     if record is not None and action in (Action.CHANGED, Action.COMPARE):
         if _same_money(refund, record, how):
@@ -243,7 +251,7 @@ def decide(classified: ClassifiedRow, how: Validation) -> Decision:
 
 
 def _same_money(refund: Refund, record: LedgerRecord, how: Validation) -> bool:
-    """Return whether the row is the same money as what is recorded, though in another notation or unit."""
+    """Return whether the row has the same amount of money as the record, in whatever notation or unit."""
     if record.sent_amount is not None:
         return refund.amount == record.sent_amount
     currency = refund.currency or how.currency

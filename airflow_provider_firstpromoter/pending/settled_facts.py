@@ -1,9 +1,9 @@
 """
-By what the ledger knows rows as settled: the rule of :mod:`~airflow_provider_firstpromoter.pending.rules` in a third
-form, for a ledger that is not in the query's database.
+Finds settled rows on the worker: the rule of :mod:`~airflow_provider_firstpromoter.pending.rules` in a third form, for
+a ledger that is not in the query's database.
 
-The ledger's side of the rule is SQL, so that only a few short texts of each refund travel. The other side is a
-comparison of texts, so that settled rows cost next to nothing.
+The ledger's side of the rule is SQL, so that only a few short texts of each refund are transferred. The other side is
+a comparison of texts, so that settled rows cost next to nothing.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ DIGEST_LENGTH = 16
 
 class Facts(NamedTuple):
     """
-    By what a row with this event_id is known as settled.
+    What identifies a row with this event_id as settled.
 
     :param amount: the recorded amount; None unless the refund is recorded
     :param accepted: another amount that was accepted for it
@@ -131,7 +131,8 @@ class RowReader:
         """
         Return a keyed hash of the row's content.
 
-        It is compared only with itself: what merely looks different comes through, and is compared exactly then.
+        It is compared only with hashes from this method. A row that merely looks different comes through, and is
+        compared exactly then.
         """
         content = f"{self._prefix}{self._content(row)!r}"
         return hashlib.md5(content.encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest()[:DIGEST_LENGTH]

@@ -1,9 +1,10 @@
-"""How one refund differs between the ledger and FirstPromoter."""
+"""Decides how one refund differs between the ledger and FirstPromoter, and what the ledger takes over."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from enum import StrEnum
+from typing import Any, NamedTuple
 
 from airflow_provider_firstpromoter.api import Commission, reversal_from
 from airflow_provider_firstpromoter.ledger import LedgerRecord
@@ -11,112 +12,145 @@ from airflow_provider_firstpromoter.reconcile.mismatches import Mismatch, Mismat
 from airflow_provider_firstpromoter.reconcile.staging import RefundPair
 from airflow_provider_firstpromoter.refunds import Outcome, Result
 
+ADOPTED = "adopted from FirstPromoter's commissions"
+RECOVERED = "sent before, and a reconciliation found its commission"
 
-def compare(pair: RefundPair, *, adopt: bool, now: datetime) -> tuple[Mismatch | None, Result | None]:
+
+class Correction(StrEnum):
+    """What the ledger takes over from FirstPromoter."""
+
+    #: A refund that the ledger did not know, or had not as sent.
+    ADOPT = "adopt"
+    #: The outcome of a refund that the ledger has as sent, and not as recorded.
+    RECOVER = "recover"
+    #: The reward of a recorded refund.
+    UPDATE_REWARD = "update_reward"
+
+
+class Comparison(NamedTuple):
     """
-    :param adopt: whether the ledger is to take over refunds that only FirstPromoter knows
-    :param now: aware; stands for times that cannot be read
-    :returns: how it differs, if it does, and what the ledger is to take over, if anything
+    How the two sides of a refund compare.
+
+    :param mismatch: None if they agree
+    :param correction: None if the ledger has nothing to take over
+    :param result: what the ledger is to take over; None if there is no commission
+    """
+
+    mismatch: Mismatch | None
+    correction: Correction | None = None
+    result: Result | None = None
+
+
+class Amounts(NamedTuple):
+    """
+    The amounts of a refund that are compared: negative, in minor units.
+
+    :param currency: None is the account's own
+    :param equal: True also if there is nothing to compare
+    """
+
+    ledger: int | None
+    firstpromoter: int | None
+    currency: str | None
+    equal: bool
+
+
+def compare(pair: RefundPair, *, adopt: bool, now: datetime) -> Comparison:
+    """
+    Compare the two sides of one refund.
+
+    A refund that the ledger has as sent, and as ``not_referred`` or ``failed``, is recovered if FirstPromoter has a
+    negative commission under its event_id: a response was lost, or the commission was not listed yet when the refund
+    was looked up. A duplicate is never adopted, because as a row of the ledger it would no longer look wrong. A
+    commission that was denied reverses nothing: the ledger need not know it. The commissions of a refund that was
+    reverted must be denied or deleted.
+
+    :param adopt: whether the ledger takes over refunds that it does not have as sent
+    :param now: aware; replaces times that cannot be read
     """
     record, commissions = pair.record, pair.commissions
+    reverted = record is not None and record.outcome is Outcome.REVERTED
     if not commissions:
-        return _mismatch(MismatchKind.MISSING_IN_FIRSTPROMOTER, pair, None, now), None
-    reversal = as_result(pair)
+        if reverted:
+            return Comparison(None)
+        return Comparison(_mismatch(MismatchKind.MISSING_IN_FIRSTPROMOTER, pair, None, now))
+    result = result_from_commissions(pair)
+    denied = all(one.reward_status == "denied" for one in commissions)
+    if reverted:
+        return Comparison(None if denied else _mismatch(MismatchKind.REVERTED_NOT_DENIED, pair, result, now))
+    correction = None
+    if pair.recoverable:
+        correction = Correction.RECOVER
+    elif record is not None and pair.recorded and _reward_of(record) != _reward_of(result):
+        correction = Correction.UPDATE_REWARD
     if pair.duplicate_of is not None:
-        return _mismatch(MismatchKind.REVERSED_TWICE, pair, reversal, now), reversal if _adoptable(pair) else None
-    if record is None or not record.recorded:
-        if adopt and _adoptable(pair):
-            return None, reversal
-        return _mismatch(MismatchKind.MISSING_IN_LEDGER, pair, reversal, now), None
-    news = reversal if _reward_of(record) != _reward_of(reversal) else None
-    if not same_money(record, commissions):
-        return _mismatch(MismatchKind.AMOUNT_DIFFERS, pair, reversal, now), news
-    if news and _reward_changed(record, reversal, commissions):
-        return _mismatch(MismatchKind.REWARD_CHANGED, pair, reversal, now), news
-    return None, news
+        return Comparison(_mismatch(MismatchKind.REVERSED_TWICE, pair, result, now), correction, result)
+    if record is None or not (pair.recorded or pair.recoverable):
+        if adopt and pair.event_id:
+            return Comparison(None, Correction.ADOPT, result)
+        return Comparison(None if denied else _mismatch(MismatchKind.MISSING_IN_LEDGER, pair, result, now))
+    if not compare_amounts(record, commissions).equal:
+        return Comparison(_mismatch(MismatchKind.AMOUNT_DIFFERS, pair, result, now), correction, result)
+    if correction is Correction.UPDATE_REWARD and _is_worth_reporting(record, result, commissions):
+        return Comparison(_mismatch(MismatchKind.REWARD_CHANGED, pair, result, now), correction, result)
+    return Comparison(None, correction, result)
 
 
-def _mismatch(kind: MismatchKind, pair: RefundPair, reversal: Result | None, now: datetime) -> Mismatch:
-    record = pair.record
-    first = pair.commissions[0] if pair.commissions else None
-    said: dict[str, Any] = {}
-    if record:
-        said |= {
-            "ledger_outcome": record.outcome.value,
-            "ledger_amount": record.recorded_amount,
-            "ledger_reward": record.reward_amount,
-            "ledger_reward_status": record.reward_status,
-            "reward_unit": record.reward_unit,
-            "promoter_id": record.promoter_id,
-            "lead_id": record.lead_id,
-        }
-    if first:
-        said |= {
-            "firstpromoter_amount": first.sale_amount,
-            "promoter_id": first.promoter_campaign.promoter_id,
-            "lead_id": first.referral.id,
-        }
-    if reversal and reversal.reward:
-        said |= {
-            "firstpromoter_reward": reversal.reward.amount,
-            "firstpromoter_reward_status": reversal.reward.status,
-            "reward_unit": reversal.reward.unit,
-        }
-    if record and record.sent_amount is not None:
-        # As the customer paid it, if that is how both sides can be compared, or all that the ledger knows.
-        comparable = bool(record.sent_currency and first and first.original_sale_currency == record.sent_currency)
-        if comparable or record.recorded_amount is None:
-            said |= {"ledger_amount": -record.sent_amount, "currency": record.sent_currency}
-        if comparable and first:
-            said["firstpromoter_amount"] = first.original_sale_amount
-    sent_at = (record and record.last_sent_at) or now
-    return Mismatch(
-        kind,
-        pair.event_id or "",
-        commission_id=first.id if first else 0,
-        happened_at=moment_of(first, now) if first else sent_at,
-        other_event_id=pair.duplicate_of,
-        **said,
-    )
+def created_at(commission: Commission, now: datetime) -> datetime:
+    """
+    Return when a commission was made.
+
+    :param now: is returned if the time cannot be read, or lies before FirstPromoter's
+    """
+    try:
+        moment = datetime.fromisoformat(commission.created_at or "")
+        moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        return now
+    return moment if 2000 <= moment.year < 9999 else now
 
 
-def moment_of(commission: Commission, now: datetime) -> datetime:
-    """When it was made; ``now``, if that cannot be read."""
-    return _time(commission.created_at) or now
-
-
-def as_result(pair: RefundPair) -> Result:
-    """What the books say of a refund, as the result that a 409 would have been."""
+def result_from_commissions(pair: RefundPair) -> Result:
+    """Return the result of a refund that its commissions show."""
     event_id = pair.event_id or ""
     commissions = (
         pair.commissions if pair.event_id else [one.model_copy(update={"event_id": ""}) for one in pair.commissions]
     )
+    record = pair.record if pair.recorded else None
     return Result(
         event_id=event_id,
-        outcome=pair.record.outcome if pair.record and pair.record.recorded else Outcome.ALREADY_RECORDED,
-        http_status=pair.record.http_status if pair.record and pair.record.recorded else None,
-        message=None if pair.record and pair.record.recorded else "adopted from FirstPromoter's books",
+        outcome=record.outcome if record else Outcome.ALREADY_RECORDED,
+        http_status=record.http_status if record else None,
+        message=None if record else RECOVERED if pair.recoverable else ADOPTED,
         refund_id=None,
         **(reversal_from(event_id, commissions) or {}),
     )
 
 
-def same_money(record: LedgerRecord, commissions: list[Commission]) -> bool:
+def compare_amounts(record: LedgerRecord, commissions: list[Commission]) -> Amounts:
     """
-    Whether the amount in the books is the one that was sent.
+    Compare the amount that was sent with the amount of the commissions.
 
-    What was sent in another currency than the account's is held against the amount before conversion, or else
-    against what FirstPromoter answered that it recorded. The parts of a split may bear the whole amount or share it.
+    What was sent in another currency than the account's is compared before its conversion if the commissions have that
+    amount. Otherwise, the amount that FirstPromoter said it recorded is used. Of a split refund, each commission can
+    have the whole amount or a part of it.
     """
-    converted = [one.original_sale_amount for one in commissions if one.original_sale_currency == record.sent_currency]
-    if record.sent_currency and record.sent_amount is not None and len(converted) == len(commissions):
-        return _is_one_of(-record.sent_amount, converted)
+    sent, currency = record.sent_amount, record.sent_currency
+    originals = [
+        one.original_sale_amount
+        for one in commissions
+        if currency and (one.original_sale_currency or "").upper() == currency
+    ]
     amounts = [one.sale_amount for one in commissions]
-    if record.recorded_amount is not None:
-        return _is_one_of(record.recorded_amount, amounts)
-    if record.sent_currency or record.sent_amount is None:
-        return True  # there is nothing to hold against it
-    return _is_one_of(-record.sent_amount, amounts)
+    if sent is not None and currency and originals and len(originals) == len(commissions):
+        return Amounts(-sent, originals[0], currency, _is_one_of(-sent, originals))
+    if sent is not None and not currency:
+        return Amounts(-sent, amounts[0] if amounts else None, None, _is_one_of(-sent, amounts))
+    if record.recorded_amount is not None and amounts:
+        return Amounts(record.recorded_amount, amounts[0], None, _is_one_of(record.recorded_amount, amounts))
+    if sent is not None:
+        return Amounts(-sent, None, currency, True)
+    return Amounts(record.recorded_amount, amounts[0] if amounts else None, None, True)
 
 
 def _is_one_of(amount: int, parts: list[int | None]) -> bool:
@@ -124,33 +158,61 @@ def _is_one_of(amount: int, parts: list[int | None]) -> bool:
     return not given or amount in given or amount == sum(given)
 
 
-def _reward_of(of: LedgerRecord | Result) -> tuple[Any, ...]:
-    if isinstance(of, LedgerRecord):
-        return of.reward_id, of.reward_status, of.reward_amount, of.reward_unit
-    reward = of.reward
+def _mismatch(kind: MismatchKind, pair: RefundPair, result: Result | None, now: datetime) -> Mismatch:
+    record, commissions = pair.record, pair.commissions
+    first = commissions[0] if commissions else None
+    values: dict[str, Any] = {}
+    if record:
+        amounts = compare_amounts(record, commissions)
+        values |= {
+            "ledger_outcome": record.outcome.value,
+            "ledger_amount": amounts.ledger,
+            "firstpromoter_amount": amounts.firstpromoter,
+            "currency": amounts.currency,
+            "ledger_reward": record.reward_amount,
+            "ledger_reward_status": record.reward_status,
+            "reward_unit": record.reward_unit,
+            "promoter_id": record.promoter_id,
+            "lead_id": record.lead_id,
+        }
+    if first:
+        values |= {"promoter_id": first.promoter_campaign.promoter_id, "lead_id": first.referral.id}
+        if not record:
+            values["firstpromoter_amount"] = first.sale_amount
+    if result and result.reward:
+        values |= {
+            "firstpromoter_reward": result.reward.amount,
+            "firstpromoter_reward_status": result.reward.status,
+            "reward_unit": result.reward.unit,
+        }
+    return Mismatch(
+        kind,
+        pair.event_id or "",
+        commission_id=first.id if first else 0,
+        happened_at=created_at(first, now) if first else (record and record.last_sent_at) or now,
+        other_event_id=pair.duplicate_of,
+        **values,
+    )
+
+
+def _reward_of(side: LedgerRecord | Result) -> tuple[Any, ...]:
+    if isinstance(side, LedgerRecord):
+        return side.reward_id, side.reward_status, side.reward_amount, side.reward_unit
+    reward = side.reward
     return (reward.id, reward.status, reward.amount, reward.unit) if reward else (None,) * 4
 
 
-def _reward_changed(record: LedgerRecord, reversal: Result, commissions: list[Commission]) -> bool:
-    """Whether somebody might want to know: not that a pending one was approved, nor a part that the answer left out."""
-    if record.reward_id is None or reversal.reward is None:
+def _is_worth_reporting(record: LedgerRecord, result: Result, commissions: list[Commission]) -> bool:
+    """
+    Return whether a changed reward is a mismatch.
+
+    It is not if a pending reward was approved, if the ledger had no reward, or if the response to the refund named
+    only one of several commissions.
+    """
+    if record.reward_id is None or result.reward is None:
         return False
-    if record.reward_status != reversal.reward.status and {record.reward_status, reversal.reward.status} & {
-        "denied",
-        "paid",
-    }:
+    statuses = {record.reward_status, result.reward.status}
+    if len(statuses) == 2 and statuses & {"denied", "paid"}:
         return True
-    the_part = [one.amount for one in commissions if one.id == record.reward_id]
-    return record.reward_amount != reversal.reward.amount and [record.reward_amount] != the_part
-
-
-def _adoptable(pair: RefundPair) -> bool:
-    return bool(pair.event_id) and not (pair.record and pair.record.recorded)
-
-
-def _time(text: str | None) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(text or "")
-    except ValueError:
-        return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    named_in_response = [one.amount for one in commissions if one.id == record.reward_id]
+    return record.reward_amount != result.reward.amount and [record.reward_amount] != named_in_response

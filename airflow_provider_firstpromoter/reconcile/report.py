@@ -1,13 +1,17 @@
-"""What a reconciliation found and did, for XCom, the log and the error that fails the task."""
+"""What a reconciliation found and did: for XCom, the log, and the error that fails the task."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_provider_firstpromoter.exceptions import ReconciliationMismatchError
-from airflow_provider_firstpromoter.reconcile.mismatches import Mismatch, MismatchKind
+from airflow_provider_firstpromoter.reconcile.mismatches import Key, Mismatch, MismatchKind
+
+#: The number of mismatches of each kind in XCom; the table has them all.
+MOST_CASES = 20
 
 
 @dataclass
@@ -15,70 +19,96 @@ class Report:
     """
     What a reconciliation found and did.
 
-    :param matched: refunds that both sides agree about
-    :param counts: refunds that differ, by kind
-    :param cases: the first of each kind
-    :param adopted: refunds that only FirstPromoter knew, and that the ledger knows now
+    :param matched: refunds in which ledger and FirstPromoter agree
+    :param counts: open mismatches by kind, without the accepted ones
+    :param cases: the first mismatches of each kind
+    :param accepted: open mismatches that an operator has accepted, and that have not changed since
+    :param adopted: refunds that only FirstPromoter had, and that the ledger now has
+    :param recovered: refunds that the ledger had as sent but not as recorded, and for which FirstPromoter has a
+        commission; the ledger now has them as ``already_recorded``
     :param rewards_filled: recorded refunds whose reward the ledger did not know
-    :param rewards_updated: recorded refunds whose reward's status or amount had changed
-    :param commissions: that were read
-    :param seconds: how long it took
+    :param rewards_updated: recorded refunds whose reward had changed
+    :param commissions: negative commissions that were read
+    :param looked_up: refunds that were looked up one by one, because no commission of the period has their event_id
+    :param not_looked_up: refunds of which FirstPromoter's commissions could not be read; they were not compared
+    :param seconds: the time that it took
     :param requests: HTTP requests, retries included
+    :param table: the name of the table of mismatches
+    :param conn_id: the FirstPromoter connection
     """
 
     matched: int = 0
     counts: Counter[MismatchKind] = field(default_factory=Counter)
     cases: dict[MismatchKind, list[Mismatch]] = field(default_factory=dict)
+    accepted: int = 0
     adopted: int = 0
+    recovered: int = 0
     rewards_filled: int = 0
     rewards_updated: int = 0
     commissions: int = 0
+    looked_up: int = 0
+    not_looked_up: int = 0
     warnings: list[str] = field(default_factory=list)
     seconds: float = 0.0
     requests: int = 0
     table: str = ""
+    conn_id: str = ""
 
     @property
     def mismatches(self) -> int:
-        """Those that a person must look at."""
+        """The number of mismatches that need attention."""
         return sum(count for kind, count in self.counts.items() if kind.needs_attention)
 
+    def add(self, mismatches: Iterable[Mismatch], accepted: set[Key]) -> None:
+        """
+        Count mismatches, and keep the first ones of each kind.
+
+        :param accepted: the keys of those that an operator has accepted
+        """
+        for mismatch in mismatches:
+            if mismatch.key in accepted:
+                self.accepted += 1
+                continue
+            self.counts[mismatch.kind] += 1
+            cases = self.cases.setdefault(mismatch.kind, [])
+            if len(cases) < MOST_CASES:
+                cases.append(mismatch)
+
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON for XCom; every kind is present, if as 0."""
+        """Return plain JSON for XCom; it has every kind of mismatch, as 0 if there are none."""
         return {
             "matched": self.matched,
             **{kind.value: self.counts[kind] for kind in MismatchKind},
             "mismatches": self.mismatches,
+            "accepted": self.accepted,
             "adopted": self.adopted,
+            "recovered": self.recovered,
             "rewards_filled": self.rewards_filled,
             "rewards_updated": self.rewards_updated,
             "cases": {kind.value: [case.to_json() for case in cases] for kind, cases in self.cases.items()},
             "table": self.table,
             "commissions": self.commissions,
+            "looked_up": self.looked_up,
+            "not_looked_up": self.not_looked_up,
             "warnings": self.warnings,
             "seconds": self.seconds,
             "requests": self.requests,
         }
 
     def text(self) -> str:
-        """The log's last table."""
-        names = (
-            "matched",
-            *MismatchKind,
-            "adopted",
-            "rewards_filled",
-            "rewards_updated",
-            "commissions",
-            "requests",
-            "seconds",
-        )
+        """Return the report as lines for the log."""
         values = self.to_json()
-        lines = [f"  {name:<24}  {values[name]:>10}" for name in names]
+        lines = [
+            f"  {name:<24}  {value:>10}" for name, value in values.items() if name not in ("cases", "table", "warnings")
+        ]
         lines += [f"  {describe_mismatch(case)}" for cases in self.cases.values() for case in cases[:5]]
         return "\n".join(["Reconciliation", *lines, *(f"  warning: {warning}" for warning in self.warnings)])
 
     def raise_if_more_than(self, max_mismatches: int | None) -> None:
         """
+        Fail the task if too many mismatches need attention.
+
+        :param max_mismatches: the number that is allowed; None allows any number
         :raises ReconciliationMismatchError: if there are more
         """
         if max_mismatches is None or self.mismatches <= max_mismatches:
@@ -88,16 +118,19 @@ class Report:
         raise ReconciliationMismatchError(
             f"{' and '.join(f'{self.counts[kind]} {kind}' for kind in kinds)} (max_mismatches={max_mismatches}): "
             f"{'; '.join(map(describe_mismatch, first))}{' …' if self.mismatches > len(first) else ''}. "
-            f"All of them are in {self.table}, where resolved_at is empty"
+            f"All of them are in {self.table}, where resolved_at and accepted_at are empty. To accept one as it is: "
+            f"python -m airflow_provider_firstpromoter.ledger accept {self.conn_id} EVENT_ID"
         )
 
 
 def describe_mismatch(case: Mismatch) -> str:
-    """One mismatch in a line."""
+    """Describe one mismatch in a line."""
     name = repr(case.event_id) if case.event_id else f"commission {case.commission_id}"
     more = {
         MismatchKind.REVERSED_TWICE: f" as well as {case.other_event_id!r}",
-        MismatchKind.AMOUNT_DIFFERS: f" ({case.ledger_amount} here, {case.firstpromoter_amount} there)",
-        MismatchKind.REWARD_CHANGED: f" ({case.ledger_reward_status} here, {case.firstpromoter_reward_status} there)",
+        MismatchKind.AMOUNT_DIFFERS: f" ({case.ledger_amount} in the ledger, {case.firstpromoter_amount} in "
+        "FirstPromoter)",
+        MismatchKind.REWARD_CHANGED: f" ({case.ledger_reward_status} in the ledger, "
+        f"{case.firstpromoter_reward_status} in FirstPromoter)",
     }
     return f"{case.kind}: {name}{more.get(case.kind, '')}"

@@ -1,38 +1,44 @@
-"""The ledger held against FirstPromoter's books: what differs is written down, what they know better is taken over."""
+"""One reconciliation: reads both sides, compares them, writes mismatches, and corrects the ledger."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
-from datetime import UTC, datetime
 
-from airflow_provider_firstpromoter.api import Commission
+from airflow_provider_firstpromoter.exceptions import LedgerError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
-from airflow_provider_firstpromoter.ledger import LedgerBatch, LedgerRecord, LedgerWrite, RefundLedger, RunKey
-from airflow_provider_firstpromoter.reconcile.compare import compare, moment_of
-from airflow_provider_firstpromoter.reconcile.mismatches import Mismatch, MismatchTable
+from airflow_provider_firstpromoter.ledger import (
+    LedgerBatch,
+    LedgerRecord,
+    LedgerWrite,
+    RefundLedger,
+    RunHistory,
+    RunKey,
+    now,
+    recover,
+)
+from airflow_provider_firstpromoter.reconcile.background import stop_if_cancelled
+from airflow_provider_firstpromoter.reconcile.compare import Comparison, Correction, compare
+from airflow_provider_firstpromoter.reconcile.mismatch_table import MismatchTable
 from airflow_provider_firstpromoter.reconcile.period import Period
+from airflow_provider_firstpromoter.reconcile.reading import Reader
 from airflow_provider_firstpromoter.reconcile.report import Report
+from airflow_provider_firstpromoter.reconcile.resolving import OpenMismatches
 from airflow_provider_firstpromoter.reconcile.staging import RefundPair, Staging
 from airflow_provider_firstpromoter.refunds import Result, batches
-
-#: Single refunds that no page of the time in question showed are looked up, but not without end: one request each.
-MOST_LOOKUPS = 1000
-#: Cases of each kind in XCom; the table has them all.
-MOST_CASES = 20
-PROGRESS_EVERY_SECONDS = 10.0
 
 
 class Reconciliation:
     """
-    One run: reads both sides, compares them, writes down what differs.
+    One comparison of a ledger with FirstPromoter's commissions.
 
-    All SQL is on the calling thread. The ledger's rows are changed only by what the books know better: rewards, and
-    with ``adopt`` whole refunds.
+    All SQL runs on the calling thread. The ledger takes over rewards, the outcome of refunds that were sent and turned
+    out to be recorded and, with ``adopt``, refunds that only FirstPromoter has. What is compared is written in batches,
+    so that a kill loses none of it.
 
-    :param adopt: whether refunds that only FirstPromoter knows become ``already_recorded`` in the ledger
-    :param run: which task run the entries are to name
+    :param adopt: whether refunds that only FirstPromoter has become ``already_recorded`` in the ledger
+    :param run: the task run that the rows name as the one that found them
+    :param try_number: Airflow's number of the try, for the run history
     """
 
     def __init__(
@@ -43,6 +49,7 @@ class Reconciliation:
         *,
         adopt: bool = False,
         run: RunKey | None = None,
+        try_number: int = 1,
         log: logging.Logger | None = None,
     ) -> None:
         self.hook = hook
@@ -52,104 +59,99 @@ class Reconciliation:
         self.run_key = run or RunKey()
         self.log = log or logging.getLogger(__name__)
         self.table = MismatchTable(ledger, self.run_key)
-        self.report = Report(table=self.table.table.fullname)
-        self._now = datetime.now(UTC)
+        self.history = RunHistory(ledger, self.run_key, try_number, kind="reconcile")
+        self.report = Report(table=self.table.table.fullname, conn_id=hook.firstpromoter_conn_id)
+        self._now = now()
+        self._compared = 0
 
     def run(self) -> Report:
         """
-        :returns: what was found; :meth:`Report.raise_if_more_than` fails the task if it calls for that
-        :raises ReadError: if the books cannot be read
+        Reconcile.
+
+        :returns: what was found; :meth:`Report.raise_if_more_than` decides whether it fails the task
+        :raises ReadError: if FirstPromoter's commissions cannot be read
+        :raises AccessRefusedError: on 401 and 403
         :raises LedgerError: if the ledger's database refuses
+        :raises SyncInterruptedError: if the hook is cancelled meanwhile
         """
         started = time.monotonic()
         requests_before = self.hook.transport.requests
         self.ledger.ensure()
         self.table.ensure()
-        with Staging() as staging:
-            self._read(staging)
-            for batch in batches(staging):
-                self._compare_batch(batch, staging)
-            # Those still open are read to their end first: in SQLite a reader and a writer lock each other.
-            staging.add_open(self.table.open_between(self.period.start, self.period.end))
-            for resolved_keys in batches(staging.resolved_keys()):
-                self.table.resolve(resolved_keys)
-        self.report.seconds = round(time.monotonic() - started, 3)
-        self.report.requests = self.hook.transport.requests - requests_before
+        self.history.start()
+        error: BaseException | None = None
+        try:
+            with Staging() as staging, OpenMismatches() as open_mismatches:
+                self._reconcile(staging, open_mismatches)
+        except BaseException as caught:
+            error = caught
+            self.log.warning("The reconciliation ended early; %s refunds were compared", self._compared)
+            raise
+        finally:
+            self.report.seconds = round(time.monotonic() - started, 3)
+            self.report.requests = self.hook.transport.requests - requests_before
+            self._finish_history(error)
         return self.report
 
-    # --- both sides in ---
+    def _finish_history(self, error: BaseException | None) -> None:
+        try:
+            self.history.finish({"mismatches": self.report.mismatches, "requests": self.report.requests}, error)
+        except LedgerError as refused:
+            if error is None:
+                raise
+            self.log.warning("%s", refused)  # only logged: the error that ended the run says more
 
-    def _read(self, staging: Staging) -> None:
-        """The books first: what is recorded while they are read is then in the ledger, and looked up."""
-        for commissions in batches(self._reversals()):
-            staging.add_commissions((one, self.period.contains(moment_of(one, self._now))) for one in commissions)
-        for event_ids in staging.commission_event_ids():
-            staging.add_ledger_rows(self.ledger.find(event_ids).values(), in_period=False)
-        for records in batches(self.ledger.recorded_between(self.period.start, self.period.end)):
-            staging.add_ledger_rows(records, in_period=True)
-        self._look_up(staging)
+    def _reconcile(self, staging: Staging, open_mismatches: OpenMismatches) -> None:
+        reader = Reader(
+            self.hook, self.ledger, self.period, staging, open_mismatches, self.report, now=self._now, log=self.log
+        )
+        reader.read_commissions()
+        reader.read_ledger(adopt=self.adopt)
+        reader.look_up(lambda missing: self._compare(missing, open_mismatches))
+        staging.find_duplicates()
+        for batch in batches(staging):
+            stop_if_cancelled(self.hook.cancelled)
+            self._compare(batch, open_mismatches)
+        # All open mismatches are read before the first is changed: in SQLite a reader and a writer lock each other.
+        open_mismatches.add_open(self.table.open_between(self.period.start, self.period.end))
+        for resolved in batches(open_mismatches.resolved()):
+            stop_if_cancelled(self.hook.cancelled)
+            self.table.resolve(resolved)
 
-    def _reversals(self) -> Iterator[Commission]:
-        progress = time.monotonic()
-        for commission in self.hook.iter_commissions(**self.period.filters(), sale_amount_to=-1):
-            self.report.commissions += 1
-            if commission.is_reversal and commission.commission_type != "custom":
-                yield commission
-            if time.monotonic() - progress >= PROGRESS_EVERY_SECONDS:
-                progress = time.monotonic()
-                self.log.info("%s commissions read", self.report.commissions)
+    def _compare(self, pairs: list[RefundPair], open_mismatches: OpenMismatches) -> None:
+        """Compare refunds, and write what follows from it."""
+        compared = [(pair, compare(pair, adopt=self.adopt, now=self._now)) for pair in pairs]
+        mismatches = [
+            comparison.mismatch for pair, comparison in compared if comparison.mismatch is not None and pair.in_period
+        ]
+        # Written before the ledger changes: if the run is killed in between, the next one finds them again.
+        accepted = self.table.write(mismatches)
+        open_mismatches.add_found(mismatch.key for mismatch in mismatches)
+        self._correct_ledger(compared)
+        self.report.add(mismatches, accepted)
+        self.report.matched += sum(
+            pair.recorded and pair.in_period and comparison.mismatch is None for pair, comparison in compared
+        )
+        self._compared += len(compared)
 
-    def _look_up(self, staging: Staging) -> None:
-        """What the ledger has as recorded may stand in the books under another day: it is looked up by its event_id."""
-        lookups = 0
-        for event_ids in staging.ledger_only_event_ids():
-            found: list[tuple[Commission, bool]] = []
-            for event_id in event_ids:
-                if lookups == MOST_LOOKUPS:
-                    self.report.warnings.append(
-                        f"Only the first {MOST_LOOKUPS} refunds without a commission in this period were looked up one "
-                        "by one; others of them may stand in FirstPromoter's books under another day"
-                    )
-                    break
-                lookups += 1
-                found += [
-                    (one, True)
-                    for one in self.hook.iter_commissions(q=event_id)
-                    if one.event_id == event_id and one.is_reversal
-                ]
-            staging.add_commissions(found)
-            if lookups == MOST_LOOKUPS:
-                return
+    def _correct_ledger(self, compared: list[tuple[RefundPair, Comparison]]) -> None:
+        def corrected(correction: Correction) -> list[tuple[LedgerRecord | None, Result]]:
+            return [
+                (pair.record, comparison.result)
+                for pair, comparison in compared
+                if comparison.correction is correction and comparison.result is not None
+            ]
 
-    # --- compared ---
-
-    def _compare_batch(self, batch: list[RefundPair], staging: Staging) -> None:
-        mismatches: list[Mismatch] = []
-        adopted: list[LedgerWrite] = []
-        rewards: list[tuple[LedgerRecord, Result]] = []
-        for pair in batch:
-            mismatch, result = compare(pair, adopt=self.adopt, now=self._now)
-            if mismatch is not None:
-                mismatches.append(mismatch)
-            else:
-                self.report.matched += pair.record is not None and pair.record.recorded
-            if not (pair.record and pair.record.recorded):
-                if self.adopt and result is not None:
-                    adopted.append(LedgerWrite(result, at=self._now))
-            elif result is not None:
-                rewards.append((pair.record, result))
-        # Written down before the ledger changes: a run that is killed in between finds it once more.
-        self.table.write(mismatches)
-        staging.note(mismatch.key for mismatch in mismatches)
-        self.ledger.write(LedgerBatch(self._now, adopted), self.run_key)
+        adopted = [result for _, result in corrected(Correction.ADOPT)]
+        recovered = [(record, result) for record, result in corrected(Correction.RECOVER) if record]
+        rewards = [(record, result) for record, result in corrected(Correction.UPDATE_REWARD) if record]
+        if adopted:
+            writes = [LedgerWrite(result, at=self._now) for result in adopted]
+            self.ledger.write(LedgerBatch(self._now, writes), self.run_key)
+        recover(self.ledger, recovered, self._now)
         self.ledger.update_rewards(rewards)
         self.report.adopted += len(adopted)
-        for record, _ in rewards:
-            filled = record.reward_id is None
-            self.report.rewards_filled += filled
-            self.report.rewards_updated += not filled
-        for mismatch in mismatches:
-            self.report.counts[mismatch.kind] += 1
-            cases = self.report.cases.setdefault(mismatch.kind, [])
-            if len(cases) < MOST_CASES:
-                cases.append(mismatch)
+        self.report.recovered += len(recovered)
+        filled = sum(record.reward_id is None for record, _ in rewards)
+        self.report.rewards_filled += filled
+        self.report.rewards_updated += len(rewards) - filled

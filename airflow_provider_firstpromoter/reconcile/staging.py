@@ -1,162 +1,220 @@
-"""A private place on disk where FirstPromoter's books and the ledger lie side by side, however large they are."""
+"""A private SQLite database that holds both sides of a reconciliation, however large they are."""
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from itertools import groupby
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter
 
 from airflow_provider_firstpromoter.api import Commission
-from airflow_provider_firstpromoter.ledger import LedgerRecord
-from airflow_provider_firstpromoter.reconcile.mismatches import Key
+from airflow_provider_firstpromoter.ledger import LedgerRecord, SentRefund
+from airflow_provider_firstpromoter.reconcile.duplicates import Reversal, match_duplicates
+from airflow_provider_firstpromoter.reconcile.private_database import PrivateDatabase
+from airflow_provider_firstpromoter.refunds import Outcome
 
 _record_adapter = TypeAdapter(LedgerRecord)
-#: Read from and written to in turns of so many.
+#: The number of ids that are read at a time.
 BATCH = 500
 
 SCHEMA = """
+-- original and amount: what the customer was paid back, with its currency, and the same in the account's currency.
 CREATE TABLE commissions (
-    commission_id INTEGER PRIMARY KEY,
-    event_id TEXT,
-    referral_id INTEGER,
-    amount TEXT,     -- in one text with its currency, to be compared
-    in_period INTEGER,  -- whether it is of the time in question
-    body TEXT
+    commission_id INTEGER PRIMARY KEY, event_id TEXT, lead_id INTEGER, created_at REAL, original TEXT, amount INTEGER,
+    denied INTEGER, in_period INTEGER, body TEXT
 );
 CREATE INDEX commissions_event ON commissions (event_id);
-CREATE TABLE ledger (event_id TEXT PRIMARY KEY, sent INTEGER, in_period INTEGER, body TEXT) WITHOUT ROWID;
-CREATE TABLE found (kind TEXT, event_id TEXT, commission_id INTEGER, PRIMARY KEY (kind, event_id, commission_id))
+CREATE INDEX commissions_lead ON commissions (lead_id);
+CREATE TABLE ledger (
+    event_id TEXT PRIMARY KEY, sent INTEGER, sent_at REAL, reverted INTEGER, in_period INTEGER, look_up INTEGER,
+    body TEXT
+) WITHOUT ROWID;
+-- Refunds that were sent to the leads of commissions that were not, at whatever time.
+CREATE TABLE sent_to_leads (event_id TEXT PRIMARY KEY, lead_id INTEGER, sent_at REAL, original TEXT, amount INTEGER)
     WITHOUT ROWID;
-CREATE TABLE earlier (kind TEXT, event_id TEXT, commission_id INTEGER);
+CREATE TABLE duplicates (commission_id INTEGER PRIMARY KEY, event_id TEXT);
+-- One row per refund in FirstPromoter that is in effect: its first commission.
+CREATE VIEW reversals AS
+    SELECT c.event_id, min(c.commission_id) AS commission_id, c.lead_id, coalesce(l.sent_at, c.created_at) AS moment,
+        c.original, c.amount, coalesce(l.sent, 0) AS sent
+    FROM commissions c LEFT JOIN ledger l ON l.event_id = c.event_id
+    WHERE NOT coalesce(l.reverted, 0)
+    GROUP BY coalesce(c.event_id, c.commission_id) HAVING NOT min(c.denied);
 """
 
-# A refund that was sent has one twin at most. What was sent twice itself, as two refunds, has none too many.
-DUPLICATES = """
-CREATE TABLE duplicates AS
-WITH events AS (
-    SELECT min(c.commission_id) AS commission_id, c.referral_id, c.amount, c.event_id, coalesce(l.sent, 0) AS sent
-    FROM commissions c LEFT JOIN ledger l ON l.event_id = c.event_id
-    WHERE c.referral_id IS NOT NULL AND c.amount IS NOT NULL
-    GROUP BY coalesce(c.event_id, c.commission_id)
-),
-placed AS (
-    SELECT *, row_number() OVER (PARTITION BY referral_id, amount, sent ORDER BY commission_id) AS place FROM events
-)
-SELECT commission_id, original AS event_id FROM (
-    SELECT commission_id, sent,
-        max(CASE WHEN sent THEN event_id END) OVER (PARTITION BY referral_id, amount, place) AS original
-    FROM placed
-)
-WHERE NOT sent AND original IS NOT NULL
+# The leads of which something was reversed that was not sent, with all of their refunds.
+REVERSALS_OF_LEADS = """
+SELECT lead_id, sent, event_id, commission_id, moment, original, amount FROM reversals
+WHERE lead_id IN (SELECT lead_id FROM reversals WHERE NOT sent)
+UNION ALL
+SELECT lead_id, 1, event_id, 0, sent_at, original, amount FROM sent_to_leads
+WHERE NOT EXISTS (SELECT 1 FROM commissions WHERE commissions.event_id = sent_to_leads.event_id)
+ORDER BY lead_id
 """
 
 
 class RefundPair(NamedTuple):
     """
-    What both sides say of one refund.
+    What the ledger and FirstPromoter have of one refund.
 
-    :param commissions: all of its event_id, the earliest first; empty if it is not there
-    :param known: the ledger's entry; None if it is not here
-    :param twin: the refund that was sent to the same referral with the same amount, if this one was not
+    :param event_id: None for a commission without one
+    :param commissions: all negative commissions of the event_id, the earliest first; empty if there are none
+    :param record: None if the ledger has no row
+    :param duplicate_of: the refund that was sent to the same lead with the same amount, if this one was not sent
+    :param in_period: False if the refund was read only because something else depends on it
     """
 
     event_id: str | None
     commissions: list[Commission]
     record: LedgerRecord | None
     duplicate_of: str | None = None
+    in_period: bool = True
+
+    @property
+    def recorded(self) -> bool:
+        """Whether the ledger has the refund as recorded."""
+        return self.record is not None and self.record.recorded
+
+    @property
+    def recoverable(self) -> bool:
+        """Whether the ledger has the refund as sent, and not as recorded."""
+        return self.record is not None and _recoverable(self.record)
 
 
-class Staging:
-    """
-    Both sides, to be filled and then gone through.
+def _recoverable(record: LedgerRecord) -> bool:
+    return record.last_sent_at is not None and record.outcome in (Outcome.NOT_REFERRED, Outcome.FAILED)
 
-    A SQLite database without a name, as the spool of a run: nothing is left behind however the process ends. E-mails
-    and uids do not get into it.
-    """
+
+class Staging(PrivateDatabase):
+    """Both sides of a reconciliation, first filled and then read. It holds no e-mail address and no uid."""
 
     def __init__(self) -> None:
-        self._database = sqlite3.connect("", isolation_level=None)
-        self._database.execute("PRAGMA journal_mode = OFF")
-        self._database.executescript(SCHEMA)
+        super().__init__(SCHEMA)
 
-    def add_commissions(self, commissions: Iterable[tuple[Commission, bool]]) -> None:
+    def add_commissions(self, commissions: Iterable[tuple[Commission, datetime, bool]]) -> None:
         """
-        Take in commissions that were taken back.
+        Add negative commissions.
 
-        :param commissions: each with whether it is of the time in question
+        :param commissions: each with the time at which it was made, and whether that is in the period
         """
-        self._database.execute("BEGIN")
-        self._database.executemany(
-            "INSERT OR REPLACE INTO commissions VALUES (?, ?, ?, ?, ?, ?)",
+        self.insert(
+            "INSERT OR REPLACE INTO commissions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 (
                     commission.id,
-                    commission.event_id or None,
+                    commission.event_id,
                     commission.referral.id,
-                    commission.comparable_amount,
+                    created_at.timestamp(),
+                    _original(commission.original_sale_amount, commission.original_sale_currency),
+                    commission.sale_amount,
+                    commission.reward_status == "denied",
                     in_period,
                     commission.model_dump_json(),
                 )
-                for commission, in_period in commissions
+                for commission, created_at, in_period in commissions
             ),
         )
-        self._database.execute("COMMIT")
 
-    def add_ledger_rows(self, records: Iterable[LedgerRecord], *, in_period: bool) -> None:
+    def add_ledger_rows(
+        self, records: Iterable[LedgerRecord], *, in_period: bool = False, look_up: bool = False
+    ) -> None:
         """
-        Take in entries of the ledger.
+        Add rows of the ledger.
 
-        :param in_period: whether they are of the time in question
+        :param in_period: whether they are in the period
+        :param look_up: whether they are to be looked up although they are not in the period
         """
-        self._database.execute("BEGIN")
-        self._database.executemany(
-            "INSERT INTO ledger VALUES (?, ?, ?, ?) "
-            "ON CONFLICT DO UPDATE SET in_period = max(in_period, excluded.in_period)",
+        self.insert(
+            "INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE "
+            "SET in_period = max(in_period, excluded.in_period), look_up = max(look_up, excluded.look_up)",
             (
                 (
                     one.event_id,
-                    one.recorded and one.last_sent_at is not None,
+                    one.last_sent_at is not None and (one.recorded or _recoverable(one)),
+                    one.last_sent_at and one.last_sent_at.timestamp(),
+                    one.outcome is Outcome.REVERTED,
                     in_period,
+                    look_up,
                     _record_adapter.dump_json(one).decode(),
                 )
                 for one in records
             ),
         )
-        self._database.execute("COMMIT")
 
-    def commission_event_ids(self) -> Iterator[list[str]]:
-        """The event_ids of the commissions, in batches."""
-        return self._in_batches("SELECT DISTINCT event_id FROM commissions WHERE event_id IS NOT NULL AND event_id > ?")
-
-    def ledger_only_event_ids(self) -> Iterator[list[str]]:
-        """The event_ids of the time in question that no commission bears, in batches."""
-        return self._in_batches(
-            "SELECT event_id FROM ledger WHERE in_period AND event_id > ? "
-            "AND NOT EXISTS (SELECT 1 FROM commissions WHERE commissions.event_id = ledger.event_id)"
+    def add_sent_to_leads(self, refunds: Iterable[SentRefund]) -> None:
+        """Add refunds that were sent, so that duplicates of them are recognized."""
+        self.insert(
+            "INSERT OR IGNORE INTO sent_to_leads VALUES (?, ?, ?, ?, ?)",
+            (
+                (
+                    one.event_id,
+                    one.lead_id,
+                    one.last_sent_at.timestamp(),
+                    _original(one.sent_amount and -one.sent_amount, one.sent_currency),
+                    one.recorded_amount
+                    if one.recorded_amount is not None or one.sent_currency
+                    else one.sent_amount and -one.sent_amount,
+                )
+                for one in refunds
+            ),
         )
 
-    def _in_batches(self, sql: str) -> Iterator[list[str]]:
-        """Each batch is read to its end, so that others may write meanwhile."""
-        last = ""
-        while True:
-            batch = [
-                event_id for (event_id,) in self._database.execute(f"{sql} ORDER BY event_id LIMIT {BATCH}", (last,))
+    def commission_event_ids(self) -> Iterator[list[str]]:
+        """Yield the event_ids of the commissions in batches."""
+        yield from self._in_batches("SELECT DISTINCT event_id FROM commissions WHERE event_id > ?", "")
+
+    def unsent_lead_ids(self) -> Iterator[list[int]]:
+        """Yield the leads of commissions in the period that were not sent, in batches."""
+        yield from self._in_batches(
+            "SELECT DISTINCT lead_id FROM commissions LEFT JOIN ledger ON ledger.event_id = commissions.event_id "
+            "WHERE commissions.in_period AND NOT coalesce(sent, 0) AND lead_id > ?",
+            -(2**63),
+        )
+
+    def count_without_commission(self) -> int:
+        """Count the ledger's rows that have to be looked up."""
+        return int(self.connection.execute(f"SELECT count(*) FROM ledger WHERE {_WITHOUT_COMMISSION}").fetchone()[0])
+
+    def without_commission(self, size: int) -> Iterator[list[RefundPair]]:
+        """
+        Yield the ledger's rows that have to be looked up: no commission that was read has their event_id.
+
+        :param size: of a batch
+        """
+        for event_ids in self._in_batches(
+            f"SELECT event_id FROM ledger WHERE {_WITHOUT_COMMISSION} AND event_id > ?", "", size
+        ):
+            rows = self.connection.execute(
+                f"SELECT event_id, body, in_period FROM ledger WHERE event_id IN ({', '.join('?' * len(event_ids))}) "
+                "ORDER BY event_id",
+                event_ids,
+            ).fetchall()
+            yield [
+                RefundPair(event_id, [], _record_adapter.validate_json(body), in_period=bool(in_period))
+                for event_id, body, in_period in rows
             ]
-            if not batch:
-                return
-            yield batch
-            last = batch[-1]
+
+    def find_duplicates(self) -> None:
+        """Determine which commissions reverse a refund a second time; call it when both sides are complete."""
+        rows = self.connection.execute(REVERSALS_OF_LEADS)
+        self.insert(
+            "INSERT INTO duplicates VALUES (?, ?)",
+            (
+                (duplicate.commission_id, original.event_id)
+                for lead_id, group in groupby(rows, key=lambda row: row[0])
+                if lead_id is not None
+                for duplicate, original in _match(list(group))
+            ),
+        )
 
     def __iter__(self) -> Iterator[RefundPair]:
-        """Every refund of the time in question, once."""
-        self._database.execute(DUPLICATES)
-        self._database.execute("CREATE UNIQUE INDEX duplicate ON duplicates (commission_id)")
-        joined = self._database.execute(
+        """Yield each refund that has a commission and is in the period or was looked up."""
+        joined = self.connection.execute(
             """
-            SELECT c.event_id, c.commission_id, c.body, l.body, c.in_period OR coalesce(l.in_period, 0), d.event_id
+            SELECT c.event_id, c.commission_id, c.body, l.body, c.in_period OR coalesce(l.in_period, 0),
+                coalesce(l.look_up, 0), d.event_id
             FROM commissions c LEFT JOIN ledger l ON l.event_id = c.event_id
             LEFT JOIN duplicates d ON d.commission_id = c.commission_id
             ORDER BY c.event_id, c.commission_id
@@ -164,33 +222,36 @@ class Staging:
         )
         for _, group in groupby(joined, key=lambda row: row[0] or row[1]):
             rows = list(group)
-            event_id, _, _, record, _, duplicate_of = rows[0]
-            if any(in_period for *_, in_period, _ in rows):
-                commissions = [Commission.model_validate_json(body) for _, _, body, *_ in rows]
+            event_id, _, _, record, _, looked_up, duplicate_of = rows[0]
+            in_period = any(row[4] for row in rows)
+            if in_period or looked_up:
                 yield RefundPair(
-                    event_id, commissions, _record_adapter.validate_json(record) if record else None, duplicate_of
+                    event_id,
+                    [Commission.model_validate_json(body) for _, _, body, *_ in rows],
+                    _record_adapter.validate_json(record) if record else None,
+                    duplicate_of,
+                    in_period,
                 )
-        for batch in self.ledger_only_event_ids():
-            for event_id in batch:
-                (record,) = self._database.execute("SELECT body FROM ledger WHERE event_id = ?", (event_id,)).fetchone()
-                yield RefundPair(event_id, [], _record_adapter.validate_json(record))
 
-    def note(self, found: Iterable[Key]) -> None:
-        """Remember that these were found now."""
-        self._database.executemany("INSERT OR IGNORE INTO found VALUES (?, ?, ?)", found)
+    def _in_batches(self, sql: str, last: Any, size: int = BATCH) -> Iterator[list[Any]]:
+        """Yield a query's only column in batches, each read to its end so that the tables can be written meanwhile."""
+        while batch := [value for (value,) in self.connection.execute(f"{sql} ORDER BY 1 LIMIT {size}", (last,))]:
+            yield batch
+            last = batch[-1]
 
-    def add_open(self, keys: Iterable[Key]) -> None:
-        """Take in what was found earlier, and was still there when last looked for."""
-        self._database.execute("BEGIN")
-        self._database.executemany("INSERT INTO earlier VALUES (?, ?, ?)", keys)
-        self._database.execute("COMMIT")
 
-    def resolved_keys(self) -> Iterator[Key]:
-        """What was found earlier, and not now."""
-        yield from self._database.execute("SELECT * FROM earlier EXCEPT SELECT * FROM found")
+_WITHOUT_COMMISSION = """
+    (in_period OR look_up)
+    AND NOT EXISTS (SELECT 1 FROM commissions WHERE commissions.event_id = ledger.event_id)
+"""
 
-    def __enter__(self) -> Staging:
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        self._database.close()
+def _match(rows: list[tuple[Any, ...]]) -> Iterator[tuple[Reversal, Reversal]]:
+    """Match the reversals of one lead."""
+    return match_duplicates(
+        [Reversal(*row[2:]) for row in rows if row[1]], [Reversal(*row[2:]) for row in rows if not row[1]]
+    )
+
+
+def _original(amount: int | None, currency: str | None) -> str | None:
+    return f"{amount} {currency.upper()}" if amount is not None and currency else None

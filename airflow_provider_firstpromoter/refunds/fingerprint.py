@@ -25,7 +25,7 @@ _EXACTLY = Context(prec=2 * MAX_AMOUNT_LENGTH)
 
 def content_token(row: Mapping[str, Any], key: bytes) -> str:
     """
-    Return a text that differs when any column of the call differs, the event_id apart.
+    Return a keyed hash of a row's columns of the refund call, without the event_id.
 
     :param key: keeps customers' e-mail addresses from being found by hashing guesses
     :returns: 16 hexadecimal digits
@@ -73,7 +73,7 @@ def fingerprint(row: Mapping[str, Any], key: bytes, earlier: str | None = None) 
 
 
 def add_digest(earlier: str | None, digest: str | None) -> str | None:
-    """Return the digests of a refund's contents that the database made, with one more."""
+    """Add a digest to the stored digests of a refund's contents, and return them all."""
     return " ".join(_with(earlier.split(" ") if earlier else [], digest)) if digest else earlier
 
 

@@ -1,4 +1,4 @@
-"""What became of a refund, in one word, and what follows from it: everything that depends on the outcome is here."""
+"""The outcome of a refund, and the properties that depend on the outcome."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class Outcome(StrEnum):
     @property
     def strength(self) -> int:
         """
-        Which of two outcomes the ledger keeps when two tasks write the same refund: the stronger one.
+        The rank of the outcome: of two tasks that write the same refund, the ledger keeps the stronger outcome.
 
-        0 is never the outcome of a row in the ledger.
+        An outcome of strength 0 is never stored in the ledger.
         """
         match self:
             case Outcome.REVERTED:
@@ -58,7 +58,7 @@ class Outcome(StrEnum):
 
     @property
     def on_record(self) -> bool:
-        """Whether FirstPromoter has the refund, and its commission stands."""
+        """Whether FirstPromoter has recorded the refund, and its commission was not denied by a revert."""
         return self in (Outcome.RECORDED, Outcome.ALREADY_RECORDED)
 
     @property
@@ -78,7 +78,7 @@ class Outcome(StrEnum):
 
     @property
     def needs_attention(self) -> bool:
-        """Whether no retry can help: a person must correct the row, or the refund in FirstPromoter."""
+        """Whether no retry can help: the user must correct the row, or the refund in FirstPromoter."""
         return self in (Outcome.REJECTED, Outcome.CHANGED)
 
     @property

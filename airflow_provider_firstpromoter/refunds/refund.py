@@ -132,7 +132,7 @@ class Refund(BaseModel):
 
 
 def _reasons(error: ValidationError) -> str:
-    """One line, by column: what is wrong, never with what value."""
+    """Return what is wrong in one line, by column, without any value."""
     return "; ".join(
         " ".join([*(str(part) for part in problem["loc"]), problem["msg"].removeprefix("Value error, ")])
         for problem in error.errors(include_input=False, include_url=False, include_context=False)

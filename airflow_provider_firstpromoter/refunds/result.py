@@ -68,7 +68,7 @@ class Promoter(_Received):
 
 class Result(BaseModel):
     """
-    What became of one refund.
+    The result of one refund: its outcome, and what FirstPromoter's response says about it.
 
     :param sent: whether this run sent it; False for what the ledger already had
     :param http_status: of the response that decided; None if there was none
@@ -104,7 +104,7 @@ class Result(BaseModel):
         return self.model_dump(mode="json", exclude={"unmatched", "lost"})
 
     def to_details(self) -> str:
-        """Return the JSON text that the ledger keeps, from which :meth:`from_details` makes the result again."""
+        """Return the JSON text that the ledger keeps, from which :meth:`from_details` restores the result."""
         return self.model_dump_json(exclude={"reversed_by"})
 
     @classmethod

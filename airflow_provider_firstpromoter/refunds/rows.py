@@ -14,9 +14,9 @@ from airflow_provider_firstpromoter.refunds.values import amount_text
 T = TypeVar("T")
 #: Rows that are compared with the ledger at once.
 BATCH = 500
-#: The database's own hash of the row's content, where it left out settled rows itself; not a column of the user's.
+#: The column that holds a hash of the row's content, added when settled rows are left out; not one of the query's own.
 DIGEST_COLUMN = "firstpromoter_digest"
-#: Added to a row by the sensor: why it is pending although the ledger has it (see :class:`ReasonPending`).
+#: The column that the sensor adds: why the row is pending although the ledger has it (see :class:`Row`).
 REASON_COLUMN = "firstpromoter_reason"
 
 
@@ -30,7 +30,7 @@ class Row:
     :param event_id: None where the row has no usable one
     :param amount: its canonical text, in the unit of the query; None where it is no number
     :param refunded_at: when the customer got the money, for reports; None where the query does not say
-    :param digest: the database's hash of the content; None where the database did not compute one
+    :param digest: the hash of the content that was computed when settled rows were left out; None if none was
     :param reason: ``recheck`` or ``retry`` if a sensor passed the row on for that reason
     """
 
@@ -58,7 +58,7 @@ class Row:
         )
 
     def portable(self) -> dict[str, str | int | bool | None]:
-        """Return the row as plain JSON, from which :meth:`read` makes the same row again."""
+        """Return the row as plain JSON, from which :meth:`read` restores it."""
         values = portable(self.values)
         extra = {
             "refunded_at": self.refunded_at.isoformat() if self.refunded_at else None,

@@ -6,7 +6,7 @@ from collections import Counter
 from datetime import datetime
 from typing import Any, ClassVar, Self
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, PrivateAttr
 
 from airflow_provider_firstpromoter.refunds.outcome import Outcome
 from airflow_provider_firstpromoter.refunds.result import Result
@@ -27,7 +27,7 @@ class Problem(BaseModel):
 
 class Totals(BaseModel):
     """
-    The counts and sums that the tries of one task run share.
+    The counts and sums of refunds, of one try or of all tries of a task run.
 
     :param outcomes: refunds by outcome
     :param reversed: sum of the rewards by unit, negative; ``cash`` is minor units of the account's currency
@@ -55,7 +55,7 @@ class Totals(BaseModel):
         Count one refund.
 
         :param amount: what was sent, in minor units of ``currency``; None where it is not known
-        :param times: -1 takes back what was counted before
+        :param times: -1 subtracts what was counted before
         """
         self.outcomes[result.outcome] += times
         if not result.outcome.on_record:
@@ -87,7 +87,7 @@ class Totals(BaseModel):
         }
 
     def subtract(self, other: Totals) -> None:
-        """Take the counts and sums of other totals off."""
+        """Subtract the counts and sums of other totals."""
         self.outcomes.subtract(other.outcomes)
         self.reversed.subtract(other.reversed)
         self.refunded.subtract(other.refunded)
@@ -98,7 +98,7 @@ class Totals(BaseModel):
         """
         Return these totals with what an earlier try of the same task run settled.
 
-        What it did not settle comes again, and is counted in its new try.
+        Refunds that it did not settle are handled again, and are counted in the new try.
         """
         both = self.model_copy(deep=True)
         both.outcomes.update({outcome: count for outcome, count in earlier.outcomes.items() if outcome.settled})
@@ -123,7 +123,8 @@ class Summary(Totals):
     :param repeated: rows that name an event_id again, with the same content or only another identity
     :param left_pending: refunds that this run did not get to
     :param still_open: rejected and changed refunds that an earlier run has reported
-    :param problems: the first refunds that need attention or failed, twenty of an outcome at most
+    :param problems: the first refunds that need attention or failed, twenty new and
+        twenty old ones of an outcome at most
     :param stopped_because: why the run ended early; None if it did not
     :param preview: whether nothing was sent or written
     :param would_be_sent: of a preview: ``refunds`` (how many), ``by_currency`` (of each ``refunds``, ``sum`` and
@@ -152,6 +153,8 @@ class Summary(Totals):
     requests: int = 0
 
     MAX_PROBLEMS: ClassVar[int] = 20
+    #: New problems are counted apart: many old ones must not keep a new one from being named.
+    _problems: Counter[tuple[Outcome, bool]] = PrivateAttr(default_factory=Counter)
 
     def add(self, result: Result, *, new: bool = True, **sent: Any) -> Problem | None:
         """
@@ -165,7 +168,10 @@ class Summary(Totals):
         self.sent += result.sent
         self.skipped += not result.sent and result.outcome.settled
         self.still_open += result.outcome.needs_attention and not new
-        if not result.outcome.is_problem or self.outcomes[result.outcome] > self.MAX_PROBLEMS:
+        if not result.outcome.is_problem:
+            return None
+        self._problems[result.outcome, new] += 1
+        if self._problems[result.outcome, new] > self.MAX_PROBLEMS:
             return None
         problem = Problem(event_id=result.event_id, outcome=result.outcome, reason=result.message, new=new)
         self.problems.append(problem)

@@ -1,4 +1,4 @@
-"""What a warehouse cell can hold, read exactly: ids, amounts, currencies, flags."""
+"""Reads the values of warehouse rows exactly: ids, amounts, currencies, flags."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ class Validation(NamedTuple):
     amount_unit: AmountUnit = "minor"
     #: The account's own currency, for rows that name none.
     currency: str | None = None
-    #: For rows that don't say.
+    #: For rows that do not say it.
     skip_email_notification: bool | None = None
     identify_by: tuple[Identity, ...] = ("uid", "email")
 
 
 def canonical_text(value: object) -> str | None:
     """
-    The one text of a value, the same from a driver and out of XCom; None where there is none (NULL, NaN, '').
+    Return the canonical text of a value, the same from a driver and from XCom; None if it has none (NULL, NaN, '').
 
     :param value: what a database driver or XCom gave: a text, number, bool, UUID, bytes
     """
@@ -54,7 +54,7 @@ def canonical_text(value: object) -> str | None:
             return None
         return format(value, "f") if abs(value.adjusted()) <= MAX_AMOUNT_LENGTH else str(value)
     if isinstance(value, Integral):
-        # Python refuses to write very long ones in decimal; nobody accepts them anyway.
+        # Python refuses to write very long ones in decimal; validation rejects them anyway.
         return str(int(value)) if int(value).bit_length() < 2**12 else hex(int(value))
     if isinstance(value, Real):
         return None if math.isnan(value) else repr(float(value))
@@ -64,7 +64,7 @@ def canonical_text(value: object) -> str | None:
 
 
 def read_identifier(value: object) -> str | None:
-    """Text, or a whole number, as text: never trimmed, cased or padded."""
+    """Return a text or a whole number as text: never trimmed, padded or changed in case."""
     if isinstance(value, bool):
         raise ValueError("must be text or a whole number")
     if not isinstance(value, str | Integral | Real | Decimal | UUID | None):
@@ -134,7 +134,7 @@ def read_quantity(value: object) -> int | None:
 
 
 def read_currency(value: object) -> str | None:
-    """Three letters; the case is ours to mend, because ISO 4217 knows no other."""
+    """Return a currency code in upper case, the only case that ISO 4217 has."""
     text = canonical_text(value)
     if text is None or not text.strip():
         return None
@@ -144,7 +144,7 @@ def read_currency(value: object) -> str | None:
 
 
 def read_flag(value: object) -> str | bool | None:
-    """Booleans also as 0 and 1 (databases without a boolean type) and as text."""
+    """Return a boolean, also from 0 or 1 (databases without a boolean type); a text is left for pydantic to read."""
     if isinstance(value, str | None):
         return value or None
     whole = read_whole(int(value) if isinstance(value, bool) else value)
@@ -180,7 +180,7 @@ def read_minor_units(value: object, info: ValidationInfo) -> int:
 
 
 def amount_text(value: object) -> str | None:
-    """The amount's canonical text, fit to be kept; None for what is no number (it could be anything, an e-mail too)."""
+    """Return the text of an amount for storage; None if it is not a number, because it could be an e-mail address."""
     text = canonical_text(value)
     return text if text and len(text) <= MAX_AMOUNT_LENGTH and _NUMBER.fullmatch(text) else None
 

@@ -1,4 +1,4 @@
-"""A run in words: for the log, and for the error that ends the task."""
+"""Describes a run in text, for the log and for the error that ends the task."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from airflow_provider_firstpromoter.refunds import Outcome, Summary
 
 def announcement(pending: int, limit: int | None, requests_per_minute: int, *, preview: bool) -> str:
     """
-    Return what a run is about to do.
+    Return the line that says what a run is about to send.
 
     :param pending: refunds to send
     """
@@ -103,18 +103,21 @@ def failure(summary: Summary, *outcomes: Outcome, new_only: bool = False) -> str
     """
     Return why a task fails: counts, the first event_ids, and where the reasons are.
 
-    :param outcomes: those that are to blame
+    :param outcomes: the outcomes that fail the task
     :param new_only: leave out problems that an earlier run has reported
     """
     blamed = {outcome: summary.outcomes[outcome] for outcome in outcomes if summary.outcomes[outcome]}
     counts = " and ".join(f"{count} {outcome}" for outcome, count in blamed.items())
     named = [one for one in summary.problems if one.outcome in blamed and (one.new or not new_only)][:5]
+    count = sum(blamed.values())
+    if new_only and summary.still_open:
+        count -= summary.still_open
+        counts = f"{count} new of {counts}"
     text = f"{counts}: " + ", ".join(repr(one.event_id) if one.event_id else "one without event_id" for one in named)
-    count = sum(blamed.values()) - (summary.still_open if new_only else 0)
     if count > len(named):
         text += f" and {count - len(named)} more"
-    if summary.still_open and new_only:
-        text += f" ({summary.still_open} others were reported before and are still open)"
+    if new_only and summary.still_open:
+        text += f" ({summary.still_open} reported before and still open)"
     if len(named) == 1:
         text += f": {named[0].reason}"
     else:

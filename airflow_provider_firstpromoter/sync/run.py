@@ -1,11 +1,11 @@
-"""One run: rows in, results out, through hook and ledger."""
+"""One run: reads rows, sends what is pending through the hook, and records the results in the ledger."""
 
 from __future__ import annotations
 
 import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from urllib.parse import urlsplit
+from typing import Self
 
 from airflow_provider_firstpromoter.exceptions import (
     LedgerError,
@@ -27,14 +27,14 @@ from airflow_provider_firstpromoter.sync.verdict import error_of
 
 class RefundSync:
     """
-    One run: takes rows, sends what is pending, and records what became of it.
+    One run: takes rows, sends what is pending, and records the results.
 
     All SQL and the reading of the connection happen on the calling thread; the sender's threads do HTTP only.
 
     :param hook: the connection to FirstPromoter
-    :param ledger: knows what is settled; None relies on FirstPromoter's 409 alone
+    :param ledger: has the settled refunds; None relies on FirstPromoter's 409 alone
     :param options: the parameters of the run
-    :param run: the task run that the ledger's entries are to name
+    :param run: the task run that the ledger's rows name
     :param try_number: Airflow's number of the try
     :param kind: where the rows come from: a ``query``, which has all of its problems in every run, or a ``list``
     """
@@ -63,9 +63,7 @@ class RefundSync:
         )
         self.rules = PendingRules(account.fingerprint_key, self.options.recheck_unreferred, self.options.retry_rejected)
         written = None if self.options.preview else ledger
-        summary = Summary(
-            preview=self.options.preview, account=account.key, host=urlsplit(account.base_url).netloc, started_at=now()
-        )
+        summary = Summary(preview=self.options.preview, account=account.key, host=account.host, started_at=now())
         self._recorder = Recorder(
             written,
             RunHistory(written, self.run_key, try_number, kind) if written is not None else None,
@@ -78,6 +76,14 @@ class RefundSync:
         self._dispatcher = Dispatcher(hook, self.options, self._recorder, self.log)
         self._counts: Counter[Action] = Counter()
         self._report_settled = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the connections to the ledger's database."""
+        if self.ledger is not None:
+            self.ledger.close()
 
     @property
     def summary(self) -> Summary:
@@ -123,7 +129,7 @@ class RefundSync:
         """
         Return the summary of the whole task run, with what earlier tries settled.
 
-        A list has all of its refunds in every try; a query has only those that are not settled yet.
+        Each try of a list has all of its refunds; each try of a query has only those that are not settled yet.
         """
         if self._report_settled:
             return self.summary
@@ -140,7 +146,7 @@ class RefundSync:
 
     def raise_for_summary(self) -> None:
         """
-        Fail the task if the run calls for it; to be called when the summary was pushed to XCom.
+        Fail the task if the run calls for it; call this after the summary was pushed to XCom.
 
         :raises AccessRefusedError: if FirstPromoter refused the key
         :raises RefundsFailedError: if refunds failed; Airflow's retry sends them again
@@ -165,7 +171,7 @@ class RefundSync:
         self._recorder.flush()
         self._note_reported(spool)
         if self.ledger is not None and not self.options.preview:
-            self.ledger.mark(spool.reported(), reported_at=now())
+            self.ledger.mark(spool.reported(), reported_at=now(), reported_run_id=self.run_key.run_id)
 
     def _unsettled(self, rows: Iterable[Row]) -> Iterator[ClassifiedRow]:
         """Return the rows that need handling. They are compared with the ledger once more before they are sent."""
@@ -183,6 +189,8 @@ class RefundSync:
 
     def _refuse_or_announce(self, spool: Spool) -> None:
         """
+        Refuse the run if too many refunds are pending; otherwise log how many are.
+
         :raises RunRefusedError: if more is pending than ``max_pending`` allows
         """
         pending = sum(count for action, count in self._counts.items() if action.sends)
@@ -242,7 +250,7 @@ class RefundSync:
     # --- the end ---
 
     def _save_what_is_known(self) -> None:
-        """On the way out of an error or a kill, which a second error must not hide."""
+        """Write what is known after an error or a kill; a second error must not hide the first one."""
         try:
             self._dispatcher.end()
         finally:

@@ -8,12 +8,11 @@ here, in the order in which a run sends them.
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from airflow_provider_firstpromoter.exceptions import SpoolError
+from airflow_provider_firstpromoter.database import disk_errors, scratch_database
 from airflow_provider_firstpromoter.pending import Action, ClassifiedRow
 from airflow_provider_firstpromoter.refunds import Row, batches
 
@@ -43,7 +42,7 @@ class Group(NamedTuple):
     """
     The rows of one event_id, in the order of the input; nearly always one.
 
-    :param rank: of the row that comes first in the run
+    :param rank: of the first of its rows that are sent, or else of its first row
     """
 
     rank: int
@@ -54,20 +53,16 @@ class Spool:
     """
     Rows on disk, in groups of one event_id.
 
-    A SQLite database without a name: a file of mode 0600 in the temporary folder (``SQLITE_TMPDIR``, ``TMPDIR``) that
-    has no directory entry once it is open, so that nothing is left behind however the process ends.
-
     :raises SpoolError: from every method, if the disk is full
     """
 
     def __init__(self) -> None:
-        self._database = sqlite3.connect("", isolation_level=None)
-        self._database.execute("PRAGMA journal_mode = OFF")
+        self._database = scratch_database()
         self._database.executescript(SCHEMA)
         self._length = 0
 
     def fill(self, rows: Iterable[ClassifiedRow]) -> None:
-        """Take the rows in; to be called once."""
+        """Store the rows; call this once."""
         for batch in batches(rows):
             values = [
                 (
@@ -90,7 +85,7 @@ class Spool:
         """
         Return the rows in the order of a run, those of one event_id together.
 
-        A group has the place of its row that comes first.
+        A group has the place of the first of its rows that are sent, or else of its first row.
         """
         ((several,),) = self._read("SELECT EXISTS (SELECT 1 FROM spool GROUP BY event_id HAVING count(event_id) > 1)")
         order = "ORDER BY rank, tried_at, position"
@@ -100,7 +95,7 @@ class Spool:
             return
         first = (
             "SELECT position, event_id, rank, row FROM spool AS s WHERE event_id IS NULL OR position = ("
-            "SELECT position FROM spool AS e WHERE e.event_id = s.event_id ORDER BY rank, position LIMIT 1"
+            "SELECT position FROM spool AS e WHERE e.event_id = s.event_id ORDER BY rank = 0, rank, position LIMIT 1"
             f") {order}"
         )
         for position, event_id, rank, row in self._read(first):
@@ -125,34 +120,23 @@ class Spool:
         return (event_id for (event_id,) in self._read("SELECT event_id FROM reported"))
 
     def _write(self, sql: str, rows: Iterable[tuple[object, ...]] | None = None) -> None:
-        try:
+        with disk_errors():
             if rows is None:
                 self._database.execute(sql)
                 return
             self._database.execute("BEGIN")
             self._database.executemany(sql, rows)
             self._database.execute("COMMIT")
-        except sqlite3.OperationalError as error:
-            raise _explained(error) from None
 
     def _read(self, sql: str, *parameters: object) -> Iterator[Any]:
-        try:
+        with disk_errors():
             yield from self._database.execute(sql, parameters)
-        except sqlite3.OperationalError as error:
-            raise _explained(error) from None
 
     def __enter__(self) -> Spool:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._database.close()
-
-
-def _explained(error: sqlite3.OperationalError) -> SpoolError:
-    return SpoolError(
-        f"The rows of this run could not be kept on the worker's disk: {error}. Make room in its temporary folder, or "
-        "point TMPDIR (or SQLITE_TMPDIR) to another one; nothing is lost, the next try reads the query again"
-    )
 
 
 def _row(position: int, text: str) -> Row:

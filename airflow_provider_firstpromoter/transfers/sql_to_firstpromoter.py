@@ -85,8 +85,8 @@ class SqlToFirstPromoterOperator(RefundOperator):
         from airflow_provider_firstpromoter.database import RefundQuery
         from airflow_provider_firstpromoter.sync import rewards_of_run, run_query
 
-        sync = self._make_sync(context, limit=self.limit, max_pending=self.max_pending, ledger_required=True)
-        run_query(sync, RefundQuery.from_connection(self.sql_conn_id, self.sql, self.parameters))
-        rewards = [] if self.preview else rewards_of_run(sync)
-        summary: dict[str, Any] = self._push_results(context, sync, sync.total().to_json(), rewards=rewards)
-        return summary
+        with self._make_sync(context, limit=self.limit, max_pending=self.max_pending, ledger_required=True) as sync:
+            run_query(sync, RefundQuery.from_connection(self.sql_conn_id, self.sql, self.parameters))
+            rewards = [] if self.preview else rewards_of_run(sync)
+            summary: dict[str, Any] = self._push_results(context, sync, sync.total().to_json(), rewards=rewards)
+            return summary

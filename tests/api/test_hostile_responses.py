@@ -216,9 +216,10 @@ def test_readable_response_is_read_whatever_is_around_it(raw: bytes, status: int
     ],
 )
 def test_unreadable_response_is_a_problem_and_may_have_been_processed(
-    raw: bytes, problem: str, hostile: Hostile
+    raw: bytes, problem: str, hostile: Hostile, connect: Callable[..., str], impatient: None
 ) -> None:
-    hostile.hook.account.extra.__dict__["max_attempts"] = 2
+    connect(host=hostile.hook.account.base_url, login="a", password="k", timeout=5, max_attempts=2)
+    hostile.hook = FirstPromoterHook()
     exchange = hostile.ask(raw)
 
     assert exchange.response.status is None

@@ -208,6 +208,18 @@ def test_pause_delays_the_whole_account() -> None:
     assert limiter.waited >= 4 * 0.3
 
 
+def test_pauses_are_logged_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    now = [0.0]
+    limiter = RateLimiter(clock=lambda: now[0])
+    for at in range(0, 150, 5):
+        now[0] = float(at)
+        limiter.pause(7)
+    lines = [record.getMessage() for record in caplog.records if record.name == rate_limit.__name__]
+    assert len(lines) == 3
+    assert "429" in lines[0]
+    assert "7 seconds" in lines[0]
+
+
 def test_shorter_pause_does_not_end_a_longer_one() -> None:
     limiter = RateLimiter()
     limiter.pause(100)

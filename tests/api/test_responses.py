@@ -93,6 +93,22 @@ def read(status: int, body: object = b"", **headers: str) -> ApiResponse:
         (404, HTML, FAILED, False),
         (405, {"message": "Method Not Allowed"}, FAILED, False),
         (409, {"message": "The 'refund' event with the id 're_1' already exists."}, ALREADY, False),
+        (409, {"message": 'the "Refund" Event with the id "re_1" already exists'}, ALREADY, False),
+        # An event of another type keeps the id from being used for a refund, on every run.
+        (409, {"message": "The 'sale' event with the id 're_1' already exists."}, REJECTED, False),
+        (409, {"message": "The 'cancellation' event with the id 're_1' already exists."}, REJECTED, False),
+        # None of these says that this refund is recorded.
+        (409, {"message": "The 'refund' event with the id 're_2' already exists."}, FAILED, False),
+        (409, {"message": "The 'refund' event with the id 'RE_1' already exists. re_1"}, FAILED, False),
+        (409, {"message": "The 'refund' event with the id 're_12' already exists."}, FAILED, False),
+        (409, {"message": "The 'refund' event with the id 'are_1' already exists."}, FAILED, False),
+        (409, {"message": "The 'sale' event with the id 're_2' already exists."}, FAILED, False),
+        (409, {"message": "The 'refund' event with the id 're_2' already exists; you sent re_1."}, FAILED, False),
+        (409, {"message": "The event with the id 're_1' already exists."}, FAILED, False),
+        (409, {"message": "The 'refund' event 're_1' is being processed, try again."}, FAILED, False),
+        (409, {"message": "Conflict"}, FAILED, False),
+        (409, {"message": ""}, FAILED, False),
+        (409, {"message": ["The 'refund' event with the id 're_1' already exists."]}, FAILED, False),
         (409, {"error": "conflict"}, FAILED, False),
         (409, {}, FAILED, False),
         (409, b"", FAILED, False),
@@ -118,15 +134,30 @@ def test_response_has_one_outcome_and_is_transient_or_not(
     status: int, body: object, outcome: Outcome, transient: bool
 ) -> None:
     answer = read(status, body)
-    assert outcome_from(answer) is outcome
+    assert outcome_from(answer, "re_1") is outcome
     assert answer.transient is transient
+
+
+@pytest.mark.parametrize(
+    "event_id",
+    ["7", "re_1", "it's 'quoted'", 'say "re"', "(re.*)[1]+", "r\u00e9 \U0001f4b8", "already exists", "a  b", "e" * 255],
+)
+def test_conflict_is_this_refunds_only_with_exactly_its_event_id(event_id: str) -> None:
+    def outcome(named: str) -> Outcome:
+        return outcome_from(
+            read(409, {"message": f"The 'refund' event with the id '{named}' already exists."}), event_id
+        )
+
+    assert outcome(event_id) is ALREADY
+    for other in (f"1{event_id}", f"{event_id}1", f"x-{event_id}", f"{event_id}-x", event_id[:-1], ""):
+        assert outcome(other) is FAILED
 
 
 @pytest.mark.parametrize("status", [401, 403])
 @pytest.mark.parametrize("body", [b"", HTML, {"message": "Unauthorized", "code": "unauthorized"}, {"id": 1}], ids=repr)
 def test_refused_access_settles_nothing_and_is_not_retried(status: int, body: object) -> None:
     answer = read(status, body)  # the hook raises before it asks; should it forget, nothing is lost
-    assert outcome_from(answer) is FAILED
+    assert outcome_from(answer, "re_1") is FAILED
     assert not answer.transient
 
 
@@ -135,7 +166,7 @@ def test_missing_response_is_retried_and_fails_in_the_end() -> None:
     assert answer.transient
     result = result_from(answer, REFUND, 6)
     assert (result.outcome, result.http_status, result.sent) == (FAILED, None, True)
-    assert result.message == "no answer in 6 tries: timed out"
+    assert result.message == "no response in 6 tries: timed out"
 
 
 # --- messages -------------------------------------------------------------------------------------------
@@ -147,7 +178,16 @@ def test_missing_response_is_retried_and_fails_in_the_end() -> None:
         (204, b"", None),
         (404, {"message": "No referral", "code": "not_found"}, "No referral"),
         (404, {"message": "No referral jane@example.com", "code": "not_found"}, "No referral ***"),
-        (409, {"message": "The event 're_1' already exists."}, "The event 're_1' already exists."),
+        (
+            409,
+            {"message": "The 'refund' event with the id 're_1' already exists."},
+            "The 'refund' event with the id 're_1' already exists.",
+        ),
+        (
+            409,
+            {"message": "The event 're_1' already exists."},
+            "answered 409, but not that this refund exists: The event 're_1' already exists.",
+        ),
         (400, {"message": "Error. Amount blank or invalid."}, "Error. Amount blank or invalid."),
         (400, {"error": "bad"}, "answered 400 without a message"),
         (400, {"message": ["bad"]}, "answered 400 without a message"),
@@ -183,7 +223,7 @@ def test_long_error_message_is_truncated() -> None:
     [
         (ApiResponse(503), "answered 503 in 6 tries"),
         (ApiResponse(429, {"message": "slow down"}), "answered 429 in 6 tries"),
-        (ApiResponse(200, problem=BROKEN_JSON), "answered 200 in 6 tries: the answer is not whole JSON"),
+        (ApiResponse(200, problem=BROKEN_JSON), "answered 200 in 6 tries: the response is not whole JSON"),
         (ApiResponse(302), "answered 302, but not as FirstPromoter does; is the connection's host right?"),
         (ApiResponse(404), "answered 404, but not as FirstPromoter does; is the connection's host right?"),
         (

@@ -91,12 +91,9 @@ def test_request_that_meets_only_429_fails_when_the_time_is_over(
     assert time.monotonic() - began >= 1
 
 
-def test_time_for_429_begins_anew_after_any_other_response(
-    without_jitter: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_time_for_429_begins_anew_after_any_other_response(without_jitter: None) -> None:
     now = [0.0]
-    monkeypatch.setattr(retry.time, "monotonic", lambda: now[0])
-    retries = Retries(3)
+    retries = Retries(3, clock=lambda: now[0])
     assert retries.seconds_before_next(ApiResponse(429)) == 2
     now[0] = retry.LONGEST_RATE_LIMITED
     assert retries.seconds_before_next(ApiResponse(429)) == 4

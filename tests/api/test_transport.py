@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import re
-import select
-import socket
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -94,59 +88,6 @@ def test_refused_access_that_is_not_firstpromoters_is_a_response(
     assert hook.track_refund(REFUND).outcome == "failed"
 
 
-# --- no response ---
-
-
-def problem(hook: FirstPromoterHook) -> str:
-    """What the one attempt of a request that cannot reach the API ends with."""
-    exchange = hook.transport.request("POST", "/track/refund", json=REFUND)
-    assert (exchange.response.status, exchange.lost) == (None, False)
-    return str(exchange.response.problem)
-
-
-def test_refused_connection_is_a_failure_with_a_message(
-    hook_on: Callable[..., FirstPromoterHook], impatient: None
-) -> None:
-    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
-        nobody = Server(port=listener.getsockname()[1])
-
-    hook = hook_on(nobody, max_attempts=2)
-    result = hook.track_refund(REFUND)
-
-    assert (result.outcome, result.http_status, hook.transport.requests) == ("failed", None, 2)
-    assert f"in 2 tries: the connection was refused (127.0.0.1:{nobody.port})" in str(result.message)
-
-
-@pytest.mark.parametrize(
-    ("host", "shown"),
-    [
-        ("https://no-such-host.invalid", "no-such-host.invalid:443"),
-        ("https://no-such-host.invalid:8443/v2", "no-such-host.invalid:8443"),
-    ],
-)
-def test_failed_name_resolution_is_named_with_the_host(
-    host: str, shown: str, hook_on: Callable[..., FirstPromoterHook], no_proxy: None
-) -> None:
-    assert problem(hook_on(Server(), host=host)) == f"name resolution failed ({shown})"
-
-
-def test_server_without_tls_is_named(
-    serve: Callable[..., Server], hook_on: Callable[..., FirstPromoterHook], no_proxy: None
-) -> None:
-    server = serve()
-    told = problem(hook_on(server, host=f"https://127.0.0.1:{server.port}"))
-    assert re.fullmatch(rf"TLS failed: [a-z0-9 ]+ \(127\.0\.0\.1:{server.port}\)", told)
-    assert server.asked == []
-
-
-def test_missing_ca_bundle_is_named(
-    hook_on: Callable[..., FirstPromoterHook], no_proxy: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/no/such/file.pem")
-    told = problem(hook_on(Server(), host="https://127.0.0.1:9"))
-    assert told == ("TLS failed: the file that REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE names does not exist (127.0.0.1:9)")
-
-
 # --- who can read the API key ---
 
 
@@ -166,101 +107,6 @@ def test_redirect_is_not_followed(
     assert "is the connection's host right?" in str(result.message)
     assert len(bodies(sandbox)) == 1
     assert elsewhere.asked == []
-
-
-@pytest.fixture
-def certificate(tmp_path: Path) -> Path:
-    """A certificate for ``firstpromoter.test`` and 127.0.0.1, signed by itself."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "firstpromoter.test")])
-    names = [x509.DNSName("firstpromoter.test"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    path = tmp_path / "certificate.pem"
-    path.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        + made.public_bytes(serialization.Encoding.PEM)
-    )
-    return path
-
-
-@pytest.fixture
-def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Remove the proxies and certificates of the machine that the tests run on."""
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.lower(), raising=False)
-
-
-@pytest.fixture
-def proxy(no_proxy: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., list[bytes]]]:
-    """
-    Start a proxy and set it in the environment, with a password: ``proxy(server.port)``; without a port it refuses.
-
-    Every tunnel ends at the port, whatever host it was asked for. Returns all that the proxy could read.
-    """
-    listeners: list[socket.socket] = []
-
-    def tunnel(client: socket.socket, port: int | None, seen: list[bytes]) -> None:
-        with client:
-            seen.append(client.recv(65536))
-            if port is None:
-                client.sendall(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
-                return
-            with socket.create_connection(("127.0.0.1", port)) as server:
-                client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
-                other = {client: server, server: client}
-                while ready := select.select(list(other), [], [], 10)[0]:
-                    try:
-                        data = ready[0].recv(65536)
-                        other[ready[0]].sendall(data)
-                    except OSError:
-                        return
-                    if not data:
-                        return
-
-    def accept(listener: socket.socket, port: int | None, seen: list[bytes]) -> None:
-        while True:
-            try:
-                client, _ = listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=tunnel, args=(client, port, seen), daemon=True).start()
-
-    def proxy(port: int | None = None) -> list[bytes]:
-        seen: list[bytes] = []
-        listener = socket.create_server(("127.0.0.1", 0))
-        listeners.append(listener)
-        threading.Thread(target=accept, args=(listener, port, seen), daemon=True).start()
-        address = f"http://someone:proxy-password@127.0.0.1:{listener.getsockname()[1]}"
-        for name in ("http_proxy", "https_proxy"):
-            monkeypatch.setenv(name, address)
-        return seen
-
-    yield proxy
-    for listener in listeners:
-        listener.close()
-
-
-@pytest.fixture
-def netrc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Set a ``.netrc`` of the worker that has a password for every host here."""
-    path = tmp_path / "netrc"
-    hosts = ("127.0.0.1", "localhost", "firstpromoter.test")
-    path.write_text("".join(f"machine {host} login worker password of-the-worker\n" for host in hosts))
-    path.chmod(0o600)
-    monkeypatch.setenv("NETRC", str(path))
 
 
 def test_proxy_is_used_over_https_and_cannot_read_the_api_key(
@@ -301,46 +147,6 @@ def test_api_key_is_not_sent_to_a_host_with_an_untrusted_certificate(
     assert result.outcome == "failed"
     assert re.search(r"TLS failed: self.signed certificate \(firstpromoter\.test:443\)$", str(result.message))
     assert server.asked == []
-
-
-def test_proxy_refusal_error_does_not_show_the_proxy_password(
-    hook_on: Callable[..., FirstPromoterHook],
-    proxy: Callable[..., list[bytes]],
-    logged: Callable[[], str],
-) -> None:
-    seen = proxy()
-
-    result = hook_on(Server(), host="https://firstpromoter.test").track_refund(REFUND)
-
-    assert result.outcome == "failed"
-    assert "the proxy refused the connection with 407 (firstpromoter.test:443)" in str(result.message)
-    assert seen
-    assert "proxy-password" not in logged()
-
-
-@pytest.mark.parametrize(
-    ("address", "told"),
-    [
-        ("http://someone:proxy-password@127.0.0.1:9", "the proxy could not be reached: the connection was refused"),
-        (
-            "http://someone:proxy-password@no-such-host.invalid:1",
-            "the proxy could not be reached: name resolution failed",
-        ),
-        ("ftp://someone:proxy-password@127.0.0.1:9", "the proxy's address is unusable"),
-        ("http://someone:proxy-password@:x", "the proxy's address is unusable"),
-    ],
-)
-def test_unusable_proxy_is_named_without_its_address(
-    address: str,
-    told: str,
-    hook_on: Callable[..., FirstPromoterHook],
-    no_proxy: None,
-    logged: Callable[[], str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("https_proxy", address)
-    assert problem(hook_on(Server(), host="https://firstpromoter.test")) == f"{told} (firstpromoter.test:443)"
-    assert "proxy-password" not in logged()
 
 
 def test_hosts_in_no_proxy_are_reached_without_the_proxy(

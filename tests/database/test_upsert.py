@@ -291,10 +291,12 @@ def test_ensure_makes_the_indexes_where_the_database_has_them(database: Any, not
         "mariadb": "SELECT DISTINCT index_name FROM information_schema.statistics WHERE index_name = 'notes_run'"
         " AND table_schema = database()",
         "duckdb": "SELECT index_name FROM duckdb_indexes()",
+        "snowflake": "SELECT 'none' WHERE 1 = 0",
     }
+    has_indexes = database.kind not in ("duckdb", "snowflake")
 
-    assert database.run(queries[database.kind]) == ([] if database.kind == "duckdb" else [("notes_run",)])
-    assert ("CREATE INDEX notes_run" in notes.ddl()) == (database.kind != "duckdb")
+    assert database.run(queries[database.kind]) == ([("notes_run",)] if has_indexes else [])
+    assert ("CREATE INDEX notes_run" in notes.ddl()) == has_indexes
 
 
 def test_ddl_makes_the_table_and_its_indexes(database: Any) -> None:

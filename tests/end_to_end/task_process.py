@@ -10,6 +10,7 @@ Each line of standard input is a JSON object and starts a process. The response 
 - operator: ``sync`` or ``reconcile``
 - options: the operator's parameters; ``recheck_unreferred`` in days
 - run_id: of the DAG run
+- short_waits: whether the client waits almost not at all before it sends a request again
 - in_airflow: whether Airflow's own task runner runs the task, again and again until it succeeds; else the operator is
   executed once, and SIGTERM calls ``on_kill``
 - log: the file to which the process writes its log and errors
@@ -36,7 +37,7 @@ from airflow_provider_firstpromoter.exceptions import SyncInterruptedError
 from airflow_provider_firstpromoter.operators.reconcile import ReconcileRefundsOperator
 from airflow_provider_firstpromoter.transfers.sql_to_firstpromoter import SqlToFirstPromoterOperator
 from tests.end_to_end.processes import FAILED, STOPPED
-from tests.support import TaskInstance
+from tests.support import TaskInstance, shorten_retry_waits
 from tests.support import run as run_dag
 
 try:
@@ -115,6 +116,8 @@ def main() -> None:
                 os.dup2(log, 1)
                 os.dup2(log, 2)
                 os.environ.update(order["environment"])
+                if order["short_waits"]:
+                    shorten_retry_waits()
                 code = (run_in_airflow if order["in_airflow"] else run)(order, Path(order["output"]))
             except BaseException:
                 traceback.print_exc()

@@ -35,6 +35,8 @@ REFUND = "/track/refund"
 class RecheckWorld(World):
     """A warehouse with the refunds of every kind of customer; see :mod:`tests.customers`."""
 
+    short_waits = True
+
     def fill(self) -> None:
         self.warehouse.fill(customers.refunds(COUNT))
         self.sandbox.add_leads(customers.leads(COUNT))
@@ -44,7 +46,7 @@ class RecheckWorld(World):
         self.sandbox.change_settings(
             listing_lag_requests=chance.randrange(5, 60), listing_lag_seconds=chance.uniform(0, 2)
         )
-        for fault in (
+        faults: tuple[dict[str, Any], ...] = (
             {"kind": "status", "status": 503, "path": LISTING, "probability": 0.05},
             {"kind": "status", "status": 403, "message": "Forbidden", "code": "forbidden", "path": LISTING},
             {"kind": "html", "status": 403, "path": LISTING},
@@ -53,7 +55,8 @@ class RecheckWorld(World):
             {"kind": "reset_after", "path": REFUND, "probability": 0.02},
             {"kind": "status", "status": 503, "recorded": True, "path": REFUND, "probability": 0.02},
             {"kind": "latency", "seconds": 0.001, "max_seconds": 0.01, "probability": 0.5},
-        ):
+        )
+        for fault in faults:
             self.sandbox.fault(**{"times": None, "probability": 0.03, **fault})
 
     def end_trouble(self) -> None:

@@ -40,6 +40,7 @@ def test_four_processes_at_one_rate_limit_all_succeed_and_record_each_refund_onc
     connect(sandbox, ledger_conn_id="warehouse", max_attempts=2)
     warehouse.fill(customers.refunds(COUNT))
     world = World(sandbox, warehouse, tmp_path, tasks)
+    world.short_waits = True
     size = COUNT // PROCESSES
     queries = [QUERY.format(first, first + size) for first in range(0, COUNT, size)]
 

@@ -21,6 +21,9 @@ class World:
     :param folder: for the log and the output of the tasks
     """
 
+    #: Whether the tasks wait almost not at all before they send a request again.
+    short_waits = False
+
     def __init__(self, sandbox: Sandbox, warehouse: Any, folder: Path, tasks: TaskServer) -> None:
         self.sandbox = sandbox
         self.warehouse = warehouse
@@ -48,6 +51,7 @@ class World:
             options={"sql": sql, **options} if operator == "sync" else options,
             run_id=run_id,
             in_airflow=in_airflow,
+            short_waits=self.short_waits,
             environment={name: value for name, value in os.environ.items() if name.startswith("AIRFLOW_CONN_")},
             log=str(self._log),
             output=str(self._output),

@@ -40,17 +40,20 @@ def test_refused_batch_raises_without_values_and_writes_nothing(
 
 
 def _read_only(database: Any) -> str:
-    """An address under which the database can be read but not written."""
+    """Return an address under which the database can be read but not written."""
+    url: str = database.url
     if database.kind == "sqlite":
-        return database.url.replace("sqlite:///", "sqlite:///file:") + "?mode=ro&uri=true"
+        return url.replace("sqlite:///", "sqlite:///file:") + "?mode=ro&uri=true"
     if database.kind == "postgresql":
-        return f"{database.url}&options=-c%20default_transaction_read_only%3Don"
+        return f"{url}&options=-c%20default_transaction_read_only%3Don"
     if database.kind == "mariadb":
         database.run("CREATE OR REPLACE USER reader@localhost")
         database.run("GRANT SELECT ON *.* TO reader@localhost")
-        return database.url.replace("root@", "reader@")
+        return url.replace("root@", "reader@")
+    if database.kind == "snowflake":
+        pytest.skip("its emulator knows no rights")
     database.dispose()  # DuckDB opens a file in one way at a time
-    return f"{database.url}?access_mode=read_only"
+    return f"{url}?access_mode=read_only"
 
 
 def test_read_only_database_error_has_the_statement_that_makes_the_table(

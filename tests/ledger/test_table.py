@@ -89,6 +89,8 @@ def test_table_can_be_in_another_schema(
     else:
         # MariaDB's schemas are databases, and belong to the whole server.
         quote = "`" if database.kind == "mariadb" else '"'
+        if database.kind == "snowflake" and schema == "books":
+            quote = ""  # a name in lower case is not quoted there, so it is one in upper case
         database.run(f"CREATE SCHEMA {quote}{schema}{quote}")
         if database.kind == "mariadb":
             request.addfinalizer(lambda: database.run(f"DROP SCHEMA `{schema}`"))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
 from typing import Any
+from urllib.parse import quote, urlsplit
 
 import pendulum
 import pytest
@@ -17,8 +18,6 @@ from airflow_provider_firstpromoter.operators.refund import TrackRefundOperator
 from airflow_provider_firstpromoter.sandbox import Sandbox
 from airflow_provider_firstpromoter.transfers.sql_to_firstpromoter import SqlToFirstPromoterOperator
 from tests.support import Task, refund
-
-ACCOUNT = "firstpromoter://sandbox-account%40127.0.0.1/refunds"
 
 
 @pytest.fixture(autouse=True)
@@ -73,7 +72,7 @@ class Events:
         return [(one.dest_asset_key.uri, json.loads(json.dumps(one.extra))) for one in events]
 
 
-def test_asset_and_alias_events_have_the_summary_of_a_run_that_recorded_refunds() -> None:
+def test_asset_and_alias_events_have_the_summary_of_a_run_that_recorded_refunds(sandbox: Sandbox) -> None:
     events = Events()
 
     summary = events.run(refund(0), refund(50))
@@ -81,7 +80,7 @@ def test_asset_and_alias_events_have_the_summary_of_a_run_that_recorded_refunds(
     assert summary["outcomes"]["recorded"] == 1
     extra = {**summary, "since_last_event": totals(summary)}
     assert events.of_the_asset == extra
-    assert events.of_the_alias == [(ACCOUNT, extra)]
+    assert events.of_the_alias == [(account_uri(sandbox), extra)]
 
 
 def test_alias_has_no_event_after_a_run_that_recorded_nothing() -> None:
@@ -131,14 +130,14 @@ def test_alias_has_no_event_after_a_preview_or_a_failed_task() -> None:
     assert failed.of_the_asset == {}
 
 
-def test_asset_events_of_a_query_match_those_of_a_list() -> None:
+def test_asset_events_of_a_query_match_those_of_a_list(sandbox: Sandbox) -> None:
     events = Events()
 
     summary = events.run(sql="SELECT 're_1' AS event_id, 500 AS amount, 'cus_1' AS uid")
 
     extra = {**summary, "since_last_event": totals(summary)}
     assert events.of_the_asset == extra
-    assert events.of_the_alias == [(ACCOUNT, extra)]
+    assert events.of_the_alias == [(account_uri(sandbox), extra)]
 
 
 def test_asset_event_is_stored_after_every_successful_run(run_dag: Callable[..., Any]) -> None:
@@ -150,6 +149,11 @@ def test_asset_event_is_stored_after_every_successful_run(run_dag: Callable[...,
 
     assert [summary["sent"] for summary in summaries] == [1, 0]
     assert [event["sent"] for event in stored_events("x-refunds://assets")] == [1, 0]
+
+
+def account_uri(sandbox: Sandbox) -> str:
+    """The asset of the account: another host and port than the public API's are part of it."""
+    return f"firstpromoter://sandbox-account%40{quote(urlsplit(sandbox.base_url).netloc, safe='')}/refunds"
 
 
 def totals(summary: dict[str, Any]) -> dict[str, Any]:

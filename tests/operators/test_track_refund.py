@@ -31,6 +31,7 @@ RESULT_FIELDS = {
     "lead",
     "promoter",
     "message",
+    "reversed_by",
 }
 
 
@@ -89,8 +90,8 @@ def test_list_returns_a_list_of_the_same_length(sandbox: Sandbox) -> None:
     [
         ("{{ ti.xcom_pull(task_ids='find') }}", r"a text.*refunds=find_refunds\.output"),
         (b"[]", r"\.output"),
-        (None, "None: the task that should hand them on pushed nothing"),
-        (42, "a mapping or a list of them, not int"),
+        (None, "None: the upstream task pushed nothing"),
+        (42, "a mapping or a list of mappings, not int"),
         ({"re_1", "re_2"}, "not set"),
         (iter([]), "not list_iterator"),
         ([refund(0), "re_1"], r"refunds\[1\] must be a mapping, not str"),
@@ -127,7 +128,7 @@ def test_repeated_row_has_no_reward(sandbox: Sandbox) -> None:
     assert first["reward"]["amount"] < 0
     assert other["reward"]["amount"] < 0
     assert (again["event_id"], again["outcome"], again["sent"], again["reward"]) == ("re_0", "recorded", False, None)
-    assert again["message"] == "the same event_id as an earlier row"
+    assert again["message"] == "the same event_id as another row"
     assert task.summary["reversed"] == {"cash": first["reward"]["amount"] + other["reward"]["amount"]}
 
 

@@ -33,7 +33,7 @@ def test_without_a_ledger_only_409_prevents_duplicates_and_the_log_warns(
     assert (outcomes(first), outcomes(second)) == (["recorded"], ["already_recorded"])
     assert requests_of(sandbox) == 2
     assert len(sandbox.recorded()) == 1
-    assert "No ledger: FirstPromoter's 409 alone keeps a refund from being sent twice" in logged()
+    assert "No ledger is named: only FirstPromoter's 409 keeps a refund from being recorded twice" in logged()
 
 
 def test_with_a_ledger_the_log_does_not_warn(logged: Callable[[], str]) -> None:

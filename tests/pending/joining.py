@@ -21,6 +21,16 @@ WAYS = ("database", "merge", "disk")
 KEY = "the key of the digests"
 
 
+class Row(dict[str, Any]):
+    """A row whose columns are found in any case: Snowflake gives names in upper case."""
+
+    def __init__(self, row: Mapping[str, Any]) -> None:
+        super().__init__({name.lower(): value for name, value in row.items()})
+
+    def __getitem__(self, name: str) -> Any:
+        return super().__getitem__(name.lower())
+
+
 class Side:
     """One database with a table of refunds, the ledger of account ``acc``, or both."""
 
@@ -35,6 +45,9 @@ class Side:
 
     def fill(self, *rows: dict[str, Any], **types: str) -> None:
         self.database.fill(rows, **types)
+
+    def fill_table(self, table: str, rows: Sequence[dict[str, Any]]) -> None:
+        self.database.fill(rows, table)
 
     def settle(self, event_id: str, amount: Any = 1000, outcome: Outcome = Outcome.RECORDED, **columns: Any) -> None:
         """Write a row of the ledger, whatever the rules for that are."""
@@ -58,9 +71,11 @@ def unsettled(
     names = query.column_names()
     if way == "database":
         assert names is not None
-        return list(without_settled(query, ledger, names, recheck).rows())
-    with closing(join_locally(query, ledger, names if way == "merge" else None, recheck)) as rows:
-        return list(rows)
+        joined: Any = without_settled(query, ledger, names, recheck).rows()
+    else:
+        joined = join_locally(query, ledger, names if way == "merge" else None, recheck)
+    with closing(joined) as rows:
+        return [Row(row) for row in rows]
 
 
 def digests(way: str, query: RefundQuery, ledger: RefundLedger) -> list[str]:

@@ -258,6 +258,14 @@ def test_row_that_validation_refuses_is_a_new_problem_until_the_ledger_has_it() 
     assert not other.known, "the row changed, and is still refused"
 
 
+def test_row_that_validation_refuses_keeps_what_its_earlier_responses_left_open() -> None:
+    """It is corrected and sent again: then a 404 after the lost response must not be believed."""
+    failed = Result(event_id="re_1", outcome=Outcome.FAILED, sent=True, lost=True, unmatched=True)
+    found = decision(row(amount=0), known(Outcome.FAILED, details=failed.to_details()))
+    assert found.result is not None
+    assert (found.result.outcome, found.result.lost, found.result.unmatched) == (Outcome.REJECTED, True, True)
+
+
 def test_row_that_validation_refused_is_sent_when_it_is_valid_now() -> None:
     """The row is unchanged: the connection's currency was set meanwhile, or the rule is another one."""
     major = row(amount="19.99")

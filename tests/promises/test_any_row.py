@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft4Validator
 
 from airflow_provider_firstpromoter.api.responses import ApiResponse, result_from
-from airflow_provider_firstpromoter.ledger import LedgerWrite, RefundLedger
+from airflow_provider_firstpromoter.ledger import LedgerWrite, RefundLedger, RunKey
 from airflow_provider_firstpromoter.refunds import (
     REFUND_COLUMNS,
     InvalidRefund,
@@ -26,6 +26,7 @@ from airflow_provider_firstpromoter.refunds import (
     portable,
 )
 from airflow_provider_firstpromoter.sandbox.schema import DOCUMENT
+from tests.ledger.rows import write
 
 # Airflow 3 serializes for XCom in its SDK, Airflow 2 in its models.
 try:
@@ -126,6 +127,7 @@ BODIES = part(
 )
 ANSWERS = st.builds(ApiResponse, st.sampled_from([200, 200, 204, 400, 404, 409, 422]), BODIES)
 REFUND = Refund.from_row({"event_id": "re_1", "amount": 5, "uid": "cus_1", "email": "jane@example.com"})
+RUN = RunKey("dag", "run", "task", -1)
 numbers = itertools.count()
 
 
@@ -152,14 +154,17 @@ def test_result_is_unchanged_by_the_ledger(kind: str, new_database: Callable[...
             else:
                 refund, result = None, Result(event_id=valid[0], outcome=Outcome.REJECTED, message=valid[1])
             entries[result.event_id or ""] = LedgerWrite(
-                result, amount_text(row["amount"]), fingerprint(row, b"key"), refund
+                result, amount_text(row["amount"]), fingerprint(row, b"key"), refund=refund
             )
-        ledger.write(entries.values())
+        write(ledger, entries.values(), RUN)
         kept = {event_id: entry for event_id, entry in entries.items() if entry.result.outcome.strength}
         found = ledger.find(entries.keys())
         assert found.keys() == kept.keys()
         for event_id, known in found.items():
-            assert known.result().to_json() == {**kept[event_id].result.to_json(), "sent": False}
+            result = kept[event_id].result
+            reversed_by = RUN._asdict() if result.outcome.on_record else None
+            assert known.result().to_json() == {**result.to_json(), "sent": False, "reversed_by": reversed_by}
+            assert (known.result().lost, known.result().unmatched) == (result.lost, result.unmatched)
             assert (known.row_amount, known.fingerprint) == (kept[event_id].row_amount, kept[event_id].fingerprint)
 
     exchange()

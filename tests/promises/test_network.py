@@ -15,6 +15,7 @@ import pytest
 
 from airflow_provider_firstpromoter.exceptions import RefundsFailedError
 from airflow_provider_firstpromoter.operators.reconcile import ReconcileRefundsOperator
+from airflow_provider_firstpromoter.sandbox import Account
 from airflow_provider_firstpromoter.transfers.sql_to_firstpromoter import SqlToFirstPromoterOperator
 from tests import customers, support
 from tests.support import ALL_REFUNDS, Task, ledger_outcomes
@@ -100,8 +101,8 @@ def make_listing_unreliable(sandbox: Any, chance: random.Random) -> None:
     lost = chance.sample(sorted(customers.event_ids(COUNT, "by_uid")), 12)
     for event_id in lost:
         sandbox.fault("reset_after", event_id=event_id, path=REFUND)
-        code = {"status": 404, "message": "Referral not found", "code": "not_found"}
-        sandbox.fault("status", event_id=event_id, path=REFUND, **chance.choice([code, {"status": 204}]))
+        unknown: dict[str, Any] = {"status": 404, "message": "Referral not found", "code": "not_found"}
+        sandbox.fault("status", event_id=event_id, path=REFUND, **chance.choice([unknown, {"status": 204}]))
     for fault in (
         {"kind": "status", "status": 503},
         {"kind": "status", "status": 403, "message": "Forbidden", "code": "forbidden"},
@@ -165,15 +166,21 @@ def test_every_refund_ends_with_one_true_outcome(
 
 
 def test_unreachable_api_ends_the_run_early_and_the_next_run_sends_the_rest(
-    sandbox: Any, new_database: Callable[..., Any], connect: Callable[..., str], impatient: None
+    new_sandbox: Callable[..., Any],
+    new_database: Callable[..., Any],
+    connect: Callable[..., str],
+    impatient: None,
 ) -> None:
     warehouse = new_database("sqlite", "warehouse")
     warehouse.fill(support.refunds(100))
     with socket.socket() as taken:  # bound and not listening: no other process gets the port, and connecting is refused
         taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        account = Account()
         connect(
-            host=f"http://127.0.0.1:{taken.getsockname()[1]}/api/v2",
-            timeout=0.3,
+            login=account.id,
+            password=account.api_key,
+            host=f"http://127.0.0.1:{port}/api/v2",
             max_attempts=3,
             ledger_conn_id="warehouse",
         )
@@ -188,8 +195,8 @@ def test_unreachable_api_ends_the_run_early_and_the_next_run_sends_the_rest(
     assert task.summary["stopped_because"]
     assert set(ledger_outcomes(warehouse).values()) <= {"failed"}
 
+    sandbox = new_sandbox(requests_per_minute=0, port=port)
     sandbox.add_leads({"uid": f"cus_{n}"} for n in range(100))
-    connect(timeout=5, max_attempts=3, ledger_conn_id="warehouse")
 
     assert sync()["outcomes"]["recorded"] == 100
     assert set(ledger_outcomes(warehouse).values()) == {"recorded"}

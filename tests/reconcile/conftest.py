@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
+from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.sandbox import Sandbox
+from tests.http_server import Server, logged, serve
 from tests.reconcile.account import AccountWithLedger
+
+__all__ = ["account", "logged", "serve", "served_account"]
 
 
 @pytest.fixture
@@ -16,3 +22,27 @@ def account(sandbox: Sandbox, connect: Callable[..., str], warehouse: Any) -> Ac
     connect(ledger_conn_id="warehouse", max_attempts=3)
     sandbox.add_leads({"uid": f"cus_{number}"} for number in range(1000))
     return AccountWithLedger(sandbox, warehouse)
+
+
+@pytest.fixture
+def served_account(
+    account: AccountWithLedger, serve: Callable[..., Server], connect: Callable[..., str]
+) -> Callable[[Callable[[dict[str, str]], Any]], AccountWithLedger]:
+    """
+    ``served_account(answer)``: the commissions then come from a function, for what the sandbox would never send.
+
+    The function gets the parameters of a request for commissions, and returns the JSON. Refunds have to be sent before.
+    """
+
+    def served_account(answer: Callable[[dict[str, str]], Any]) -> AccountWithLedger:
+        def body(path: str) -> bytes:
+            return json.dumps(answer(dict(parse_qsl(urlsplit(path).query)))).encode()
+
+        server = serve(body=body)
+        connect(host=server.url, login=account.sandbox.account_id, ledger_conn_id="warehouse", max_attempts=1)
+        # The ledger's name for an account depends on the host.
+        key = FirstPromoterHook().account.key
+        account.database.run(f"UPDATE firstpromoter_refunds SET account = '{key}'")
+        return account
+
+    return served_account

@@ -92,7 +92,8 @@ def test_more_than_max_mismatches_fails_the_task_after_writing_them(account: Acc
         "7 missing_in_ledger (max_mismatches=6): missing_in_ledger: 'other_0'; missing_in_ledger: 'other_1'; "
         "missing_in_ledger: 'other_2'; "
         "missing_in_ledger: 'other_3'; missing_in_ledger: 'other_4' …. "
-        f"All of them are in {TABLE}, where resolved_at is empty"
+        f"All of them are in {TABLE}, where resolved_at and accepted_at are empty. To accept one as it is: "
+        "python -m airflow_provider_firstpromoter.ledger accept firstpromoter_default EVENT_ID"
     )
     assert account.pushed["return_value"]["missing_in_ledger"] == 7
     assert len(account.mismatches()) == 7
@@ -147,3 +148,15 @@ def test_amounts_are_compared_in_the_customers_currency(
     assert nonzero_kinds(account.reconcile()) == ({} if same else {"amount_differs": 1})
     if not same and sent:
         assert account.mismatches("ledger_amount, firstpromoter_amount, currency") == [(-1001, -1002, "EUR")]
+
+
+def test_amount_of_a_refund_without_a_known_reward_stays_a_mismatch(account: AccountWithLedger) -> None:
+    """FirstPromoter's amount, once it is in the ledger, must not be taken for the amount that was sent."""
+    account.commission("re_0001", "cus_1", 900)
+    (result,) = account.track(refund(1), recover_rewards=False)
+    assert (result["outcome"], result["recorded_amount"]) == ("already_recorded", None)
+
+    for _ in range(2):
+        assert nonzero_kinds(account.reconcile()) == {"amount_differs": 1}
+        assert account.mismatches("ledger_amount, firstpromoter_amount") == [(-1001, -900)]
+    assert account.ledger("recorded_amount") == {"re_0001": -900}

@@ -78,3 +78,21 @@ def test_table_and_result_have_no_email_and_no_uid(account: AccountWithLedger) -
     text = json.dumps(report) + str(account.everything())
     assert "re_0001" in text
     assert "secret" not in text
+
+
+def test_run_history_has_each_reconciliation(account: AccountWithLedger, impatient: None) -> None:
+    account.commission("by_hand", "cus_1", 5000)
+    account.reconcile()
+    account.sandbox.fault("status", status=503, times=None, path="/company/commissions")
+    with pytest.raises(ReadError):
+        account.reconcile()
+
+    rows = account.database.run(
+        "SELECT kind, task_id, mismatches, requests, error, ended_at IS NULL FROM firstpromoter_refunds_runs "
+        "ORDER BY requests"
+    )
+    assert [tuple(row[:5]) for row in rows] == [
+        ("reconcile", "reconcile", 1, 1, None),
+        ("reconcile", "reconcile", 0, 3, "ReadError"),
+    ]
+    assert not any(row[5] for row in rows)

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_firstpromoter.api.responses import ApiResponse, outcome_from, result_from, retry_after
+from airflow_provider_firstpromoter.api.responses import ApiResponse, outcome_from, result_from
+from airflow_provider_firstpromoter.api.retry import parse_retry_after
 from airflow_provider_firstpromoter.refunds import (
     MANY_DECIMAL_CURRENCIES,
     MAX_AMOUNT,
@@ -207,7 +208,7 @@ def test_response_without_a_json_object_settles_nothing_except_204(status: int, 
 
 @given(st.text(st.characters(codec=None)) | st.text("0123456789-: GMTSunNov+", max_size=30))
 def test_any_retry_after_header_gives_a_short_wait(header: str) -> None:
-    seconds = retry_after(header)
+    seconds = parse_retry_after(header)
     assert seconds is None or 0 <= seconds <= 120
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -42,6 +43,7 @@ def test_summary_adds_up() -> None:
         "rejected": 2,
         "changed": 2,
         "failed": 1,
+        "reverted": 0,
         "pending": 1,
     }
     assert (told["sent"], told["skipped"]) == (9, 2)
@@ -70,14 +72,22 @@ def test_summary_names_twenty_problems_and_counts_all() -> None:
         summary.add(result(Outcome.REJECTED, event_id=f"re_{number}"))
     assert summary.add(result(Outcome.FAILED, event_id="re_25")) is not None, "twenty of each outcome"
     assert [problem.event_id for problem in summary.problems] == [*(f"re_{number}" for number in range(20)), "re_25"]
+    assert summary.add(result(Outcome.REJECTED, event_id="re_26"), new=False) is not None, "old ones apart"
     assert summary.problems[0].reason == "is rejected"
-    assert summary.outcomes[Outcome.REJECTED] == 25
+    assert summary.outcomes[Outcome.REJECTED] == 26
+
+
+def test_summary_names_a_new_problem_after_twenty_old_ones() -> None:
+    summary = Summary()
+    for number in range(30):
+        summary.add(result(Outcome.REJECTED, event_id=f"re_{number}"), new=number == 29)
+    assert [problem.event_id for problem in summary.problems if problem.new] == ["re_29"]
 
 
 def test_summary_leaves_out_the_sums_of_a_refund_that_another_run_reversed() -> None:
     summary = Summary()
-    ours = {"amount": 1000, "currency": "EUR"}
-    theirs = {"amount": 500, "currency": "USD"}
+    ours: dict[str, Any] = {"amount": 1000, "currency": "EUR"}
+    theirs: dict[str, Any] = {"amount": 500, "currency": "USD"}
     summary.add(result(Outcome.RECORDED, reward=CASH), **ours)
     summary.add(result(Outcome.RECORDED, reward=CASH), **theirs)
     summary.add(result(Outcome.ALREADY_RECORDED), **theirs)
@@ -109,6 +119,7 @@ def test_total_has_what_earlier_tries_settled_and_not_what_comes_again() -> None
         "rejected": 1,
         "changed": 1,
         "failed": 1,
+        "reverted": 2,
         "pending": 1,
     }
     assert total.reversed == {"cash": -400}
@@ -126,6 +137,7 @@ def test_total_has_what_earlier_tries_settled_and_not_what_comes_again() -> None
         ("not_referred", True, False, True, False),
         ("rejected", True, False, True, True),
         ("failed", True, False, False, False),
+        ("reverted", True, False, False, False),
         ("changed", False, False, False, True),
         ("pending", False, False, False, False),
     ],
@@ -141,14 +153,14 @@ def test_outcome_says_what_follows_from_it(
         needs_attention,
     )
     assert one.is_problem is (needs_attention or outcome == "failed")
-    assert one.renewable is (stored and not on_record)
+    assert one.renewable is (outcome in ("not_referred", "rejected", "failed"))
 
 
-def test_recorded_is_the_strongest_outcome_and_failed_the_weakest_that_is_stored() -> None:
+def test_reverted_is_the_strongest_outcome_and_failed_the_weakest_that_is_stored() -> None:
     by_strength = sorted((one for one in Outcome if one.stored), key=lambda one: one.strength)
-    assert by_strength == ["failed", "rejected", "not_referred", "already_recorded", "recorded"]
+    assert by_strength == ["failed", "rejected", "not_referred", "already_recorded", "recorded", "reverted"]
 
 
 @pytest.mark.parametrize("outcome", list(Outcome))
 def test_outcomes_that_need_nothing_more_are_settled(outcome: Outcome) -> None:
-    assert outcome.settled == (outcome in ("recorded", "already_recorded", "not_referred"))
+    assert outcome.settled == (outcome in ("recorded", "already_recorded", "not_referred", "reverted"))

@@ -11,7 +11,7 @@ import pytest
 from airflow_provider_firstpromoter.sandbox import Sandbox
 
 if TYPE_CHECKING:
-    from tests.sandbox.conftest import Client
+    from tests.sandbox.client import Client
 
 
 def test_refund_requests_after_several_calls_hold_body_status_and_headers(sandbox: Sandbox, client: Client) -> None:

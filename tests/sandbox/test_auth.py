@@ -9,7 +9,7 @@ import pytest
 from airflow_provider_firstpromoter.sandbox import Account, Sandbox, Settings
 
 if TYPE_CHECKING:
-    from tests.sandbox.conftest import Client
+    from tests.sandbox.client import Client
 
 CALLS = [
     ("POST", "/track/refund"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from tests.sandbox.client import Client
 REFUND = {"event_id": "r1", "amount": "1", "uid": "u1"}
 
 
-def wait_until(condition):
+def wait_until(condition: Callable[[], object]) -> None:
     """Wait until the condition holds, for at most five seconds."""
     deadline = time.monotonic() + 5
     while not condition():
@@ -23,12 +24,12 @@ def wait_until(condition):
         time.sleep(0.01)
 
 
-def test_fault_with_times_applies_to_that_many_requests(sandbox, client):
+def test_fault_with_times_applies_to_that_many_requests(sandbox: Sandbox, client: Client) -> None:
     sandbox.fault("status", status=503, times=2)
     assert [client.refund("r1").status_code for _ in range(3)] == [503, 503, 200]
 
 
-def test_fault_with_event_id_or_path_applies_to_matching_requests_only(sandbox, client):
+def test_fault_with_event_id_or_path_applies_to_matching_requests_only(sandbox: Sandbox, client: Client) -> None:
     sandbox.fault("status", status=500, event_id="r2", times=None)
     sandbox.fault("status", status=502, path="/company/promoters", times=None)
     assert [client.refund(event_id).status_code for event_id in ("r1", "r2", "r2", "r3")] == [200, 500, 500, 200]
@@ -110,7 +111,7 @@ def test_stray_item_fault_inserts_item_before_first_commission(sandbox: Sandbox,
 
 
 @pytest.mark.parametrize("status", [204, 304, 400, 401, 403, 404, 409, 418, 422, 429, 500, 502, 503, 504])
-def test_status_fault_returns_that_status_and_records_nothing(sandbox, client, status):
+def test_status_fault_returns_that_status_and_records_nothing(sandbox: Sandbox, client: Client, status: int) -> None:
     sandbox.fault("status", status=status, message="No.")
     response = client.refund()
     assert response.status_code == status
@@ -118,7 +119,7 @@ def test_status_fault_returns_that_status_and_records_nothing(sandbox, client, s
     assert sandbox.recorded() == []
 
 
-def test_status_fault_with_recorded_keeps_the_refund(sandbox, client):
+def test_status_fault_with_recorded_keeps_the_refund(sandbox: Sandbox, client: Client) -> None:
     sandbox.fault("status", status=503, recorded=True)
     assert client.refund().status_code == 503
     assert len(sandbox.recorded()) == 1
@@ -126,13 +127,17 @@ def test_status_fault_with_recorded_keeps_the_refund(sandbox, client):
 
 
 @pytest.mark.parametrize("retry_after", ["3", "Wed, 21 Oct 2015 07:28:00 GMT", None])
-def test_status_fault_with_retry_after_sends_the_header(sandbox, client, retry_after):
+def test_status_fault_with_retry_after_sends_the_header(
+    sandbox: Sandbox, client: Client, retry_after: str | None
+) -> None:
     sandbox.fault("status", status=429, retry_after=retry_after)
     assert client.refund().headers.get("Retry-After") == retry_after
 
 
 @pytest.mark.parametrize(("kind", "recorded"), [("reset_before", 0), ("reset_after", 1)])
-def test_reset_fault_closes_connection_before_or_after_recording(sandbox, client, kind, recorded):
+def test_reset_fault_closes_connection_before_or_after_recording(
+    sandbox: Sandbox, client: Client, kind: Any, recorded: int
+) -> None:
     sandbox.fault(kind)
     with pytest.raises(requests.ConnectionError, match="reset by peer"):
         client.refund()
@@ -141,14 +146,14 @@ def test_reset_fault_closes_connection_before_or_after_recording(sandbox, client
     assert client.refund().status_code == (409 if recorded else 200)
 
 
-def test_truncated_fault_ends_body_early_after_recording(sandbox, client):
+def test_truncated_fault_ends_body_early_after_recording(sandbox: Sandbox, client: Client) -> None:
     sandbox.fault("truncated")
     with pytest.raises(requests.exceptions.ChunkedEncodingError, match="IncompleteRead"):
         client.refund()
     assert len(sandbox.recorded()) == 1
 
 
-def test_malformed_fault_sends_invalid_json_after_recording(sandbox, client):
+def test_malformed_fault_sends_invalid_json_after_recording(sandbox: Sandbox, client: Client) -> None:
     sandbox.fault("malformed")
     response = client.refund()
     assert (response.status_code, response.headers["content-type"]) == (200, "application/json; charset=utf-8")
@@ -158,7 +163,7 @@ def test_malformed_fault_sends_invalid_json_after_recording(sandbox, client):
 
 
 @pytest.mark.parametrize("status", [0, 200, 404, 502])
-def test_html_fault_sends_page_and_records_nothing(sandbox, client, status):
+def test_html_fault_sends_page_and_records_nothing(sandbox: Sandbox, client: Client, status: int) -> None:
     sandbox.fault("html", status=status)
     response = client.refund()
     assert response.status_code == (status or 502)
@@ -168,33 +173,33 @@ def test_html_fault_sends_page_and_records_nothing(sandbox, client, status):
 
 
 @pytest.mark.parametrize("status", [0, 301, 302, 303, 307, 308])
-def test_redirect_fault_sends_location_and_records_nothing(sandbox, client, status):
+def test_redirect_fault_sends_location_and_records_nothing(sandbox: Sandbox, client: Client, status: int) -> None:
     sandbox.fault("redirect", status=status, location="http://elsewhere.example/")
     response = client.refund()
     assert (response.status_code, response.headers["location"]) == (status or 307, "http://elsewhere.example/")
     assert sandbox.recorded() == []
 
 
-def test_bare_404_fault_sends_plain_text(sandbox, client):
+def test_bare_404_fault_sends_plain_text(sandbox: Sandbox, client: Client) -> None:
     sandbox.fault("bare_404")
     response = client.refund()
     assert (response.status_code, response.text) == (404, "Not Found")
 
 
-def test_huge_fault_sends_body_of_given_size_after_recording(sandbox, client):
+def test_huge_fault_sends_body_of_given_size_after_recording(sandbox: Sandbox, client: Client) -> None:
     sandbox.fault("huge", size=3_000_000)
     assert len(client.refund().content) == 3_000_000
     assert len(sandbox.recorded()) == 1
 
 
-def test_bomb_fault_sends_small_body_that_unzips_to_given_size(sandbox, client):
+def test_bomb_fault_sends_small_body_that_unzips_to_given_size(sandbox: Sandbox, client: Client) -> None:
     sandbox.fault("bomb", size=3_000_000)
     response = client.refund()
     assert int(response.headers["content-length"]) < 10_000
     assert len(response.content) == 3_000_000
 
 
-def test_gzip_fault_sends_same_response_compressed(sandbox, client):
+def test_gzip_fault_sends_same_response_compressed(sandbox: Sandbox, client: Client) -> None:
     sandbox.fault("gzip")
     response = client.refund()
     assert response.headers["content-encoding"] == "gzip"
@@ -202,21 +207,21 @@ def test_gzip_fault_sends_same_response_compressed(sandbox, client):
 
 
 @pytest.mark.parametrize("kind", ["malformed", "huge", "bomb", "gzip", "truncated", "drip"])
-def test_body_fault_on_204_affects_only_that_response(sandbox, client, kind):
+def test_body_fault_on_204_affects_only_that_response(sandbox: Sandbox, client: Client, kind: Any) -> None:
     sandbox.add_lead(uid="u2", bought=False)
     sandbox.fault(kind, size=100)
     assert client.refund(uid="u2").status_code in (200, 204)
     assert client.refund(uid="u1").status_code == 200
 
 
-def test_latency_fault_delays_response(sandbox, client):
+def test_latency_fault_delays_response(sandbox: Sandbox, client: Client) -> None:
     sandbox.fault("latency", seconds=0.3)
     start = time.monotonic()
     assert client.refund().status_code == 200
     assert time.monotonic() - start >= 0.3
 
 
-def test_latency_fault_after_client_timeout_still_records_refund(sandbox, client):
+def test_latency_fault_after_client_timeout_still_records_refund(sandbox: Sandbox, client: Client) -> None:
     sandbox.fault("latency", seconds=0.6)
     with pytest.raises(requests.ReadTimeout):
         client("POST", "/track/refund", json=REFUND, timeout=0.1)
@@ -224,7 +229,7 @@ def test_latency_fault_after_client_timeout_still_records_refund(sandbox, client
     wait_until(sandbox.recorded)
 
 
-def test_latency_fault_interrupted_by_reset_records_nothing(sandbox, client):
+def test_latency_fault_interrupted_by_reset_records_nothing(sandbox: Sandbox, client: Client) -> None:
     sandbox.fault("latency", seconds=0.4)
     with pytest.raises(requests.ReadTimeout):
         client("POST", "/track/refund", json=REFUND, timeout=0.1)
@@ -234,7 +239,7 @@ def test_latency_fault_interrupted_by_reset_records_nothing(sandbox, client):
     assert sandbox.recorded() == []
 
 
-def test_latency_fault_with_recorded_does_not_block_other_requests(client_of):
+def test_latency_fault_with_recorded_does_not_block_other_requests(client_of: Callable[..., Client]) -> None:
     with running_sandbox(Settings()) as sandbox:
         sandbox.add_lead(uid="u1")
         sandbox.fault("latency", seconds=600, recorded=True)
@@ -245,7 +250,7 @@ def test_latency_fault_with_recorded_does_not_block_other_requests(client_of):
         assert client_of(sandbox).refund("r1").status_code == 409
 
 
-def test_drip_fault_outlasts_client_read_timeout(sandbox, client):
+def test_drip_fault_outlasts_client_read_timeout(sandbox: Sandbox, client: Client) -> None:
     sandbox.fault("drip", seconds=0.01)
     start = time.monotonic()
     body = client("POST", "/track/refund", json=REFUND | {"uid": "nobody"}, timeout=0.4)
@@ -254,7 +259,7 @@ def test_drip_fault_outlasts_client_read_timeout(sandbox, client):
     assert time.monotonic() - start >= 0.01 * (len(body.content) - 1) > 0.4
 
 
-def test_fault_probability_with_same_seed_repeats_same_faults(sandbox, client):
+def test_fault_probability_with_same_seed_repeats_same_faults(sandbox: Sandbox, client: Client) -> None:
     def run() -> list[int]:
         sandbox.reset()
         sandbox.add_lead(uid="u1")
@@ -272,7 +277,7 @@ def test_fault_probability_with_same_seed_repeats_same_faults(sandbox, client):
         sandbox.faults.seed = 0
 
 
-def test_faults_endpoint_adds_lists_and_clears_faults(client):
+def test_faults_endpoint_adds_lists_and_clears_faults(client: Client) -> None:
     added = client.control("POST", "/faults", json={"kind": "status", "status": 503, "times": 2})
     assert [fault["times"] for fault in added.json()] == [2]
     assert client.refund().status_code == 503
@@ -282,11 +287,11 @@ def test_faults_endpoint_adds_lists_and_clears_faults(client):
 
 
 @pytest.mark.parametrize("fault", [{"kind": "earthquake"}, {"kind": "redirect"}, {"kind": "status", "times": "x"}])
-def test_faults_endpoint_with_invalid_fault_is_rejected(client, fault):
+def test_faults_endpoint_with_invalid_fault_is_rejected(client: Client, fault: dict[str, Any]) -> None:
     assert client.control("POST", "/faults", json=fault).status_code in (400, 422)
     assert client.control("GET", "/faults").json() == []
 
 
-def test_fault_with_unknown_kind_raises_and_names_it(sandbox):
+def test_fault_with_unknown_kind_raises_and_names_it(sandbox: Sandbox) -> None:
     with pytest.raises(ValueError, match="earthquake"):
-        sandbox.fault("earthquake")
+        sandbox.fault("earthquake")  # type: ignore[arg-type]

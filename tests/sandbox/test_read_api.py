@@ -11,7 +11,7 @@ import pytest
 from airflow_provider_firstpromoter.sandbox import Sandbox
 
 if TYPE_CHECKING:
-    from tests.sandbox.conftest import Client
+    from tests.sandbox.client import Client
 
 FIELDS = set(
     "id status commission_type event_id sale_amount original_sale_amount original_sale_currency amount unit is_paid "

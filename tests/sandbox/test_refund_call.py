@@ -11,7 +11,7 @@ import pytest
 from airflow_provider_firstpromoter.sandbox import SECRET, Sandbox, Settings, running_sandbox
 
 if TYPE_CHECKING:
-    from tests.sandbox.conftest import Client
+    from tests.sandbox.client import Client
 
 LEAD = set(
     "id state email uid customer_since plan_name suspicion username website created_at split_promotion_id "

@@ -15,7 +15,7 @@ from airflow_provider_firstpromoter.sandbox import Account, Settings, running_sa
 from airflow_provider_firstpromoter.sandbox.limits import RateLimit
 
 if TYPE_CHECKING:
-    from tests.sandbox.conftest import Client
+    from tests.sandbox.client import Client
 
 
 def test_calls_over_limit_return_429_and_record_nothing(client_of: Callable[..., Client]) -> None:

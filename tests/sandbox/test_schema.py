@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -159,8 +160,8 @@ def test_schema_of_commission_changes_has_documented_fields_and_statuses(client:
     assert set(batch) == set(client("POST", "/company/commissions/deny", json={"ids": [number]}).json())
 
 
-def test_schema_references_all_resolve(document):
-    def references(node):
+def test_schema_references_all_resolve(document: Any) -> None:
+    def references(node: Any) -> Iterator[str]:
         if isinstance(node, dict):
             yield from ([node["$ref"]] if "$ref" in node else [])
             node = list(node.values())

@@ -9,7 +9,7 @@ import pytest
 from airflow_provider_firstpromoter.sandbox import Sandbox
 
 if TYPE_CHECKING:
-    from tests.sandbox.conftest import Client
+    from tests.sandbox.client import Client
 
 
 def test_lead_from_signup_to_refund_passes_through_every_state(client: Client) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -11,8 +11,8 @@ import pytest
 from sqlalchemy import select, update
 
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
-from airflow_provider_firstpromoter.ledger import RefundLedger, RunKey
-from airflow_provider_firstpromoter.refunds import Result, Summary, numbered
+from airflow_provider_firstpromoter.ledger import LedgerRecord, RefundLedger, RunHistory, RunKey
+from airflow_provider_firstpromoter.refunds import Result, Row, Summary, numbered
 from airflow_provider_firstpromoter.sandbox import Sandbox
 from airflow_provider_firstpromoter.sync import RefundSync, SyncOptions
 
@@ -29,9 +29,22 @@ class Run:
     """A run that is over, and what it handed on."""
 
     sync: RefundSync
-    summary: Summary
     #: By position in the input; a repeated row has none.
     results: dict[int, Result] = field(default_factory=dict)
+
+    def start(self, given: Iterable[Mapping[str, Any]], as_query: bool = False) -> None:
+        try:
+            self.sync.run(numbered(given), on_result=self._take, report_settled=not as_query)
+        finally:
+            self.results = dict(sorted(self.results.items()))
+
+    def _take(self, row: Row, result: Result) -> None:
+        self.results[row.position] = result
+
+    @property
+    def summary(self) -> Summary:
+        """The summary of this try."""
+        return self.sync.summary
 
     @property
     def outcomes(self) -> dict[str, int]:
@@ -46,6 +59,7 @@ class Refunds:
         self.connect = connect
         self.ledger_conn_id = ledger_conn_id
         self.seen = 0
+        self.number = 0
 
     def refer(self, count: int) -> None:
         """Let FirstPromoter know ``cus_0``, ``cus_1`` and so on as referred customers who bought."""
@@ -56,21 +70,26 @@ class Refunds:
         hook = FirstPromoterHook()
         return RefundLedger.required(hook.account, self.ledger_conn_id)
 
-    def make(self, **options: Any) -> RefundSync:
-        hook = FirstPromoterHook()
-        ledger = RefundLedger.required(hook.account, self.ledger_conn_id)
-        return RefundSync(hook, ledger, SyncOptions(**options), RunKey("dag", "run", "task", -1))
+    def make(self, run_id: str | None = None, task_id: str = "task", try_number: int = 1, **options: Any) -> RefundSync:
+        """
+        Return a run that has not begun.
 
-    def __call__(self, *given: Mapping[str, Any], **options: Any) -> Run:
-        sync = self.make(**options)
-        run = Run(sync, sync.summary)
-        results: dict[int, Result] = {}
-        sync.run(
-            numbered(given),
-            on_result=lambda row, result: results.update({row.position: result}),
-            report_settled=True,
-        )
-        run.results.update(sorted(results.items()))
+        :param run_id: of the DAG run; by default each run is of another one
+        :param options: those of :class:`SyncOptions`
+        """
+        self.number += 1
+        run = RunKey("dag", run_id or f"run_{self.number}", task_id, -1)
+        return RefundSync(FirstPromoterHook(), self.ledger, SyncOptions(**options), run, try_number=try_number)
+
+    def __call__(self, *given: Mapping[str, Any], as_query: bool = False, **options: Any) -> Run:
+        """
+        Run to the end.
+
+        :param as_query: whether settled refunds are only counted as skipped, as those of a query are
+        :param options: as :meth:`make` takes them
+        """
+        run = Run(self.make(**options))
+        run.start(given, as_query)
         return run
 
     def sent(self) -> list[str]:
@@ -81,13 +100,24 @@ class Refunds:
 
     def stored(self) -> dict[str, str]:
         """The ledger: each event_id's outcome."""
+        return {event_id: record.outcome.value for event_id, record in self.records().items()}
+
+    def records(self) -> dict[str, LedgerRecord]:
+        """All of the account's ledger, by event_id."""
         ledger = self.ledger
         if not ledger.exists():
             return {}
         with ledger.engine.connect() as connection:
-            rows = connection.execute(select(ledger.table.c.event_id, ledger.table.c.outcome)).all()
-        assert len({event_id for event_id, _ in rows}) == len(rows)
-        return {event_id: outcome.value for event_id, outcome in rows}
+            event_ids = connection.execute(select(ledger.table.c.event_id)).scalars().all()
+        assert len(set(event_ids)) == len(event_ids)
+        return ledger.find(event_ids)
+
+    def history(self) -> list[dict[str, Any]]:
+        """The run history, oldest first: each try's columns."""
+        table = RunHistory(self.ledger, RunKey()).table
+        with self.ledger.engine.connect() as connection:
+            rows = connection.execute(select(table).order_by(table.c.started_at, table.c.run_id, table.c.try_number))
+            return [dict(row._mapping) for row in rows]
 
     def let_days_pass(self, days: float) -> None:
         """Make everything in the ledger older."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from airflow_provider_firstpromoter.refunds import Outcome, Result, Reward, Summary
-from airflow_provider_firstpromoter.sync.log_text import duration, failure, progress, table
+from airflow_provider_firstpromoter.sync.log_text import announcement, duration, failure, progress, table
 
 
 def summary_of(*outcomes: Outcome, **fields: object) -> Summary:
@@ -47,49 +47,99 @@ def test_progress_past_the_total_has_no_time_left() -> None:
 
 
 def test_table_has_every_count_above_zero() -> None:
-    summary = Summary(left_pending=3, repeated=2, rechecked=1, requests=7, seconds=1.25)
+    summary = Summary(
+        account="acc", host="api.example.com", left_pending=3, repeated=2, rechecked=1, requests=7, seconds=1.25
+    )
     reward = Reward(amount=-200, unit="cash")
     summary.add(
         Result(event_id="re_1", outcome=Outcome.RECORDED, sent=True, reward=reward), amount=1000, currency="EUR"
     )
     summary.add(Result(event_id="re_2", outcome=Outcome.ALREADY_RECORDED, sent=False))
     summary.add(Result(event_id=None, outcome=Outcome.REJECTED, message="row 3 of the input: event_id is missing"))
+    summary.add(Result(event_id="re_4", outcome=Outcome.CHANGED, message="is recorded with amount 1"), new=False)
     summary.warnings.append("look at this")
     summary.stopped_because = "of this"
-    assert [line.split() for line in table(summary).splitlines()[1:17]] == [
-        ["recorded", "1"],
-        ["already_recorded", "1"],
-        ["rejected", "1"],
-        ["sent", "1"],
-        ["skipped", "1"],
-        ["rechecked", "1"],
-        ["repeated", "2"],
-        ["left_pending", "3"],
-        ["rewards_unknown", "1"],
-        ["reversed,", "cash", "-200"],
-        ["refunded,", "EUR", "1000"],
-        ["without", "sale_event_id", "1"],
-        ["requests", "7"],
-        ["seconds", "1.2"],
-        ["rejected:", "None:", "row", "3", "of", "the", "input:", "event_id", "is", "missing"],
-        ["warning:", "look", "at", "this"],
+    assert [" ".join(line.split()) for line in table(summary).splitlines()] == [
+        "Summary (account acc at api.example.com)",
+        "recorded 1",
+        "already_recorded 1",
+        "rejected 1",
+        "changed 1",
+        "sent in this try 1",
+        "settled before 1",
+        "sent again, not_referred before 1",
+        "repeated rows 2",
+        "left for the next run 3",
+        "of the rejected and changed, reported before 1",
+        "recorded, reward unknown 1",
+        "recorded without sale_event_id 1",
+        "reversed, cash -200",
+        "refunded, EUR 1000",
+        "HTTP requests 7",
+        "seconds 1.2",
+        "warning: look at this",
+        "stopped early: of this",
     ]
-    assert table(summary).splitlines()[0] == "Summary"
-    assert table(summary).splitlines()[-1] == "  stopped early: of this"
+
+
+def test_table_names_no_problem_again() -> None:
+    summary = summary_of(Outcome.REJECTED, Outcome.FAILED)
+    assert "re_0" not in table(summary)
+    assert "reason" not in table(summary)
 
 
 def test_table_of_an_empty_run_says_that_nothing_was_sent() -> None:
-    assert [line.split() for line in table(Summary()).splitlines()] == [
-        ["Summary"],
-        ["sent", "0"],
-        ["skipped", "0"],
-        ["requests", "0"],
-        ["seconds", "0.0"],
+    assert [" ".join(line.split()) for line in table(Summary()).splitlines()[1:]] == [
+        "sent in this try 0",
+        "HTTP requests 0",
+        "seconds 0.0",
     ]
 
 
-def test_table_of_a_preview_says_preview() -> None:
-    assert table(Summary(preview=True)).startswith("Preview: nothing was sent or written\n")
+def test_table_of_a_preview_has_what_would_be_sent() -> None:
+    would = {
+        "refunds": 3,
+        "by_currency": {
+            "EUR": {"refunds": 2, "sum": 3500, "largest": 2500},
+            "account": {"refunds": 1, "sum": 70, "largest": 70},
+        },
+        "sample": [{"event_id": "re_1", "amount": 2500, "currency": "EUR", "identified_by": "email"}],
+    }
+    lines = [" ".join(line.split()) for line in table(Summary(preview=True, would_be_sent=would)).splitlines()]
+    assert lines[0].startswith("Preview: nothing was sent or written")
+    assert [line for line in lines if "would" in line or "minor" in line] == [
+        "would be sent 3",
+        "sum, minor units of EUR 3500",
+        "largest, minor units of EUR 2500",
+        "sum, minor units of account 70",
+        "largest, minor units of account 70",
+        "would send 're_1' by email: 2500 in EUR",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("pending", "limit", "preview", "words"),
+    [
+        (0, None, False, "No refund is pending"),
+        (0, 5, False, "No refund is pending"),
+        (1, None, False, "1 refund is pending; at 400 requests a minute this takes at least 0 s"),
+        (400, None, False, "400 refunds are pending; at 400 requests a minute this takes at least 1 min 0 s"),
+        (
+            900,
+            400,
+            False,
+            "900 refunds are pending, of which this run sends 400; "
+            "at 400 requests a minute this takes at least 1 min 0 s",
+        ),
+        (900, 400, True, "900 refunds are pending; a preview sends nothing"),
+        (1, None, True, "1 refund is pending; a preview sends nothing"),
+        (0, None, True, "0 refunds are pending; a preview sends nothing"),
+    ],
+)
+def test_announcement_says_how_many_are_sent_and_how_long_it_takes(
+    pending: int, limit: int | None, preview: bool, words: str
+) -> None:
+    assert announcement(pending, limit, 400, preview=preview) == words
 
 
 def test_table_columns_are_aligned() -> None:
@@ -97,18 +147,50 @@ def test_table_columns_are_aligned() -> None:
     assert len({len(line) for line in lines}) == 1
 
 
-def test_failure_names_event_ids_and_reasons() -> None:
+WHERE = ". The reasons are in this task's log, in XCom 'summary' and in the ledger's column 'message'"
+HOW_TO_ACCEPT = (
+    ". To accept a changed amount as it is: "
+    "python -m airflow_provider_firstpromoter.ledger accept FIRSTPROMOTER_CONN_ID EVENT_ID"
+)
+
+
+def test_failure_has_the_reason_of_one_refund_and_says_where_those_of_several_are() -> None:
     summary = summary_of(Outcome.REJECTED, Outcome.RECORDED, Outcome.FAILED, Outcome.CHANGED)
     assert failure(summary, Outcome.FAILED) == "1 failed: 're_2': reason 2"
     assert failure(summary, Outcome.REJECTED, Outcome.CHANGED) == (
-        "1 rejected and 1 changed: 're_0': reason 0; 're_3': reason 3"
+        "1 rejected and 1 changed: 're_0', 're_3'" + WHERE + HOW_TO_ACCEPT
     )
 
 
 def test_failure_names_five_refunds_and_counts_the_rest() -> None:
-    told = failure(summary_of(*[Outcome.REJECTED] * 30), Outcome.REJECTED, Outcome.CHANGED)
-    assert told.startswith("30 rejected: 're_0': reason 0; ")
-    assert told.endswith("'re_4': reason 4; and 25 more")
+    text = failure(summary_of(*[Outcome.REJECTED] * 30), Outcome.REJECTED, Outcome.CHANGED)
+    assert text == "30 rejected: 're_0', 're_1', 're_2', 're_3', 're_4' and 25 more" + WHERE
+
+
+def test_failure_by_new_problems_names_only_those_and_counts_the_open_ones() -> None:
+    summary = Summary()
+    for number in range(30):
+        result = Result(event_id=f"re_{number}", outcome=Outcome.REJECTED, message=f"reason {number}")
+        summary.add(result, new=number >= 28)
+    text = failure(summary, Outcome.REJECTED, Outcome.CHANGED, new_only=True)
+    assert text == "2 new of 30 rejected: 're_28', 're_29' (28 reported before and still open)" + WHERE
+
+
+def test_failure_names_the_new_problem_behind_twenty_open_ones() -> None:
+    summary = Summary()
+    for number in range(26):
+        result = Result(event_id=f"re_{number}", outcome=Outcome.REJECTED, message=f"reason {number}")
+        summary.add(result, new=number == 25)
+    text = failure(summary, Outcome.REJECTED, Outcome.CHANGED, new_only=True)
+    assert text == "1 new of 26 rejected: 're_25' (25 reported before and still open): reason 25"
+
+
+def test_failure_of_a_row_without_event_id_says_so() -> None:
+    summary = Summary()
+    summary.add(Result(event_id=None, outcome=Outcome.REJECTED, message="row 3 of the input: event_id is missing"))
+    assert failure(summary, Outcome.REJECTED) == (
+        "1 rejected: one without event_id: row 3 of the input: event_id is missing"
+    )
 
 
 def test_failure_names_failed_refunds_even_after_many_rejected_ones() -> None:

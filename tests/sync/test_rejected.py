@@ -25,7 +25,9 @@ def test_unchanged_rejected_refund_sends_no_request_and_is_counted(track: Refund
     assert (again.summary.sent, again.summary.skipped) == (0, 0)
     assert again.results[0].message == first.results[0].message
     with pytest.raises(RefundsRejectedError, match="re_0"):
-        again.sync.raise_for_summary()
+        first.sync.raise_for_summary()
+    assert again.summary.still_open == 1
+    again.sync.raise_for_summary()  # an earlier run has reported it
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -15,7 +16,7 @@ from airflow_provider_firstpromoter.exceptions import (
 )
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.refunds import Outcome
-from tests.support import refund, refunds
+from tests.support import nonzero_outcomes, refund, refunds
 from tests.sync.runs import UNKNOWN_CURRENCY, Refunds, on_both
 
 # --- every answer has one outcome, and the ledger keeps those that the table says ---
@@ -64,20 +65,22 @@ def test_settled_and_rejected_results_are_stored(
         pytest.param({"kind": "redirect", "location": "https://example.com/"}, id="redirect"),
     ],
 )
-def test_failed_refund_is_not_stored_and_is_sent_again(track: Refunds, fault: dict[str, Any]) -> None:
+def test_failed_refund_is_stored_and_sent_again(track: Refunds, fault: dict[str, Any]) -> None:
     track.sandbox.fault(**fault)
 
     run = track(refund(0))
 
     assert run.outcomes == {"failed": 1}
-    assert track.stored() == {}
+    assert track.stored() == {"re_0": "failed"}
+    assert track.records()["re_0"].message == run.results[0].message
     with pytest.raises(RefundsFailedError, match="re_0"):
         run.sync.raise_for_summary()
 
     again = track(refund(0))
 
     assert track.sent() == ["re_0", "re_0"]
-    assert again.results[0].outcome.settled
+    assert again.results[0].outcome.on_record
+    assert track.stored() == {"re_0": again.results[0].outcome.value}
     assert [recorded.event_id for recorded in track.sandbox.recorded()] == ["re_0"]
     again.sync.raise_for_summary()
 
@@ -106,9 +109,35 @@ def test_settled_refund_is_not_sent_and_its_stored_result_returned(track: Refund
     ]
     assert (again.summary.sent, again.summary.skipped, again.summary.requests) == (0, 3, 0)
     assert again.outcomes == first.outcomes
-    assert again.summary.reversed == first.summary.reversed
-    assert again.summary.refunded == first.summary.refunded
     again.sync.raise_for_summary()
+
+
+@on_both
+@pytest.mark.parametrize("as_query", [False, True], ids=["list", "query"])
+def test_cleared_task_has_the_same_counts_and_sums(track: Refunds, as_query: bool) -> None:
+    FirstPromoterHook().track_refund(refund(1))
+    given = [refund(0, currency="EUR"), refund(1), refund(2, sale_event_id="ch_2"), refund(99)]
+    first = track(*given, run_id="first", as_query=as_query).sync.total().to_json()
+    assert nonzero_outcomes(first) == {"recorded": 2, "already_recorded": 1, "not_referred": 1}
+    assert first["reversed"]["cash"] < 0
+
+    again = track(*given, run_id="first", try_number=2, as_query=as_query).sync.total().to_json()
+
+    for name in ("outcomes", "reversed", "refunded", "rewards_unknown", "without_sale_event_id"):
+        assert again[name] == first[name], name
+
+
+@pytest.mark.parametrize("as_query", [False, True], ids=["list", "query"])
+def test_sums_of_a_commission_belong_to_the_task_run_that_reversed_it(track: Refunds, as_query: bool) -> None:
+    track(refund(0), run_id="first", as_query=as_query)
+
+    second = track(refund(0), refund(1), run_id="second", as_query=as_query).sync.total().to_json()
+
+    rewards = {recorded.event_id: recorded.reward_amount for recorded in track.sandbox.recorded()}
+    assert second["reversed"] == {"cash": rewards["re_1"]}
+    assert second["refunded"] == {"account": 1001}
+    assert second["without_sale_event_id"] == 1
+    assert nonzero_outcomes(second) == ({"recorded": 1} if as_query else {"recorded": 2})
 
 
 @pytest.mark.parametrize(
@@ -143,14 +172,14 @@ def test_same_amount_in_another_unit_is_not_changed(track: Refunds) -> None:
 @pytest.mark.parametrize(
     ("amount", "reason"),
     [
-        (1500, "is settled with amount 1000, and the row now says 1500"),
-        (500, "is settled with amount 1000, and the row now says 500"),
-        (0, "is settled, and now amount must be above zero"),
-        (None, "is settled, and now amount is missing"),
-        ("a lot", "is settled, and now amount is not a number"),
+        (1500, "is recorded with amount 1000, and the row now says 1500"),
+        (500, "is recorded with amount 1000, and the row now says 500"),
+        (0, "is recorded, and now amount must be above zero"),
+        (None, "is recorded, and now amount is missing"),
+        ("a lot", "is recorded, and now amount is not a number"),
     ],
 )
-def test_settled_refund_with_another_amount_is_reported_and_not_sent(
+def test_recorded_refund_with_another_amount_is_reported_and_not_sent(
     track: Refunds, amount: object, reason: str
 ) -> None:
     track(refund(0))
@@ -163,8 +192,25 @@ def test_settled_refund_with_another_amount_is_reported_and_not_sent(
     assert (again.results[0].message or "").startswith(reason)
     assert [problem.event_id for problem in again.summary.problems] == ["re_0"]
     assert track.stored() == {"re_0": "recorded", "re_1": "recorded"}
-    with pytest.raises(RefundsRejectedError, match="1 changed: 're_0': is settled"):
+    record = track.records()["re_0"]
+    assert record.row_amount == "1000"
+    assert record.changed_amount == (str(amount) if isinstance(amount, int) else "")
+    with pytest.raises(RefundsRejectedError, match="1 changed: 're_0': is recorded") as caught:
         again.sync.raise_for_summary()
+    assert "python -m airflow_provider_firstpromoter.ledger accept" in str(caught.value)
+
+
+def test_accepted_amount_is_not_reported_until_it_changes_again(track: Refunds) -> None:
+    track(refund(0))
+    track(refund(0, amount=1500))
+    track.ledger.mark(["re_0"], accepted_at=datetime.now(UTC))
+
+    assert track(refund(0, amount=1500)).outcomes == {"recorded": 1}
+    again = track(refund(0, amount=1600))
+
+    assert again.outcomes == {"changed": 1}
+    assert again.summary.new_problems == 1
+    assert (track.records()["re_0"].changed_amount, track.records()["re_0"].accepted_at) == ("1600", None)
 
 
 # --- the same event_id twice in one run ---
@@ -185,7 +231,8 @@ def test_repeated_event_id_with_another_amount_is_changed(track: Refunds) -> Non
     assert track.sent() == ["re_0"]
     assert track.sandbox.recorded()[0].original_amount == -500
     assert run.outcomes == {"recorded": 1, "changed": 1}
-    assert run.results[1].message == "came earlier in this run with amount 500"
+    assert run.results[1].message == ("another row of the query has this event_id and was sent; they differ in amount")
+    assert track.records()["re_0"].changed_amount == "700"
     with pytest.raises(RefundsRejectedError, match="re_0"):
         run.sync.raise_for_summary()
 

@@ -11,6 +11,7 @@ import pytest
 from airflow_provider_firstpromoter.exceptions import (
     SyncInterruptedError,
 )
+from airflow_provider_firstpromoter.refunds import Outcome
 from airflow_provider_firstpromoter.refunds.rows import numbered
 from airflow_provider_firstpromoter.sandbox import Sandbox
 from airflow_provider_firstpromoter.sync import RefundSync
@@ -100,4 +101,9 @@ def test_kill_does_not_wait_for_a_hanging_request(track: Refunds) -> None:
         sync.run(list(numbered(refunds(40))))
 
     assert since() < 3
-    assert set(track.stored()) == {f"re_{number}" for number in range(40)} - {"re_5"}
+    settled = {event_id for event_id, outcome in track.stored().items() if outcome != "failed"}
+    assert settled == {f"re_{number}" for number in range(40)} - {"re_5"}
+    record = track.records()["re_5"]
+    assert (record.outcome, record.result().lost) == ("failed", True), "FirstPromoter may have recorded it"
+    assert record.message == "the run was stopped before the response came"
+    assert sync.summary.outcomes[Outcome.PENDING] == 1

@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import textwrap
-from datetime import UTC, datetime
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -15,20 +16,38 @@ from uuid import UUID
 
 import pytest
 
-from airflow_provider_firstpromoter.refunds.rows import BATCH, Row, numbered
+from airflow_provider_firstpromoter.exceptions import SpoolError
+from airflow_provider_firstpromoter.ledger import LedgerRecord
+from airflow_provider_firstpromoter.pending import Action, ClassifiedRow
+from airflow_provider_firstpromoter.refunds import DIGEST_COLUMN, REASON_COLUMN, Outcome, Row, content_token, numbered
+from airflow_provider_firstpromoter.refunds.rows import BATCH
 from airflow_provider_firstpromoter.sync.spool import Spool
 from tests.support import refund_with_id
 
 KEY = b"key"
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
-def through_spool(*mappings: dict[str, Any]) -> list[Row]:
+def to_send(mappings: Iterable[Mapping[str, Any]]) -> Iterator[ClassifiedRow]:
+    """Rows that the ledger does not know."""
+    return (ClassifiedRow(row, Action.SEND, None) for row in numbered(mappings))
+
+
+def through_spool(*mappings: Mapping[str, Any]) -> list[Row]:
     with Spool() as spool:
-        spool.fill(numbered(mappings))
+        spool.fill(to_send(mappings))
         assert len(spool) == len(mappings)
         first, again = list(spool), list(spool)
+        groups = [row for group in spool.groups() for row in group.rows]
     assert first == again, "rows may be read more than once"
+    assert sorted(groups, key=lambda row: row.position) == first, "every row is in one group"
     return first
+
+
+def known(row: Row, action: Action, tried: datetime | None = None) -> ClassifiedRow:
+    """A row that the ledger knows, and when it was last sent."""
+    record = LedgerRecord(str(row.event_id), Outcome.FAILED, last_sent_at=tried)
+    return ClassifiedRow(row, action, record)
 
 
 # --- what comes out ---
@@ -66,6 +85,7 @@ def test_spool_keeps_order_and_number_of_rows() -> None:
         ({"email": None}, {"email": None}),
         ({"event_id": datetime(2026, 1, 1, tzinfo=UTC)}, {"event_id": False}),
         ({"note": "not the call's"}, {}),
+        ({"event_id": Decimal("1234567890123456789")}, {"event_id": "1234567890123456789"}),
     ],
     ids=repr,
 )
@@ -92,37 +112,113 @@ def test_row_from_the_spool_is_classified_like_the_original() -> None:
 
     for row, direct in zip(spooled, numbered(mappings), strict=True):
         assert (row.event_id, row.amount) == (direct.event_id, direct.amount)
-        assert row.fingerprint(KEY) == direct.fingerprint(KEY)
+        assert content_token(row.values, KEY) == content_token(direct.values, KEY)
 
 
-def test_repeated_event_id_has_the_amount_of_the_first() -> None:
+def test_report_columns_come_out_of_the_spool() -> None:
+    extra = {"refunded_at": NOW, DIGEST_COLUMN: "d1", REASON_COLUMN: "recheck"}
+    (row,) = through_spool({**refund_with_id("re_1"), **extra})
+    assert (row.refunded_at, row.digest, row.reason) == (NOW, "d1", "recheck")
+
+
+# --- in which order ---
+
+
+def test_rows_come_in_the_order_of_a_run() -> None:
+    """What needs no request, then what was never sent, then what was sent before, then rechecks."""
+    given = [
+        known(row, action)
+        for row, action in zip(
+            numbered(refund_with_id(f"re_{number}") for number in range(7)),
+            [
+                Action.RECHECK,
+                Action.SEND_AGAIN,
+                Action.SEND,
+                Action.STILL_REJECTED,
+                Action.SEND,
+                Action.CHANGED,
+                Action.SETTLED,
+            ],
+            strict=True,
+        )
+    ]
+    with Spool() as spool:
+        spool.fill(given)
+        order = [(group.rank, row.event_id) for group in spool.groups() for row in group.rows]
+    assert order == [(0, "re_3"), (0, "re_5"), (0, "re_6"), (1, "re_2"), (1, "re_4"), (2, "re_1"), (3, "re_0")]
+
+
+def test_rows_sent_before_come_longest_ago_first() -> None:
+    rows = list(numbered(refund_with_id(f"re_{number}") for number in range(4)))
+    tried = [NOW, NOW - timedelta(days=2), NOW - timedelta(microseconds=1), NOW - timedelta(days=1)]
+    with Spool() as spool:
+        spool.fill(known(row, Action.SEND_AGAIN, moment) for row, moment in zip(rows, tried, strict=True))
+        assert [group.rows[0].event_id for group in spool.groups()] == ["re_1", "re_3", "re_2", "re_0"]
+
+
+@pytest.mark.parametrize("kind", [UTC, timezone(timedelta(hours=9))], ids=["utc", "tokyo"])
+def test_times_of_whole_seconds_and_fractions_sort_together(kind: Any) -> None:
+    rows = list(numbered(refund_with_id(f"re_{number}") for number in range(3)))
+    tried = [NOW + timedelta(seconds=1), NOW + timedelta(milliseconds=500), NOW]
+    with Spool() as spool:
+        spool.fill(known(row, Action.SEND_AGAIN, at.astimezone(kind)) for row, at in zip(rows, tried, strict=True))
+        assert [group.rows[0].event_id for group in spool.groups()] == ["re_2", "re_1", "re_0"]
+
+
+def test_rows_of_one_event_id_are_a_group_in_the_place_of_its_first_row() -> None:
     mappings = [
         refund_with_id("a", 1),
         refund_with_id(None, 2),
         refund_with_id("b", 3),
         refund_with_id("a", 4),
         refund_with_id(None, 5),
-        refund_with_id("a", 6),
-        refund_with_id("c", "a lot"),
-        refund_with_id("c", 7),
-        refund_with_id("7", 8),
-        refund_with_id(7, 9),
-        refund_with_id("A", 10),
+        refund_with_id("A", 6),
+        refund_with_id("7", 7),
+        refund_with_id(7, 8),
     ]
+    with Spool() as spool:
+        spool.fill(to_send(mappings))
+        groups = [[row.position for row in group.rows] for group in spool.groups()]
+    assert groups == [[0, 3], [1], [2], [4], [5], [6, 7]]
 
-    repeats = [row.repeats for row in through_spool(*mappings)]
 
-    assert repeats == [None, None, None, "1", None, "1", None, "", None, "8", None]
-    assert repeats == [row.repeats for row in marking_repeats(numbered(mappings))], "as for rows in memory"
+def test_group_that_sends_has_the_rank_of_the_row_that_is_sent() -> None:
+    """A row that is still rejected must not lift another row of its event_id before the new refunds."""
+    rows = list(numbered([refund_with_id("a", 0), refund_with_id("new"), refund_with_id("a", 5)]))
+    with Spool() as spool:
+        spool.fill(
+            [known(rows[0], Action.STILL_REJECTED), known(rows[1], Action.SEND), known(rows[2], Action.SEND_AGAIN)]
+        )
+        groups = [(group.rank, [row.position for row in group.rows]) for group in spool.groups()]
+    assert groups == [(1, [1]), (2, [0, 2])]
+
+
+def test_problems_that_were_reported_are_remembered_once_and_while_rows_are_read() -> None:
+    count = 2 * BATCH
+    with Spool() as spool:
+        spool.fill(to_send(refund_with_id(f"re_{number:05}") for number in range(count)))
+        for group in spool.groups():
+            spool.note_reported([str(group.rows[0].event_id), "re_00000"])
+        assert list(spool.reported()) == [f"re_{number:05}" for number in range(count)]
 
 
 def test_error_of_the_source_is_raised() -> None:
     def rows() -> Any:
-        yield from numbered([refund_with_id("re_1")])
+        yield from to_send([refund_with_id("re_1")])
         raise RuntimeError("the warehouse is gone")
 
     with Spool() as spool, pytest.raises(RuntimeError, match="is gone"):
         spool.fill(rows())
+
+
+# --- a full disk ---
+
+
+def test_full_disk_is_named_with_the_folder_to_change() -> None:
+    with Spool() as spool:
+        spool._database.execute("PRAGMA max_page_count = 4")
+        with pytest.raises(SpoolError, match=r"worker's disk: database or disk is full.*TMPDIR"):
+            spool.fill(to_send(refund_with_id(f"re_{number}", uid="c" * 200) for number in range(1000)))
 
 
 # --- who can see it ---
@@ -131,14 +227,16 @@ def test_error_of_the_source_is_raised() -> None:
 PROGRAM = """
     import json, os, resource, signal, stat, sys
     from pathlib import Path
+    from airflow_provider_firstpromoter.pending import Action, ClassifiedRow
     from airflow_provider_firstpromoter.refunds.rows import numbered
     from airflow_provider_firstpromoter.sync.spool import Spool
 
     folder, count, end = sys.argv[1], int(sys.argv[2]), sys.argv[3]
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     spool = Spool()
-    spool.fill(numbered({"event_id": f"re_{n}", "amount": n, "uid": "c" * 200} for n in range(count)))
-    read = sum(1 for _ in spool)
+    rows = numbered({"event_id": f"re_{n}", "amount": n, "uid": "c" * 200} for n in range(count))
+    spool.fill(ClassifiedRow(row, Action.SEND, None) for row in rows)
+    read = sum(len(group.rows) for group in spool.groups())
     files = []
     for entry in Path("/proc/self/fd").iterdir():
         try:

@@ -25,10 +25,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-#: What Google's client reads, to find the server.
-HOST_VARIABLE = "BIGQUERY_EMULATOR_HOST"
-#: No look for credentials in a cloud around it.
-OTHER_VARIABLES = {"NO_GCE_CHECK": "true"}
 PROJECT = "warehouse-project"
 DATASET = "finance"
 
@@ -164,6 +160,11 @@ class BigQueryServer:
         if job_id not in self._jobs:
             raise BigQueryError(404, "notFound", f"Not found: Job {PROJECT}:US.{job_id}")
         return self._jobs[job_id]
+
+
+def environment(server: BigQueryServer) -> dict[str, str]:
+    """The variables by which Google's client finds the server, and looks for no credentials in a cloud around it."""
+    return {"BIGQUERY_EMULATOR_HOST": server.url, "NO_GCE_CHECK": "true"}
 
 
 @contextmanager

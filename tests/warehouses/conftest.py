@@ -18,28 +18,10 @@ def firstpromoter(sandbox: Sandbox, connect: Callable[..., str]) -> Sandbox:
     return sandbox
 
 
-@pytest.fixture(scope="session")
-def snowflake_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    from tests.warehouses import snowflake_server
-
-    folder = tmp_path_factory.mktemp("snowflake")
-    with pytest.MonkeyPatch.context() as environment, snowflake_server.running_snowflake(folder) as server:
-        environment.setenv(snowflake_server.CERTIFICATE_VARIABLE, str(server.certificate))
-        for name, value in snowflake_server.OTHER_VARIABLES.items():
-            environment.setenv(name, value)
-        yield server
-
-
 @pytest.fixture
-def snowflake(snowflake_server: Any, set_connection: Callable[..., str]) -> Any:
+def snowflake(new_database: Callable[..., Any]) -> Any:
     """An empty Snowflake database behind the Airflow connection ``warehouse``."""
-    from tests.warehouses.snowflake_server import SnowflakeDatabase
-
-    snowflake_server.reset()
-    database = SnowflakeDatabase(snowflake_server)
-    database.conn_id = set_connection("warehouse", **database.connection)
-    yield database
-    snowflake_server.reset()
+    return new_database("snowflake", "warehouse")
 
 
 @pytest.fixture(scope="session")
@@ -47,8 +29,7 @@ def _bigquery_server() -> Iterator[Any]:
     from tests.warehouses import bigquery_server
 
     with pytest.MonkeyPatch.context() as environment, bigquery_server.running_bigquery() as server:
-        environment.setenv(bigquery_server.HOST_VARIABLE, server.url)
-        for name, value in bigquery_server.OTHER_VARIABLES.items():
+        for name, value in bigquery_server.environment(server).items():
             environment.setenv(name, value)
         yield server
 

@@ -9,12 +9,11 @@ from __future__ import annotations
 import datetime
 import gzip
 import ipaddress
-import itertools
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,23 +26,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from starlette.responses import JSONResponse, Response
-
-#: What the connector reads, so that it trusts the server and looks for no cloud around it.
-CERTIFICATE_VARIABLE = "REQUESTS_CA_BUNDLE"
-OTHER_VARIABLES = {"SNOWFLAKE_DISABLE_PLATFORM_DETECTION": "true"}
-
-COLUMNS = {
-    "event_id": "VARCHAR",
-    "amount": "NUMBER(38, 0)",
-    "currency": "VARCHAR(10)",
-    "uid": "VARCHAR",
-    "email": "VARCHAR",
-    "quantity": "INTEGER",
-    "sale_event_id": "VARCHAR",
-    "skip_email_notification": "BOOLEAN",
-}
-
-_numbers = itertools.count(1)
 
 
 class SnowflakeServer:
@@ -87,47 +69,14 @@ class SnowflakeServer:
             },
         }
 
+    def url(self, database: str) -> str:
+        """The same for SQLAlchemy."""
+        return f"snowflake://airflow:not-a-secret@127.0.0.1:{self.port}/{database}/PUBLIC?account=fakesnow&insecure_mode=True"
 
-class SnowflakeDatabase:
-    """
-    An empty database in the server; it has the methods that the tests' other databases have.
 
-    :param server: where it is
-    """
-
-    kind = "snowflake"
-
-    def __init__(self, server: SnowflakeServer) -> None:
-        self.server = server
-        self.name = f"TEST_{next(_numbers)}"
-        self.connection = server.connection(self.name)
-        #: The Airflow connection's id, once it is set.
-        self.conn_id = ""
-
-    def run(self, sql: str, parameters: Any = None) -> list[tuple[Any, ...]]:
-        """Execute a statement on a connection of its own, and return its rows."""
-        from airflow.providers.common.compat.sdk import BaseHook
-
-        with closing(BaseHook.get_connection(self.conn_id).get_hook().get_conn()) as connection:
-            cursor = connection.cursor()
-            cursor.execute(sql, parameters)
-            return [tuple(row) for row in cursor.fetchall()]
-
-    def fill(self, rows: Sequence[Mapping[str, Any]], table: str = "refunds", **types: str) -> None:
-        """
-        Make the table if it is not there, and insert the rows.
-
-        :param types: SQL types of columns, where they should not be as in COLUMNS; further columns too
-        """
-        columns = {**COLUMNS, **types}
-        self.run(f"CREATE TABLE IF NOT EXISTS {table} ({', '.join(f'{name} {of}' for name, of in columns.items())})")
-        for _, alike in itertools.groupby(rows, key=tuple):
-            batch = list(alike)
-            row = f"({', '.join(['%s'] * len(batch[0]))})"
-            self.run(
-                f"INSERT INTO {table} ({', '.join(batch[0])}) VALUES {', '.join([row] * len(batch))}",
-                tuple(value for one in batch for value in one.values()),
-            )
+def environment(server: SnowflakeServer) -> dict[str, str]:
+    """The variables by which the connector trusts the server, and looks for no cloud around it."""
+    return {"REQUESTS_CA_BUNDLE": str(server.certificate), "SNOWFLAKE_DISABLE_PLATFORM_DETECTION": "true"}
 
 
 class _Recorder:

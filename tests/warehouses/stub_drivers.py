@@ -162,7 +162,7 @@ def _databricks_row(values: Sequence[Any]) -> Any:
 def _trino_description(name: str) -> Any:
     from trino.dbapi import ColumnDescription
 
-    return ColumnDescription(name, "varchar", None, None, None, None, None)  # type: ignore[arg-type]
+    return ColumnDescription(name, "varchar", None, None, None, None, None)
 
 
 def _vertica_description(name: str) -> Any:

@@ -33,4 +33,4 @@ def test_server_takes_values_with_every_odd_character(snowflake: Any) -> None:
 def test_server_notes_each_statement(snowflake: Any, snowflake_server: Any) -> None:
     snowflake.run("SELECT 1")
 
-    assert snowflake_server.statements == ["SELECT 1"]
+    assert "SELECT 1" in snowflake_server.statements

@@ -9,8 +9,10 @@ import pytest
 
 pytest.importorskip("redshift_connector", reason="needs an environment of its own: make test-warehouses")
 
+from airflow_provider_firstpromoter.database import RefundQuery
 from airflow_provider_firstpromoter.exceptions import SourceError
 from airflow_provider_firstpromoter.sandbox import Sandbox
+from airflow_provider_firstpromoter.sensors.refund import UnrecordedRefundSensor
 from tests.support import ledger_outcomes, nonzero_outcomes
 from tests.transfers.syncing import sent, sync_task
 from tests.warehouses.stub_drivers import DRIVERS, ROWS, Driver, Stub, StubError
@@ -77,6 +79,27 @@ def test_more_rows_than_one_fetch_are_read(stub: Stub, sandbox: Sandbox) -> None
 
     assert nonzero_outcomes(task.summary) == {"pending": 4500}
     assert sent(sandbox) == []
+    assert stub.open == 0
+
+
+def test_one_source_opens_a_new_connection_for_each_look(stub: Stub) -> None:
+    # Databricks' hook would return the connection that the first look has closed.
+    query = RefundQuery.from_connection("warehouse", PLAIN)
+
+    for _ in range(3):
+        assert len(list(query.rows())) == len(IDS)
+
+    assert stub.open == 0
+
+
+def test_sensor_finds_refunds_at_each_look(stub: Stub) -> None:
+    rows, stub.rows = stub.rows, []
+    sensor = UnrecordedRefundSensor(task_id="find", sql=PLAIN, sql_conn_id="warehouse")
+    assert not sensor.poke({}).is_done
+
+    stub.rows = rows
+
+    assert len(sensor.poke({}).xcom_value or ()) == len(IDS)
     assert stub.open == 0
 
 

@@ -1,4 +1,4 @@
-"""Airflow's pages in a browser: a server of its own on the loopback, and Debian's Chromium to look at it."""
+"""Airflow's pages in a browser: servers on the loopback interface, and Debian's Chromium to look at them."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -24,9 +25,9 @@ from dev.processes import free_port, running
 AIRFLOW = version("apache-airflow")
 AIRFLOW_3 = not AIRFLOW.startswith("2.")
 IMAGES = Path(__file__).resolve().parents[3] / "docs" / "images"
-#: Seconds that Airflow's server may take to come up.
+#: Seconds that Airflow's server may take to start.
 PATIENCE = 120
-#: Pixels of the window.
+#: The size of the window in pixels.
 WIDTH, HEIGHT = 1100, 960
 #: No GPU, no sandbox (it runs as root in a container), and no traffic of the browser's own.
 FLAGS = (
@@ -54,10 +55,18 @@ def page(browser: Any) -> Iterator[Any]:
 
 
 @contextmanager
-def new_page(browser: Any) -> Iterator[Any]:
-    """An empty page of one size, language and time zone; what it asks the world outside for fails at once."""
+def new_page(browser: Any, **options: Any) -> Iterator[Any]:
+    """
+    Open an empty page of a fixed size, language and time zone. Its requests to any other machine fail at once.
+
+    :param options: further options of Playwright's browser context, such as ``color_scheme``
+    """
     context = browser.new_context(
-        viewport={"width": WIDTH, "height": HEIGHT}, locale="en-US", timezone_id="UTC", reduced_motion="reduce"
+        viewport={"width": WIDTH, "height": HEIGHT},
+        locale="en-US",
+        timezone_id="UTC",
+        reduced_motion="reduce",
+        **options,
     )
     context.set_default_timeout(PATIENCE * 1000)  # the machine may be busy with other tests
     context.route(lambda url: not url.startswith("http://127.0.0.1:"), lambda route: route.abort())
@@ -67,7 +76,7 @@ def new_page(browser: Any) -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def cookies(browser: Any, airflow: Airflow) -> list[Any]:
-    """Those of the user ``admin``. From one login: Airflow 2 refuses a sixth within 40 seconds."""
+    """The session cookies of the user ``admin``, from one login: Airflow 2 refuses a sixth login within 40 seconds."""
     if AIRFLOW_3:
         return []
     with new_page(browser) as page:
@@ -75,7 +84,7 @@ def cookies(browser: Any, airflow: Airflow) -> list[Any]:
         page.locator("#username").fill("admin")
         page.locator("#password").fill(airflow.password)
         page.locator("input[type=submit]").click()
-        # To go on before the answer is there would break the login off.
+        # To leave the page before the response arrives would cancel the login.
         page.wait_for_url(lambda url: "/login" not in url)
         return list(page.context.cookies())
 
@@ -83,41 +92,45 @@ def cookies(browser: Any, airflow: Airflow) -> list[Any]:
 @pytest.fixture
 def screenshot(page: Any) -> Callable[..., None]:
     """
-    Puts what is to be seen of the page, or of an element, into ``docs/images``: ``screenshot("name", element)``.
+    Saves a picture of the page, or of an element, in ``docs/images``: ``screenshot("name", element)``.
 
-    ``height`` is the window's, in pixels; ``style`` is CSS, to leave out what only distracts.
+    ``height`` and ``width`` are the window's, in pixels; ``style`` is CSS that hides what only distracts.
 
-    Only if the environment has ``SCREENSHOTS=1``, and on Airflow 3: one set of pictures is enough.
+    Only with ``SCREENSHOTS=1`` in the environment, and on Airflow 3: one set of pictures is enough.
     """
 
-    def screenshot(name: str, seen: Any = page, *, height: int | None = None, style: str = "") -> None:
+    def screenshot(
+        name: str, seen: Any = page, *, height: int | None = None, width: int = WIDTH, style: str = ""
+    ) -> None:
         if not (os.environ.get("SCREENSHOTS") and AIRFLOW_3):
             return
         IMAGES.mkdir(parents=True, exist_ok=True)
+        before = seen.page.viewport_size if hasattr(seen, "page") else seen.viewport_size
+        window = seen.page if hasattr(seen, "page") else seen
         if height:
-            page.set_viewport_size({"width": WIDTH, "height": height})
-        page.wait_for_timeout(500)  # what is as high as the window finds its new place
+            window.set_viewport_size({"width": width, "height": height})
+        window.wait_for_timeout(500)  # what is as high as the window finds its new place
         seen.screenshot(path=IMAGES / f"{name}.png", animations="disabled", caret="hide", style=style)
         if height:
-            page.set_viewport_size({"width": WIDTH, "height": HEIGHT})
+            window.set_viewport_size(before)
 
     return screenshot
 
 
 class Airflow:
     """
-    An Airflow with nothing but its pages, and the connection type in them.
+    An Airflow whose server runs for as long as the tests need it.
 
-    :param url: without a slash at its end
+    :param url: the address of its pages, with the base path if there is one and without a slash at the end
     """
 
-    def __init__(self, url: str, home: Home, environment: dict[str, str], password: str) -> None:
+    def __init__(self, url: str, home: Home, environment: dict[str, str], password: str = "") -> None:
         self.url = url
         self.home = home
         self.environment = environment
         self.password = password
 
-    def command(self, *arguments: str) -> str:
+    def command(self, *arguments: str, may_fail: bool = False) -> str:
         """Run ``airflow ...`` and return what it prints."""
         done = subprocess.run(
             [sys.executable, "-m", "airflow", *arguments],
@@ -127,25 +140,41 @@ class Airflow:
             timeout=PATIENCE,
             check=False,
         )
-        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        assert may_fail or done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
         return done.stdout
 
     def stored(self, conn_id: str) -> Any:
-        """The connection as it lies in Airflow's database, as Airflow's own object."""
+        """Return a connection as Airflow's database holds it, as Airflow's own object."""
         from airflow.models.connection import Connection
 
         file = self.home.folder / "export.json"
         self.command("connections", "export", str(file), "--file-format", "json")
         return Connection(conn_id=conn_id, **json.loads(file.read_text())[conn_id])
 
+    @contextmanager
+    def serving(self) -> Iterator[None]:
+        """Run the server of the pages until the ``with`` block ends."""
+        port = str(urlsplit(self.url).port)
+        if AIRFLOW_3:
+            server = ["api-server", "--host", "127.0.0.1", "--port", port, "--workers", "1"]
+        else:
+            server = ["webserver", "--hostname", "127.0.0.1", "--port", port, "--workers", "1"]
+        log = self.home.log("server")
+        with running([sys.executable, "-m", "airflow", *server], env=self.environment, log=log) as process:
+            until = time.monotonic() + PATIENCE
+            while not _healthy(self.url):
+                assert process.poll() is None, log.read_text()[-3000:]
+                assert time.monotonic() < until, f"no answer in {PATIENCE} seconds\n{log.read_text()[-3000:]}"
+                time.sleep(0.25)
+            yield
+
 
 @pytest.fixture(scope="session")
 def airflow(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
-    """Started once, after it is known that there is a browser."""
+    """An Airflow without DAGs and without a login; started once, after it is known that there is a browser."""
     home = Home(tmp_path_factory.mktemp("airflow"))
     (home.folder / "dags").mkdir()
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
+    url = f"http://127.0.0.1:{free_port()}"
     environment = home.environment(
         dags=home.folder / "dags",
         AIRFLOW__CORE__TEST_CONNECTION="Enabled",
@@ -157,19 +186,10 @@ def airflow(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     )
     airflow = Airflow(url, home, environment, password=secrets.token_hex())
     airflow.command("db", "migrate")
-    if AIRFLOW_3:
-        server = ["api-server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    else:
+    if not AIRFLOW_3:
         person = "--username admin --firstname A --lastname A --role Admin --email admin@example.com".split()
         airflow.command("users", "create", *person, "--password", airflow.password)
-        server = ["webserver", "--hostname", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    log = home.log("server")
-    with running([sys.executable, "-m", "airflow", *server], env=environment, log=log) as process:
-        until = time.monotonic() + PATIENCE
-        while not _healthy(url):
-            assert process.poll() is None, log.read_text()[-3000:]
-            assert time.monotonic() < until, f"no answer in {PATIENCE} seconds\n{log.read_text()[-3000:]}"
-            time.sleep(0.25)
+    with airflow.serving():
         yield airflow
 
 

@@ -1,8 +1,7 @@
-"""Airflow's connection form as a person uses it: one class for the pages of each Airflow."""
+"""Airflow's connection form as a person uses it: a class for each major version."""
 
 from __future__ import annotations
 
-import json
 import re
 from abc import ABC, abstractmethod
 from typing import Any
@@ -10,10 +9,10 @@ from typing import Any
 
 class Form(ABC):
     """
-    The form of a new connection of type FirstPromoter, opened.
+    The open form of a new connection of type FirstPromoter.
 
-    :param page: a browser's page, of somebody who is logged in
-    :param url: Airflow's
+    :param page: a browser's page of a user who is logged in
+    :param url: the address of Airflow's pages, without a slash at the end
     """
 
     #: The locator of the form itself.
@@ -29,38 +28,42 @@ class Form(ABC):
 
     @abstractmethod
     def show_extra(self) -> None:
-        """Unfold the fields of the extra, where they are folded away."""
+        """Show the fields of the extra where Airflow folds them away."""
 
     @abstractmethod
     def labels(self) -> list[str]:
-        """Those of all the fields in sight, from top to bottom."""
+        """Return the labels of all visible fields, from top to bottom."""
 
     @abstractmethod
     def field(self, label: str) -> Any: ...
 
     @abstractmethod
     def help(self, label: str) -> str:
-        """The sentence below a field."""
+        """Return the sentence below a field."""
 
     @abstractmethod
     def save(self) -> None: ...
 
     @abstractmethod
     def test(self) -> str:
-        """Press Test; on Airflow 3 that is in the list of connections, for one that is saved."""
+        """
+        Press Test, and return what Airflow answers.
+
+        On Airflow 3 the button is in the list of connections, not in the form.
+        """
 
     @abstractmethod
     def replace_key(self, key: str) -> None:
-        """Open the saved connection again, write another API key, and save."""
+        """Edit the saved connection: enter another API key, and save it."""
 
     def fill(self, **fields: str) -> None:
-        """:param fields: values by label, with ``_`` for a space"""
+        """:param fields: values by label, with ``_`` in place of spaces"""
         for label, value in fields.items():
             self.field(label.replace("_", " ")).fill(value)
 
 
 class Airflow3Form(Form):
-    #: The test's title and sentence, until the next test.
+    #: The message with the result of a test.
     toast = "[data-scope=toast][data-part=root]"
 
     def open(self) -> None:
@@ -81,7 +84,7 @@ class Airflow3Form(Form):
         return [label.inner_text().rstrip("*\n ") for label in self.form.locator("label").all() if label.is_visible()]
 
     def field(self, label: str) -> Any:
-        # Not every label names its input.
+        # Not every label is linked to its input.
         return self._group(label).locator("input, textarea")
 
     def help(self, label: str) -> str:
@@ -103,25 +106,17 @@ class Airflow3Form(Form):
     def _save(self) -> None:
         self.form.get_by_role("button", name="Save").click()
         self.form.wait_for(state="hidden")
-        self.page.reload()  # without the toast that says it is saved
+        self.page.reload()  # removes the message that the connection is saved
 
     def _press(self, button: str) -> None:
         row = self.page.get_by_role("row").filter(has=self.page.get_by_text(self.conn_id, exact=True))
         row.get_by_role("button", name=button).click()
 
     def test(self) -> str:
-        # Airflow 3.3.1 and 3.3.2 answer 400 for any connection without a port: their page sends the 0 that it makes of
-        # none (https://github.com/apache/airflow/pull/73298). What is sent here is what was meant.
-        self.page.route("**/api/v2/connections/test", _without_port_0)
         self._press("Test Connection")
         self.page.locator(self.toast).wait_for()
         self.page.mouse.move(0, 0)
         return str(self.page.locator(self.toast).locator("[data-part=description]").inner_text())
-
-
-def _without_port_0(route: Any) -> None:
-    body = json.loads(route.request.post_data)
-    route.continue_(post_data=json.dumps({**body, "port": body["port"] or None}))
 
 
 class Airflow2Form(Form):
@@ -154,14 +149,14 @@ class Airflow2Form(Form):
         self.page.wait_for_url(lambda url: "/connection/add" not in url)
 
     def test(self) -> str:
-        # Its page of a new connection can only test if the type that it opens with shows its extra.
+        # The page of a new connection can only test if the type that it opens with shows its extra.
         self._edit()
         self.fill(API_key=self.key)
         with self.page.expect_response(re.compile("/connections/test$")):
             self.page.locator("#test-connection").click()
         alert = self.page.locator(".container .row .alert").first
         alert.wait_for()
-        return str(alert.inner_text()).splitlines()[-1].strip()  # after the cross that closes it
+        return str(alert.inner_text()).splitlines()[-1].strip()  # the first line is the cross that closes it
 
     def replace_key(self, key: str) -> None:
         self.key = key

@@ -10,15 +10,20 @@ import pytest
 from airflow_provider_firstpromoter.api.account import Account, Extra
 from airflow_provider_firstpromoter.get_provider_info import CONN_FIELDS
 from dev.processes import free_port
-from tests.end_to_end.browser.conftest import AIRFLOW_3, Airflow
+from tests.end_to_end.browser.conftest import AIRFLOW, AIRFLOW_3, Airflow
 from tests.end_to_end.browser.forms import Airflow2Form, Airflow3Form, Form
 
 pytestmark = pytest.mark.browser
 
-#: What Airflow asks of every connection.
+#: The fields that Airflow has for every connection.
 AIRFLOWS_OWN = ["Connection ID", "Connection Type"] if AIRFLOW_3 else ["Connection Id", "Connection Type"]
-STANDARD = ["API base URL", "Account ID", "API key"]
+STANDARD = ["API base URL", "Account ID", "API key", "Port"]
 EXTRA = [field["label"] for field in CONN_FIELDS.values()]
+#: The page of these versions sends port 0 for a connection without one, which their API takes for another address than
+#: the stored connection's (https://github.com/apache/airflow/pull/73298).
+NEEDS_PORT_TO_TEST = AIRFLOW in ("3.3.1", "3.3.2")
+#: Any port will do: the one in the base URL is used.
+PORT = "443"
 
 
 @pytest.fixture
@@ -29,14 +34,16 @@ def form(page: Any, airflow: Airflow, cookies: Any) -> Form:
 
 @pytest.fixture
 def firstpromoter(new_sandbox: Callable[..., Any]) -> Any:
-    """On the sandbox's usual port if it is free, so that screenshots stay as they are."""
+    """A sandbox on its usual port if that is free, so that screenshots stay as they are."""
     return new_sandbox(port=free_port(8765), requests_per_minute=0)
 
 
 # The first test, so that the list of connections in its screenshots has no other.
-def test_a_refused_key_is_put_right(form: Form, firstpromoter: Any, screenshot: Callable[..., None]) -> None:
+def test_test_button_refuses_a_wrong_key_and_accepts_the_right_one(
+    form: Form, firstpromoter: Any, screenshot: Callable[..., None]
+) -> None:
     form.field(AIRFLOWS_OWN[0]).fill("firstpromoter_default")
-    form.fill(Account_ID=firstpromoter.account_id, API_key="mistyped", API_base_URL=firstpromoter.base_url)
+    form.fill(Account_ID=firstpromoter.account_id, API_key="mistyped", API_base_URL=firstpromoter.base_url, Port=PORT)
     form.save()
     assert form.test() == (
         "FirstPromoter refused the API key (401: Unauthorized); "
@@ -48,10 +55,22 @@ def test_a_refused_key_is_put_right(form: Form, firstpromoter: Any, screenshot: 
     screenshot("connection-test-ok", height=480)
 
 
-def test_the_form_asks_for_what_a_connection_needs_and_nothing_else(
-    form: Form, screenshot: Callable[..., None]
+@pytest.mark.skipif(not AIRFLOW_3, reason="Airflow 2 tests connections without a port")
+def test_connection_without_a_port_can_be_tested_by_command_even_where_the_button_cannot(
+    form: Form, firstpromoter: Any, airflow: Airflow
 ) -> None:
-    # Airflow 2 shows the extra's JSON between its fields; why it is not hidden says get_provider_info.
+    form.field(AIRFLOWS_OWN[0]).fill("portless")
+    form.fill(Account_ID=firstpromoter.account_id, API_key="mistyped", API_base_URL=firstpromoter.base_url)
+    form.save()
+    refused = "FirstPromoter refused the API key (401: Unauthorized)"
+    assert form.test().startswith("Bad Request" if NEEDS_PORT_TO_TEST else refused)
+    assert refused in airflow.command("connections", "test", "portless", may_fail=True)
+    form.replace_key(firstpromoter.api_key)
+    assert "Connection success!" in airflow.command("connections", "test", "portless")
+
+
+def test_form_has_the_fields_that_a_connection_needs_and_no_others(form: Form, screenshot: Callable[..., None]) -> None:
+    # Airflow 2 shows the extra's JSON between the fields; get_provider_info says why it is not hidden.
     more = [] if AIRFLOW_3 else ["Extra", *EXTRA]
     assert form.labels() == [*AIRFLOWS_OWN, *STANDARD, *more]
     assert form.field("API base URL").get_attribute("placeholder") == "https://api.firstpromoter.com/api/v2"
@@ -65,10 +84,10 @@ def test_the_form_asks_for_what_a_connection_needs_and_nothing_else(
         default = field["schema"].get("default")
         assert form.field(field["label"]).input_value() == ("" if default is None else str(default))
         assert form.help(field["label"]) == field["description"]
-    screenshot("connection-form-extra", form.form, height=1300)
+    screenshot("connection-form-extra", form.form, height=1400)
 
 
-def test_what_the_form_saves_is_what_the_hook_reads(form: Form, airflow: Airflow) -> None:
+def test_connection_saved_by_the_form_is_read_by_the_hook(form: Form, airflow: Airflow) -> None:
     form.field(AIRFLOWS_OWN[0]).fill("full")
     form.fill(Account_ID="acc_1", API_key="key_1", API_base_URL="https://eu.example.com/v2/")
     form.show_extra()
@@ -94,7 +113,7 @@ def test_what_the_form_saves_is_what_the_hook_reads(form: Form, airflow: Airflow
     )
 
 
-def test_fields_left_or_made_empty_mean_the_defaults(form: Form, airflow: Airflow) -> None:
+def test_empty_fields_of_the_form_mean_the_defaults(form: Form, airflow: Airflow) -> None:
     form.field(AIRFLOWS_OWN[0]).fill("emptied")
     form.fill(Account_ID="acc_1", API_key="key_1")
     form.show_extra()
@@ -122,7 +141,7 @@ def test_fields_left_or_made_empty_mean_the_defaults(form: Form, airflow: Airflo
         (
             "nobody_there",
             {"API_base_URL": "http://127.0.0.1:1"},
-            "FirstPromoter could not be reached at http://127.0.0.1:1/api/v2: the connection was refused or broke",
+            "FirstPromoter could not be reached at http://127.0.0.1:1/api/v2: the connection was refused (127.0.0.1:1)",
         ),
         (
             "somebody_else",
@@ -138,11 +157,16 @@ def test_fields_left_or_made_empty_mean_the_defaults(form: Form, airflow: Airflo
     ],
     ids=lambda value: value if isinstance(value, str) and value.isidentifier() else "",
 )
-def test_the_test_button_says_in_one_sentence_what_is_wrong(
+def test_test_button_says_in_one_sentence_what_is_wrong(
     form: Form, firstpromoter: Any, conn_id: str, changed: dict[str, str], sentence: str
 ) -> None:
     url = firstpromoter.base_url.removesuffix("/api/v2")
-    right = {"Account_ID": firstpromoter.account_id, "API_key": firstpromoter.api_key, "API_base_URL": url}
+    right = {
+        "Account_ID": firstpromoter.account_id,
+        "API_key": firstpromoter.api_key,
+        "API_base_URL": url,
+        "Port": PORT,
+    }
     form.field(AIRFLOWS_OWN[0]).fill(conn_id)
     form.fill(**right | {field: value.format(url=url) for field, value in changed.items()})
     form.save()

@@ -1,0 +1,95 @@
+"""Reads what a reconciliation needs besides the refunds of its period, and writes the outcomes that it corrects."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import and_, func, select
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.sql.elements import ColumnElement
+
+from airflow_provider_firstpromoter.database import first_line
+from airflow_provider_firstpromoter.exceptions import LedgerError
+from airflow_provider_firstpromoter.ledger.entries import recovered_row
+from airflow_provider_firstpromoter.ledger.records import LedgerRecord
+from airflow_provider_firstpromoter.ledger.store import KEPT_OUTCOMES, ON_RECORD, RefundLedger
+from airflow_provider_firstpromoter.refunds import Result, batches
+
+
+class SentRefund(NamedTuple):
+    """
+    A refund that was sent and is recorded: what is needed to recognize a duplicate of it.
+
+    :param sent_amount: positive, minor units of ``sent_currency``
+    :param sent_currency: None is the account's own
+    :param recorded_amount: negative, minor units of the account's currency
+    """
+
+    event_id: str
+    lead_id: int
+    sent_amount: int | None
+    sent_currency: str | None
+    recorded_amount: int | None
+    last_sent_at: datetime
+
+
+def sent_to_leads(ledger: RefundLedger, lead_ids: Collection[int]) -> Iterator[SentRefund]:
+    """
+    Read the recorded refunds of these leads that were sent, at whatever time, and whose reward was not denied since.
+
+    :raises LedgerError: if the database cannot be read
+    """
+    if not ledger.exists():
+        return
+    c = ledger.table.c
+    columns = (c.event_id, c.lead_id, c.sent_amount, c.sent_currency, c.recorded_amount, c.last_sent_at)
+    try:
+        with ledger.engine.connect() as connection:
+            for batch in batches(lead_ids):
+                where = and_(
+                    c.account == ledger.account,
+                    _sent_and_recorded(ledger),
+                    c.lead_id.in_(batch),
+                    func.coalesce(c.reward_status, "") != "denied",
+                )
+                for row in connection.execute(select(*columns).where(where)):
+                    yield SentRefund(*row)
+    except SQLAlchemyError as error:
+        raise LedgerError(f"{ledger} cannot be read: {first_line(error)}") from None
+
+
+def sent_without_lead(ledger: RefundLedger) -> Iterator[LedgerRecord]:
+    """
+    Read the recorded refunds that were sent and whose lead the ledger does not know, because their reward is unknown.
+
+    :raises LedgerError: if the database cannot be read
+    """
+    yield from ledger._stream(and_(_sent_and_recorded(ledger), ledger.table.c.lead_id.is_(None)))
+
+
+def recover(ledger: RefundLedger, refunds: Collection[tuple[LedgerRecord, Result]], at: datetime) -> None:
+    """
+    Record that refunds which were sent turned out to be recorded.
+
+    What was sent, when and by which task run stays as it is. A row that has become recorded meanwhile is left alone.
+
+    :param refunds: each with its result, which is ``already_recorded`` and has a reward
+    :param at: when that was decided
+    :raises LedgerError: if the database refuses; then none is recorded
+    """
+
+    def not_on_record(old: Any, _: Any) -> ColumnElement[bool]:
+        condition: ColumnElement[bool] = old.outcome.not_in(KEPT_OUTCOMES)
+        return condition
+
+    rows = [recovered_row(ledger.account, record, result, at) for record, result in refunds]
+    if rows:
+        columns = [name for name in rows[0] if name not in ("account", "event_id")]
+        ledger._change(ledger.upsert, rows, update=columns, when=not_on_record)
+
+
+def _sent_and_recorded(ledger: RefundLedger) -> ColumnElement[bool]:
+    c = ledger.table.c
+    return and_(c.outcome.in_(ON_RECORD), c.last_sent_at.is_not(None))

@@ -1,0 +1,206 @@
+"""The operator that reverts a mistaken batch of refunds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any, cast
+
+from airflow.providers.common.compat.sdk import BaseOperator
+
+from airflow_provider_firstpromoter.operators.links import REFUND_RUNS_LINKS
+
+if TYPE_CHECKING:
+    import logging
+
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_firstpromoter.hooks import FirstPromoterHook
+    from airflow_provider_firstpromoter.revert import Revert
+
+
+class RevertRefundsOperator(BaseOperator):
+    """
+    Deny the negative commissions that a mistaken batch of refunds made.
+
+    .. code-block:: python
+
+        RevertRefundsOperator(
+            task_id="revert",
+            dag_id="refund_sync",
+            run_id="scheduled__2026-01-31T00:00:00+00:00",
+            preview=False,
+            max_reverted=2000,
+        )
+
+    Select the refunds in one way: by ``event_ids``, by ``dag_id`` and ``run_id`` of the run that recorded them, or by
+    the time at which they were first sent. By default the task only reports what it would deny.
+
+    Each commission is read from FirstPromoter before it is denied. Only negative commissions are denied that have the
+    event_id of a refund which the ledger has as sent and recorded. Refunds with a paid commission are left alone. All
+    tiers and splits of a refund are denied together. Commissions that differ from the ledger are denied as well: the
+    report names them. Then the commissions are read again, and the refunds whose commissions are denied become
+    ``reverted`` in the ledger. A reverted refund is settled: its event_id stays used, and no sync sends it again.
+
+    A task that fails or is killed can be run again: it reverts the rest. FirstPromoter documents the call, but not its
+    effect on balances and notifications: revert one refund first, and look at the promoter in FirstPromoter.
+
+    XCom: ``return_value`` has the counts, the sums by unit, and up to a thousand refunds that are to be reverted, with
+    their commissions; ``summary`` has the first twenty. Both are pushed also if the task then fails.
+
+    :param event_ids: the refunds to revert: a list, or the XComArg that holds it
+    :param dag_id: with ``run_id``: the DAG whose run made the mistake
+    :param run_id: with ``dag_id``: that run
+    :param sent_from: revert the refunds that were first sent at this time or later: a time, a date or its ISO 8601
+        text, in UTC if it has no zone
+    :param sent_to: with ``sent_from``: and before this time
+    :param preview: report, and deny nothing
+    :param max_reverted: the number of refunds above which nothing is denied; required without ``preview``
+    :param firstpromoter_conn_id: the connection of type ``firstpromoter``
+    :param ledger_conn_id: the SQL connection of the ledger; by default the one in the FirstPromoter connection's extra
+    :param ledger_table: the ledger's table, ``table`` or ``schema.table``; by default likewise
+    """
+
+    template_fields: Sequence[str] = (
+        "event_ids",
+        "of_dag_id",
+        "of_run_id",
+        "sent_from",
+        "sent_to",
+        "preview",
+        "max_reverted",
+        "firstpromoter_conn_id",
+        "ledger_conn_id",
+        "ledger_table",
+    )
+    template_ext: Sequence[str] = ()
+    ui_color = "#f7e1d9"
+    operator_extra_links = REFUND_RUNS_LINKS
+
+    def __init__(
+        self,
+        *,
+        event_ids: Any = None,
+        dag_id: str | None = None,
+        run_id: str | None = None,
+        sent_from: datetime | date | str | None = None,
+        sent_to: datetime | date | str | None = None,
+        preview: bool | str = True,
+        max_reverted: int | str | None = None,
+        firstpromoter_conn_id: str = "firstpromoter_default",
+        ledger_conn_id: str | None = None,
+        ledger_table: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if all(one is None for one in (event_ids, dag_id, run_id, sent_from, sent_to)):
+            raise ValueError(
+                "Select refunds by event_ids, by dag_id and run_id, or by sent_from: never all are reverted"
+            )
+        if preview is False and max_reverted is None:
+            raise ValueError("preview=False needs max_reverted: the number of refunds that the preview reported")
+        self.event_ids = event_ids
+        # Not dag_id and run_id: an operator has a dag_id of its own.
+        self.of_dag_id = dag_id
+        self.of_run_id = run_id
+        self.sent_from = sent_from
+        self.sent_to = sent_to
+        self.preview = preview
+        self.max_reverted = max_reverted
+        self.firstpromoter_conn_id = firstpromoter_conn_id
+        self.ledger_conn_id = ledger_conn_id
+        self.ledger_table = ledger_table
+        self._hook: FirstPromoterHook | None = None
+
+    def render_template(self, content: Any, context: Context, *args: Any, **kwargs: Any) -> Any:
+        """Render the other fields as usual; of a list of event_ids nothing, because event_ids are data."""
+        if content is self.event_ids and isinstance(content, list | tuple):
+            return content
+        return super().render_template(content, context, *args, **kwargs)
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """
+        Revert, or report what would be reverted.
+
+        :returns: the report as plain JSON
+        :raises ValueError: if the parameters select nothing, or ``preview=False`` comes without ``max_reverted``
+        :raises RunRefusedError: if more refunds would be reverted than ``max_reverted`` allows; nothing is denied
+        :raises RefundsFailedError: if some commissions could not be denied; a retry denies them
+        :raises ConnectionSettingsError: if neither the operator nor the connection names a ledger
+        :raises ReadError: if the commissions cannot be read
+        :raises AccessRefusedError: if FirstPromoter answers 401 or 403
+        :raises LedgerError: if the ledger's database refuses
+        :raises SyncInterruptedError: if the task is killed
+        """
+        from airflow_provider_firstpromoter.exceptions import RunRefusedError
+        from airflow_provider_firstpromoter.hooks import FirstPromoterHook
+        from airflow_provider_firstpromoter.ledger import RefundLedger, RunKey
+        from airflow_provider_firstpromoter.revert import Revert, Selection
+
+        started_at = datetime.now(UTC)
+        preview, max_reverted = _flag(self.preview), _number(self.max_reverted)
+        if not preview and max_reverted is None:
+            raise ValueError("preview=False needs max_reverted: the number of refunds that the preview reported")
+        selection = Selection.of(self.event_ids, self.of_dag_id, self.of_run_id, self.sent_from, self.sent_to)
+        self._hook = hook = FirstPromoterHook(self.firstpromoter_conn_id)
+        ti = context["ti"]
+        with RefundLedger.required(hook.account, self.ledger_conn_id, self.ledger_table) as ledger:
+            revert = Revert(
+                hook,
+                ledger,
+                selection,
+                preview=preview,
+                max_reverted=max_reverted or 0,
+                run=RunKey(ti.dag_id, ti.run_id, ti.task_id, ti.map_index),
+                try_number=ti.try_number,
+                log=cast("logging.Logger", self.log),
+            )
+            try:
+                revert.run()
+            except RunRefusedError:
+                self._push(context, revert, started_at)
+                raise
+        value = self._push(context, revert, started_at)
+        revert.report.raise_if_failed()
+        return value
+
+    def _push(self, context: Context, revert: Revert, started_at: datetime) -> dict[str, Any]:
+        """Log the report and push it to XCom."""
+        from airflow_provider_firstpromoter.revert import MOST_TO_REVERT
+
+        report, account = revert.report, revert.hook.account
+        self.log.info("%s", report.text())
+        value = report.to_json(MOST_TO_REVERT)
+        if self.do_xcom_push:
+            where = {
+                "kind": "revert",
+                "account": account.key,
+                "host": account.host,
+                "started_at": started_at.isoformat(timespec="seconds"),
+                "ended_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            }
+            context["ti"].xcom_push(key="return_value", value=value)
+            context["ti"].xcom_push(key="summary", value={**where, **report.to_json()})
+        return value
+
+    def on_kill(self) -> None:
+        """End every wait, that for a response included; a retry reverts the rest."""
+        if self._hook is not None:
+            self._hook.cancelled.set()
+
+
+def _flag(value: Any) -> bool:
+    """Return a flag that can be the text of a rendered template."""
+    text = str(value).strip().lower()
+    if text not in ("true", "false"):
+        raise ValueError(f"preview must be True or False, not {value!r}")
+    return text == "true"
+
+
+def _number(value: Any) -> int | None:
+    """Return a number that can be the text of a rendered template; an empty text is None."""
+    if value is None or (isinstance(value, str) and value.strip() in ("", "None")):
+        return None
+    if isinstance(value, bool) or not str(value).strip().isdecimal():
+        raise ValueError(f"max_reverted must be a whole number, not {value!r}")
+    return int(value)

@@ -1,0 +1,41 @@
+"""Determines which open mismatches a reconciliation no longer finds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from airflow_provider_firstpromoter.reconcile.mismatches import Key
+from airflow_provider_firstpromoter.reconcile.private_database import PrivateDatabase
+
+SCHEMA = """
+CREATE TABLE found (kind TEXT, event_id TEXT, commission_id INTEGER, PRIMARY KEY (kind, event_id, commission_id))
+    WITHOUT ROWID;
+CREATE TABLE open_before (kind TEXT, event_id TEXT, commission_id INTEGER);
+CREATE TABLE unreadable (event_id TEXT PRIMARY KEY) WITHOUT ROWID;
+"""
+
+
+class OpenMismatches(PrivateDatabase):
+    """The mismatches that were open before a reconciliation, and those that it found."""
+
+    def __init__(self) -> None:
+        super().__init__(SCHEMA)
+
+    def add_found(self, keys: Iterable[Key]) -> None:
+        """Add mismatches that the reconciliation found."""
+        self.insert("INSERT OR IGNORE INTO found VALUES (?, ?, ?)", keys)
+
+    def add_open(self, keys: Iterable[Key]) -> None:
+        """Add mismatches of the period that earlier reconciliations found and that are still open."""
+        self.insert("INSERT INTO open_before VALUES (?, ?, ?)", keys)
+
+    def add_unreadable(self, event_ids: Iterable[str | None]) -> None:
+        """Add the event_ids of commissions that cannot be read: their mismatches stay open. None is for no event_id."""
+        self.insert("INSERT OR IGNORE INTO unreadable VALUES (?)", ((one or "",) for one in event_ids))
+
+    def resolved(self) -> Iterator[Key]:
+        """Yield the mismatches that were open before and were not found now, although they could be read."""
+        yield from self.connection.execute(
+            "SELECT * FROM open_before WHERE event_id NOT IN (SELECT event_id FROM unreadable) "
+            "EXCEPT SELECT * FROM found"
+        )

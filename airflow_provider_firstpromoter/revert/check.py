@@ -1,0 +1,131 @@
+"""Decides what a revert does with one refund, from its rows in the ledger and its commissions."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from airflow_provider_firstpromoter.api import Commission
+from airflow_provider_firstpromoter.ledger import LedgerRecord
+from airflow_provider_firstpromoter.reconcile import compare_amounts, created_at
+from airflow_provider_firstpromoter.refunds import Outcome
+
+#: A commission that is older than the first time the ledger's account sent the refund, by more than this, was made by
+#: something else. The ledger has the time of the response, which retries can delay.
+OLDER_BY = timedelta(hours=1)
+
+
+class Decision(StrEnum):
+    """What a revert does with one selected refund."""
+
+    #: Its commissions are to be denied.
+    REVERT = "to_revert"
+    #: Its commissions are denied already: only the ledger is updated.
+    ALREADY_DENIED = "already_denied"
+    #: The ledger has it as reverted, and its commissions are denied: there is nothing to do.
+    ALREADY_REVERTED = "already_reverted"
+    #: A commission of it is paid: it is left alone.
+    PAID = "paid"
+    #: This ledger's account did not make its commission: it is left alone.
+    NOT_OURS = "not_ours"
+    #: FirstPromoter has no negative commission for it: there is nothing to deny.
+    NOT_FOUND = "not_found"
+    #: FirstPromoter has a malformed commission for it: it is left alone.
+    UNREADABLE = "unreadable"
+    #: The ledger does not have it as recorded: there is nothing to deny.
+    NOT_RECORDED = "not_recorded"
+
+
+@dataclass(frozen=True)
+class CheckedRefund:
+    """
+    A selected refund, its negative commissions, and what the revert does with it.
+
+    :param commissions: all tiers and splits
+    :param notes: what the operator should know before it is reverted
+    """
+
+    event_id: str
+    decision: Decision
+    commissions: Sequence[Commission] = ()
+    notes: Sequence[str] = ()
+
+    @property
+    def standing(self) -> list[Commission]:
+        """The commissions that are not denied."""
+        return [one for one in self.commissions if one.reward_status != "denied"]
+
+    def amounts(self) -> Counter[str]:
+        """Return the sums of the commissions that are not denied, by unit; negative, minor units if that is cash."""
+        sums: Counter[str] = Counter()
+        for one in self.standing:
+            sums[one.unit or "unknown"] += one.amount or 0
+        return sums
+
+    def to_json(self) -> dict[str, object]:
+        """Return plain JSON, with ids and amounts only."""
+        parts = [
+            {
+                "commission_id": one.id,
+                "promoter_id": one.promoter_campaign.promoter_id,
+                "amount": one.amount,
+                "unit": one.unit,
+                "status": one.reward_status,
+            }
+            for one in self.commissions
+        ]
+        return {"event_id": self.event_id, "commissions": parts, "notes": list(self.notes)}
+
+
+def check(record: LedgerRecord, commissions: Sequence[Commission], *, readable: bool, now: datetime) -> CheckedRefund:
+    """
+    Decide what a revert does with a refund of the ledger.
+
+    :param commissions: its negative commissions
+    :param readable: False if FirstPromoter has a malformed commission with its event_id
+    :param now: aware; replaces times that cannot be read
+    """
+
+    def decided(decision: Decision, *notes: str) -> CheckedRefund:
+        return CheckedRefund(record.event_id, decision, commissions, notes)
+
+    if not record.recorded and record.outcome is not Outcome.REVERTED:
+        return decided(Decision.NOT_RECORDED, f"the ledger has it as {record.outcome}")
+    if record.first_sent_at is None:
+        return decided(Decision.NOT_OURS, "the ledger has adopted it and never sent it")
+    if not readable:
+        return decided(Decision.UNREADABLE, "a commission with its event_id is malformed")
+    if not commissions:
+        return decided(Decision.NOT_FOUND)
+    # A 200 says that the request itself made the commission. A 409 can be due to a commission that another tool made.
+    oldest = min(created_at(one, now) for one in commissions)
+    if record.http_status != 200 and oldest < record.first_sent_at - OLDER_BY:
+        return decided(Decision.NOT_OURS, "its commission is older than the first time that this ledger sent it")
+    notes = _notes(record, commissions)
+    if any(one.reward_status == "paid" for one in commissions):
+        return decided(Decision.PAID, *notes)
+    if all(one.reward_status == "denied" for one in commissions):
+        reverted = record.outcome is Outcome.REVERTED
+        return decided(Decision.ALREADY_REVERTED if reverted else Decision.ALREADY_DENIED, *notes)
+    return decided(Decision.REVERT, *notes)
+
+
+def _notes(record: LedgerRecord, commissions: Sequence[Commission]) -> list[str]:
+    """Return what is unusual: several commissions, or commissions that differ from the ledger."""
+    notes = []
+    if len(commissions) > 1:
+        notes.append(f"in_parts: {len(commissions)} commissions, of tiers or splits")
+    amounts = compare_amounts(record, list(commissions))
+    if not amounts.equal:
+        notes.append(f"differs: amount {amounts.ledger} in the ledger, {amounts.firstpromoter} in FirstPromoter")
+    promoters = {one.promoter_campaign.promoter_id for one in commissions}
+    if record.promoter_id is not None and record.promoter_id not in promoters:
+        notes.append("differs: another promoter than in the ledger")
+    of_unit = [one for one in commissions if one.unit == record.reward_unit]
+    rewards = {sum(one.amount or 0 for one in of_unit), *(one.amount for one in of_unit if one.id == record.reward_id)}
+    if record.reward_amount is not None and record.reward_amount not in rewards:
+        notes.append("differs: another reward than in the ledger")
+    return notes

@@ -1,0 +1,166 @@
+"""What ``make ui`` shows: the example DAG, run by a real scheduler, and the page "Refund runs"."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import sqlite3
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from dev.airflow import Api, Home
+from dev.demo import warehouse
+from dev.demo.stage import DAG, refer_customers, warehouse_of
+from dev.processes import Process, free_port, running, wait_for
+from dev.sandbox import SandboxProcess
+from tests.end_to_end.browser.conftest import AIRFLOW_3
+from tests.end_to_end.browser.refund_runs import RefundRunsPage
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not AIRFLOW_3, reason="Its server is Airflow 3's (api-server, without a login)"),
+]
+
+#: Seconds until a DAG run has ended, the start of all of Airflow's parts included.
+PATIENCE = 400
+#: The same as `make ui`, but in a folder of the test's own, and with the demo's mistakes corrected beforehand.
+UI = """
+import sys
+from pathlib import Path
+from dev.demo import ui, warehouse
+from dev.terminal import run_tool
+first_day = warehouse.RefundGenerator.first_day
+warehouse.RefundGenerator.first_day = lambda generator: [row.corrected() for row in first_day(generator)]
+sys.exit(run_tool(lambda: ui.main(Path(sys.argv[1]))))
+"""
+
+
+class Ui(Api):
+    """The Airflow of ``make ui``, with its warehouse and its sandbox."""
+
+    def __init__(self, url: str, home: Home, process: Process) -> None:
+        super().__init__(url)
+        self.home = home
+        self.process = process
+
+    @property
+    def warehouse(self) -> Any:
+        return warehouse_of(self.home)
+
+    @property
+    def sandbox(self) -> SandboxProcess:
+        connections = json.loads((self.home.folder / "connections.json").read_text())
+        return SandboxProcess(connections["firstpromoter_default"]["host"], self.process)
+
+    def ended_runs(self) -> list[dict[str, Any]]:
+        """Return the DAG's runs that have ended, the oldest first."""
+        runs = (self.get(f"dags/{DAG}/dagRuns?order_by=id") or {}).get("dag_runs", [])
+        return [run for run in runs if run["state"] in ("success", "failed")]
+
+    def wait_for_runs(self, number: int) -> None:
+        wait_for(lambda: len(self.ended_runs()) >= number, "The DAG run", self.process, timeout=PATIENCE)
+
+    def run_again(self) -> None:
+        """Trigger the DAG, and wait until the run has ended."""
+        before = len(self.ended_runs())
+        assert self.post(f"dags/{DAG}/dagRuns", {"logical_date": None})
+        self.wait_for_runs(before + 1)
+
+    def ledger(self, sql: str) -> list[Any]:
+        with closing(sqlite3.connect(self.warehouse)) as database:
+            return database.execute(sql).fetchall()
+
+
+@pytest.fixture(scope="module")
+def ui(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
+    folder = tmp_path_factory.mktemp("make-ui")
+    url = f"http://127.0.0.1:{(port := free_port())}"
+    environment = {**os.environ, "PORT": str(port)}
+    command = [sys.executable, "-c", UI, str(folder / ".ui")]
+    log = folder / "ui.log"
+    with running(command, env=environment, log=log, stop_signal=signal.SIGINT) as process:
+        ui = Ui(url, Home(folder / ".ui"), process)
+        ui.wait_for_runs(1)
+        yield ui
+
+
+# The first test, because the other one adds runs.
+def test_dag_graph_shows_the_state_of_each_task(ui: Ui, page: Any, screenshot: Callable[..., None]) -> None:
+    (run,) = ui.ended_runs()
+    # Most of the window for the graph, little for the run's details.
+    layout = "{'details-panel,main-panel': {expandToSizes: {}, layout: [75, 25]}}"
+    page.add_init_script(f"localStorage.setItem('react-resizable-panels:graph-ltr', JSON.stringify({layout}))")
+    page.set_viewport_size({"width": 1500, "height": 420})  # the graph is fitted to it once, when it opens
+    page.goto(f"{ui.url}/dags/{DAG}/runs/{quote(run['dag_run_id'])}")
+    page.get_by_role("button", name="Show Graph").click()
+    graph = page.locator(".react-flow")
+    graph.get_by_text("rewards_per_promoter").wait_for()
+
+    shown = [node.inner_text().split() for node in graph.locator(".react-flow__node").all()]
+    assert shown == [
+        ["find_refunds", "UnrecordedRefundSensor", "success"],
+        ["track_refunds", "TrackRefundOperator", "success"],
+        ["everything_sent", "@task", "success"],
+        ["rewards_per_promoter", "@task", "success"],
+    ]
+    tools = ".react-flow__minimap, .react-flow__controls, .react-flow__panel, [aria-label^=Collapse]"
+    screenshot("dag-graph", graph, style=f"{tools} {{ display: none }}")
+
+
+def test_refund_runs_page_after_three_runs_equals_the_ledger_and_the_audit(
+    ui: Ui, page: Any, screenshot: Callable[..., None]
+) -> None:
+    """The first run's rows are correct, the second run adds rows with mistakes, the third one rows without."""
+    refunds = warehouse.RefundGenerator()
+    refunds.first_day()  # numbers the next ones after those of the first run
+    mistakes = list(refunds.invalid())
+    for rows in ([*refunds.late(), *mistakes], refunds.late()):
+        refer_customers(ui.sandbox, rows)
+        warehouse.insert(ui.warehouse, rows)
+        ui.run_again()
+
+    ledger = dict(ui.ledger("SELECT outcome, count(*) FROM firstpromoter_refunds GROUP BY outcome"))
+    rewards = dict(
+        ui.ledger("SELECT event_id, reward_amount FROM firstpromoter_refunds WHERE reward_amount IS NOT NULL")
+    )
+    on_record = ledger["recorded"] + ledger["already_recorded"]
+    in_sandbox = {refund["event_id"]: refund["reward_amount"] for refund in ui.sandbox.recorded()}
+    # A refund is sent twice where neither its uid nor its e-mail is known.
+    sent = {request["body"]["event_id"] for request in ui.sandbox.refund_requests()}
+    assert rewards.items() <= in_sandbox.items()
+
+    shown = RefundRunsPage(page, ui.url).open()
+    assert shown.total("runs") == "3"
+    assert int(shown.total("recorded")) == ledger["recorded"]
+    assert shown.legend()["already recorded"] == ledger["already_recorded"]
+    assert shown.legend()["not referred"] == ledger["not_referred"]
+    assert on_record == len(in_sandbox)
+    assert int(shown.total("sent")) == on_record + ledger["not_referred"] == len(sent)
+    assert shown.total("reversed") == f"{sum(rewards.values()) / 100:,.2f}"
+    assert list(shown.reversed_per_day().values())[-1] == shown.total("reversed")
+    assert len(shown.bars()) == 3
+    assert sum(shown.bars()) == sum(shown.legend().values())
+    # Nobody has corrected the mistakes since.
+    attention = shown.attention()
+    assert {what for what, _, _ in attention} == {"rejected"}
+    assert {row.event_id for row in mistakes if row.event_id and len(row.event_id) < 256} <= {
+        row[1] for row in attention
+    }
+    assert shown.runs() == [f"{DAG} > track_refunds"] * 3
+    screenshot("refund-runs", height=1180, width=1500)
+    page.evaluate("localStorage.setItem('theme', 'dark')")
+    shown.open()
+    screenshot("refund-runs-dark", height=720, width=1500)
+
+    shown.frame.locator("#runs").get_by_role("link", name="Log").first.click()
+    page.get_by_text("Summary").first.wait_for()
+    page.get_by_role("link", name="Details").click()
+    page.get_by_role("link", name="Refund runs").click()
+    shown.wait().frame.get_by_role("heading", name=re.compile("This run:.*track_refunds")).wait_for()

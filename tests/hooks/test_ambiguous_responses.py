@@ -1,0 +1,370 @@
+"""FirstPromoterHook.track_refund: what a response alone does not prove is looked up in the commissions."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from airflow_provider_firstpromoter.exceptions import SyncInterruptedError
+from airflow_provider_firstpromoter.hooks import FirstPromoterHook
+from airflow_provider_firstpromoter.refunds import Refund
+from airflow_provider_firstpromoter.sandbox import Sandbox
+from tests.http_server import EMAIL, REFUND, bodies
+
+LISTING = "/company/commissions"
+#: Ways in which the commissions cannot be read.
+UNREADABLE: dict[str, dict[str, Any]] = {
+    "503": {"kind": "status", "status": 503},
+    "403": {"kind": "status", "status": 403},
+    "401": {"kind": "status", "status": 401},
+    "html-403": {"kind": "html", "status": 403},
+    "html-200": {"kind": "html", "status": 200},
+    "redirect": {"kind": "redirect", "location": "https://example.com/"},
+    "broken-off": {"kind": "truncated"},
+    "null-id": {"kind": "null_id"},
+}
+
+unreadable = pytest.mark.parametrize("fault", UNREADABLE.values(), ids=UNREADABLE)
+
+
+@pytest.fixture
+def hook(connect: Callable[..., str], impatient: None) -> FirstPromoterHook:
+    """On the sandbox; a request is tried at most twice."""
+    connect(max_attempts=2)
+    return FirstPromoterHook()
+
+
+def not_found(sandbox: Sandbox, **fault: Any) -> None:
+    """Let the next request find no lead, as a server does that looks for the lead before the event_id."""
+    sandbox.fault("status", status=404, message="Referral not found", code="not_found", **fault)
+
+
+def lookups(sandbox: Sandbox) -> int:
+    return sum(sandbox.request_counts().get(f"GET /api/v2{LISTING}", {}).values())
+
+
+# --- a 409 after the refund's own 204 or 404 ---
+
+
+def test_409_for_the_second_id_is_recorded_if_its_commission_is_found(sandbox: Sandbox, hook: Any) -> None:
+    """The worker was killed after the 200 for the e-mail; the uid finds no sale again."""
+    sandbox.change_settings(lead_first=True)
+    sandbox.add_lead(uid="cus_1", bought=False)
+    sandbox.add_lead(email=EMAIL)
+    hook.track_refund({**REFUND, "uid": None, "email": EMAIL})
+
+    result = hook.track_refund({**REFUND, "email": EMAIL}, recover_rewards=False)
+
+    assert [request.status for request in sandbox.refund_requests()] == [200, 204, 409]
+    assert (result.outcome, result.http_status) == ("already_recorded", 409)
+    assert result.reward.amount == sandbox.recorded()[0].reward_amount
+
+
+def test_409_for_the_second_id_is_the_echo_of_the_204_if_there_is_no_commission(sandbox: Sandbox, hook: Any) -> None:
+    sandbox.change_settings(consume_event_id_on_204=True)
+    sandbox.add_lead(uid="cus_1", bought=False)
+    sandbox.add_lead(email=EMAIL)
+
+    result = hook.track_refund({**REFUND, "email": EMAIL}, recover_rewards=False)
+
+    assert [request.status for request in sandbox.refund_requests()] == [204, 409]
+    assert (result.outcome, result.http_status) == ("not_referred", 409)
+    assert result.message.startswith("409 after this refund's own 204 or 404, and no commission was reversed: The ")
+    assert lookups(sandbox) > 0
+
+
+@unreadable
+def test_409_for_the_second_id_fails_if_the_commissions_cannot_be_read(
+    fault: dict[str, Any], sandbox: Sandbox, hook: Any
+) -> None:
+    sandbox.change_settings(lead_first=True)
+    sandbox.add_lead(uid="cus_1", bought=False)
+    sandbox.add_lead(email=EMAIL)
+    hook.track_refund({**REFUND, "uid": None, "email": EMAIL})
+    sandbox.fault(**fault, path=LISTING, times=None)
+
+    result = hook.track_refund({**REFUND, "email": EMAIL})
+
+    assert (result.outcome, result.http_status, result.reward) == ("failed", 409, None)
+    assert result.message.startswith("409 after this refund's own 204 or 404, and ")
+    assert result.unmatched, "the next run must not believe a 409 either"
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_409_after_an_earlier_runs_204_or_404_is_looked_up(recorded: bool, sandbox: Sandbox, hook: Any) -> None:
+    sandbox.change_settings(consume_event_id_on_204=True)
+    sandbox.add_lead(uid="cus_1", bought=recorded)
+    hook.track_refund(REFUND)
+
+    result = hook.track_refund(REFUND, recover_rewards=False, unmatched_before=True)
+
+    assert [request.status for request in sandbox.refund_requests()] == [200 if recorded else 204, 409]
+    assert result.outcome == ("already_recorded" if recorded else "not_referred")
+    assert (result.reward is not None) is recorded
+
+
+@unreadable
+def test_409_on_a_first_ask_is_recorded_even_if_its_reward_cannot_be_read(
+    fault: dict[str, Any], sandbox: Sandbox, hook: Any
+) -> None:
+    sandbox.add_lead(uid="cus_1")
+    hook.track_refund(REFUND)
+    sandbox.fault(**fault, path=LISTING, times=None)
+
+    result = hook.track_refund(REFUND)
+
+    assert (result.outcome, result.reward) == ("already_recorded", None)
+
+
+# --- a 204 or 404 after a lost response ---
+
+
+@pytest.mark.parametrize("lost", ["reset_after", "truncated", "500"])
+@pytest.mark.parametrize("status", [404, 204])
+def test_204_or_404_after_a_lost_response_is_recorded_if_its_commission_is_found(
+    lost: Any, status: int, sandbox: Sandbox, hook: Any
+) -> None:
+    sandbox.add_lead(uid="cus_1")
+    if lost == "500":
+        sandbox.fault("status", status=500, recorded=True)
+    else:
+        sandbox.fault(lost)
+    if status == 404:
+        not_found(sandbox)
+    else:
+        sandbox.fault("status", status=204)
+
+    result = hook.track_refund(REFUND, recover_rewards=False)
+
+    assert (result.outcome, result.http_status) == ("already_recorded", status)
+    assert result.message == f"{status} after a lost response; its reversed commission was found"
+    assert result.reward.amount == sandbox.recorded()[0].reward_amount
+
+
+def test_404_after_a_lost_response_that_recorded_nothing_is_not_referred(sandbox: Sandbox, hook: Any) -> None:
+    sandbox.fault("reset_after")  # the API's 404 is lost
+
+    result = hook.track_refund(REFUND)
+
+    assert (result.outcome, result.http_status) == ("not_referred", 404)
+    assert result.message == "404 after a lost response, and no commission was reversed: Referral not found"
+
+
+@unreadable
+def test_404_after_a_lost_response_fails_if_the_commissions_cannot_be_read(
+    fault: dict[str, Any], sandbox: Sandbox, hook: Any
+) -> None:
+    sandbox.fault("reset_after", path="/track/refund")
+    sandbox.add_lead(uid="cus_1")
+    not_found(sandbox, path="/track/refund")
+    sandbox.fault(**fault, path=LISTING, times=None)
+
+    result = hook.track_refund(REFUND)
+
+    assert (result.outcome, result.http_status) == ("failed", 404)
+    assert result.message.startswith("404 after a lost response, and ")
+    assert (result.lost, result.unmatched) == (True, True), "the next run must believe neither 404 nor 409"
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_404_after_an_earlier_runs_lost_response_is_looked_up(recorded: bool, sandbox: Sandbox, hook: Any) -> None:
+    sandbox.add_lead(uid="cus_1")
+    if recorded:
+        hook.track_refund(REFUND)
+    not_found(sandbox, path="/track/refund")
+
+    result = hook.track_refund(REFUND, lost_before=True)
+
+    assert result.outcome == ("already_recorded" if recorded else "not_referred")
+
+
+def test_404_for_the_uid_is_believed_only_after_the_email_if_the_response_for_the_uid_was_lost(
+    sandbox: Sandbox, hook: Any
+) -> None:
+    sandbox.add_lead(uid="cus_1", email=EMAIL)
+    sandbox.fault("reset_after")
+    not_found(sandbox)
+    not_found(sandbox)
+
+    result = hook.track_refund({**REFUND, "email": EMAIL})
+
+    assert [request.status for request in sandbox.refund_requests()] == [None, 404, 404]
+    assert result.outcome == "already_recorded"
+
+
+def test_404_without_a_lost_response_needs_no_lookup(sandbox: Sandbox, hook: Any) -> None:
+    result = hook.track_refund({**REFUND, "email": EMAIL})
+
+    assert (result.outcome, result.lost) == ("not_referred", False)
+    assert lookups(sandbox) == 0
+
+
+@pytest.mark.parametrize("fault", [{"kind": "reset_before"}, {"kind": "status", "status": 429, "retry_after": "1"}])
+def test_404_after_a_request_that_was_not_processed_needs_no_lookup(
+    fault: dict[str, Any], sandbox: Sandbox, hook: Any
+) -> None:
+    """A 429 was refused unread. A connection that broke before the response may have been processed."""
+    sandbox.fault(**fault)
+
+    result = hook.track_refund(REFUND)
+
+    assert result.outcome == "not_referred"
+    assert (lookups(sandbox) > 0) is (fault["kind"] == "reset_before")
+
+
+# --- what a failed refund tells the next run ---
+
+
+@pytest.mark.parametrize(
+    ("fault", "lost"),
+    [
+        ({"kind": "reset_before"}, True),
+        ({"kind": "reset_after"}, True),
+        ({"kind": "truncated"}, True),
+        ({"kind": "status", "status": 500}, True),
+        ({"kind": "html", "status": 200}, True),
+        ({"kind": "html", "status": 403}, False),
+        ({"kind": "bare_404"}, False),
+        ({"kind": "redirect", "location": "https://example.com/"}, False),
+    ],
+    ids=lambda fault: f"{fault['kind']}-{fault.get('status', '')}" if isinstance(fault, dict) else "",
+)
+def test_failed_refund_says_whether_a_response_was_lost(
+    fault: dict[str, Any], lost: bool, sandbox: Sandbox, hook: Any
+) -> None:
+    sandbox.add_lead(uid="cus_1")
+    sandbox.fault(**fault, times=None)
+
+    result = hook.track_refund(REFUND)
+
+    assert (result.outcome, result.lost, result.unmatched) == ("failed", lost, False)
+
+
+def test_failed_refund_keeps_what_earlier_runs_and_ids_left(sandbox: Sandbox, hook: Any) -> None:
+    sandbox.fault("html", status=403, times=None)
+    result = hook.track_refund(REFUND, unmatched_before=True, lost_before=True)
+    assert (result.outcome, result.unmatched, result.lost) == ("failed", True, True)
+    sandbox.clear_faults()
+
+    sandbox.add_lead(uid="cus_1", bought=False)
+    sandbox.fault("latency")  # lets the request for the uid through
+    sandbox.fault("html", status=403)
+    result = hook.track_refund({**REFUND, "email": EMAIL})
+    assert [request.status for request in sandbox.refund_requests()][-2:] == [204, 403]
+    assert (result.outcome, result.unmatched, result.lost) == ("failed", True, False)
+
+
+def test_rejected_refund_keeps_what_was_lost_before(sandbox: Sandbox, hook: Any) -> None:
+    """The row is corrected and sent again: its 404 must not be believed then."""
+    sandbox.fault("status", status=422)
+
+    result = hook.track_refund(REFUND, unmatched_before=True, lost_before=True)
+
+    assert (result.outcome, result.unmatched, result.lost) == ("rejected", True, True)
+
+
+# --- the reward of a lost response ---
+
+
+@pytest.mark.parametrize("when", ["in-this-run", "in-an-earlier-run"])
+def test_reward_of_a_lost_response_is_looked_up_whatever_recover_rewards_says(
+    when: str, sandbox: Sandbox, hook: Any
+) -> None:
+    sandbox.add_lead(uid="cus_1")
+    if when == "in-this-run":
+        sandbox.fault("reset_after")
+    else:
+        hook.track_refund(REFUND)
+
+    result = hook.track_refund(REFUND, recover_rewards=False, lost_before=when == "in-an-earlier-run")
+
+    assert (result.outcome, result.http_status) == ("already_recorded", 409)
+    assert result.reward.amount == sandbox.recorded()[0].reward_amount
+
+
+# --- alternatives ---
+
+
+def alternatives(*emails: str) -> list[Refund]:
+    return [Refund.from_row({**REFUND, "uid": None, "email": email}) for email in emails]
+
+
+def test_each_distinct_id_of_the_alternatives_is_tried_in_turn(sandbox: Sandbox, hook: Any) -> None:
+    sandbox.add_lead(email="third@example.com")
+    others = alternatives(EMAIL, "second@example.com", "third@example.com", "fourth@example.com")
+
+    result = hook.track_refund({**REFUND, "email": EMAIL}, alternatives=others)
+
+    assert [body.get("uid") or body["email"] for body in bodies(sandbox)] == [
+        "cus_1",
+        EMAIL,
+        "second@example.com",
+        "third@example.com",
+    ]
+    assert result.outcome == "recorded"
+
+
+def test_refund_is_not_referred_only_if_no_alternative_is_found(sandbox: Sandbox, hook: Any) -> None:
+    result = hook.track_refund(REFUND, alternatives=alternatives(EMAIL, "second@example.com"))
+    assert (result.outcome, len(bodies(sandbox))) == ("not_referred", 3)
+
+
+# --- a kill ---
+
+
+def interrupted(hook: FirstPromoterHook, ready: Callable[[], bool], **options: Any) -> SyncInterruptedError:
+    """Track a refund with two ids, and cancel it as soon as the sandbox is ready for that."""
+    _ = hook.account
+    errors: list[SyncInterruptedError] = []
+
+    def track() -> None:
+        try:
+            hook.track_refund({**REFUND, "email": EMAIL}, **options)
+        except SyncInterruptedError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=track, daemon=True)
+    thread.start()
+    until = time.monotonic() + 20
+    while not ready() and time.monotonic() < until:
+        time.sleep(0.02)
+    hook.cancelled.set()
+    thread.join(20)
+    (error,) = errors
+    return error
+
+
+def test_kill_before_the_second_id_says_that_the_first_was_unmatched(
+    sandbox: Sandbox, connect: Callable[..., str]
+) -> None:
+    """The 204 for the uid may have used up the event_id."""
+    sandbox.add_lead(uid="cus_1", bought=False)
+    connect(requests_per_minute=1)
+
+    error = interrupted(FirstPromoterHook(), lambda: bool(sandbox.refund_requests()))
+
+    assert (error.lost, error.unmatched) == (False, True)
+
+
+def test_kill_during_the_lookup_says_why_it_was_needed(sandbox: Sandbox, connect: Callable[..., str]) -> None:
+    connect(requests_per_minute=2)
+
+    error = interrupted(FirstPromoterHook(), lambda: len(sandbox.refund_requests()) == 2, lost_before=True)
+
+    assert (error.lost, error.unmatched) == (True, True)
+
+
+def test_kill_before_the_first_request_says_that_nothing_is_known(
+    sandbox: Sandbox, connect: Callable[..., str]
+) -> None:
+    connect(requests_per_minute=1)
+    hook = FirstPromoterHook()
+    hook.track_refund({"event_id": "re_other", "amount": 1, "uid": "cus_9"})
+
+    error = interrupted(hook, lambda: True)
+
+    assert (error.lost, error.unmatched) == (False, False)

@@ -1,0 +1,97 @@
+"""What a reconciliation reads from and corrects in the ledger, on every database."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from airflow_provider_firstpromoter.ledger import (
+    RefundLedger,
+    RunKey,
+    SentRefund,
+    recover,
+    sent_to_leads,
+    sent_without_lead,
+)
+from airflow_provider_firstpromoter.refunds import Lead, Outcome, Promoter, Result, Reward
+from tests.ledger.rows import THEN, entry, known, write
+
+LATER = THEN + timedelta(days=3)
+SENT_BY = RunKey("dag", "run_1", "sync", -1)
+FOUND = Result(
+    event_id="re_1",
+    outcome=Outcome.ALREADY_RECORDED,
+    recorded_amount=-1000,
+    message="found",
+    reward=Reward(id=5, status="approved", amount=-200, unit="cash"),
+    lead=Lead(id=7),
+    promoter=Promoter(id=9),
+)
+
+
+@pytest.mark.parametrize("outcome", [Outcome.NOT_REFERRED, Outcome.FAILED])
+def test_recover_keeps_what_was_sent_and_by_which_task_run(ledger: RefundLedger, outcome: Outcome) -> None:
+    write(ledger, [entry("re_1", outcome, seen_at=THEN), entry("re_2", outcome)], SENT_BY)
+    before = known(ledger)
+
+    recover(ledger, [(before, FOUND)], LATER)
+
+    after = known(ledger)
+    assert (after.outcome, after.reward_id, after.reward_amount, after.lead_id, after.promoter_id) == (
+        Outcome.ALREADY_RECORDED,
+        5,
+        -200,
+        7,
+        9,
+    )
+    for name in ("row_amount", "sent_amount", "sent_currency", "first_sent_at", "last_sent_at", "run"):
+        assert getattr(after, name) == getattr(before, name), name
+    assert after.fingerprint is None, "the content no longer matters"
+    assert after.result().reward == FOUND.reward
+    assert known(ledger, "re_2").outcome is outcome
+
+
+@pytest.mark.parametrize("outcome", [Outcome.RECORDED, Outcome.ALREADY_RECORDED, Outcome.REVERTED])
+def test_recover_leaves_a_row_alone_that_is_on_record_meanwhile(ledger: RefundLedger, outcome: Outcome) -> None:
+    write(ledger, [entry("re_1", Outcome.NOT_REFERRED)])
+    before = known(ledger)
+    write(ledger, [entry("re_1", outcome, reward=Reward(id=4), recorded_amount=-1)], SENT_BY)
+
+    recover(ledger, [(before, FOUND)], LATER)
+
+    assert (known(ledger).outcome, known(ledger).reward_id, known(ledger).run) == (outcome, 4, SENT_BY)
+
+
+def test_recover_without_refunds_runs_no_statement(ledger: RefundLedger) -> None:
+    ledger.engine.dispose()
+    recover(ledger, [], LATER)
+
+
+def test_sent_to_leads_reads_recorded_refunds_of_these_leads_only(ledger: RefundLedger) -> None:
+    def of_lead(event_id: str, lead: int | None, outcome: Outcome = Outcome.RECORDED, status: str = "approved") -> None:
+        reward = Reward(id=1, status=status, amount=-200, unit="cash")
+        write(ledger, [entry(event_id, outcome, reward=reward, lead=Lead(id=lead), recorded_amount=-1000)])
+
+    of_lead("re_1", 1)
+    of_lead("re_2", 2**40, Outcome.ALREADY_RECORDED)
+    of_lead("re_3", 3)
+    of_lead("re_denied", 1, status="denied")
+    of_lead("re_reverted", 1, Outcome.REVERTED)
+    of_lead("re_unmatched", 1, Outcome.NOT_REFERRED)
+    of_lead("re_unknown", None)
+    write(ledger, [entry("re_adopted", sent=False, lead=Lead(id=1))])
+
+    found = sorted(sent_to_leads(ledger, [1, 2**40, *range(10_000, 11_200)]))
+
+    assert found == [
+        SentRefund("re_1", 1, 1000, None, -1000, THEN),
+        SentRefund("re_2", 2**40, 1000, None, -1000, THEN),
+    ]
+    assert [record.event_id for record in sent_without_lead(ledger)] == ["re_unknown"]
+
+
+def test_sent_to_leads_of_a_missing_table_are_none(open_ledger: object) -> None:
+    ledger: RefundLedger = open_ledger()  # type: ignore[operator]
+    assert list(sent_to_leads(ledger, [1])) == []
+    assert list(sent_without_lead(ledger)) == []

@@ -1,0 +1,77 @@
+"""The ledger records what was reverted, on every database on which it is tested."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+from airflow_provider_firstpromoter.ledger import (
+    RefundLedger,
+    RunKey,
+    first_sent_between,
+    mark_reverted,
+    recorded_by_run,
+)
+from airflow_provider_firstpromoter.refunds import Outcome, Reward
+from tests.ledger.rows import THEN, entry, known, write
+
+WRONG = RunKey("sync", "run_1", "sync", -1)
+UNDO = RunKey("undo", "run_2", "revert", -1)
+
+
+def test_mark_reverted_keeps_the_reward_and_the_run_that_made_it(
+    ledger: RefundLedger, open_ledger: Callable[..., RefundLedger], database: object
+) -> None:
+    reward = Reward(id=5, amount=-200, unit="cash", status="approved")
+    write(ledger, [entry(f"re_{n}", reward=reward) for n in range(1200)], WRONG)
+    write(open_ledger("other"), [entry("re_1", reward=reward)], WRONG)
+
+    mark_reverted(ledger, [f"re_{n}" for n in range(1100)], UNDO, THEN)
+
+    record = known(ledger)
+    assert (record.outcome, record.run) == (Outcome.REVERTED, WRONG)
+    assert (record.reward_id, record.reward_amount, record.reward_status) == (5, -200, "denied")
+    assert (record.result().outcome, record.result().reward) == (
+        Outcome.REVERTED,
+        reward.model_copy(update={"status": "denied"}),
+    )
+    assert known(ledger, "re_1100").outcome is Outcome.RECORDED
+    assert known(open_ledger("other")).outcome is Outcome.RECORDED
+
+
+def test_mark_reverted_leaves_what_is_not_on_record_and_an_earlier_revert(ledger: RefundLedger) -> None:
+    write(ledger, [entry("re_1"), entry("re_2", Outcome.NOT_REFERRED), entry("re_3", Outcome.FAILED)])
+    mark_reverted(ledger, ["re_1"], RunKey(run_id="first"), THEN)
+
+    mark_reverted(ledger, ["re_1", "re_2", "re_3", "re_4"], RunKey(run_id="second"), THEN + timedelta(days=1))
+
+    with ledger.engine.connect() as connection:
+        c = ledger.table.c
+        rows = connection.execute(ledger.table.select()).mappings().all()
+    assert {row["event_id"]: (row["outcome"], row[c.reverted_run_id.name], row["reverted_at"]) for row in rows} == {
+        "re_1": (Outcome.REVERTED, "first", THEN),
+        "re_2": (Outcome.NOT_REFERRED, None, None),
+        "re_3": (Outcome.FAILED, None, None),
+    }
+
+
+def test_no_later_result_overwrites_a_reverted_refund(ledger: RefundLedger) -> None:
+    write(ledger, [entry()])
+    mark_reverted(ledger, ["re_1"], UNDO, THEN)
+
+    for outcome in (Outcome.RECORDED, Outcome.ALREADY_RECORDED, Outcome.NOT_REFERRED, Outcome.FAILED):
+        for was_known in (False, True):
+            write(ledger, [entry(outcome=outcome, known=was_known)])
+
+    assert known(ledger).outcome is Outcome.REVERTED
+
+
+def test_selections_read_what_was_recorded_or_reverted(ledger: RefundLedger) -> None:
+    write(ledger, [entry("re_1"), entry("re_2"), entry("re_3", Outcome.NOT_REFERRED)], WRONG)
+    write(ledger, [entry("re_4", at=THEN + timedelta(hours=1))], WRONG._replace(dag_id="other"))
+    mark_reverted(ledger, ["re_2"], UNDO, THEN)
+
+    assert {one.event_id for one in recorded_by_run(ledger, "sync", "run_1")} == {"re_1", "re_2"}
+    assert {one.event_id for one in recorded_by_run(ledger, "undo", "run_2")} == set()
+    assert {one.event_id for one in first_sent_between(ledger, THEN, THEN + timedelta(hours=1))} == {"re_1", "re_2"}
+    assert {one.event_id for one in first_sent_between(ledger, THEN + timedelta(seconds=1), None)} == {"re_4"}

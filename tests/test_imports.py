@@ -1,0 +1,153 @@
+"""The direction of imports: each room may use the rooms below it, through what their ``__init__`` exports."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = "airflow_provider_firstpromoter"
+ROOT = Path(__file__).parents[1] / PACKAGE
+#: Modules of the package itself, which every room may use; they import none.
+SHARED = {"exceptions", "recheck", "get_provider_info"}
+#: What Airflow's own kinds may use: parameters in, a run called, XCom out.
+AIRFLOW_KINDS = {"api", "assets", "database", "hooks", "ledger", "pending", "reconcile", "refunds", "revert", "sync"}
+#: Which rooms each room may import.
+MAY_IMPORT: dict[str, set[str]] = {
+    "refunds": set(),
+    "assets": set(),
+    "plugins": set(),
+    "sandbox": set(),
+    "database": {"refunds"},
+    "api": {"refunds"},
+    "hooks": {"api", "refunds"},
+    "ledger": {"api", "database", "refunds"},
+    "pending": {"api", "database", "hooks", "ledger", "refunds"},
+    "sync": {"api", "database", "hooks", "ledger", "pending", "refunds"},
+    "reconcile": {"api", "database", "hooks", "ledger", "refunds"},
+    "revert": {"api", "database", "hooks", "ledger", "reconcile", "refunds"},
+    "operators": AIRFLOW_KINDS,
+    "transfers": AIRFLOW_KINDS | {"operators"},
+    "sensors": AIRFLOW_KINDS | {"operators", "triggers"},
+    "triggers": AIRFLOW_KINDS,
+}
+#: Programs stand on top of the rooms.
+PROGRAMS = {"ledger/__main__.py"}
+#: Airflow's own kinds have no exports: Airflow names their modules.
+NAMED_BY_MODULE = {"operators", "transfers", "sensors", "triggers", "plugins", "assets"}
+
+ROOMS = sorted(path.name for path in ROOT.iterdir() if path.is_dir() and (path / "__init__.py").exists())
+
+
+def imports(path: Path) -> Iterator[tuple[str, str]]:
+    """Return each import of the package in a file: the module, and the name that is imported from it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == PACKAGE:
+            for alias in node.names:
+                yield node.module, alias.name
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name.split(".")[0] == PACKAGE:
+                    yield alias.name, ""
+
+
+def room_of(module: str, name: str) -> str:
+    parts = module.split(".")[1:]
+    return parts[0] if parts else name
+
+
+def files(room: str) -> Iterator[tuple[str, Path]]:
+    for path in sorted((ROOT / room).rglob("*.py")):
+        relative = path.relative_to(ROOT).as_posix()
+        if relative not in PROGRAMS:
+            yield relative, path
+
+
+def test_every_room_has_a_place_in_the_house() -> None:
+    assert sorted(MAY_IMPORT) == ROOMS
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_room_imports_only_the_rooms_below_it(room: str) -> None:
+    allowed = MAY_IMPORT[room] | SHARED | {room, "__version__"}
+    wrong = [
+        f"{relative} imports {module}"
+        for relative, path in files(room)
+        for module, name in imports(path)
+        if room_of(module, name) not in allowed
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_room_uses_other_rooms_through_their_exports(room: str) -> None:
+    wrong = []
+    for relative, path in files(room):
+        for module, name in imports(path):
+            other = room_of(module, name)
+            through_the_door = module == f"{PACKAGE}.{other}" or other in SHARED | NAMED_BY_MODULE | {"__version__"}
+            if other != room and not through_the_door:
+                wrong.append(f"{relative} imports {name} from {module}, not from {PACKAGE}.{other}")
+    assert wrong == []
+
+
+HTTP = ("aiohttp", "http", "httpx", "requests", "urllib3")
+SQL = ("sqlalchemy", "sqlite3", "airflow.providers.common.sql")
+
+
+@pytest.mark.parametrize(
+    ("room", "libraries"),
+    [
+        *((room, HTTP) for room in ("refunds", "database", "ledger")),
+        *((room, SQL) for room in ("refunds", "api", "hooks")),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value[0],
+)
+def test_room_imports_no_library_of_what_it_must_not_know(room: str, libraries: tuple[str, ...]) -> None:
+    wrong = [
+        f"{relative} imports {module}"
+        for relative, path in files(room)
+        for node in ast.walk(ast.parse(path.read_text()))
+        for module in _modules(node)
+        if module.startswith(tuple(f"{library}." for library in libraries)) or module in libraries
+    ]
+    assert wrong == []
+
+
+def _modules(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    return [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_room_says_what_it_is_for(room: str) -> None:
+    assert ast.get_docstring(ast.parse((ROOT / room / "__init__.py").read_text()))
+
+
+def test_rooms_have_no_circle() -> None:
+    remaining = {room: set(below) for room, below in MAY_IMPORT.items()}
+    while remaining:
+        bottom = {room for room, below in remaining.items() if not below & set(remaining)}
+        assert bottom, f"a circle among {sorted(remaining)}"
+        for room in bottom:
+            del remaining[room]
+
+
+def test_picture_of_the_rooms_shows_every_room_and_only_possible_imports() -> None:
+    page = (ROOT.parent / "docs" / "architecture.md").read_text()
+    picture = page.partition("```mermaid\n")[2].partition("```")[0]
+    below: dict[str, set[str]] = {name: set() for name in re.findall(r"(\w+)\[", picture)}
+    assert below.keys() == MAY_IMPORT.keys() - {"operators", "transfers", "sensors", "triggers"} | {"airflow"}
+    for room, other in re.findall(r"^ *(\w+)(?:\[.*\])? --> (\w+)", picture, re.MULTILINE):
+        below[room].add(other)
+
+    def reachable(room: str) -> set[str]:
+        return below[room].union(*map(reachable, below[room]))
+
+    possible = {**MAY_IMPORT, "airflow": AIRFLOW_KINDS}
+    assert {room: below[room] - possible[room] for room in below} == {room: set() for room in below}
+    assert {room: possible[room] - reachable(room) for room in below} == {room: set() for room in below}
