@@ -68,7 +68,9 @@ def facts_of(
         "",
         "",
         f"SELECT l.event_id, CASE WHEN l.outcome IN ({on_record}) THEN l.row_amount END, "
-        f"CASE WHEN l.outcome IN ({on_record}) AND l.accepted_at IS NOT NULL THEN l.changed_amount END, "
+        # Without a recorded amount, as after an adoption, the row's amount has yet to be compared.
+        f"CASE WHEN l.outcome IN ({on_record}) AND l.row_amount IS NOT NULL AND l.accepted_at IS NOT NULL "
+        "THEN l.changed_amount END, "
         f"CASE {due}WHEN l.outcome IN ({by_content}) THEN l.row_digest END "
         f"FROM {ledger.quoted_name} l WHERE l.account = {bind(ledger.account)} "
         f"AND l.outcome IN ({on_record}, {by_content}) ORDER BY {sql.byte_order.format('l.event_id')}",
