@@ -15,10 +15,13 @@ from airflow_provider_firstpromoter.database.managed_table import (
     Utc,
     as_bind_params,
     chunks,
+    covering_index,
+    ddl_text,
     key_text,
     retry_on_conflict,
 )
 from airflow_provider_firstpromoter.database.query import RefundQuery
+from airflow_provider_firstpromoter.database.read_ahead import read_ahead
 from airflow_provider_firstpromoter.database.scratch import disk_errors, scratch_database
 from airflow_provider_firstpromoter.database.source import Batch, Source
 from airflow_provider_firstpromoter.database.sql_text import Binds, without_semicolon
@@ -35,12 +38,15 @@ __all__ = [
     "Utc",
     "as_bind_params",
     "chunks",
+    "covering_index",
+    "ddl_text",
     "disk_errors",
     "engine_for",
     "errors_as",
     "first_line",
     "key_text",
     "kind_of_dialect",
+    "read_ahead",
     "retry_on_conflict",
     "scratch_database",
     "without_semicolon",

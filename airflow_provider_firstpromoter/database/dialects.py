@@ -47,9 +47,12 @@ class LedgerSql:
     :param columns: the names of a query's columns as its author wrote them, without running it
     :param key_collation: compares the provider's key columns byte for byte; None where every text is compared so
     :param indexes: whether tables may have indexes besides the key
+    :param covering_indexes: whether an index may hold further columns
     :param least_version: the oldest usable version of the server, where older ones lack a part of this
     :param connect: opens the connections of SQLAlchemy's engine; None opens them like those through which rows are read
+    :param if_few: a query with a limit, written so that it is planned as without one; None where streams are no slower
     :param quotes: what names of columns are quoted with
+    :param is_threadsafe: whether a connection may be used by a thread that did not open it
     """
 
     upsert: upsert.Form
@@ -64,9 +67,12 @@ class LedgerSql:
     left_out: str = "WHERE NOT EXISTS (SELECT 1 FROM {ledger} l WHERE {key} AND NOT ({unsettled}))"
     key_collation: str | None = None
     indexes: bool = True
+    covering_indexes: bool = False
     least_version: tuple[int, ...] = ()
     connect: Callable[[Any], Any] | None = None
+    if_few: str | None = None
     quotes: str = '"'
+    is_threadsafe: bool = True
 
     def quote(self, name: str) -> str:
         """Return a column's name as the database gave it, for SQL."""
@@ -85,7 +91,7 @@ class DatabaseKind:
     :param hook_options: arguments of the hook
     :param connect: opens a DB-API connection; None where SQLAlchemy has to open all of them, because connections that
         are opened in two ways exclude each other
-    :param cursor: opens a cursor that streams, and prepares the session
+    :param cursor: opens a cursor, one that streams or a plain one, and prepares the session
     :param abandon: what a cursor needs before its connection is closed with rows left
     :param limit_time: makes the database end a statement that takes longer than so many seconds
     :param execute: runs a statement; called without parameters where the author gave none
@@ -100,7 +106,7 @@ class DatabaseKind:
     hook: str | None = None
     hook_options: Mapping[str, Any] = field(default_factory=dict)
     connect: Callable[[Any], Any] | None = lambda hook: hook.get_conn()
-    cursor: Callable[[Any], Any] = lambda connection: connection.cursor()
+    cursor: Callable[[Any, bool], Any] = lambda connection, is_streaming: connection.cursor()  # noqa: ARG005
     abandon: Callable[[Any], None] | None = None
     limit_time: Callable[[Any, float], None] | None = None
     execute: Callable[[Any, str, Parameters], None] = lambda cursor, sql, parameters: _execute(cursor, sql, parameters)
@@ -163,15 +169,17 @@ PLAN_FOR_ALL_ROWS = (
 )
 
 
-def _postgresql_cursor(connection: Any) -> Any:
-    """Open a server-side cursor of psycopg 2 or 3, with plain tuples whatever cursor the connection's extra names."""
+def _postgresql_cursor(connection: Any, is_streaming: bool) -> Any:
+    """Open a cursor of psycopg 2 or 3, with plain tuples whatever cursor the connection's extra names."""
     driver = _driver(connection)
     if driver not in ("psycopg", "psycopg2"):
         return connection.cursor()
-    _run(connection, PLAN_FOR_ALL_ROWS)
+    if is_streaming:
+        _run(connection, PLAN_FOR_ALL_ROWS)
+    name = {"name": RESERVED} if is_streaming else {}
     if driver == "psycopg":
-        return connection.cursor(name=RESERVED, row_factory=import_module("psycopg.rows").tuple_row)
-    return connection.cursor(name=RESERVED, cursor_factory=import_module("psycopg2.extensions").cursor)
+        return connection.cursor(**name, row_factory=import_module("psycopg.rows").tuple_row)
+    return connection.cursor(**name, cursor_factory=import_module("psycopg2.extensions").cursor)
 
 
 POSTGRESQL = DatabaseKind(
@@ -192,17 +200,20 @@ POSTGRESQL = DatabaseKind(
         placeholders="percent",
         columns=_columns_of_subquery,
         key_collation="C",
-        least_version=(9, 5),
+        # A query that a cursor reads is not run in parallel, and one with a LIMIT is planned for its first rows.
+        if_few="WITH firstpromoter_rows AS MATERIALIZED (\n{sql}\n) SELECT * FROM firstpromoter_rows LIMIT {limit}",
+        covering_indexes=True,
+        least_version=(11,),
     ),
 )
 
 # --- MySQL and MariaDB ------------------------------------------------------------------------------------
 
 
-def _mysql_cursor(connection: Any) -> Any:
+def _mysql_cursor(connection: Any, is_streaming: bool) -> Any:
     """Open a cursor that does not read all rows into memory; mysql-connector's default cursor already is one."""
     driver = _driver(connection)
-    if driver in ("pymysql", "MySQLdb"):
+    if is_streaming and driver in ("pymysql", "MySQLdb"):
         return connection.cursor(import_module(f"{driver}.cursors").SSCursor)
     return connection.cursor()
 
@@ -272,6 +283,7 @@ SQLITE = DatabaseKind(
         contains="INSTR({column}, {value}) > 0",
         digest=lambda key, values: f"firstpromoter_digest({', '.join([key, *values])})",
         placeholders="question",
+        is_threadsafe=False,
         columns=lambda cursor, sql, parameters: _without_numbers(_columns_of_subquery(cursor, sql, parameters)),
     ),
 )
@@ -363,7 +375,7 @@ def _bigquery_connection(hook: Any) -> Any:
     )
 
 
-def _bigquery_cursor(connection: Any) -> Any:
+def _bigquery_cursor(connection: Any, is_streaming: bool) -> Any:  # noqa: ARG001
     cursor = connection.cursor()
     cursor.arraysize = BIGQUERY_PAGE
     return cursor

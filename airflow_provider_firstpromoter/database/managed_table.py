@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Self
 
-from sqlalchemy import Column, DateTime, String, Table, TypeDecorator, false, inspect, literal_column, select
-from sqlalchemy.engine import Connection, Engine
+from sqlalchemy import Column, DateTime, Index, String, Table, TypeDecorator, false, inspect, literal_column, select
+from sqlalchemy.engine import Connection, Dialect, Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.schema import CreateIndex, CreateTable
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
@@ -21,6 +21,7 @@ from airflow_provider_firstpromoter.refunds import MAX_ID_LENGTH
 
 #: How many event_ids one statement names; the strictest database takes a thousand in a list.
 CHUNK = 500
+_COVERING = "covering"
 
 
 class Utc(TypeDecorator):  # type: ignore[type-arg]  # SQLAlchemy 1.4 cannot subscript it
@@ -43,6 +44,31 @@ def key_text(length: int = MAX_ID_LENGTH) -> String:
         if kind.ledger is not None and kind.ledger.key_collation:
             text = text.with_variant(String(length, collation=kind.ledger.key_collation), dialect)
     return text
+
+
+def covering_index(name: str, *keys: str, include: Collection[str]) -> Index:
+    """
+    Return an index that holds further columns, so that a query of these columns need not read the table.
+
+    Only databases that know such indexes get it; elsewhere it would be of no use.
+    """
+    return Index(name, *keys, postgresql_include=list(include), info={_COVERING: True})
+
+
+def create_statements(table: Table, dialect: Dialect) -> list[Any]:
+    """Return what makes a table and those of its indexes that the database can have."""
+    sql = kind_of_dialect(dialect).ledger
+    wanted = [
+        index
+        for index in sorted(table.indexes, key=lambda index: str(index.name))
+        if sql and (sql.covering_indexes if index.info.get(_COVERING) else sql.indexes)
+    ]
+    return [CreateTable(table), *map(CreateIndex, wanted)]
+
+
+def ddl_text(table: Table, dialect: Dialect) -> str:
+    """Return the statements that make a table and its indexes, each with a semicolon."""
+    return "\n".join(f"{str(one.compile(dialect=dialect)).strip()};" for one in create_statements(table, dialect))
 
 
 class ManagedTable:
@@ -82,7 +108,7 @@ class ManagedTable:
     def _make(self) -> None:
         try:
             with self.engine.begin() as connection:
-                for statement in self._create_statements():
+                for statement in create_statements(self.table, self.engine.dialect):
                     connection.execute(statement)
         except SQLAlchemyError:
             # Another process has created it, or is just creating it: then a second try sees it.
@@ -115,13 +141,7 @@ class ManagedTable:
 
     def ddl(self) -> str:
         """Return the statements that create the table and its indexes, in the database's own dialect."""
-        return "\n".join(str(statement.compile(self.engine)).strip() + ";" for statement in self._create_statements())
-
-    def _create_statements(self) -> list[Any]:
-        ledger_sql = kind_of_dialect(self.engine.dialect).ledger
-        indexes = self.table.indexes if ledger_sql and ledger_sql.indexes else set()
-        ordered = sorted(indexes, key=lambda index: str(index.name))
-        return [CreateTable(self.table), *map(CreateIndex, ordered)]
+        return ddl_text(self.table, self.engine.dialect)
 
     def upsert(
         self,

@@ -76,6 +76,23 @@ class RefundQuery:
                     self.check_columns(names, identify_by)
                 yield batch
 
+    def rows_if_few(self, most: int) -> list[Mapping[str, Any]] | None:
+        """
+        Return the query's rows at once, where that is faster than to stream them and they are not too many.
+
+        :returns: None if they are more than ``most``, or streams are no slower in this database
+        :raises SourceError: if the database refuses
+        """
+        template = self.source.kind.ledger and self.source.kind.ledger.if_few
+        if not template:
+            return None
+        sql = template.format(sql=self.sql, limit=most + 1)
+        rows: list[Mapping[str, Any]] = []
+        with self._errors():
+            for names, batch in self.source.fetch(sql, self.parameters, self.statement_timeout, is_streaming=False):
+                rows += [dict(zip(names, row, strict=True)) for row in batch]
+        return rows if len(rows) <= most else None
+
     def column_names(self) -> list[str] | None:
         """
         The names of the columns as the author wrote them, without running the query.

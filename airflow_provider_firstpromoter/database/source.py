@@ -88,19 +88,19 @@ class Source:
                 connection.close()
 
     def fetch(
-        self, sql: str, parameters: Parameters = None, timeout: float | None = None
+        self, sql: str, parameters: Parameters = None, timeout: float | None = None, *, is_streaming: bool = True
     ) -> Generator[Batch, None, None]:
         """
         Run a query and return its rows in batches; close the iterator to end early.
 
-        The rows come through a server-side cursor where the driver has one. The connection is closed, and not the
-        cursor before it: some drivers would first read all that is left.
+        The connection is closed, and not the cursor before it: some drivers would first read all that is left.
 
+        :param is_streaming: whether the rows come through a server-side cursor, where the driver has one
         :returns: at least one batch, which may have no rows; without names if the statement returns no rows at all
         :raises Exception: whatever hook and driver raise
         """
         with self.connection(timeout) as connection:
-            cursor = self.kind.cursor(connection)
+            cursor = self.kind.cursor(connection, is_streaming)
             try:
                 self.kind.execute(cursor, sql, parameters)
                 yield from _batches(cursor)

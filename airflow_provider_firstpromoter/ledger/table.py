@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, String, Table, Text, TypeDecorator
 
 from airflow_provider_firstpromoter.api import DEFAULT_LEDGER_TABLE
-from airflow_provider_firstpromoter.database import Utc, key_text
+from airflow_provider_firstpromoter.database import Utc, covering_index, key_text
 from airflow_provider_firstpromoter.refunds import MAX_AMOUNT_LENGTH, MAX_ID_LENGTH, MAX_MESSAGE_LENGTH, Outcome
 
 
@@ -84,6 +84,21 @@ def ledger_table(name: str = DEFAULT_LEDGER_TABLE) -> Table:
         Column("reverted_at", Utc, comment="when its commission was denied by a revert; UTC"),
         Column("reverted_run_id", String(250), comment="the run that reverted it"),
         Index(f"ix_{table}_run", "run_id", "task_id"),
+        # All that decides whether a row is settled, so that a run does not read the whole table to find nothing new.
+        covering_index(
+            f"ix_{table}_settled",
+            "account",
+            "event_id",
+            include=[
+                "outcome",
+                "row_amount",
+                "changed_amount",
+                "accepted_at",
+                "row_digest",
+                "first_sent_at",
+                "last_sent_at",
+            ],
+        ),
         schema=schema or None,
         mysql_charset="utf8mb4",
     )

@@ -24,9 +24,8 @@ from sqlalchemy import (
     union_all,
 )
 from sqlalchemy.engine import Dialect
-from sqlalchemy.schema import CreateIndex, CreateTable
 
-from airflow_provider_firstpromoter.database import kind_of_dialect
+from airflow_provider_firstpromoter.database import ddl_text
 from airflow_provider_firstpromoter.refunds import Outcome
 
 ON_RECORD = tuple(outcome.value for outcome in Outcome if outcome.on_record)
@@ -81,10 +80,7 @@ def create_view(view: View, ledger: Table, dialect: Dialect) -> str:
 
 def create_table(table: Table, dialect: Dialect) -> str:
     """Return the statements that create a table and its indexes, in a dialect."""
-    ledger_sql = kind_of_dialect(dialect).ledger
-    indexes = sorted(table.indexes, key=lambda index: str(index.name)) if ledger_sql and ledger_sql.indexes else []
-    statements: list[Any] = [CreateTable(table), *map(CreateIndex, indexes)]
-    return "\n".join(f"{str(one.compile(dialect=dialect)).strip()};" for one in statements)
+    return ddl_text(table, dialect)
 
 
 def _text(words: str) -> Any:

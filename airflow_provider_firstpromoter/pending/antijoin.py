@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
@@ -17,6 +18,9 @@ from airflow_provider_firstpromoter.pending.rules import unsettled_condition
 from airflow_provider_firstpromoter.refunds import DIGEST_COLUMN, REFUND_COLUMNS, Identity
 
 log = logging.getLogger(__name__)
+
+#: So many unsettled rows are kept in memory at once.
+FEW_UNSETTLED = 10_000
 
 
 def unsettled_rows(
@@ -55,7 +59,8 @@ def unsettled_rows(
     if names is not None:
         query.check_columns(names, identify_by)
         if query.name == ledger.name:
-            with closing(without_settled(query, ledger, names, recheck_unreferred).rows(identify_by)) as rows:
+            joined = without_settled(query, ledger, names, recheck_unreferred)
+            with closing(_rows(joined, identify_by)) as rows:
                 try:
                     first = next(rows, None)
                 except SourceError as error:
@@ -66,6 +71,14 @@ def unsettled_rows(
                         yield from rows
                     return
     yield from join_locally(query, ledger, names, recheck_unreferred, identify_by)
+
+
+def _rows(joined: RefundQuery, identify_by: Sequence[Identity]) -> Generator[Mapping[str, Any], None, None]:
+    """Return the rows of a query that usually has few of them."""
+    few = None
+    with contextlib.suppress(SourceError):  # a stream may be possible, and otherwise says what is wrong
+        few = joined.rows_if_few(FEW_UNSETTLED)
+    yield from joined.rows(identify_by) if few is None else few
 
 
 def _fallback(error: SourceError) -> str:

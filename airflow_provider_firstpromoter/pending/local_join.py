@@ -14,12 +14,14 @@ from contextlib import ExitStack, closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import chain
+from operator import itemgetter
 from typing import Any, TypeAlias
 
 from airflow_provider_firstpromoter.database import (
     Batch,
     RefundQuery,
     disk_errors,
+    read_ahead,
     scratch_database,
     without_semicolon,
 )
@@ -32,6 +34,10 @@ log = logging.getLogger(__name__)
 
 #: A query with fewer rows is passed on as it is: to look them up in the ledger is cheaper than to read all of it.
 FEW_ROWS = 5000
+
+#: Facts that a merge keeps at most, besides those that it has just read.
+MOST_KNOWN = 10_000
+_EVENT_ID = itemgetter(0)
 
 #: Finds the facts of several event_ids at once.
 Lookup: TypeAlias = Callable[[Sequence[str]], Mapping[str, Sequence[Any]]]
@@ -59,12 +65,14 @@ def join_locally(
         reader = RowReader(beginning[0].names, ledger.digest_key)
         lookup: Lookup = lambda event_ids: {}  # noqa: ARG005, E731
         if not is_all:
-            facts = stack.enter_context(closing(facts_of(ledger, datetime.now(UTC), recheck_unreferred)))
+            facts = facts_of(ledger, datetime.now(UTC), recheck_unreferred)
+            if ledger.sql_of_database().is_threadsafe:
+                facts = read_ahead(facts)
+            stack.enter_context(closing(facts))
             lookup = _Merge(facts).lookup if is_sorted else stack.enter_context(_OnDisk(facts)).lookup
         for names_of_batch, rows in chain(beginning, batches):
             event_ids = reader.event_ids(rows)
-            facts_by_id = lookup(event_ids)
-            for row, digest in reader.unsettled(rows, map(facts_by_id.get, event_ids)):
+            for row, digest in reader.unsettled(rows, event_ids, lookup(event_ids)):
                 yield {**dict(zip(names_of_batch, row, strict=True)), DIGEST_COLUMN: digest}
 
 
@@ -73,7 +81,10 @@ def _open(
 ) -> tuple[Iterator[Batch], bool]:
     """Start reading the query, sorted if its database can sort it, and return the batches and whether they are."""
     if names is not None and query.source.kind.ledger is not None:
-        batches = stack.enter_context(closing(_sorted(query, names).batches(identify_by)))
+        batches = _sorted(query, names).batches(identify_by)
+        if query.source.kind.ledger.is_threadsafe:
+            batches = read_ahead(batches)
+        stack.enter_context(closing(batches))
         try:
             return chain([next(batches)], batches), True
         except SourceError as error:
@@ -82,8 +93,7 @@ def _open(
                 "which takes longer. %s",
                 error,
             )
-    batches = stack.enter_context(closing(query.batches(identify_by)))
-    return batches, False
+    return stack.enter_context(closing(query.batches(identify_by))), False
 
 
 def _sorted(query: RefundQuery, names: Sequence[str]) -> RefundQuery:
@@ -118,24 +128,33 @@ class _Merge:
     """
 
     def __init__(self, facts: Iterable[Sequence[Sequence[Any]]]) -> None:
-        self._facts = iter(facts)
-        self._current: Sequence[Sequence[Any]] = next(self._facts, [])
+        self._batches = iter(facts)
+        #: Those read last, in their order: the next rows may have their event_ids too.
+        self._known: dict[str, Sequence[Any]] = {}
+        self._read_up_to = ""
         self._last = ""
         self._in_order = True
 
     def lookup(self, event_ids: Sequence[str]) -> Mapping[str, Sequence[Any]]:
-        """Return the facts of these event_ids, which come in order with those of earlier calls."""
-        wanted = set(event_ids) - {""}
-        last = max(wanted, default="")
-        self._note_order(min(wanted, default=self._last), last)
-        found: dict[str, Sequence[Any]] = {}
-        while self._current:
-            found.update((fact[0], fact) for fact in self._current if fact[0] in wanted)
-            # The next rows may have the last event_id too.
-            if self._current[-1][0] >= last:
+        """Return at least the facts of these event_ids, which come in order with those of earlier calls."""
+        if not event_ids:
+            return {}
+        last = max(event_ids)
+        self._note_order(event_ids[0] or last, last)
+        while self._read_up_to < last:
+            batch = next(self._batches, None)
+            if not batch:
                 break
-            self._current = next(self._facts, [])
-        return found
+            if len(self._known) > MOST_KNOWN:
+                self._forget(event_ids)
+            self._known.update(zip(map(_EVENT_ID, batch), batch, strict=True))
+            self._read_up_to = batch[-1][0]
+        return self._known
+
+    def _forget(self, event_ids: Sequence[str]) -> None:
+        """A ledger with many refunds that are not in the query must not fill the memory."""
+        wanted = set(event_ids)
+        self._known = {event_id: fact for event_id, fact in self._known.items() if event_id in wanted}
 
     def _note_order(self, first: str, last: str) -> None:
         if first < self._last and self._in_order:

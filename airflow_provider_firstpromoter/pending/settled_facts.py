@@ -9,9 +9,10 @@ a comparison of texts, so that settled rows cost next to nothing.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from datetime import datetime, timedelta
+from itertools import repeat
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -55,20 +56,22 @@ def facts_of(
     bind = Binds(None, sql.placeholders)
     on_record = _words(outcome for outcome in Outcome if outcome.on_record)
     by_content = _words(outcome for outcome in Outcome if outcome.settled and outcome.remembers_content)
-    not_due = ""
+    due = ""
     if recheck_unreferred is not None:
         first, last = now - recheck_unreferred, now - RECHECK_EVERY
-        not_due = (
-            f" AND NOT (l.outcome = '{Outcome.NOT_REFERRED.value}' "
+        due = (
+            f"WHEN l.outcome = '{Outcome.NOT_REFERRED.value}' "
             f"AND l.first_sent_at > {bind(ledger.driver_value(first))} "
-            f"AND l.last_sent_at <= {bind(ledger.driver_value(last))})"
+            f"AND l.last_sent_at <= {bind(ledger.driver_value(last))} THEN NULL "
         )
     text, parameters = bind.complete(
         "",
         "",
         f"SELECT l.event_id, CASE WHEN l.outcome IN ({on_record}) THEN l.row_amount END, "
-        f"CASE WHEN l.outcome IN ({on_record}) AND l.accepted_at IS NOT NULL THEN l.changed_amount END, "
-        f"CASE WHEN l.outcome IN ({by_content}){not_due} THEN l.row_digest END "
+        # Without a recorded amount, as after an adoption, the row's amount has yet to be compared.
+        f"CASE WHEN l.outcome IN ({on_record}) AND l.row_amount IS NOT NULL AND l.accepted_at IS NOT NULL "
+        "THEN l.changed_amount END, "
+        f"CASE {due}WHEN l.outcome IN ({by_content}) THEN l.row_digest END "
         f"FROM {ledger.quoted_name} l WHERE l.account = {bind(ledger.account)} "
         f"AND l.outcome IN ({on_record}, {by_content}) ORDER BY {sql.byte_order.format('l.event_id')}",
     )
@@ -102,23 +105,31 @@ class RowReader:
 
     def event_ids(self, rows: Sequence[Sequence[Any]]) -> list[str]:
         """Return the event_ids; an empty text, which no refund has, where a row has no usable one."""
-        return [
-            value
-            if type(value) is str
-            else str(value)
-            if type(value) is int
-            else event_id_of({"event_id": value}) or ""
-            for value in map(self._event_id, rows)
-        ]
+        return _texts(list(map(self._event_id, rows)), lambda value: event_id_of({"event_id": value}) or "")
 
-    def amounts(self, rows: Sequence[Sequence[Any]]) -> list[str]:
-        """Return the amounts as the ledger has them, and an empty text for NULL."""
-        return [
-            value if type(value) is str else str(value) if type(value) is int else amount_text(value) or ""
-            for value in map(self._amount, rows)
-        ]
+    def unsettled(
+        self, rows: Sequence[Sequence[Any]], event_ids: Sequence[str], known: Mapping[str, Sequence[Any]]
+    ) -> list[tuple[Sequence[Any], str]]:
+        """
+        Return the rows that are not known as settled, each with its digest.
 
-    def digest(self, row: Sequence[Any]) -> str:
+        :param event_ids: of the rows
+        :param known: tuples with the fields of :class:`Facts`, by event_id
+        """
+        amounts = _texts(list(map(self._amount, rows)), lambda value: amount_text(value) or "")
+        facts = list(map(known.get, event_ids, repeat(_NONE)))
+        if amounts == list(map(_RECORDED, facts)):
+            return []  # nearly always
+        found = []
+        for row, amount, (_, recorded, accepted, digests) in zip(rows, amounts, facts, strict=True):
+            if amount and amount in (recorded, accepted):
+                continue
+            digest = self._digest(row)
+            if digests is None or digest not in digests:
+                found.append((row, digest))
+        return found
+
+    def _digest(self, row: Sequence[Any]) -> str:
         """
         Return a keyed hash of the row's content.
 
@@ -128,24 +139,16 @@ class RowReader:
         content = f"{self._prefix}{self._content(row)!r}"
         return hashlib.md5(content.encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest()[:DIGEST_LENGTH]
 
-    def unsettled(
-        self, rows: Sequence[Sequence[Any]], known: Iterable[Sequence[Any] | None]
-    ) -> list[tuple[Sequence[Any], str]]:
-        """
-        Return the rows that are not known as settled, each with its digest.
 
-        :param known: for each row a tuple with the fields of :class:`Facts`, or None
-        """
-        suspects = [
-            (row, amount, fact)
-            for row, amount, fact in zip(rows, self.amounts(rows), known, strict=True)
-            if fact is None or fact[1] != amount
-        ]
-        found = []
-        for row, amount, fact in suspects:
-            if fact is not None and fact[2] is not None and fact[2] == amount:
-                continue
-            digest = self.digest(row)
-            if fact is None or fact[3] is None or digest not in fact[3]:
-                found.append((row, digest))
-        return found
+_NONE = Facts("", None, None, None)
+_RECORDED = itemgetter(1)
+
+
+def _texts(values: list[Any], text_of: Callable[[Any], str]) -> list[str]:
+    """Return the values as texts, without a look at each of them where they are all of one usual type."""
+    types = set(map(type, values))
+    if types == {str}:
+        return values
+    if types == {int}:
+        return list(map(str, values))
+    return [value if type(value) is str else text_of(value) for value in values]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from itertools import groupby
 from typing import Any
 
 from sqlalchemy import insert
@@ -46,6 +47,9 @@ class Side:
     def fill(self, *rows: dict[str, Any], **types: str) -> None:
         self.database.fill(rows, **types)
 
+    def fill_table(self, table: str, rows: Sequence[dict[str, Any]]) -> None:
+        self.database.fill(rows, table)
+
     def settle(self, event_id: str, amount: Any = 1000, outcome: Outcome = Outcome.RECORDED, **columns: Any) -> None:
         """Write a row of the ledger, whatever the rules for that are."""
         row_amount = None if amount is None else str(amount)
@@ -54,8 +58,8 @@ class Side:
     def settle_all(self, rows: Sequence[Mapping[str, Any]]) -> None:
         self.ledger.ensure()
         with self.engine.begin() as connection:
-            for row in rows:
-                connection.execute(insert(self.ledger.table).values({"account": "acc", **row}))
+            for _, alike in groupby(rows, key=tuple):
+                connection.execute(insert(self.ledger.table), [{"account": "acc", **row} for row in alike])
 
     def query(self, sql: str = ALL_REFUNDS, parameters: Any = None, name: str | None = None) -> RefundQuery:
         return RefundQuery(Source.from_engine(self.engine, name or self.name), sql, parameters)
