@@ -89,7 +89,7 @@ endef
 
 # --- Checks -----------------------------------------------------------------------------------------------
 
-CHECKS := venv lint types docs demo package test-warehouses test-airflow-2 test
+CHECKS := venv lint types docs demo package test-airflow-2 test
 
 .PHONY: check
 check: ## Run everything that CI runs, and print the time of each step
