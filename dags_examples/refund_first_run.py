@@ -59,7 +59,7 @@ def refund_first_run() -> None:
         sql=REFUNDS,
         sql_conn_id="warehouse",
         limit=5_000,  # about a quarter of an hour at 400 a minute
-        max_pending=None,  # the limit is for the hourly sync; here the preview has said the number
+        max_pending=None,  # that limit is for the hourly sync; here the preview has shown the number
         skip_email_notification=True,
     )
 

@@ -2,7 +2,7 @@
 ### What was reversed
 
 Runs when `refund_sync` has reversed a commission, and only then: no other run gives the alias an event. The event has
-the counts and sums since the last event, runs that failed included, so that nothing has to be looked up.
+the counts and sums since the last event, runs that failed included, so that this DAG has nothing to look up.
 """
 
 from __future__ import annotations

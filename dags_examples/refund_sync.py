@@ -48,7 +48,7 @@ def refund_sync() -> None:
         task_id="sync_refunds",
         sql=REFUNDS,
         sql_conn_id="warehouse",
-        # A sale can reach FirstPromoter after its refund did: send it again, every 20 hours, for a month.
+        # A sale can reach FirstPromoter after its refund: send such refunds again, every 20 hours, for a month.
         recheck_unreferred=timedelta(days=30),
         # Lets other DAGs run when a commission was reversed: see refund_report.
         outlets=[AssetAlias("refunds-recorded")],

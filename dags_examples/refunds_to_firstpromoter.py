@@ -41,7 +41,7 @@ def refunds_to_firstpromoter() -> None:
             WHERE status = 'succeeded'
         """,
         sql_conn_id="warehouse",
-        # Look once: the schedule does the waiting, and a run without news is skipped rather than failed.
+        # Poke once: the schedule does the waiting, and a run without pending refunds is skipped, not failed.
         timeout=0,
         soft_fail=True,
     )
@@ -61,7 +61,7 @@ def refunds_to_firstpromoter() -> None:
                 reversed_by_promoter[promoter_id] = reversed_by_promoter.get(promoter_id, 0) + reward["amount"]
         return reversed_by_promoter
 
-    # Airflow judges a run by its last tasks alone: without this task, the one above would make it green.
+    # Airflow decides a run's state by its last tasks alone: without this task, the one above would make it green.
     @task
     def everything_sent() -> None:
         """Runs only after a green track_refunds."""

@@ -30,7 +30,7 @@ CONFIG = {"startOnLoad": False, "theme": "neutral", "fontFamily": "sans-serif", 
 
 def fence(source: str, *_: Any, **__: Any) -> str:
     """Return the picture of a diagram, as MkDocs puts it into the page."""
-    from pymdownx.superfences import SuperFencesException  # type: ignore[import-untyped]
+    from pymdownx.superfences import SuperFencesException  # type: ignore[import-not-found,import-untyped,unused-ignore]
 
     path = picture_of(source)
     if not path.exists():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -93,6 +94,35 @@ def test_room_uses_other_rooms_through_their_exports(room: str) -> None:
     assert wrong == []
 
 
+HTTP = ("aiohttp", "http", "httpx", "requests", "urllib3")
+SQL = ("sqlalchemy", "sqlite3", "airflow.providers.common.sql")
+
+
+@pytest.mark.parametrize(
+    ("room", "libraries"),
+    [
+        *((room, HTTP) for room in ("refunds", "database", "ledger")),
+        *((room, SQL) for room in ("refunds", "api", "hooks")),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value[0],
+)
+def test_room_imports_no_library_of_what_it_must_not_know(room: str, libraries: tuple[str, ...]) -> None:
+    wrong = [
+        f"{relative} imports {module}"
+        for relative, path in files(room)
+        for node in ast.walk(ast.parse(path.read_text()))
+        for module in _modules(node)
+        if module.startswith(tuple(f"{library}." for library in libraries)) or module in libraries
+    ]
+    assert wrong == []
+
+
+def _modules(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    return [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+
+
 @pytest.mark.parametrize("room", ROOMS)
 def test_room_says_what_it_is_for(room: str) -> None:
     assert ast.get_docstring(ast.parse((ROOT / room / "__init__.py").read_text()))
@@ -105,3 +135,19 @@ def test_rooms_have_no_circle() -> None:
         assert bottom, f"a circle among {sorted(remaining)}"
         for room in bottom:
             del remaining[room]
+
+
+def test_picture_of_the_rooms_shows_every_room_and_only_possible_imports() -> None:
+    page = (ROOT.parent / "docs" / "architecture.md").read_text()
+    picture = page.partition("```mermaid\n")[2].partition("```")[0]
+    below: dict[str, set[str]] = {name: set() for name in re.findall(r"(\w+)\[", picture)}
+    assert below.keys() == MAY_IMPORT.keys() - {"operators", "transfers", "sensors", "triggers"} | {"airflow"}
+    for room, other in re.findall(r"^ *(\w+)(?:\[.*\])? --> (\w+)", picture, re.MULTILINE):
+        below[room].add(other)
+
+    def reachable(room: str) -> set[str]:
+        return below[room].union(*map(reachable, below[room]))
+
+    possible = {**MAY_IMPORT, "airflow": AIRFLOW_KINDS}
+    assert {room: below[room] - possible[room] for room in below} == {room: set() for room in below}
+    assert {room: possible[room] - reachable(room) for room in below} == {room: set() for room in below}

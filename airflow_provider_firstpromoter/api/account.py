@@ -132,7 +132,7 @@ def _header_value(conn_id: str, field: str, value: str | None) -> str:
         raise ConnectionSettingsError(
             f"Connection {conn_id!r}: {field} is empty; FirstPromoter shows it under Settings > Integrations"
         )
-    value = str(value)  # JSON knows numbers, and an Account ID may look like one
+    value = str(value)  # JSON has numbers, and an Account ID may look like one
     if not re.fullmatch(r"[\x21-\x7e]+", value):
         raise ConnectionSettingsError(
             f"Connection {conn_id!r}: {field} holds white space or a character that is not ASCII"

@@ -207,7 +207,7 @@ def describe_unreadable(counts: Mapping[int, int]) -> str:
     more = len(counts) - len(pages)
     return (
         f"{', '.join(pages)}{f' and others on {more} more pages' if more else ''} could not be read and "
-        "were skipped: each is no object, or its id is not a positive whole number"
+        "were skipped: each is not an object, or its id is not a positive whole number"
     )
 
 

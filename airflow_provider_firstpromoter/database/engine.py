@@ -47,7 +47,7 @@ def hook_for(conn_id: str) -> tuple[Any, DatabaseKind]:
     if not isinstance(hook, DbApiHook):
         raise ConnectionSettingsError(
             f"Connection {conn_id!r} is not a SQL database: its type {conn_type!r} leads to {type(hook).__name__}, "
-            "which is no DbApiHook. Name a connection to the database"
+            "which is not a DbApiHook. Name a connection to the database"
         )
     if not kind.conn_types:
         # A hook of the user's own may be a subclass of a known one.

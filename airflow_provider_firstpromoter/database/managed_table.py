@@ -75,7 +75,7 @@ class ManagedTable:
             retry_on_conflict(self._make)
         except SQLAlchemyError as error:
             raise LedgerError(
-                f"{self} cannot be made: {first_line(error)}. Have it made by somebody who may:\n{self.ddl()}"
+                f"{self} cannot be made: {first_line(error)}. Let a user who may create tables run:\n{self.ddl()}"
             ) from None
         self._checked = True
 

@@ -80,7 +80,7 @@ class RefundQuery:
         """
         The names of the columns as the author wrote them, without running the query.
 
-        Some databases rename columns of a subquery that have the same name: only the names from here show repeated ones.
+        Some databases rename columns of a subquery that have the same name: only these names show repeated ones.
 
         :returns: None if the database cannot name them
         :raises SourceError: if the database refuses the query, or refuses it as a subquery
@@ -108,7 +108,7 @@ class RefundQuery:
         if twice := repeated_columns(names):
             raise RefundInputError(
                 f"The query on connection {self.name!r} has the column {', '.join(twice)} more than once (names are "
-                "compared without regard to case), so it is open which one is meant. Name the columns one by one, "
+                "compared without regard to case), so it is unclear which one is meant. Name the columns one by one, "
                 "and give the others another name"
             )
 

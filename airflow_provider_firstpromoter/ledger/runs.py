@@ -195,7 +195,8 @@ class RunHistory(ManagedTable):
             retry_on_conflict(change)
         except SQLAlchemyError as error:
             raise LedgerError(
-                f"{self} cannot be written: {first_line(error)}. The ledger's user needs SELECT, INSERT and UPDATE"
+                f"{self} cannot be written: {first_line(error)}. "
+                "The ledger's user needs the rights to read, insert and update rows"
             ) from None
 
     def _earlier(self, connection: Connection) -> EarlierTries:

@@ -1,1 +1,1 @@
-"""The operators that send refunds from XCom and that reconcile."""
+"""The operators that send refunds from XCom, reconcile the ledger, and revert refunds."""

@@ -1,4 +1,4 @@
-"""What the operators that send refunds share: their parameters, and how a run's results are passed downstream."""
+"""The base class of the operators that send refunds: their parameters, and how results are passed downstream."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 class RefundOperator(BaseOperator):
     """
-    Parameters of every operator that sends refunds.
+    Base class of every operator that sends refunds; these parameters are common to all of them.
 
     :param firstpromoter_conn_id: the connection of type ``firstpromoter``
     :param ledger_conn_id: the SQL connection of the ledger; by default what the FirstPromoter connection's extra says
@@ -34,7 +34,7 @@ class RefundOperator(BaseOperator):
         e-mail
     :param max_in_flight: requests under way at once; the rate limit is kept whatever it is
     :param max_rejected: how many of the rejected and changed refunds that ``fail_on`` counts are tolerated; more fail
-        the task when all others were sent. None never does
+        the task when all others were sent. None never fails it
     :param fail_on: ``new`` counts the rejected and changed refunds that no earlier run has reported; ``any`` counts all
     :param recheck_unreferred: for how long after it was first sent a refund without a referral is sent again, every 20
         hours, because the sale may reach FirstPromoter after the refund; at least a day
@@ -136,8 +136,9 @@ class RefundOperator(BaseOperator):
 
     def _push_results(self, context: Context, sync: RefundSync, return_value: Any, **more: Any) -> Any:
         """
-        Log the summary and push the results to XCom, then fail if the run calls for it: so that the results of a failed
-        task can be read.
+        Log the summary, push the results to XCom, and only then fail the task if the run calls for it.
+
+        So the results of a failed task can be read.
 
         :param more: further XComs, by key
         :returns: ``return_value``
@@ -165,7 +166,7 @@ class RefundOperator(BaseOperator):
 
     def _attach_asset_events(self, context: Context, sync: RefundSync, summary: Summary) -> None:
         """
-        Attach the summary to the events of the ``outlets``, and what all runs since the last event have done.
+        Attach the summary to the events of the ``outlets``, with the totals of all runs since the last event.
 
         An asset gets an event with every run that succeeds, and Airflow makes it. An alias gets one only if a
         commission was reversed since its last event: a DAG scheduled by it runs when there is something to read.
@@ -192,7 +193,7 @@ class _HashableDict(dict[str, Any]):
 
 
 def _hashable(value: Any) -> Any:
-    """The same JSON, but fit for a set: Airflow 2 puts the extras of an alias's events into one."""
+    """Return the same JSON in a hashable form: Airflow 2 puts the extras of an alias's events into a set."""
     if isinstance(value, dict):
         return _HashableDict({name: _hashable(one) for name, one in value.items()})
     if isinstance(value, list):

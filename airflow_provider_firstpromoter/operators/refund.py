@@ -1,4 +1,4 @@
-"""Refunds from XCom to FirstPromoter: one, or a list of them."""
+"""The operator that sends refunds from XCom: one, or a list of them."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class TrackRefundOperator(RefundOperator):
         track = TrackRefundOperator(task_id="track", refunds=find.output)
         add_up(track.output)
 
-    Refunds that the ledger has as settled are not sent: their stored results come back, so that running the task again
-    passes the very same rewards downstream. A commission that another task run reversed is that run's to report: here
-    ``reversed_by`` names it, and ``reward`` is empty.
+    Refunds that the ledger has as settled are not sent: their stored results are returned, so that running the task
+    again passes the same rewards downstream. If another task run reversed the commission, only that run reports the
+    reward: here ``reversed_by`` names that run, and ``reward`` is empty.
 
     The refunds are data: an XComArg is resolved, but no text in it is rendered as a template. For many refunds use
     ``SqlToFirstPromoterOperator``, which keeps them out of XCom.
@@ -123,14 +123,18 @@ def _mappings(refunds: Any, identify_by: Sequence[Any]) -> list[Mapping[str, Any
 
 
 def _payload(result: Result, sync: RefundSync) -> dict[str, Any]:
-    """Return a result as plain JSON; a reward that another task run reports is left out, or sums would double."""
+    """Return a result as plain JSON, without a reward that another task run reports: sums would count it twice."""
     if result.reversed_by is not None and result.reversed_by != sync.run_key._asdict():
         result = result.model_copy(update={"reward": None})
     return result.to_json()
 
 
 def _in_order(rows: Sequence[Row], results: Mapping[int, Result]) -> list[Result]:
-    """Return a result for each row, in their order. A repeated row says so, and has no reward: sums would double."""
+    """
+    Return a result for each row, in their order.
+
+    The result of a repeated row says that it is one, and has no reward: otherwise sums would count it twice.
+    """
     from airflow_provider_firstpromoter.refunds import Outcome, Result
 
     of_event = {row.event_id: results[row.position] for row in reversed(rows) if row.position in results}

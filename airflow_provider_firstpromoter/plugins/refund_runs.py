@@ -2,7 +2,7 @@
 The page "Refund runs": what every run sent and reversed, and which refunds need attention.
 
 The page consists of static files. Its script reads the XComs ``summary`` from Airflow's public REST API, with the
-session of whoever looks at it, so that Airflow alone decides which DAGs a reader sees.
+session of the user who opens it, so that Airflow alone decides which DAGs that user sees.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ URL_ROUTE = "refund-runs"
 FILES = Path(__file__).with_name("page")
 #: Browsers run no script but the page's own files and load nothing from elsewhere; only Airflow itself may frame it.
 HEADERS = {
-    # Ask each time whether a file is still the same: after an upgrade no old script meets a new page.
+    # Browsers check each time whether a file has changed: after an upgrade no old script runs in a new page.
     "Cache-Control": "no-cache",
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'",

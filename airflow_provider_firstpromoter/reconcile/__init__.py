@@ -1,7 +1,7 @@
 """
 A reconciliation: the comparison of the ledger with FirstPromoter's commissions, refund by refund.
 
-Mismatches are written to a table beside the ledger, and the ledger takes over what FirstPromoter knows better.
+Mismatches are written to a table beside the ledger, and the ledger is corrected where FirstPromoter has better data.
 """
 
 from airflow_provider_firstpromoter.reconcile.background import in_background

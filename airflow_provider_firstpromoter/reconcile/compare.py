@@ -111,7 +111,7 @@ def created_at(commission: Commission, now: datetime) -> datetime:
 
 
 def result_from_commissions(pair: RefundPair) -> Result:
-    """Return what the commissions say of a refund, as its result would have been."""
+    """Return the result of a refund that its commissions show."""
     event_id = pair.event_id or ""
     commissions = (
         pair.commissions if pair.event_id else [one.model_copy(update={"event_id": ""}) for one in pair.commissions]

@@ -31,7 +31,7 @@ def match_duplicates(sent: Iterable[Reversal], unsent: Iterable[Reversal]) -> It
 
     A refund that was sent has at most one duplicate, so that a customer who is refunded the same price several times,
     and each time twice, has as many duplicates as refunds. Of several refunds with the same amount, the one nearest in
-    time is taken. Amounts are compared as the customer was paid them where both sides have those, and otherwise in the
+    time is taken. Amounts are compared in the customer's currency where both sides have that, and otherwise in the
     account's currency.
 
     :returns: each duplicate with the refund that was sent

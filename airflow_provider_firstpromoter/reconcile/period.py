@@ -27,7 +27,7 @@ class Period:
     @classmethod
     def of(cls, first: date | str | timedelta | None, last: date | str | None) -> Period:
         """
-        Make a period of an operator's parameters.
+        Make a period from an operator's parameters.
 
         :param first: a date, a time, or its ISO 8601 text; a timedelta counts back from now; an empty text is None
         :param last: likewise, without the timedelta

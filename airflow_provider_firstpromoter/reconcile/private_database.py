@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable
 from typing import Self
+
+from airflow_provider_firstpromoter.database import disk_errors, scratch_database
 
 
 class PrivateDatabase:
@@ -15,15 +16,19 @@ class PrivateDatabase:
     """
 
     def __init__(self, schema: str) -> None:
-        self.connection = sqlite3.connect("", isolation_level=None)
-        self.connection.execute("PRAGMA journal_mode = OFF")
+        self.connection = scratch_database()
         self.connection.executescript(schema)
 
     def insert(self, sql: str, rows: Iterable[tuple[object, ...]]) -> None:
-        """Execute a statement for each row, in one transaction."""
-        self.connection.execute("BEGIN")
-        self.connection.executemany(sql, rows)
-        self.connection.execute("COMMIT")
+        """
+        Execute a statement for each row, in one transaction.
+
+        :raises SpoolError: if the worker's disk is full
+        """
+        with disk_errors():
+            self.connection.execute("BEGIN")
+            self.connection.executemany(sql, rows)
+            self.connection.execute("COMMIT")
 
     def __enter__(self) -> Self:
         return self

@@ -37,7 +37,7 @@ class Reader:
     """
     Reads FirstPromoter's commissions and the ledger's rows.
 
-    :param open_mismatches: is told which commissions cannot be read
+    :param open_mismatches: collects the event_ids of commissions that cannot be read
     :param report: counts what is read, and gets a warning for what cannot be read
     :param now: replaces times that cannot be read
     """
@@ -119,8 +119,8 @@ class Reader:
         """
         Look up each refund of the ledger that no commission of the period belongs to: its commission can be older.
 
-        :param report_missing: is called with the refunds for which FirstPromoter has no commission, in batches, and on
-            the way out of an error or a kill with those that are known by then
+        :param report_missing: is called with the refunds for which FirstPromoter has no commission, in batches; after
+            an error or a kill, with those that are known by then
         :raises ReadError: if several lookups in a row fail
         :raises AccessRefusedError: on 401 and 403
         """

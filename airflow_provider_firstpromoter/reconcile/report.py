@@ -108,7 +108,7 @@ class Report:
         """
         Fail the task if too many mismatches need attention.
 
-        :param max_mismatches: how many do not; None is any number
+        :param max_mismatches: the number that is allowed; None allows any number
         :raises ReconciliationMismatchError: if there are more
         """
         if max_mismatches is None or self.mismatches <= max_mismatches:

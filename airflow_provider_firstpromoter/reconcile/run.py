@@ -99,7 +99,7 @@ class Reconciliation:
         except LedgerError as refused:
             if error is None:
                 raise
-            self.log.warning("%s", refused)  # what ended the run says more
+            self.log.warning("%s", refused)  # only logged: the error that ended the run says more
 
     def _reconcile(self, staging: Staging, open_mismatches: OpenMismatches) -> None:
         reader = Reader(

@@ -56,7 +56,7 @@ def masked(message: object, *private: str | None) -> str | None:
 
 
 def _without(spans: list[_Span], text: str, end: int) -> Iterator[str]:
-    """The text up to ``end``, with each of the spans replaced; those that overlap by one replacement."""
+    """Yield the text up to ``end`` with each of the spans replaced; overlapping spans get one replacement."""
     position = 0
     for start, stop in sorted(spans):
         if start >= end:
@@ -69,7 +69,7 @@ def _without(spans: list[_Span], text: str, end: int) -> Iterator[str]:
 
 
 def _private_spans(text: str, secrets: list[str]) -> list[_Span]:
-    """Where e-mail addresses and secrets stand in a text, escaped or not."""
+    """Find the e-mail addresses and secrets in a text, escaped or not."""
     needles = {needle for secret in secrets for needle in _needles(secret) if needle.strip()}
     found: list[_Span] = []
     for layer, origins in _layers(text):
@@ -85,7 +85,7 @@ def _private_spans(text: str, secrets: list[str]) -> list[_Span]:
 
 
 def _needles(secret: str) -> Iterator[str]:
-    """What to look for in a folded text: the secret may itself hold an escape, and forms write a blank as a plus."""
+    """Yield what to find in a folded text: the secret may itself hold an escape, and forms write a blank as a plus."""
     for layer, _ in _layers(secret):
         folded = layer.upper().casefold()
         yield folded
@@ -123,7 +123,7 @@ def _unescaped(text: str, origins: list[_Span] | None) -> tuple[str, list[_Span]
 
 
 def _unescaped_characters(text: str) -> Iterator[tuple[str, int, int]]:
-    """Each character of the unescaped text, with the start and end of what stands for it."""
+    """Yield each character of the unescaped text, with the start and end of its source in the text."""
     position = 0
     for match in _ESCAPE.finditer(text):
         yield from ((text[at], at, at + 1) for at in range(position, match.start()))
@@ -135,7 +135,7 @@ def _unescaped_characters(text: str) -> Iterator[tuple[str, int, int]]:
 
 
 def _unescaped_match(match: re.Match[str]) -> Iterator[tuple[str, int]]:
-    """What an escape stands for: characters, with the length of what stands for them."""
+    """Yield the characters that an escape represents, each with the length of its escape sequence."""
     whole = match[0]
     match match.lastgroup:
         case "percent":
@@ -160,7 +160,7 @@ def _unescaped_match(match: re.Match[str]) -> Iterator[tuple[str, int]]:
 
 
 def _folded(text: str, origins: list[_Span] | None) -> tuple[str, list[_Span] | None]:
-    """The text without the difference between upper and lower case."""
+    """Return the text without the difference between upper and lower case, and the origins of its characters."""
     folded = text.upper().casefold()
     if len(folded) == len(text):  # else some character has become two, such as the German sharp s
         return folded, origins

@@ -58,7 +58,7 @@ class Outcome(StrEnum):
 
     @property
     def on_record(self) -> bool:
-        """Whether FirstPromoter has the refund, and its commission stands."""
+        """Whether FirstPromoter has recorded the refund, and its commission was not denied by a revert."""
         return self in (Outcome.RECORDED, Outcome.ALREADY_RECORDED)
 
     @property

@@ -144,7 +144,7 @@ def read_currency(value: object) -> str | None:
 
 
 def read_flag(value: object) -> str | bool | None:
-    """Return a boolean, also from 0 or 1 (databases without a boolean type); a text is returned for pydantic to read."""
+    """Return a boolean, also from 0 or 1 (databases without a boolean type); a text is left for pydantic to read."""
     if isinstance(value, str | None):
         return value or None
     whole = read_whole(int(value) if isinstance(value, bool) else value)

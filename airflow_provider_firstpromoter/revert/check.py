@@ -1,4 +1,4 @@
-"""Decides what a revert does with one refund, by what the ledger and FirstPromoter have of it."""
+"""Decides what a revert does with one refund, from its rows in the ledger and its commissions."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ class Revert:
         except LedgerError as refused:
             if error is None:
                 raise
-            self.log.warning("%s", refused)  # what ended the run says more
+            self.log.warning("%s", refused)  # only logged: the error that ended the run says more
 
     def _check(self) -> list[CheckedRefund]:
         """Read the selected refunds and their commissions, and decide what to do with each."""
@@ -166,7 +166,7 @@ class Revert:
         return len(denied)
 
     def _explain(self, batch: Batch) -> None:
-        """Warn of a batch that did not deny everything. Its texts are shown, and not relied on."""
+        """Warn of a batch that did not deny everything. Its error texts are logged, and decide nothing."""
         said = [masked(text, self.hook.account.api_key.get_secret_value()) for text in batch.processing_errors]
         if batch.status == "completed" and not batch.failed_count and not said:
             return

@@ -1,4 +1,4 @@
-"""Which refunds a revert is about: those of event_ids, of a DAG run, or of a time window. Never all."""
+"""Selects the refunds to revert: by event_id, by DAG run, or by time window. It never selects all refunds."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Selection:
         cls, event_ids: Any = None, dag_id: Any = None, run_id: Any = None, sent_from: Any = None, sent_to: Any = None
     ) -> Selection:
         """
-        Make a selection of an operator's parameters; empty ones count as absent.
+        Make a selection from an operator's parameters; empty ones count as absent.
 
         :raises ValueError: if they select nothing, or in more than one way, or a parameter cannot be used
         """

@@ -99,14 +99,14 @@ class UnrecordedRefundSensor(BaseSensorOperator):
         self.deferrable = deferrable
 
     def execute(self, context: Context) -> Any:
-        """Wait here, poke by poke, or in the triggerer."""
+        """Wait on the worker, poke by poke, or in the triggerer."""
         if self.deferrable:
             return self._push_or_defer(context, end_time=time.time() + self.timeout)
         return super().execute(context)
 
     def poke(self, context: Context) -> PokeReturnValue:
         """
-        Look once.
+        Look for pending refunds once.
 
         :raises RefundInputError: if the query lacks a column
         :raises ConnectionSettingsError: if no ledger is named anywhere
@@ -119,10 +119,10 @@ class UnrecordedRefundSensor(BaseSensorOperator):
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
         """
-        Go on when the trigger fires: its event says that something is pending, and the rows are read here.
+        Continue when the trigger fires: its event says that refunds are pending, and the rows are read here.
 
         :raises AirflowSensorTimeout: if the trigger's time ran out
-        :raises AirflowException: if the trigger failed, or its event is not what it should be
+        :raises AirflowException: if the trigger failed, or its event is not one that the provider's trigger sends
         """
         match event:
             case {"status": "pending", "end_time": float(end_time)}:
@@ -135,7 +135,7 @@ class UnrecordedRefundSensor(BaseSensorOperator):
 
     def _push_or_defer(self, context: Context, end_time: float) -> Any:
         """
-        Pass on what is pending, or wait again in the triggerer: another run may have been faster.
+        Return the pending rows, or wait again in the triggerer if another run has sent them meanwhile.
 
         :param end_time: seconds since the epoch
         """

@@ -1,5 +1,5 @@
 """
-One run: rows in, results out. The one place where the hook and the ledger meet.
+A run that sends refunds: it reads rows, sends what is pending through the hook, and records results in the ledger.
 """
 
 from airflow_provider_firstpromoter.sync.from_query import rewards_of_run, run_query

@@ -1,4 +1,4 @@
-"""What stops a run that would do more harm than good by going on."""
+"""Decides when a run has to stop early, because going on would do more harm than good."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections import Counter
 
 from airflow_provider_firstpromoter.refunds import Outcome, Result
 
-#: So many results of the kind in a row, and the run stops.
+#: The number of results with the same outcome in a row at which the run stops.
 IN_A_ROW = {Outcome.REJECTED: 20, Outcome.FAILED: 10}
-#: So many refunds sent without one referral matched is suspicious.
+#: The number of refunds sent, none of which matches a referral, that is suspicious.
 SENT_WITHOUT_A_MATCH = 100
 
 
 class Brakes:
-    """Counts FirstPromoter's results in the order in which they come."""
+    """Counts the results of refunds in the order in which they come, and says when the run has to stop."""
 
     def __init__(self) -> None:
         self._in_a_row: Counter[Outcome] = Counter()
@@ -21,7 +21,7 @@ class Brakes:
         self._matched = 0
 
     def reset(self) -> None:
-        """Begin to count what is in a row anew: refunds that failed before say little about the others."""
+        """Reset the counts of results in a row: refunds that failed before say little about the others."""
         self._in_a_row.clear()
 
     def reason_to_stop(self, result: Result) -> str | None:

@@ -16,21 +16,21 @@ from airflow_provider_firstpromoter.sync.sender import Job, Sender
 from airflow_provider_firstpromoter.sync.spool import RANKS
 from airflow_provider_firstpromoter.sync.thread_pool import Done
 
-#: Seconds for which a stopping run still waits for what is in flight.
+#: Seconds for which a stopping run still waits for the requests in flight.
 GRACE_AFTER_STOP = 5.0
 GRACE_AFTER_KILL = 1.0
 
 
 class Dispatcher:
     """
-    Takes refunds, has them sent, and gives their results to the recorder.
+    Sends refunds through the sender, and passes their results to the recorder.
 
-    :param hook: its account was read already: the sender's threads do HTTP only
+    :param hook: its account must have been read: the sender's threads do HTTP only
     """
 
     def __init__(self, hook: FirstPromoterHook, options: SyncOptions, recorder: Recorder, log: logging.Logger) -> None:
         self.brakes = Brakes()
-        #: What ended the run, and will end its task.
+        #: The error that ended the run and fails its task.
         self.fatal: Exception | None = None
         self.killed = False
         self._hook = hook
@@ -71,7 +71,7 @@ class Dispatcher:
             self._sender.enqueue(job)
 
     def enter_rank(self, rank: int) -> None:
-        """Go on to the next kind of refunds: the brakes count anew, and failures so far do not stop these."""
+        """Go on to the next rank of refunds: the brakes count anew, and earlier failures do not stop these refunds."""
         if rank != self._rank:
             self.pump(drain=True)
             self.brakes.reset()
@@ -79,9 +79,9 @@ class Dispatcher:
 
     def pump(self, drain: bool = False) -> None:
         """
-        Send what is queued, and take the results that are back.
+        Send what is queued, and collect the results that have come back.
 
-        :param drain: wait until every result is back
+        :param drain: wait until every result has come back
         :raises SyncInterruptedError: if the task was killed
         :raises LedgerError: if the ledger's database refuses
         """
@@ -95,7 +95,7 @@ class Dispatcher:
             self._leave_the_rest(GRACE_AFTER_STOP)
 
     def end(self) -> None:
-        """On the way out of an error or a kill: take what comes back within a second, and leave the rest."""
+        """End the run after an error or a kill: collect what comes back within a second, and leave the rest."""
         self._hook.cancelled.set()
         self._leave_the_rest(GRACE_AFTER_KILL)
 
@@ -135,7 +135,11 @@ class Dispatcher:
         self._recorder.add_result(job, result)
 
     def _unexpected(self, job: Job, error: BaseException | None) -> Result:
-        """An exception that no rule foresees must not stop other refunds; its text could hold the customer's data."""
+        """
+        Return a failed result for an unexpected exception, which must not stop other refunds.
+
+        The exception's text is not kept, because it could hold the customer's data.
+        """
         name = type(error).__name__
         self._log.error("Sending refund %r raised an unexpected %s%s", job.row.event_id, name, log_text.place_of(error))
         message = f"an unexpected {name}; the log says where: please report it"
@@ -156,7 +160,7 @@ class Dispatcher:
     # --- stopping ---
 
     def _stop_rank(self, rank: int, reason: str) -> None:
-        """Refunds that failed before are only left for the next run; new ones that all fail stop the run."""
+        """Leave refunds that failed before for the next run, or stop the run if refunds of another rank fail."""
         if rank != RANKS[Action.SEND_AGAIN]:
             self._stop(reason)
         elif self._stopped_rank != rank:

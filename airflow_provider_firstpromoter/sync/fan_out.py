@@ -1,9 +1,9 @@
 """
-Several rows of one event_id.
+Decides what several rows of one event_id mean.
 
 A join can give a refund more than one row. Rows of the same content are one refund. Rows that differ in the customer's
 ids only are one refund with more ids to try. Rows that differ in anything else contradict each other: the first one is
-sent, and the others are named.
+sent, and the others are reported.
 """
 
 from __future__ import annotations

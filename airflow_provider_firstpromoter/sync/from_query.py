@@ -1,4 +1,4 @@
-"""A run over a query of any size, and its rewards, read back from the ledger."""
+"""Runs over a query of any size, and reads the rewards of a run from the ledger."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from airflow_provider_firstpromoter.pending import unsettled_rows
 from airflow_provider_firstpromoter.refunds import numbered
 from airflow_provider_firstpromoter.sync.run import RefundSync
 
-#: Results in the XCom ``rewards``; the others are in the ledger.
+#: The most results in the XCom ``rewards``; the others are in the ledger.
 MOST_REWARDS = 1000
 
 

@@ -10,7 +10,7 @@ from sqlalchemy.engine import Connection
 from airflow_provider_firstpromoter.ledger import LedgerBatch, LedgerRecord, LedgerWrite, RefundLedger, RunKey
 from airflow_provider_firstpromoter.refunds import Refund, Result, Row, add_digest, fingerprint
 
-#: Results are written when there are so many, or when so many seconds have passed.
+#: Results are written when this number has been collected, or this number of seconds has passed.
 FLUSH_EVERY_RESULTS = 500
 FLUSH_EVERY_SECONDS = 30.0
 
@@ -23,8 +23,8 @@ class LedgerWriter:
     Collects changes of the ledger and writes them.
 
     :param ledger: None writes nothing: a preview, or a run without a ledger
-    :param run: the task run that the entries are to name
-    :param fingerprint_key: for the fingerprints of the rows
+    :param run: the task run that the rows name
+    :param fingerprint_key: the key of the rows' fingerprints
     :param write_counts: writes the run's counts, in the transaction that writes the results themselves
     """
 
@@ -59,7 +59,7 @@ class LedgerWriter:
         contents: tuple[Row, ...] = (),
     ) -> None:
         """
-        Take in one result; it is written with the next batch.
+        Add one result; it is written with the next batch.
 
         :param refund: what was sent; None where validation refused the row
         :param record: what the ledger had before
@@ -73,7 +73,7 @@ class LedgerWriter:
             )
 
     def note_seen(self, event_id: str) -> None:
-        """Note that a problem that the ledger has is still there."""
+        """Note that a problem that the ledger already has was seen again."""
         if self._batch is not None:
             self._batch.seen.append(event_id)
 
@@ -87,7 +87,7 @@ class LedgerWriter:
             self._batch.changed.append((record, amount or "", self._batch.seen_at))
 
     def renew(self, record: LedgerRecord, row: Row) -> None:
-        """Store by what the content of a settled row is recognised next time."""
+        """Store what identifies the content of a settled row as unchanged the next time."""
         if self._batch is None:
             return
         tokens = digests = None
@@ -97,7 +97,7 @@ class LedgerWriter:
         self._batch.renewed.append((record, row, tokens, digests))
 
     def flush_if_due(self) -> dict[str, LedgerRecord]:
-        """Write what was collected, if it is much or has waited long; returns what :meth:`flush` does."""
+        """Write what was collected, if the batch is full or the time is over; returns what :meth:`flush` does."""
         if self._batch is None:
             return {}
         waited = time.monotonic() - self._flushed_at

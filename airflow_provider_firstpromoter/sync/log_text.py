@@ -1,4 +1,4 @@
-"""A run in words: for the log, and for the error that ends the task."""
+"""Describes a run in text, for the log and for the error that ends the task."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from airflow_provider_firstpromoter.refunds import Outcome, Summary
 
 def announcement(pending: int, limit: int | None, requests_per_minute: int, *, preview: bool) -> str:
     """
-    Return what a run is about to do.
+    Return the line that says what a run is about to send.
 
     :param pending: refunds to send
     """
@@ -103,7 +103,7 @@ def failure(summary: Summary, *outcomes: Outcome, new_only: bool = False) -> str
     """
     Return why a task fails: counts, the first event_ids, and where the reasons are.
 
-    :param outcomes: those that are to blame
+    :param outcomes: the outcomes that fail the task
     :param new_only: leave out problems that an earlier run has reported
     """
     blamed = {outcome: summary.outcomes[outcome] for outcome in outcomes if summary.outcomes[outcome]}

@@ -1,4 +1,4 @@
-"""A run's numbers in Airflow's metrics (StatsD, OpenTelemetry)."""
+"""Reports a run to Airflow's metrics (StatsD, OpenTelemetry)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Metrics:
 
     def update(self, requests: int) -> None:
         """
-        Report what has come since the last call.
+        Report what was counted since the last call.
 
         :param requests: made by this run so far
         """

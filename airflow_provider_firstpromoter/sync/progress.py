@@ -21,7 +21,7 @@ class Progress:
     """
     Counts the results of a run as they come, and passes them on.
 
-    :param summary: what they add up to
+    :param summary: counts them
     :param transport: whose requests and waits are the run's
     :param conn_id: the FirstPromoter connection, a tag of the metrics
     """
@@ -47,7 +47,7 @@ class Progress:
         self._started = self._reported = time.monotonic()
 
     def expect(self, total: int) -> None:
-        """Say how many rows there are."""
+        """Set the number of rows, for the progress lines."""
         self._total = total
 
     def add(self, row: Row, result: Result, *, new: bool = True, **sent: Any) -> None:

@@ -1,4 +1,4 @@
-"""Takes the results of a run to the summary, the log, the ledger and the run history."""
+"""Passes the results of a run to the summary, the log, the ledger and the run history."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Recorder:
 
     :param ledger: None writes nothing: a preview, or a run without a ledger
     :param history: the run history; None likewise
-    :param run: the task run that the entries are to name
-    :param fingerprint_key: for the fingerprints of the rows
+    :param run: the task run that the rows name
+    :param fingerprint_key: the key of the rows' fingerprints
     """
 
     def __init__(
@@ -58,8 +58,9 @@ class Recorder:
 
     def start(self) -> None:
         """
-        Write the row of this try into the run history: before the first request, so that a ledger that cannot be
-        written is noticed.
+        Write the row of this try into the run history.
+
+        This happens before the first request, so that a ledger that cannot be written is noticed.
 
         :raises LedgerError: if the ledger cannot be written
         """
@@ -82,12 +83,12 @@ class Recorder:
         """
         Count a row that is not sent because it is rejected or changed.
 
-        :param known: whether the ledger has this very problem already
+        :param known: whether the ledger already has the same problem
         """
         self.progress.add(row, result, new=self._note_problem(row, result, record, known))
 
     def add_result(self, job: Job, result: Result) -> None:
-        """Count and write what came of a refund that was sent."""
+        """Count and write the result of a refund that was sent."""
         if result.outcome.on_record:
             result = result.model_copy(update={"reversed_by": self._run._asdict()})
         sent = _sent(job)
@@ -103,7 +104,7 @@ class Recorder:
         self._add_contradictions(job, result)
 
     def _add_contradictions(self, job: Job, result: Result) -> None:
-        """Name the rows that were not sent because another row of their event_id was."""
+        """Report the rows that were not sent because another row of their event_id was."""
         for row in job.others:
             reason = fan_out.contradiction(job.row, row)
             self.progress.add(row, Result(event_id=row.event_id, outcome=Outcome.CHANGED, message=reason))
@@ -127,7 +128,7 @@ class Recorder:
         """
         Count a refund that was under way when the run ended: FirstPromoter may have recorded it.
 
-        The ledger keeps that, so that the next run believes a 404 or a 409 only after a look at the commissions.
+        The ledger keeps that, so that the next run looks up the commissions before it accepts a 404 or a 409.
 
         :param lost: whether a request was sent whose response is not known
         :param unmatched: whether one of its requests was, or may have been, answered with 204 or 404
@@ -144,7 +145,7 @@ class Recorder:
         self.add_pending(job.row)
 
     def renew(self, record: LedgerRecord, row: Row) -> None:
-        """Store by what a settled row is recognised next time."""
+        """Store what identifies a settled row as unchanged the next time."""
         self._writer.renew(record, row)
 
     def _note_problem(self, row: Row, result: Result, record: LedgerRecord | None, known: bool) -> bool:
@@ -167,7 +168,7 @@ class Recorder:
         return new
 
     def _take_back_earlier(self, record: LedgerRecord | None) -> None:
-        """An earlier try of this task run counted the refund with an outcome that no longer holds."""
+        """Subtract a refund from the totals of earlier tries if one of them counted an outcome that no longer holds."""
         if record is not None and record.outcome.settled and record.run == self._run and self.earlier.tries:
             self.earlier.totals.count(record.result(), **record.sent(), times=-1)
 
@@ -192,7 +193,7 @@ class Recorder:
         """
         Complete the summary, and write it into the run history.
 
-        :param error: what ends the task; None if nothing does
+        :param error: the error that ends the task; None if there is none
         :raises LedgerError: if the database refuses
         """
         self.progress.finish()

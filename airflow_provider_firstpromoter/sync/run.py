@@ -1,4 +1,4 @@
-"""One run: rows in, results out, through hook and ledger."""
+"""One run: reads rows, sends what is pending through the hook, and records the results in the ledger."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from airflow_provider_firstpromoter.sync.verdict import error_of
 
 class RefundSync:
     """
-    One run: takes rows, sends what is pending, and records what became of it.
+    One run: takes rows, sends what is pending, and records the results.
 
     All SQL and the reading of the connection happen on the calling thread; the sender's threads do HTTP only.
 
     :param hook: the connection to FirstPromoter
-    :param ledger: knows what is settled; None relies on FirstPromoter's 409 alone
+    :param ledger: has the settled refunds; None relies on FirstPromoter's 409 alone
     :param options: the parameters of the run
-    :param run: the task run that the ledger's entries are to name
+    :param run: the task run that the ledger's rows name
     :param try_number: Airflow's number of the try
     :param kind: where the rows come from: a ``query``, which has all of its problems in every run, or a ``list``
     """
@@ -129,7 +129,7 @@ class RefundSync:
         """
         Return the summary of the whole task run, with what earlier tries settled.
 
-        A list has all of its refunds in every try; a query has only those that are not settled yet.
+        Each try of a list has all of its refunds; each try of a query has only those that are not settled yet.
         """
         if self._report_settled:
             return self.summary
@@ -146,7 +146,7 @@ class RefundSync:
 
     def raise_for_summary(self) -> None:
         """
-        Fail the task if the run calls for it; to be called when the summary was pushed to XCom.
+        Fail the task if the run calls for it; call this after the summary was pushed to XCom.
 
         :raises AccessRefusedError: if FirstPromoter refused the key
         :raises RefundsFailedError: if refunds failed; Airflow's retry sends them again
@@ -189,6 +189,8 @@ class RefundSync:
 
     def _refuse_or_announce(self, spool: Spool) -> None:
         """
+        Refuse the run if too many refunds are pending; otherwise log how many are.
+
         :raises RunRefusedError: if more is pending than ``max_pending`` allows
         """
         pending = sum(count for action, count in self._counts.items() if action.sends)
@@ -248,7 +250,7 @@ class RefundSync:
     # --- the end ---
 
     def _save_what_is_known(self) -> None:
-        """On the way out of an error or a kill, which a second error must not hide."""
+        """Write what is known after an error or a kill; a second error must not hide the first one."""
         try:
             self._dispatcher.end()
         finally:

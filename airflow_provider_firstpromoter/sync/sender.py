@@ -37,7 +37,7 @@ class Job:
 
 class Sender:
     """
-    Sends refunds side by side. Its methods are called on one thread; only ``send`` is called in others.
+    Sends refunds concurrently. Its methods are called on one thread; only ``send`` is called in others.
 
     :param send: sends one refund; an exception that it raises comes back in its :class:`Done`
     :param max_in_flight: how many at once
@@ -60,7 +60,7 @@ class Sender:
         self.stopped = True
 
     def clear_queue(self) -> list[Job]:
-        """Take back what is queued and not in flight yet."""
+        """Empty the queue, and return the refunds that were in it and are not in flight."""
         left = list(self._queue)
         self._queue.clear()
         return left

@@ -62,7 +62,7 @@ class Spool:
         self._length = 0
 
     def fill(self, rows: Iterable[ClassifiedRow]) -> None:
-        """Take the rows in; to be called once."""
+        """Store the rows; call this once."""
         for batch in batches(rows):
             values = [
                 (

@@ -26,10 +26,10 @@ class Done(NamedTuple, Generic[Job, Value]):
 
 class ThreadPool(Generic[Job, Value]):
     """
-    Run jobs side by side in daemon threads.
+    Runs jobs concurrently in daemon threads.
 
     :param work: called with each job, in one of the threads
-    :param most: how many threads at most; one is started with each job until there are so many
+    :param most: the most threads; one is started with each job until this number is reached
     """
 
     def __init__(self, work: Callable[[Job], Value], most: int) -> None:
@@ -49,7 +49,7 @@ class ThreadPool(Generic[Job, Value]):
 
     def take(self, timeout: float) -> Done[Job, Value] | None:
         """
-        The next finished job.
+        Return the next finished job.
 
         :param timeout: seconds to wait for it
         :returns: None if none finished in time

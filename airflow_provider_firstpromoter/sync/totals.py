@@ -1,4 +1,4 @@
-"""Counts, sums and largest amounts of refunds before they are sent: what tells a backfill from a wrong query."""
+"""Counts, sums and largest amounts of pending refunds, by which a user can tell a backfill from a wrong query."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any
 
 from airflow_provider_firstpromoter.refunds import InvalidRefund, Refund, Row, Validation
 
-#: Refunds that a preview shows.
+#: The number of refunds that a preview shows.
 SAMPLE = 10
-#: Minor units. No refund below it, and none with cents: probably the column holds cents and ``major`` is a mistake.
+#: In minor units. If no refund is below it and none has cents, the column probably holds cents and ``major`` is a
+#: mistake.
 WHOLE_AND_LARGE = 10_000
 
 

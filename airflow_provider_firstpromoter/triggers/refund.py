@@ -10,7 +10,7 @@ from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-#: Seconds that the warehouse may take for one look, where it has such a limit.
+#: Seconds that the warehouse may take for one query, where it has such a limit.
 STATEMENT_TIMEOUT = 300.0
 
 
@@ -19,9 +19,9 @@ class UnrecordedRefundTrigger(BaseTrigger):
     Fires when the query has refunds that are not settled in the ledger.
 
     Its event says only that there are some, never which: Airflow keeps events in its metadata database. After a restart
-    of the triggerer it waits until the same end. It holds no database connection between two looks.
+    of the triggerer it waits until the same end. It holds no database connection between two queries.
 
-    :param poke_interval: seconds between two looks
+    :param poke_interval: seconds between two queries
     :param end_time: when to give up, in seconds since the epoch
 
     The other parameters are the sensor's.
@@ -56,14 +56,14 @@ class UnrecordedRefundTrigger(BaseTrigger):
         self.poke_interval = poke_interval
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return the class and the parameters from which the triggerer makes it again."""
+        """Return the class and the parameters from which the triggerer recreates the trigger."""
         return (
             f"{type(self).__module__}.{type(self).__qualname__}",
             {**self._lookup_parameters, "end_time": self.end_time, "poke_interval": self.poke_interval},
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Look until something is pending, or until the end."""
+        """Query until a refund is pending, or until the end time."""
         while True:
             try:
                 # A thread of its own: Airflow's sync_to_async would put all triggers' queries on a single one.

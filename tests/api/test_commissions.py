@@ -52,6 +52,6 @@ def test_commission_with_any_value_in_other_fields_is_valid(value: Any) -> None:
 def test_describe_unreadable_counts_by_page_and_is_bounded() -> None:
     assert describe_unreadable({1: 1, 12: 3}) == (
         "1 commission on page 1, 3 commissions on page 12 could not be read and were skipped: "
-        "each is no object, or its id is not a positive whole number"
+        "each is not an object, or its id is not a positive whole number"
     )
     assert "on page 5 and others on 995 more pages could" in describe_unreadable(dict.fromkeys(range(1, 1001), 1))

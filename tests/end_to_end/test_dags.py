@@ -116,7 +116,8 @@ def test_refunds_to_firstpromoter_pushes_rewards_even_if_a_row_is_rejected(
 
 
 def test_refund_sync(firstpromoter: Sandbox, warehouse: Any, run_dag: Callable[..., Any]) -> None:
-    warehouse.fill([refund(number, status="succeeded") for number in range(12)], status="VARCHAR(20)")
+    rows = [refund(number, status="succeeded", refunded_at="2025-11-01") for number in range(12)]
+    warehouse.fill(rows, status="VARCHAR(20)", refunded_at="VARCHAR(20)")
 
     run = run_dag(example("refund_sync"))
 
@@ -137,16 +138,21 @@ def test_reversed_commission_triggers_an_asset_event(
 ) -> None:
     """refund_report is scheduled by the alias: its asset names the account, and the event carries the summary."""
     warehouse = new_database("sqlite", "warehouse")
-    warehouse.fill([refund(50, status="succeeded")], status="VARCHAR(20)")
+    refunded = {"status": "succeeded", "refunded_at": "2025-11-01"}
+    warehouse.fill([refund(50, **refunded)], status="VARCHAR(20)", refunded_at="VARCHAR(20)")
     before = asset_events()
     run_dag(example("refund_sync"))
-    assert asset_events() == before, "nothing was taken back"
-    warehouse.fill([refund(1, status="succeeded")])
+    assert asset_events() == before, "nothing was reversed"
+    warehouse.fill([refund(1, **refunded)])
 
     summary = run_dag(example("refund_sync")).xcom("sync_refunds")
 
     (event,) = asset_events()[len(before) :]
-    assert event == ("firstpromoter://sandbox-account%40127.0.0.1/refunds", summary)
+    uri, extra = event
+    assert uri.startswith("firstpromoter://sandbox-account%40127.0.0.1%3A")
+    assert uri.endswith("/refunds")
+    assert {**extra, "since_last_event": None} == {**summary, "since_last_event": None}
+    assert extra["since_last_event"]["outcomes"] == {**summary["outcomes"], "not_referred": 1}, "of the first run too"
 
 
 def asset_events() -> list[tuple[str, Any]]:

@@ -15,7 +15,7 @@ import sqlalchemy
 from airflow_provider_firstpromoter.database.query import RefundQuery
 from airflow_provider_firstpromoter.exceptions import LedgerError, SourceError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
-from airflow_provider_firstpromoter.ledger import RefundLedger
+from airflow_provider_firstpromoter.ledger import RefundLedger, RunHistory, RunKey
 from airflow_provider_firstpromoter.refunds import Outcome, numbered
 from airflow_provider_firstpromoter.sync import RefundSync, SyncOptions, ledger_writer
 from airflow_provider_firstpromoter.sync.from_query import run_query
@@ -105,7 +105,7 @@ def test_server_that_stops_during_the_run_loses_no_result(
         )
 
     try:
-        with pytest.raises(LedgerError, match=f"{TABLE}.*ledger.*Run the task again") as caught:
+        with pytest.raises(LedgerError, match=f"{TABLE}.*ledger.*run the task again") as caught:
             run(make("ledger"), rows, 25, go_away)
     finally:
         admin_run(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
@@ -124,7 +124,7 @@ def test_table_dropped_during_the_run_loses_no_result(
 ) -> None:
     database = new_database(kind, "ledger")
 
-    with pytest.raises(LedgerError, match=f"{TABLE}.*Run the task again") as caught:
+    with pytest.raises(LedgerError, match=f"{TABLE}.*run the task again") as caught:
         run(make("ledger"), rows, 25, lambda: database.run(f"DROP TABLE {TABLE}"))
 
     assert_silent(str(caught.value) + caplog.text)
@@ -135,11 +135,14 @@ def test_rights_revoked_during_the_run_lose_no_result(
     sandbox: Any, rows: list[dict[str, Any]], new_database: Callable[..., Any], set_connection: Callable[..., str]
 ) -> None:
     database = new_database("postgresql", "ledger")
-    make("ledger").ledger.ensure()  # type: ignore[union-attr]
+    ledger = make("ledger").ledger
+    assert ledger is not None
+    ledger.ensure()
+    RunHistory(ledger, RunKey()).ensure()
     role = f"clerk_{database.connection['schema']}"
     database.run(f"CREATE ROLE {role} LOGIN")
     database.run(f"GRANT USAGE ON SCHEMA public TO {role}")
-    database.run(f"GRANT SELECT, INSERT, UPDATE ON {TABLE} TO {role}")
+    database.run(f"GRANT SELECT, INSERT, UPDATE ON {TABLE}, {TABLE}_runs TO {role}")
     set_connection("ledger", **{**database.connection, "login": role})
 
     with pytest.raises(LedgerError, match="permission denied") as caught:
@@ -251,7 +254,7 @@ def test_file_made_read_only_during_the_run_loses_no_result(
         lambda c: c.exec_driver_sql("PRAGMA query_only = ON") if readonly else None,
     )
 
-    with pytest.raises(LedgerError, match=r"readonly database.*Run the task again") as caught:
+    with pytest.raises(LedgerError, match=r"readonly database.*run the task again") as caught:
         run(sync, rows, 25, lambda: readonly.append(True))
 
     assert_silent(str(caught.value))

@@ -14,6 +14,7 @@ import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 from sqlalchemy import inspect
 
+from airflow_provider_firstpromoter.api import Transport
 from airflow_provider_firstpromoter.exceptions import RefundsRejectedError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.operators.reconcile import ReconcileRefundsOperator
@@ -110,8 +111,9 @@ ANSWERS: dict[str, list[dict[str, Any]]] = {
     "already recorded": [{"kind": "status", "status": 500, "recorded": True, "message": ECHO}],
     **{
         f"{status}": [{"kind": "status", "status": status, "message": ECHO}]
-        for status in (400, 401, 403, 404, 409, 422, 429, 500)
+        for status in (400, 401, 403, 404, 409, 422, 500)
     },
+    "429": [{"kind": "status", "status": 429, "message": ECHO, "times": 3}],
     **{
         kind: [{"kind": kind}] for kind in ("reset_before", "reset_after", "truncated", "malformed", "html", "bare_404")
     },
@@ -138,7 +140,7 @@ def test_runs_leave_no_secret_and_no_personal_data(
     warehouse = new_database(kind, "warehouse")
     warehouse.fill(rows())
     for fault in ANSWERS[answer]:
-        sandbox.fault(times=None, **fault)
+        sandbox.fault(**{"times": None, **fault})
 
     _, tracked, synced, reconciled = (traces.run(operator) for operator in everyone())
 
@@ -150,8 +152,31 @@ def test_runs_leave_no_secret_and_no_personal_data(
     text = traces.text()
     assert "urllib3.connectionpool" in text
     assert "sqlalchemy.engine.Engine" in text
-    assert "SELECT * FROM refunds" in text
+    assert "INSERT INTO firstpromoter_refunds" in text or answer in ("401", "403")
     assert_nothing_leaked(text, sandbox.api_key)
+
+
+def test_unexpected_error_of_a_worker_leaves_no_personal_data(
+    new_database: Callable[..., Any], connect: Callable[..., str], traces: Traces, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a bug would raise it: with the row in its text."""
+
+    def fail(*_: Any, **request: Any) -> Any:
+        raise KeyError(f"{request} {UID} {EMAIL}")
+
+    connect(ledger_conn_id="warehouse")
+    warehouse = new_database("sqlite", "warehouse")
+    warehouse.fill(rows())
+    monkeypatch.setattr(Transport, "request", fail)
+
+    for operator in everyone()[1:3]:
+        pushed = traces.run(operator)
+        assert pushed["summary"]["outcomes"]["failed"] == 3
+
+    traces.keep(written(warehouse))
+    text = traces.text()
+    assert "an unexpected KeyError" in text
+    assert_nothing_leaked(text, FirstPromoterHook().account.api_key.get_secret_value())
 
 
 @pytest.mark.parametrize(
@@ -249,7 +274,8 @@ def test_hostile_text_is_sent_and_stored_unchanged(
     assert (summary["outcomes"]["recorded"], summary["outcomes"]["already_recorded"]) == (4, 4)
     assert summary["rewards_unknown"] == 0
     bodies = [request.body for request in sandbox.refund_requests()]
-    assert [{body["event_id"], body["uid"], body["sale_event_id"]} for body in bodies] == [{text} for text in HOSTILE]
+    sent = [{body["event_id"], body["uid"], body["sale_event_id"]} for body in bodies]
+    assert sorted(sent, key=str) == sorted(({text} for text in HOSTILE), key=str)
     kept = warehouse.run("SELECT event_id, sale_event_id, reward_amount FROM firstpromoter_refunds")
     assert {(event_id, sale) for event_id, sale, reward in kept if reward < 0} == {(text, text) for text in HOSTILE}
 
@@ -288,7 +314,7 @@ def test_table_name_is_always_quoted(name: str, warehouse: Any, sandbox: Sandbox
     assert [summary["requests"] for summary in summaries] == [3, 0]
     assert [summary["outcomes"]["recorded"] for summary in summaries] == [3, 3]
     ReconcileRefundsOperator(task_id="reconcile").execute({"ti": TaskInstance()})
-    assert set(inspect(warehouse.engine()).get_table_names()) == {"refunds", name, f"{name}_mismatches"}
+    assert set(inspect(warehouse.engine()).get_table_names()) == {"refunds", name, f"{name}_mismatches", f"{name}_runs"}
     sensor = UnrecordedRefundSensor(task_id="find", sql=sql, sql_conn_id="warehouse")
     assert not sensor.poke({"ti": TaskInstance()}).is_done
 

@@ -11,7 +11,7 @@ from airflow_provider_firstpromoter.operators.revert import RevertRefundsOperato
 from tests.revert.mistake import AccountToRevert
 from tests.support import refund, refunds
 
-WRONG = {"dag_id": "sync", "run_id": "scheduled__1"}
+WRONG: dict[str, Any] = {"dag_id": "sync", "run_id": "scheduled__1"}
 COUNT = 2000
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -22,6 +24,17 @@ UNKNOWN_CURRENCY = "ZZZ"
 
 #: What every request of a broken API meets.
 EVERY_TIME: dict[str, Any] = {"times": None}
+
+#: Where the commissions are read.
+LISTING = "/company/commissions"
+#: What a server answers that looks for the lead before the event_id and does not find it.
+NOT_FOUND: dict[str, Any] = {
+    "kind": "status",
+    "status": 404,
+    "message": "Referral not found",
+    "code": "not_found",
+    "path": "/track/refund",
+}
 
 
 @dataclass
@@ -131,6 +144,32 @@ class Refunds:
                     .where(ledger.table.c.event_id == event_id)
                     .values(first_sent_at=first - timedelta(days=days), last_sent_at=last - timedelta(days=days))
                 )
+
+
+def cancelled_when(sync: RefundSync, ready: Callable[[], bool]) -> Callable[[], float]:
+    """
+    Cancel a run from another thread as soon as it is ready for it.
+
+    :returns: asked when the run is over, how many seconds that took
+    """
+    at: list[float] = []
+
+    def cancel() -> None:
+        deadline = time.monotonic() + 20
+        while not ready() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        at.append(time.monotonic())
+        sync.cancel()
+
+    thread = threading.Thread(target=cancel)
+    thread.start()
+
+    def since() -> float:
+        over = time.monotonic()
+        thread.join()
+        return over - at[0]
+
+    return since
 
 
 on_both = pytest.mark.parametrize("track", ["sqlite", "postgresql"], indirect=True)

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable
-
 import pytest
 
 from airflow_provider_firstpromoter.exceptions import (
@@ -14,9 +10,8 @@ from airflow_provider_firstpromoter.exceptions import (
 from airflow_provider_firstpromoter.refunds import Outcome
 from airflow_provider_firstpromoter.refunds.rows import numbered
 from airflow_provider_firstpromoter.sandbox import Sandbox
-from airflow_provider_firstpromoter.sync import RefundSync
 from tests.support import refunds
-from tests.sync.runs import EVERY_TIME, Refunds, on_both
+from tests.sync.runs import EVERY_TIME, Refunds, cancelled_when, on_both
 
 # --- several requests at once ---
 
@@ -49,32 +44,6 @@ def test_first_request_is_sent_alone(track: Refunds) -> None:
 
 
 # --- a kill ---
-
-
-def cancelled_when(sync: RefundSync, ready: Callable[[], bool]) -> Callable[[], float]:
-    """
-    Cancel a run from another thread as soon as it is ready for it.
-
-    :returns: asked when the run is over, how many seconds that took
-    """
-    at: list[float] = []
-
-    def cancel() -> None:
-        deadline = time.monotonic() + 20
-        while not ready() and time.monotonic() < deadline:
-            time.sleep(0.02)
-        at.append(time.monotonic())
-        sync.cancel()
-
-    thread = threading.Thread(target=cancel)
-    thread.start()
-
-    def since() -> float:
-        over = time.monotonic()
-        thread.join()
-        return over - at[0]
-
-    return since
 
 
 @on_both

@@ -89,7 +89,7 @@ def test_rejected_row_sends_at_most_one_request_and_fails_until_corrected(
 ) -> None:
     warehouse.fill([refund(0), refund(1, **wrong), refund(2)])
     for number in range(3):
-        task = sync_task(run_id=f"manual__{number}")
+        task = sync_task(run_id=f"manual__{number}", fail_on="any")
         with pytest.raises(RefundsRejectedError, match="1 rejected: 're_00001'"):
             task.run()
         assert task.summary["outcomes"]["rejected"] == 1
