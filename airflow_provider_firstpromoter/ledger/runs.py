@@ -162,13 +162,14 @@ class RunHistory(ManagedTable):
 
         self._change(change)
 
-    def report_by_event(self) -> EarlierTries:
+    def report_by_event(self, *, only_reversals: bool = False) -> EarlierTries:
         """
         Return what the asset event of this task run has to report: every try of the task that no event reported yet.
 
         A run that reversed commissions and then failed has no event: the next successful run reports for it. The tries
         are marked with this task run, so that its own retry reports them again, and no other run does.
 
+        :param only_reversals: whether there is no event, and so nothing to mark, unless a commission was reversed
         :raises LedgerError: if the database refuses
         """
         c, task = self.table.c, self.run
@@ -185,7 +186,8 @@ class RunHistory(ManagedTable):
             nonlocal reported
             with self.engine.begin() as connection:
                 reported = self._totals_of(connection, mine)
-                connection.execute(update(self.table).where(mine).values(event_at=now(), event_run_id=task.run_id))
+                if not only_reversals or reported.totals.outcomes[Outcome.RECORDED]:
+                    connection.execute(update(self.table).where(mine).values(event_at=now(), event_run_id=task.run_id))
 
         self._change(change)
         return reported

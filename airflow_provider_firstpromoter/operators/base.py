@@ -176,7 +176,8 @@ class RefundOperator(BaseOperator):
         from airflow_provider_firstpromoter.assets.firstpromoter import create_asset
         from airflow_provider_firstpromoter.refunds import Outcome
 
-        since = sync.since_last_event()
+        every_run = any(isinstance(outlet, Asset) for outlet in self.outlets)
+        since = sync.since_last_event(only_reversals=not every_run)
         extra = {**summary.to_json(), "since_last_event": since.to_json()}
         for outlet in self.outlets:
             if isinstance(outlet, AssetAlias):

@@ -135,14 +135,17 @@ class RefundSync:
             return self.summary
         return self.summary.plus_settled(self._recorder.earlier.totals)
 
-    def since_last_event(self) -> Totals:
+    def since_last_event(self, *, only_reversals: bool = False) -> Totals:
         """
         Return what the task has done since its last asset event, runs that failed included.
 
+        :param only_reversals: whether there is an event only if a commission was reversed
         :raises LedgerError: if the ledger's database refuses
         """
         history = self._recorder.history
-        return history.report_by_event().totals if history is not None else self.total()
+        if history is None:
+            return self.total()
+        return history.report_by_event(only_reversals=only_reversals).totals
 
     def raise_for_summary(self) -> None:
         """

@@ -103,6 +103,18 @@ def test_alias_has_no_event_for_refunds_that_another_run_reported() -> None:
     assert retried.of_the_alias[0][1]["since_last_event"] == first.of_the_alias[0][1]["since_last_event"]
 
 
+def test_event_of_an_alias_alone_reports_the_runs_that_had_none() -> None:
+    first, later = Events(), Events()
+    first.run(refund(50), run_id="manual__1", outlets=[first.alias])
+    assert first.of_the_alias == []
+
+    later.run(refund(0), run_id="manual__2", outlets=[later.alias])
+
+    ((_, reported),) = later.of_the_alias
+    outcomes = reported["since_last_event"]["outcomes"]
+    assert {outcome: count for outcome, count in outcomes.items() if count} == {"recorded": 1, "not_referred": 1}
+
+
 def test_event_reports_what_failed_runs_reversed_once() -> None:
     failed, green, later = Events(), Events(), Events()
     failed.run(refund(0), refund(1, amount=-1), run_id="manual__1")

@@ -23,7 +23,7 @@ export const MISMATCHES = new Map([
   ["missing_in_ledger", "missing in the ledger"],
   ["reversed_twice", "reversed twice"],
   ["amount_differs", "amount differs"],
-  ["reverted_not_denied", "reverted, but not denied"],
+  ["reverted_not_denied", "reverted, not denied"],
   ["reward_changed", "reward changed"],
 ]);
 
