@@ -214,7 +214,7 @@ def test_full_disk_ends_the_local_join(new_side: Callable[[str, str], Side], mon
     ledger.ledger.ensure()
     ledger.settle_all([{"event_id": f"re_{n}", "outcome": "recorded", "row_amount": "1"} for n in range(2000)])
     source.fill(refund_with_id("a"))
-    scratch = local_join.scratch_database
+    scratch: Any = vars(local_join)["scratch_database"]
 
     def small() -> Any:
         database = scratch()

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_firstpromoter.exceptions import RefundsRejectedError
+from airflow_provider_firstpromoter.refunds import Outcome
 from tests.support import refund, refunds
 from tests.sync.runs import EVERY_TIME, UNKNOWN_CURRENCY, Refunds, on_both
 
@@ -158,7 +159,7 @@ def test_failed_refund_beside_an_invalid_row_keeps_that_its_response_was_lost(tr
 
     run = track(*rows)
 
-    assert run.summary.outcomes["failed"] == 1
+    assert run.summary.outcomes[Outcome("failed")] == 1
     assert track.stored() == {"re_0": "failed"}
     assert track.records()["re_0"].result().lost
 
@@ -216,7 +217,7 @@ def test_row_that_firstpromoter_rejected_beside_a_corrected_one_keeps_nothing_fr
     run = track(wrong, refund(0, currency="USD"))
 
     assert track.sent() == ["re_0"]
-    assert run.summary.outcomes["recorded"] == 1
+    assert run.summary.outcomes[Outcome("recorded")] == 1
     assert track.stored() == {"re_0": "recorded"}
 
 
@@ -238,5 +239,5 @@ def test_preview_counts_a_refund_once_and_names_contradictions(track: Refunds) -
 
     assert run.summary.would_be_sent is not None
     assert run.summary.would_be_sent["refunds"] == 2
-    assert run.summary.outcomes["changed"] == 1
+    assert run.summary.outcomes[Outcome("changed")] == 1
     assert track.sent() == []

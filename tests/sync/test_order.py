@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 from airflow_provider_firstpromoter.exceptions import RefundsFailedError, RefundsRejectedError
+from airflow_provider_firstpromoter.refunds import Outcome
 from tests.support import refund, refunds
 from tests.sync.runs import A_MONTH, EVERY_TIME, UNKNOWN_CURRENCY, Refunds
 
 
-def bad(track: Refunds, kind: str, *event_ids: str, **fault: Any) -> None:
+def bad(track: Refunds, kind: Any, *event_ids: str, **fault: Any) -> None:
     """Let these refunds fail in every request."""
     track.sandbox.fault(kind, event_id=list(event_ids), **{**EVERY_TIME, **fault})
 
@@ -47,7 +48,7 @@ def test_eighteen_rows_that_always_fail_block_only_the_run_in_which_they_are_new
     first = track(*rows, max_in_flight=1)
     assert first.outcomes == {"failed": 10, "pending": 8}
     second = track(*rows, *refunds(10), max_in_flight=1)
-    assert (second.summary.stopped_because, second.summary.outcomes["recorded"]) == (None, 10), (
+    assert (second.summary.stopped_because, second.summary.outcomes[Outcome("recorded")]) == (None, 10), (
         "eight in a row that were never sent, and then good ones"
     )
     track.sent()
@@ -55,7 +56,7 @@ def test_eighteen_rows_that_always_fail_block_only_the_run_in_which_they_are_new
     run = track(*rows, *refunds(3, start=500, uid="cus_1"), max_in_flight=1)
 
     assert track.sent()[:3] == ["re_500", "re_501", "re_502"]
-    assert run.summary.outcomes["recorded"] == 3
+    assert run.summary.outcomes[Outcome("recorded")] == 3
     assert run.summary.stopped_because is None, "those that failed before are only left for the next run"
     assert [warning for warning in run.summary.warnings if "failed or were rejected before" in warning]
 
@@ -98,7 +99,7 @@ def test_new_refund_is_sent_before_many_that_were_rejected_before(track: Refunds
     run = track(*rejected, *refunds(2), retry_rejected=True, max_in_flight=1)
 
     assert track.sent()[:2] == ["re_0", "re_1"]
-    assert run.summary.outcomes["recorded"] == 2
+    assert run.summary.outcomes[Outcome("recorded")] == 2
     assert run.summary.stopped_because is None
     with pytest.raises(RefundsRejectedError):
         run.sync.raise_for_summary()
@@ -123,7 +124,7 @@ def test_failing_rechecks_stop_nothing_but_rechecks(track: Refunds) -> None:
     run = track(*old, *refunds(3), recheck_unreferred=A_MONTH, max_in_flight=1)
 
     assert track.sent() == ["re_0", "re_1", "re_2", *(f"re_{number}" for number in range(100, 110))]
-    assert run.summary.outcomes["recorded"] == 3
+    assert run.summary.outcomes[Outcome("recorded")] == 3
 
 
 def test_429_is_never_counted_by_the_brakes(track: Refunds, monkeypatch: pytest.MonkeyPatch) -> None:
