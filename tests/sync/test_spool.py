@@ -267,7 +267,7 @@ def spool_in_a_process(folder: Path, count: int, end: str) -> tuple[dict[str, An
         check=False,
     )
     assert done.stdout, done.stderr
-    return json.loads(done.stdout), done.returncode
+    return json.loads(done.stdout.splitlines()[-1]), done.returncode
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="Linux shows a process's open files under /proc")
