@@ -162,14 +162,14 @@ def _reversed(tables: Tables) -> Any:
     c = tables.ledger.c
     moment = func.coalesce(c.refunded_at, c.first_sent_at, c.judged_at, type_=c.judged_at.type)
     year, month = extract("year", moment), extract("month", moment)
-    by = (c.account, year, month, c.promoter_id, c.promoter_ref, c.reward_unit)
+    by = (c.account, year, month, c.promoter_id, c.reward_unit)
     return (
         select(
             c.account,
             year.label("year"),
             month.label("month"),
             c.promoter_id,
-            c.promoter_ref,
+            func.max(c.promoter_ref).label("promoter_ref"),
             c.reward_unit,
             func.count().label("refunds"),
             func.sum(c.reward_amount).label("reversed"),
