@@ -256,6 +256,7 @@ MYSQL = DatabaseKind(
         placeholders="percent",
         columns=_columns_of_subquery,
         key_collation="utf8mb4_bin",
+        least_version=(8, 0, 19),  # MariaDB counts from 10
         quotes="`",
     ),
 )
@@ -283,6 +284,7 @@ SQLITE = DatabaseKind(
         contains="INSTR({column}, {value}) > 0",
         digest=lambda key, values: f"firstpromoter_digest({', '.join([key, *values])})",
         placeholders="question",
+        least_version=(3, 24),
         is_threadsafe=False,
         columns=lambda cursor, sql, parameters: _without_numbers(_columns_of_subquery(cursor, sql, parameters)),
     ),

@@ -1,4 +1,4 @@
-"""A table that the provider makes itself, in any database that Airflow has a SQL connection to."""
+"""A table of the provider's own, in a database that can hold the ledger."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Self
 
+from airflow.providers.common.compat.sdk import AirflowException
 from sqlalchemy import Column, DateTime, Index, String, Table, TypeDecorator, false, inspect, literal_column, select
 from sqlalchemy.engine import Connection, Dialect, Engine
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateIndex, CreateTable
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 from tenacity.wait import wait_random
 
 from airflow_provider_firstpromoter.database.dialects import BY_DIALECT, LEDGER_DATABASES, LedgerSql, kind_of_dialect
-from airflow_provider_firstpromoter.database.errors import first_line
+from airflow_provider_firstpromoter.database.errors import errors_as, first_line
 from airflow_provider_firstpromoter.database.upsert import Upsert, When, execute
 from airflow_provider_firstpromoter.exceptions import ConnectionSettingsError, LedgerError
 from airflow_provider_firstpromoter.refunds import MAX_ID_LENGTH
@@ -99,7 +100,9 @@ class ManagedTable:
             return
         try:
             retry_on_conflict(self._make)
-        except SQLAlchemyError as error:
+        except AirflowException:
+            raise
+        except Exception as error:
             raise LedgerError(
                 f"{self} cannot be made: {first_line(error)}. Let a user who may create tables run:\n{self.ddl()}"
             ) from None
@@ -110,7 +113,7 @@ class ManagedTable:
             with self.engine.begin() as connection:
                 for statement in create_statements(self.table, self.engine.dialect):
                     connection.execute(statement)
-        except SQLAlchemyError:
+        except Exception:
             # Another process has created it, or is just creating it: then a second try sees it.
             if not self.exists():
                 raise
@@ -120,18 +123,17 @@ class ManagedTable:
         Return whether the table exists, with all of its columns.
 
         :raises LedgerError: if it lacks a column, or the database cannot be read
+        :raises ConnectionSettingsError: if the database, or this version of it, cannot hold the ledger
         """
         if self._checked:
             return True
-        try:
-            if not inspect(self.engine).has_table(self.table.name, schema=self.table.schema):
+        with errors_as(LedgerError, f"{self} cannot be read"), self.engine.connect() as connection:
+            self._check_server(connection.dialect)
+            if not inspect(connection).has_table(self.table.name, schema=self.table.schema):
                 return False
-            with self.engine.connect() as connection:
-                # Not by inspection: DuckDB's dialect cannot inspect columns under SQLAlchemy 2.1.
-                nothing: Any = select(literal_column("*")).select_from(self.table).where(false())
-                present = {name.lower() for name in connection.execute(nothing).keys()}  # noqa: SIM118
-        except SQLAlchemyError as error:
-            raise self._unreachable(error) from None
+            # Not by inspection: DuckDB's dialect cannot inspect columns under SQLAlchemy 2.1.
+            nothing: Any = select(literal_column("*")).select_from(self.table).where(false())
+            present = {name.lower() for name in connection.execute(nothing).keys()}  # noqa: SIM118
         if missing := [column for column in self.table.columns if column.name not in present]:
             raise LedgerError(
                 f"{self} lacks columns of this version. Add them:\n" + "\n".join(map(self._add_column, missing))
@@ -184,6 +186,17 @@ class ManagedTable:
             )
         return kind.ledger
 
+    def _check_server(self, dialect: Dialect) -> None:
+        """Refuse what only speaks another database's language: Redshift says that it is PostgreSQL 8."""
+        least = self.sql_of_database().least_version
+        version = tuple(getattr(dialect, "server_version_info", None) or ())
+        if version and version < least:
+            title = kind_of_dialect(dialect).title
+            raise ConnectionSettingsError(
+                f"{self} needs {title} {_dotted(least)} or later; the server says that it is {_dotted(version)}. Set "
+                f"'ledger_conn_id' to a connection to one of: {LEDGER_DATABASES}"
+            )
+
     def _add_column(self, column: Column[Any]) -> str:
         dialect = self.engine.dialect
         table = dialect.identifier_preparer.format_table(self.table)
@@ -213,11 +226,15 @@ class ManagedTable:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _unreachable(self, error: SQLAlchemyError) -> LedgerError:
+    def _unreachable(self, error: Exception) -> LedgerError:
         return LedgerError(f"{self} cannot be read: {first_line(error)}")
 
     def __str__(self) -> str:
         return f"The {self.WHAT} {self.table.fullname!r} of connection {self.name!r}"
+
+
+def _dotted(version: tuple[Any, ...]) -> str:
+    return ".".join(map(str, version))
 
 
 def retry_on_conflict(change: Callable[..., None], *arguments: Any) -> None:

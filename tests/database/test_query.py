@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowException
+from sqlalchemy.exc import NoSuchModuleError
 
 from airflow_provider_firstpromoter.database import RefundQuery, Source
+from airflow_provider_firstpromoter.database.dialects import kind_of_connection
 from airflow_provider_firstpromoter.exceptions import RefundInputError, SourceError
 from tests.support import EVERY_DATABASE, per_database, refund_with_id
 
@@ -239,6 +241,80 @@ def test_extras_of_the_airflow_connection_are_applied(new_database: Callable[...
 
     assert [row["event_id"] for row in found.rows()] == ["re_1"]
     found.close()
+
+
+@pytest.mark.parametrize("cursor", [None, "dictcursor", "namedtuplecursor"])
+def test_rows_of_the_airflow_hook_are_streamed_whatever_its_cursor_is(
+    cursor: str | None, new_database: Callable[..., Any], set_connection: Any
+) -> None:
+    """Airflow's hook opens psycopg 2 under SQLAlchemy 1.4 and psycopg 3 under SQLAlchemy 2."""
+    database = new_database("postgresql")
+    set_connection("warehouse", **database.connection, extra={"cursor": cursor} if cursor else {})
+    columns = "'re_' || i AS event_id, 5 / (5000 - i) AS amount, 'c' AS uid, i AS n, i AS n"
+    late = f"SELECT {columns} FROM generate_series(1, 9999) i"
+    stream = RefundQuery.from_connection("warehouse", late).rows()
+    came: list[str] = []
+
+    with pytest.raises(SourceError, match="division by zero"):
+        came.extend(row["event_id"] for row in stream)
+
+    assert 0 < len(came) < 5000
+
+
+@pytest.mark.parametrize("place", ["open", "cursor", "execute", "fetchmany"])
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (KeyError("jane@example.com"), "KeyError: '***'"),
+        (
+            AttributeError("'NoneType' object has no attribute 'x'"),
+            "AttributeError: 'NoneType' object has no attribute 'x'",
+        ),
+        (NoSuchModuleError("Can't load plugin: sqlalchemy.dialects:odd"), "Can't load plugin: sqlalchemy.dialects:odd"),
+        (ValueError("bad literal: 'secret'\nsecond line"), "ValueError: bad literal: ***"),
+        (RuntimeError(), "RuntimeError"),
+        (OSError("https://user:hush@host/path is down"), "https:*** is down"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+def test_error_of_any_kind_is_reported_in_one_line_without_values(place: str, error: Exception, told: str) -> None:
+    source = Source("warehouse", kind_of_connection("odd"), _Broken(place, error).open)
+
+    with pytest.raises(SourceError) as raised:
+        list(RefundQuery(source, "SELECT 1").rows())
+
+    assert str(raised.value) == f"The query on connection 'warehouse' failed: {told}"
+    assert raised.value.__cause__ is None
+
+
+class _Broken:
+    """A DB-API connection and its cursor, of which one method raises."""
+
+    description = (("event_id",), ("amount",), ("uid",))
+
+    def __init__(self, place: str, error: Exception) -> None:
+        self._place = place
+        self._error = error
+
+    def _reach(self, place: str) -> Any:
+        if place == self._place:
+            raise self._error
+        return self
+
+    def open(self) -> Any:
+        return self._reach("open")
+
+    def cursor(self) -> Any:
+        return self._reach("cursor")
+
+    def execute(self, sql: str) -> None:
+        self._reach("execute")
+
+    def fetchmany(self, size: int) -> Any:
+        return self._reach("fetchmany") and []
+
+    def close(self) -> None:
+        pass
 
 
 def test_connection_that_is_no_database_is_refused_by_name(connect: Callable[..., str]) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_firstpromoter.database import scratch_database
 from airflow_provider_firstpromoter.exceptions import LedgerError, SourceError, SpoolError
 from airflow_provider_firstpromoter.pending import local_join
 from airflow_provider_firstpromoter.pending.antijoin import unsettled_rows
@@ -214,10 +215,9 @@ def test_full_disk_ends_the_local_join(new_side: Callable[[str, str], Side], mon
     ledger.ledger.ensure()
     ledger.settle_all([{"event_id": f"re_{n}", "outcome": "recorded", "row_amount": "1"} for n in range(2000)])
     source.fill(refund_with_id("a"))
-    scratch: Any = vars(local_join)["scratch_database"]
 
     def small() -> Any:
-        database = scratch()
+        database = scratch_database()
         database.execute("PRAGMA max_page_count = 5")
         return database
 
