@@ -6,9 +6,10 @@ difference between databases is in :mod:`~airflow_provider_firstpromoter.databas
 no HTTP.
 """
 
-from airflow_provider_firstpromoter.database.dialects import LedgerSql, Parameters, kind_of_dialect
+from airflow_provider_firstpromoter.database.dialects import kind_of_dialect
 from airflow_provider_firstpromoter.database.engine import engine_for
 from airflow_provider_firstpromoter.database.errors import errors_as, first_line
+from airflow_provider_firstpromoter.database.kinds import LedgerSql, Parameters
 from airflow_provider_firstpromoter.database.managed_table import (
     CHUNK,
     ManagedTable,

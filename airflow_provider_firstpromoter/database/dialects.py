@@ -8,119 +8,19 @@ entry here, and its kind to ``EVERY_DATABASE`` in the tests.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
 from importlib import import_module
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 from sqlalchemy.engine import Dialect
 
 from airflow_provider_firstpromoter.database import upsert
-
-Parameters: TypeAlias = Mapping[str, Any] | Sequence[Any] | None
+from airflow_provider_firstpromoter.database.kinds import DatabaseKind, LedgerSql, Parameters, execute
 
 #: What the provider's own names (parameters, columns, cursors) begin with in statements that hold the author's SQL.
 RESERVED = "firstpromoter_"
 #: Hexadecimal digits of a row's digest.
 DIGEST_LENGTH = 16
-
-
-@dataclass(frozen=True)
-class LedgerSql:
-    """
-    How the provider's own SQL is written in a database that can hold the ledger.
-
-    The templates are completed by ``str.format``. Text is compared byte for byte whatever the collations of the
-    database, its tables and the author's query are.
-
-    :param upsert: writes the statement that inserts or updates several rows
-    :param text: an expression as text of any length
-    :param exact_text: the same, so that ``=`` and ``<>`` compare it exactly with a text column of the provider
-    :param same_key: whether a key column of the provider (``column``) equals the ``exact_text`` of a value; uses its
-        index
-    :param byte_order: an expression by which text sorts in the order of its UTF-8 bytes
-    :param contains: whether a text column of the provider contains a text
-    :param digest: a keyed hash of some texts, of which each may be NULL
-    :param placeholders: how parameters are written
-    :param left_out: a query ``q`` without rows for which ``unsettled`` is false in the row of ``ledger`` that fulfils
-        ``key``; where it is unknown (NULL), the row stays
-    :param columns: the names of a query's columns as its author wrote them, without running it
-    :param key_collation: compares the provider's key columns byte for byte; None where every text is compared so
-    :param indexes: whether tables may have indexes besides the key
-    :param covering_indexes: whether an index may hold further columns
-    :param least_version: the oldest usable version of the server, where older ones lack a part of this
-    :param connect: opens the connections of SQLAlchemy's engine; None opens them like those through which rows are read
-    :param if_few: a query with a limit, written so that it is planned as without one; None where streams are no slower
-    :param quotes: what names of columns are quoted with
-    :param is_threadsafe: whether a connection may be used by a thread that did not open it
-    """
-
-    upsert: upsert.Form
-    text: str
-    exact_text: str
-    byte_order: str
-    contains: str
-    digest: Callable[[str, Iterable[str]], str]
-    placeholders: Literal["percent", "question", "dollar"]
-    columns: Callable[[Any, str, Parameters], list[str]]
-    same_key: str = "{column} = {value}"
-    left_out: str = "WHERE NOT EXISTS (SELECT 1 FROM {ledger} l WHERE {key} AND NOT ({unsettled}))"
-    key_collation: str | None = None
-    indexes: bool = True
-    covering_indexes: bool = False
-    least_version: tuple[int, ...] = ()
-    connect: Callable[[Any], Any] | None = None
-    if_few: str | None = None
-    quotes: str = '"'
-    is_threadsafe: bool = True
-
-    def quote(self, name: str) -> str:
-        """Return a column's name as the database gave it, for SQL."""
-        return f"{self.quotes}{name.replace(self.quotes, 2 * self.quotes)}{self.quotes}"
-
-
-@dataclass(frozen=True)
-class DatabaseKind:
-    """
-    What one kind of database does differently when it is read.
-
-    :param name: SQLAlchemy's name of the dialect, or the Airflow connection's type
-    :param title: its name in documentation and error messages
-    :param conn_types: the types of Airflow connections that lead to it
-    :param hook: the hook's class, where the connection's type leads to one that speaks no SQL
-    :param hook_options: arguments of the hook
-    :param connect: opens a DB-API connection; None where SQLAlchemy has to open all of them, because connections that
-        are opened in two ways exclude each other
-    :param cursor: opens a cursor, one that streams or a plain one, and prepares the session
-    :param abandon: what a cursor needs before its connection is closed with rows left
-    :param limit_time: makes the database end a statement that takes longer than so many seconds
-    :param execute: runs a statement; called without parameters where the author gave none
-    :param prepare_connection: what a connection needs before the provider's own SQL can run on it
-    :param install: what to install where SQLAlchemy cannot be used with it
-    :param ledger: how the ledger's SQL is written; None if the database cannot hold the ledger
-    """
-
-    name: str
-    title: str = ""
-    conn_types: tuple[str, ...] = ()
-    hook: str | None = None
-    hook_options: Mapping[str, Any] = field(default_factory=dict)
-    connect: Callable[[Any], Any] | None = lambda hook: hook.get_conn()
-    cursor: Callable[[Any, bool], Any] = lambda connection, is_streaming: connection.cursor()  # noqa: ARG005
-    abandon: Callable[[Any], None] | None = None
-    limit_time: Callable[[Any, float], None] | None = None
-    execute: Callable[[Any, str, Parameters], None] = lambda cursor, sql, parameters: _execute(cursor, sql, parameters)
-    prepare_connection: Callable[[Any], None] | None = None
-    install: str = ""
-    ledger: LedgerSql | None = None
-
-
-def _execute(cursor: Any, sql: str, parameters: Parameters) -> None:
-    # An empty list of parameters would make some drivers read every % as a placeholder.
-    if parameters:
-        cursor.execute(sql, dict(parameters) if isinstance(parameters, Mapping) else tuple(parameters))
-    else:
-        cursor.execute(sql)
 
 
 def _run(connection: Any, sql: str) -> Any:
@@ -142,7 +42,7 @@ def _names(cursor: Any) -> list[str]:
 
 
 def _columns_of_subquery(cursor: Any, sql: str, parameters: Parameters) -> list[str]:
-    _execute(cursor, f"SELECT * FROM (\n{sql}\n) q WHERE 1 = 0", parameters)
+    execute(cursor, f"SELECT * FROM (\n{sql}\n) q WHERE 1 = 0", parameters)
     return _names(cursor)
 
 
@@ -300,7 +200,7 @@ def _without_numbers(names: list[str]) -> list[str]:
 
 
 def _duckdb_columns(cursor: Any, sql: str, parameters: Parameters) -> list[str]:
-    _execute(cursor, f"DESCRIBE {sql}", parameters)
+    execute(cursor, f"DESCRIBE {sql}", parameters)
     return [str(name) for name, *_ in cursor.fetchall()]
 
 
@@ -392,7 +292,7 @@ BIGQUERY = DatabaseKind(
     connect=_bigquery_connection,
     cursor=_bigquery_cursor,
     # Google's DB-API halves each %% even where there are no parameters.
-    execute=lambda cursor, sql, parameters: _execute(cursor, sql if parameters else sql.replace("%", "%%"), parameters),
+    execute=lambda cursor, sql, parameters: execute(cursor, sql if parameters else sql.replace("%", "%%"), parameters),
 )
 
 

@@ -11,8 +11,9 @@ from airflow.providers.common.compat.sdk import AirflowException, BaseHook
 from airflow.providers.common.sql.hooks.sql import DbApiHook
 from sqlalchemy import __version__ as sqlalchemy_version
 
-from airflow_provider_firstpromoter.database.dialects import LEDGER_DATABASES, DatabaseKind, kind_of_connection
+from airflow_provider_firstpromoter.database.dialects import LEDGER_DATABASES, kind_of_connection
 from airflow_provider_firstpromoter.database.errors import first_line
+from airflow_provider_firstpromoter.database.kinds import DatabaseKind
 from airflow_provider_firstpromoter.exceptions import ConnectionSettingsError
 
 if TYPE_CHECKING:

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from airflow_provider_firstpromoter.database.dialects import DatabaseKind, Parameters, kind_of_dialect
+from airflow_provider_firstpromoter.database.dialects import kind_of_dialect
 from airflow_provider_firstpromoter.database.engine import hook_for, make_engine
+from airflow_provider_firstpromoter.database.kinds import DatabaseKind, Parameters
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine

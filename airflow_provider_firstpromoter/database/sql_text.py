@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from sqlparse import lexer, tokens
 
-from airflow_provider_firstpromoter.database.dialects import RESERVED, Parameters
+from airflow_provider_firstpromoter.database.dialects import RESERVED
+from airflow_provider_firstpromoter.database.kinds import Parameters
 
 _MARK = re.compile("\x00(\\d+)\x00")
 
