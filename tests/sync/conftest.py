@@ -24,3 +24,26 @@ def track(
     refunds = Refunds(sandbox, connect, new_database(getattr(request, "param", "sqlite"), "ledger").conn_id)
     refunds.refer(10)
     return refunds
+
+
+@pytest.fixture
+def move_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Let so many seconds pass for the times that runs write."""
+    from datetime import datetime, timedelta
+
+    from airflow_provider_firstpromoter.ledger import runs, store
+    from airflow_provider_firstpromoter.sync import run as sync_run
+
+    passed = [0.0]
+    real_now = store.now
+
+    def now() -> datetime:
+        return real_now() + timedelta(seconds=passed[0])
+
+    for module in (store, runs, sync_run):
+        monkeypatch.setattr(module, "now", now)
+
+    def move(seconds: float) -> None:
+        passed[0] += seconds
+
+    return move

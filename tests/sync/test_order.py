@@ -168,3 +168,14 @@ def test_limit_counts_what_is_sent_and_not_what_is_settled_rejected_or_repeated(
 
     assert track.sent() == ["re_2", "re_3", "re_4"]
     assert run.summary.left_pending == 1
+
+
+def test_brakes_count_anew_for_refunds_that_failed_before(track: Refunds) -> None:
+    bad(track, "status", *(f"re_{number}" for number in range(12)), status=500)
+    track(*refunds(3))
+    track.sent()
+
+    run = track(*refunds(12), max_in_flight=1)
+
+    assert len(track.sent()) == 12, "nine that are new, and three that failed before"
+    assert (run.summary.stopped_because, run.summary.warnings) == (None, [])
