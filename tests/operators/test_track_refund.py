@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -100,6 +101,9 @@ def test_list_returns_a_list_of_the_same_length(sandbox: Sandbox) -> None:
         ([{"event_id": "e", "uid": "u"}], "refunds lack amount$"),
         ({"event_id": "e", "amount": 1}, "refunds lack uid or email$"),
         ([{"id": 1}, {"total": 2}], "refunds lack event_id, amount, uid or email$"),
+        ({**refund(0), "Amount": 9900}, r"refunds\[0\] has amount more than once, in different case"),
+        ([refund(0), {**refund(1), "AMOUNT": 1001, "Uid": "cus_2"}], r"refunds\[1\] has amount and uid more than once"),
+        ([{**refund(0), "EVENT_ID": "re_0"}], r"has event_id more than once"),
     ],
 )
 def test_invalid_refunds_raise_before_any_request(wrong: Any, told: str, sandbox: Sandbox) -> None:
@@ -194,6 +198,10 @@ def test_settled_refund_returns_the_same_values_without_a_request(sandbox: Sandb
         ({"identify_by": ()}, "identify_by takes 'uid' and 'email'"),
         ({"identify_by": "phone"}, "identify_by takes 'uid' and 'email', not 'phone'"),
         ({"max_in_flight": 0}, "max_in_flight must be at least 1, not 0"),
+        ({"fail_on": "old"}, "fail_on must be 'new' or 'any', not 'old'"),
+        ({"recheck_unreferred": timedelta(hours=20)}, "recheck_unreferred must be longer than 20:00:00"),
+        ({"recheck_unreferred": timedelta(0)}, "recheck_unreferred must be longer than 20:00:00"),
+        ({"recheck_unreferred": timedelta(days=-1)}, r"recheck_unreferred .* timedelta\(days=30\) is usual"),
     ],
 )
 def test_parameters_are_checked_when_the_dag_is_parsed(parameters: dict[str, Any], told: str) -> None:
