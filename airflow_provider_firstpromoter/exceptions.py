@@ -14,7 +14,14 @@ class ConnectionSettingsError(AirflowFailException):
 
 
 class AccessRefusedError(AirflowFailException):
-    """FirstPromoter answered 401 or 403: the API key or the Account ID is wrong, or the key lacks the permission."""
+    """
+    FirstPromoter answered 401 or 403: the API key or the Account ID is wrong, or the key lacks the permission.
+
+    ``lost`` and ``unmatched`` say of the refund that was under way what :class:`SyncInterruptedError` does.
+    """
+
+    lost = False
+    unmatched = False
 
 
 class RefundInputError(AirflowFailException):

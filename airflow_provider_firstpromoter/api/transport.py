@@ -94,7 +94,9 @@ class Transport:
                     raise
                 attempts += 1
         if response.status in (401, 403) and response.message:
-            raise AccessRefusedError(self._refusal(response, json))
+            refused = AccessRefusedError(self._refusal(response, json))
+            refused.lost = lost
+            raise refused
         return Exchange(response, attempts, lost)
 
     def attempt(

@@ -165,7 +165,7 @@ class FirstPromoterHook(BaseHook):
             if result is None:
                 raise ValueError(f"Refund {refund.event_id!r} has none of {' or '.join(identify_by)}")
             return self._resolve_unmatched(result) if lost else result
-        except SyncInterruptedError as error:
+        except (AccessRefusedError, SyncInterruptedError) as error:
             error.lost, error.unmatched = error.lost or lost, unmatched
             raise
 

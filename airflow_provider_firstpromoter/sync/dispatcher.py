@@ -120,9 +120,7 @@ class Dispatcher:
         if isinstance(done.error, AccessRefusedError):
             self.fatal = self.fatal or done.error
             self._stop("FirstPromoter refused access")
-            self._leave(job)
-            return
-        if isinstance(done.error, SyncInterruptedError):
+        if isinstance(done.error, AccessRefusedError | SyncInterruptedError):
             if done.error.lost or done.error.unmatched:
                 self._recorder.add_interrupted(job, lost=done.error.lost, unmatched=done.error.unmatched)
             else:
