@@ -272,6 +272,32 @@ def test_refund_that_was_recorded_while_the_task_was_killed_is_found_by_the_next
     assert len(track.sandbox.recorded()) == 1
 
 
+@pytest.mark.parametrize("lead_gone", [False, True])
+def test_refund_whose_response_was_lost_before_access_was_refused_is_found_by_the_next_run(
+    track: Refunds, lead_gone: bool
+) -> None:
+    """The key was revoked between the request and its retry."""
+    track.connect(max_attempts=2)
+    track.sandbox.fault("reset_after", event_id="re_0")
+    track.sandbox.fault("status", status=403, event_id="re_0")
+    run = track(refund(0), refund(1))
+    assert run.outcomes == {"pending": 2}
+    assert track.records()["re_0"].result().lost
+    assert "re_1" not in track.stored()
+    if lead_gone:
+        track.sandbox.fault(**NOT_FOUND)
+
+    assert track(refund(0)).outcomes == {"already_recorded": 1}
+
+
+def test_echo_of_a_204_is_not_recorded_after_access_was_refused_in_between(consuming: Refunds) -> None:
+    consuming.sandbox.fault("latency", event_id="re_77")  # lets the request for the uid through
+    consuming.sandbox.fault("status", status=401, event_id="re_77")
+    assert consuming(TWO_IDS).outcomes == {"pending": 1}
+
+    assert consuming(TWO_IDS).outcomes == {"not_referred": 1}
+
+
 # --- two tasks at once ---
 
 
