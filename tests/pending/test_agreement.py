@@ -167,7 +167,13 @@ def test_sql_and_python_agree_which_rows_are_settled(database: Any, monkeypatch:
                 for case in cases
                 if case.row == case.earlier and case.row["amount"] in ("1000", "999", "1" * 64)
             }
-            # What is settled in the very same text is left out: otherwise the join would be of no use.
+            # What is settled in the very same text is left out: otherwise the join would be of no use. Without a recorded
+            # amount, as after an adoption, there is nothing that SQL compares.
+            plain -= {
+                case.row["event_id"]
+                for case in cases
+                if case.ledger["outcome"] is Outcome.REVERTED and not case.ledger["has_amount"]
+            }
             needless = {event_id for event_id in crossing & plain if event_id not in pending}
             assert not needless, f"{way} lets settled rows through: {needless}"
 
