@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import csv
 import sys
+from contextlib import redirect_stdout
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -98,14 +99,15 @@ def print_report(options: argparse.Namespace) -> None:
     from airflow_provider_firstpromoter.ledger.records import RunKey
     from airflow_provider_firstpromoter.reconcile import MismatchTable
 
-    ledger = _ledger(options)
-    tables = _tables(ledger.table.fullname)
-    if not MismatchTable(ledger, RunKey()).exists():
-        tables = tables._replace(mismatches=None)
-    for view in views(tables):
-        if options.view in (None, view.name):
-            names, rows = _read(ledger, view, options.since)
-            (_print_csv if options.csv else _print_table)(view, names, rows)
+    with redirect_stdout(sys.stderr):  # Airflow 2 logs to the standard output, which a CSV would then begin with
+        ledger = _ledger(options)
+        tables = _tables(ledger.table.fullname)
+        if not MismatchTable(ledger, RunKey()).exists():
+            tables = tables._replace(mismatches=None)
+        chosen = [view for view in views(tables) if options.view in (None, view.name)]
+        answers = [(view, *_read(ledger, view, options.since)) for view in chosen]
+    for view, names, rows in answers:
+        (_print_csv if options.csv else _print_table)(view, names, rows)
 
 
 def _read(ledger: RefundLedger, view: View, since: datetime | None) -> tuple[list[str], list[list[str]]]:
