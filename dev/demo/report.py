@@ -21,7 +21,7 @@ QUESTIONS = (
     (
         "What happened last week?",
         f"--view last_runs --since {date.today() - timedelta(days=7)}",
-        "started_at recorded already_recorded not_referred rejected requests reversed",
+        "started_at recorded not_referred rejected requests reversed",
     ),
     ("Which rows need attention?", "--view open", "event_id problem reason last_seen_at"),
     (
@@ -96,8 +96,7 @@ def print_view(question: str, rows: Sequence[Mapping[str, str]], columns: Sequen
     """Print some columns of a view."""
     table = Table(*(column.replace("_", " ") for column in columns), title=question, title_justify="left")
     for row in rows:
-        # Times without the year and seconds, so that the table fits into a terminal.
-        table.add_row(*(row[column][5:16] if column.endswith("_at") else row[column] for column in columns))
+        table.add_row(*(_short(column, row[column]) for column in columns))
     console.print(table)
 
 
@@ -106,6 +105,13 @@ def print_claims(claims: Sequence[Claim]) -> None:
         print_claim(claim.sentence, claim.holds)
         for contradiction in list(claim.contradictions)[:5]:
             console.print(f"    [red]{contradiction}[/]")
+
+
+def _short(column: str, cell: str) -> str:
+    """Return a cell such that the table fits into a terminal: times without year and seconds, sums without JSON."""
+    if column.endswith("_at"):
+        return cell[5:16]
+    return cell.translate(dict.fromkeys(map(ord, '{}":'))) if cell.startswith("{") else cell
 
 
 def _coloured_state(run: Run, task_id: str) -> str:
