@@ -139,7 +139,12 @@ def _print_table(view: View, names: list[str], rows: list[list[str]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    used = [place for place, _ in enumerate(names) if names[place] != "account" and any(row[place] for row in rows)]
+    # Without columns in which nothing is to be seen: the last runs have twenty.
+    used = [
+        place
+        for place, name in enumerate(names)
+        if name != "account" and any(row[place] not in ("", "0", "{}") for row in rows)
+    ]
     table = Table(title=view.question, title_justify="left")
     for place in used:
         table.add_column(names[place], overflow="fold")

@@ -160,6 +160,14 @@ def test_report_prints_one_view_as_csv(report: Callable[..., str]) -> None:
     assert rows["re_failed"]["reason"] == "answered 500 in 6 tries"
 
 
+def test_report_leaves_out_columns_without_anything_in_them(report: Callable[..., str]) -> None:
+    heading = report("--view", "last_runs").splitlines()[2]
+
+    assert "requests" in heading
+    assert "pending" not in heading
+    assert "mismatches" not in heading
+
+
 def test_report_since_a_day_leaves_out_earlier_runs(report: Callable[..., str]) -> None:
     today = datetime.now(UTC).date()
 
