@@ -5,8 +5,7 @@ This package uses SQL and no HTTP.
 """
 
 from airflow_provider_firstpromoter.ledger.corrections import SentRefund, recover, sent_to_leads, sent_without_lead
-from airflow_provider_firstpromoter.ledger.entries import LedgerBatch
-from airflow_provider_firstpromoter.ledger.records import LedgerRecord, LedgerWrite, RunKey
+from airflow_provider_firstpromoter.ledger.records import LedgerBatch, LedgerRecord, LedgerWrite, RunKey
 from airflow_provider_firstpromoter.ledger.reverts import first_sent_between, mark_reverted, recorded_by_run
 from airflow_provider_firstpromoter.ledger.runs import EarlierTries, RunHistory
 from airflow_provider_firstpromoter.ledger.store import RefundLedger, now

@@ -12,8 +12,8 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from airflow_provider_firstpromoter.database import first_line
 from airflow_provider_firstpromoter.exceptions import LedgerError
-from airflow_provider_firstpromoter.ledger.entries import recovered_row
 from airflow_provider_firstpromoter.ledger.records import LedgerRecord
+from airflow_provider_firstpromoter.ledger.rows import recovered_row
 from airflow_provider_firstpromoter.ledger.store import KEPT_OUTCOMES, ON_RECORD, RefundLedger
 from airflow_provider_firstpromoter.refunds import Result, batches
 

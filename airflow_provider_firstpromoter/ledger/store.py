@@ -13,8 +13,14 @@ from sqlalchemy.exc import SQLAlchemyError
 from airflow_provider_firstpromoter.api import DEFAULT_LEDGER_TABLE, Account
 from airflow_provider_firstpromoter.database import ManagedTable, engine_for, first_line, retry_on_conflict
 from airflow_provider_firstpromoter.exceptions import ConnectionSettingsError, LedgerError
-from airflow_provider_firstpromoter.ledger.entries import LedgerBatch, changed_row, ledger_row, renewed_row, reward_row
-from airflow_provider_firstpromoter.ledger.records import DETAIL_COLUMNS, RULE_COLUMNS, LedgerRecord, RunKey
+from airflow_provider_firstpromoter.ledger.records import (
+    DETAIL_COLUMNS,
+    RULE_COLUMNS,
+    LedgerBatch,
+    LedgerRecord,
+    RunKey,
+)
+from airflow_provider_firstpromoter.ledger.rows import changed_row, ledger_row, renewed_row, reward_row
 from airflow_provider_firstpromoter.ledger.table import ledger_table
 from airflow_provider_firstpromoter.refunds import Outcome, Result, batches
 

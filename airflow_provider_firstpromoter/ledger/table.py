@@ -28,7 +28,7 @@ def ledger_table(name: str = DEFAULT_LEDGER_TABLE) -> Table:
     """
     Return the ledger's table. Columns may only be added, and new ones must be nullable.
 
-    A new column needs a value in :func:`~airflow_provider_firstpromoter.ledger.entries.ledger_row`, and a field of
+    A new column needs a value in :func:`~airflow_provider_firstpromoter.ledger.rows.ledger_row`, and a field of
     :class:`~airflow_provider_firstpromoter.ledger.records.LedgerRecord` if it is read.
 
     :param name: ``table`` or ``schema.table``; quoted where the database needs it
