@@ -186,6 +186,11 @@ class LedgerBatch:
                 writes[event_id] = write
         yield from writes.values()
 
+    def on_record(self) -> set[str]:
+        """Return the event_ids of the results that say that FirstPromoter has the refund."""
+        results = (write.result for write in self.writes)
+        return {result.event_id for result in results if result.outcome.on_record and result.event_id}
+
 
 #: The columns that only :meth:`LedgerRecord.result` needs; a query of many rows can leave them out.
 DETAIL_COLUMNS = (
