@@ -65,8 +65,9 @@ def _may_replace(known: bool) -> Callable[[Any, Any], ColumnElement[bool]]:
     Return the condition under which a new row replaces an old one, whoever wrote it in the meantime.
 
     What is recorded stays as it was first recorded, and a reward belongs to the run that wrote it first: of two racing
-    runs only that one reports it. Of the other outcomes, a run that knew the old row replaces it by its newer result;
-    one that did not know it follows the strength of the outcomes.
+    runs only that one reports it. A reconciliation can write a reward, adopted or recovered, before the run whose
+    request was answered with 200 does: it still belongs to that run. Of the other outcomes, a run that knew the old row
+    replaces it by its newer result; one that did not know it follows the strength of the outcomes.
     """
 
     def strength(column: Any) -> Any:
@@ -77,6 +78,9 @@ def _may_replace(known: bool) -> Callable[[Any, Any], ColumnElement[bool]]:
 
     def condition(old: Any, new: Any) -> ColumnElement[bool]:
         claimed = and_(old.outcome.in_(ON_RECORD), old.reward_id.is_not(None))
+        # Only what a reconciliation found is on record without a response.
+        found = and_(old.outcome == Outcome.ALREADY_RECORDED.value, old.http_status.is_(None))
+        claimed = and_(claimed, not_(and_(found, new.outcome == Outcome.RECORDED.value)))
         stronger = and_(strength(new.outcome) > strength(old.outcome), not_(claimed))
         if known:
             return or_(stronger, old.outcome.not_in(KEPT_OUTCOMES))

@@ -123,6 +123,24 @@ def test_reward_that_nobody_has_reported_goes_to_the_task_run_that_brings_it(led
     assert (known(ledger).outcome, known(ledger).run, known(ledger).reward_id) == (Outcome.RECORDED, SECOND, 1)
 
 
+def test_recorded_replaces_what_a_reconciliation_found_and_nothing_else_that_has_a_reward(
+    ledger: RefundLedger,
+) -> None:
+    sent, response = {"sent": True, "http_status": 409}, {"sent": False, "http_status": None}
+    found = {"re_adopted": response, "re_answered": sent}
+    write(ledger, [entry(one, Outcome.ALREADY_RECORDED, reward=REWARD, **how) for one, how in found.items()], FIRST)
+
+    claimed = write(ledger, [entry(one, reward=REWARD, at=THEN + DAY) for one in found], SECOND)
+
+    assert set(claimed) == {"re_answered"}
+    assert (known(ledger, "re_adopted").outcome, known(ledger, "re_adopted").run) == (Outcome.RECORDED, SECOND)
+    assert known(ledger, "re_adopted").first_sent_at == THEN + DAY
+    assert (known(ledger, "re_answered").outcome, known(ledger, "re_answered").run) == (
+        Outcome.ALREADY_RECORDED,
+        FIRST,
+    )
+
+
 @pytest.mark.parametrize("outcome", [Outcome.NOT_REFERRED, Outcome.REJECTED, Outcome.FAILED])
 def test_refund_that_is_not_on_record_is_claimed_by_no_run(ledger: RefundLedger, outcome: Outcome) -> None:
     write(ledger, [entry(outcome=outcome)], FIRST)
