@@ -31,7 +31,7 @@ def table_of(view: View, rows: Iterable[Row]) -> Table:
     from rich.text import Text
 
     shown = [SHORTENED.get(view.name, _without_account)(row) for row in rows]
-    table = Table(title=view.question, title_justify="left", show_lines=view.name == "last_runs")
+    table = Table(show_lines=view.name == "last_runs")
     used = [name for name in shown[0] if any(row[name] not in EMPTY for row in shown)]
     for name in used:
         lines = [name, *(line for row in shown for line in row[name].split("\n"))]
