@@ -9,7 +9,8 @@ from sqlalchemy import and_, update
 from sqlalchemy.engine import Connection
 
 from airflow_provider_firstpromoter.ledger.records import LedgerRecord, RunKey
-from airflow_provider_firstpromoter.ledger.store import KEPT_OUTCOMES, ON_RECORD, RefundLedger
+from airflow_provider_firstpromoter.ledger.store import RefundLedger
+from airflow_provider_firstpromoter.ledger.table import KEPT_OUTCOMES, ON_RECORD
 from airflow_provider_firstpromoter.refunds import Outcome, batches
 
 
@@ -20,7 +21,7 @@ def recorded_by_run(ledger: RefundLedger, dag_id: str, run_id: str) -> Iterator[
     :raises LedgerError: if the database cannot be read
     """
     c = ledger.table.c
-    yield from ledger._stream(and_(c.dag_id == dag_id, c.run_id == run_id, c.outcome.in_(KEPT_OUTCOMES)))
+    yield from ledger.stream(and_(c.dag_id == dag_id, c.run_id == run_id, c.outcome.in_(KEPT_OUTCOMES)))
 
 
 def first_sent_between(ledger: RefundLedger, start: datetime, end: datetime | None) -> Iterator[LedgerRecord]:
@@ -32,7 +33,7 @@ def first_sent_between(ledger: RefundLedger, start: datetime, end: datetime | No
     """
     c = ledger.table.c
     where = and_(c.outcome.in_(KEPT_OUTCOMES), c.first_sent_at >= start)
-    yield from ledger._stream(where if end is None else and_(where, c.first_sent_at < end))
+    yield from ledger.stream(where if end is None else and_(where, c.first_sent_at < end))
 
 
 def mark_reverted(ledger: RefundLedger, event_ids: Collection[str], run: RunKey, at: datetime) -> None:
@@ -62,4 +63,4 @@ def mark_reverted(ledger: RefundLedger, event_ids: Collection[str], run: RunKey,
             )
 
     if event_ids:
-        ledger._change(change, event_ids)
+        ledger.change(change, event_ids)

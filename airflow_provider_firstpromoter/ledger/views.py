@@ -26,9 +26,9 @@ from sqlalchemy import (
 from sqlalchemy.engine import Dialect
 
 from airflow_provider_firstpromoter.database import ddl_text
+from airflow_provider_firstpromoter.ledger.table import ON_RECORD
 from airflow_provider_firstpromoter.refunds import Outcome
 
-ON_RECORD = tuple(outcome.value for outcome in Outcome if outcome.on_record)
 PROBLEMS = tuple(outcome.value for outcome in Outcome if outcome.stored and outcome.is_problem)
 
 

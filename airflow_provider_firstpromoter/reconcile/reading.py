@@ -16,7 +16,7 @@ from airflow_provider_firstpromoter.api import (
 )
 from airflow_provider_firstpromoter.exceptions import ReadError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
-from airflow_provider_firstpromoter.ledger import RefundLedger, sent_to_leads, sent_without_lead
+from airflow_provider_firstpromoter.ledger import RefundLedger, recorded_between, sent_to_leads, sent_without_lead
 from airflow_provider_firstpromoter.reconcile.background import in_background, stop_if_cancelled
 from airflow_provider_firstpromoter.reconcile.compare import created_at
 from airflow_provider_firstpromoter.reconcile.period import Period
@@ -104,7 +104,7 @@ class Reader:
         for event_ids in staging.commission_event_ids():
             stop_if_cancelled(self.hook.cancelled)
             staging.add_ledger_rows(self.ledger.find(event_ids).values())
-        for records in batches(self.ledger.recorded_between(self.period.start, self.period.end)):
+        for records in batches(recorded_between(self.ledger, self.period.start, self.period.end)):
             stop_if_cancelled(self.hook.cancelled)
             staging.add_ledger_rows(records, in_period=True)
         for lead_ids in staging.unsent_lead_ids():

@@ -211,7 +211,7 @@ def test_one_hook_serves_eight_threads(sandbox: Sandbox, hook: Any, at_once: Cal
     assert len({recorded.event_id for recorded in sandbox.recorded()}) == 160
 
 
-# --- the books ---
+# --- the reward of a refund that is recorded already ---
 
 
 @pytest.mark.parametrize(("recover", "found"), [(True, True), (False, False)])
