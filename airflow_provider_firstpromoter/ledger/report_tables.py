@@ -64,6 +64,7 @@ def _run(row: Row) -> Row:
     sums = json.loads(row["reversed"] or "{}")
     results = [f"{row[name]} {name}" for name in counts if row[name] not in EMPTY]
     results += [f"{amount} {unit} reversed" for unit, amount in sums.items()]
+    results.append(f"{row['requests'] or 0} requests")
     return {
         "run": "\n".join((_to_the_minute(row["started_at"]), row["dag_id"], row["task_id"])),
         "result": "\n".join(results),
