@@ -131,6 +131,15 @@ class LedgerRecord:
         """Whether FirstPromoter has the refund, as far as the ledger knows."""
         return self.outcome.on_record
 
+    @property
+    def unresolved(self) -> bool:
+        """Whether the refund was sent, and FirstPromoter may have recorded it although the ledger does not know it."""
+        if self.last_sent_at is None or self.recorded or self.outcome is Outcome.REVERTED:
+            return False
+        # A 409 for a refund without a referral was looked up, but the commissions that FirstPromoter lists can lag.
+        doubtful = self.outcome is Outcome.FAILED or (self.outcome is Outcome.NOT_REFERRED and self.http_status == 409)
+        return doubtful or self.result().lost
+
     def result(self) -> Result:
         """Return the stored result: what the run that wrote it passed downstream, with ``sent`` False."""
         update: dict[str, Any] = {"sent": False}
