@@ -1,4 +1,4 @@
-"""The same refunds twice, sent by the provider's operator and by a mapped HttpOperator, and a task that does nothing."""
+"""The same refunds twice, sent by the provider's operator and by a mapped HttpOperator, and an empty task."""
 
 from __future__ import annotations
 
