@@ -28,9 +28,8 @@ def refund_report() -> None:
         lines = []
         for of_asset in events.values():
             for event in of_asset:
-                since_last_event = event.extra["since_last_event"]
-                recorded = since_last_event["outcomes"]["recorded"]
-                cash = -since_last_event["reversed"].get("cash", 0) / 100
+                recorded = event.extra["since_last_event.outcomes.recorded"]
+                cash = -event.extra.get("since_last_event.reversed.cash", 0) / 100
                 lines.append(f"{recorded} refunds recorded, {cash:.2f} of commissions reversed")
         print("\n".join(lines))  # or send it to Slack
         return lines

@@ -22,6 +22,8 @@ TESTS = (
     "tests/end_to_end/test_recheck_crashes.py",
     "tests/end_to_end/test_crashes.py",
     "tests/end_to_end/test_shared_limit.py",
+    # Runs, kills, faults, late sales and corrected rows in any order.
+    "tests/sync/test_random_histories.py",
     # A bad network, and a listing of commissions that lags and fails.
     "tests/promises/test_network.py",
     # Any row, any request body.

@@ -6,8 +6,10 @@ import json
 import pkgutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -55,6 +57,13 @@ def test_provider_info_names_the_public_modules() -> None:
 def test_every_name_in_provider_info_can_be_imported(name: str) -> None:
     """Names of classes and functions, and of modules."""
     assert pkgutil.resolve_name(name)
+
+
+def test_providers_page_links_to_an_address_that_exists() -> None:
+    """Airflow 3 takes it from the package's metadata; without it, the page guesses one on airflow.apache.org."""
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    (integration,) = get_provider_info()["integrations"]
+    assert project["urls"]["Documentation"] == integration["external-doc-url"] == "https://docs.firstpromoter.com/"
 
 
 def test_connection_type_is_that_of_the_hook() -> None:

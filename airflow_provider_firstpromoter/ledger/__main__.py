@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import argparse
 import csv
+import os
 import sys
+from contextlib import redirect_stdout
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -95,6 +97,14 @@ def _dialect(name: str) -> Dialect:
 
 def print_report(options: argparse.Namespace) -> None:
     """Print what the views show, for the account of a connection."""
+    with redirect_stdout(sys.stderr):  # Airflow 2.11 and 3.0 log to standard output
+        answers = _answers(options)
+    for view, names, rows in answers:
+        (_print_csv if options.csv else _print_table)(view, names, rows)
+
+
+def _answers(options: argparse.Namespace) -> list[tuple[View, list[str], list[list[str]]]]:
+    """Return the views with the names of their columns and their rows."""
     from airflow_provider_firstpromoter.ledger.records import RunKey
     from airflow_provider_firstpromoter.reconcile import MismatchTable
 
@@ -102,10 +112,8 @@ def print_report(options: argparse.Namespace) -> None:
     tables = _tables(ledger.table.fullname)
     if not MismatchTable(ledger, RunKey()).exists():
         tables = tables._replace(mismatches=None)
-    for view in views(tables):
-        if options.view in (None, view.name):
-            names, rows = _read(ledger, view, options.since)
-            (_print_csv if options.csv else _print_table)(view, names, rows)
+    asked = [view for view in views(tables) if options.view in (None, view.name)]
+    return [(view, *_read(ledger, view, options.since)) for view in asked]
 
 
 def _read(ledger: RefundLedger, view: View, since: datetime | None) -> tuple[list[str], list[list[str]]]:
@@ -134,16 +142,14 @@ def _print_csv(view: View, names: list[str], rows: list[list[str]]) -> None:
 
 def _print_table(view: View, names: list[str], rows: list[list[str]]) -> None:
     from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
 
-    used = [place for place, _ in enumerate(names) if names[place] != "account" and any(row[place] for row in rows)]
-    table = Table(title=view.question, title_justify="left")
-    for place in used:
-        table.add_column(names[place], overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(row[place]) for place in used))  # as Text: ids and reasons are not markup
-    Console(width=None if sys.stdout.isatty() else 200).print(table if rows else Text(f"{view.question} None."))
+    from airflow_provider_firstpromoter.ledger.report_tables import table_of
+
+    console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 200)
+    if rows:
+        console.print(table_of(view, [dict(zip(names, row, strict=True)) for row in rows]))
+    else:
+        console.print(f"{view.question} None.")
 
 
 # --- changing it ---

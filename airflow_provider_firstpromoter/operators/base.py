@@ -43,8 +43,8 @@ class RefundOperator(BaseOperator):
     :param recover_rewards: look up the reward of a refund that FirstPromoter already had: one more request for each.
         None looks it up in a retry only, where an earlier try of the task may have reversed it
 
-    ``outlets`` may name assets (Airflow 2: datasets): their events carry the summary. An ``AssetAlias`` gets an event
-    only when a commission was reversed.
+    ``outlets`` may name assets (Airflow 2: datasets): their events carry the summary's counts and sums. An
+    ``AssetAlias`` gets an event only when a commission was reversed.
     """
 
     ui_color = "#d9eaf7"
@@ -166,7 +166,7 @@ class RefundOperator(BaseOperator):
 
     def _attach_asset_events(self, context: Context, sync: RefundSync, summary: Summary) -> None:
         """
-        Attach the summary to the events of the ``outlets``, with the totals of all runs since the last event.
+        Attach the summary's counts and sums to the ``outlets``' events, with those of all runs since the last event.
 
         An asset gets an event with every run that succeeds, and Airflow makes it. An alias gets one only if a
         commission was reversed since its last event: a DAG scheduled by it runs when there is something to read.
@@ -178,25 +178,26 @@ class RefundOperator(BaseOperator):
 
         every_run = any(isinstance(outlet, Asset) for outlet in self.outlets)
         since = sync.since_last_event(only_reversals=not every_run)
-        extra = {**summary.to_json(), "since_last_event": since.to_json()}
+        extra = _flat({**summary.to_json(), "since_last_event": since.to_json()})
         for outlet in self.outlets:
             if isinstance(outlet, AssetAlias):
                 if since.outcomes[Outcome.RECORDED] and not summary.preview:
                     asset = create_asset(account=sync.hook.account.key)
-                    context["outlet_events"][outlet].add(asset, extra=_hashable(extra))
+                    context["outlet_events"][outlet].add(asset, extra=extra)
             elif isinstance(outlet, Asset):
                 context["outlet_events"][outlet].extra = extra
 
 
-class _HashableDict(dict[str, Any]):
-    def __hash__(self) -> int:  # type: ignore[override]
-        return hash(tuple(self.items()))
+def _flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """
+    Return the numbers and texts of a summary by their path, such as ``outcomes.recorded``; lists are left out.
 
-
-def _hashable(value: Any) -> Any:
-    """Return the same JSON in a hashable form: Airflow 2 puts the extras of an alias's events into a set."""
-    if isinstance(value, dict):
-        return _HashableDict({name: _hashable(one) for name, one in value.items()})
-    if isinstance(value, list):
-        return tuple(map(_hashable, value))
-    return value
+    Airflow 2 and 3.0 put the values of an alias event's extra into a set, and fail the task if one is a dict or a list.
+    """
+    flat: dict[str, Any] = {}
+    for name, value in nested.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{name}.")
+        elif value is not None and not isinstance(value, list):
+            flat[f"{prefix}{name}"] = value
+    return flat

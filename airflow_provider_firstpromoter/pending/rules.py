@@ -110,9 +110,9 @@ class PendingRules:
             return True
         return self.recheck_unreferred is not None and now - record.first_sent_at < self.recheck_unreferred
 
-    def needs_renewal(self, row: Row, record: LedgerRecord) -> bool:
+    def needs_renewal(self, row: Row, record: LedgerRecord | None) -> bool:
         """Return whether the ledger should store what identifies the row as unchanged the next time."""
-        if not record.outcome.remembers_content:
+        if record is None or not record.outcome.remembers_content:
             return False
         if not made_with(record.fingerprint, self.key):
             return True

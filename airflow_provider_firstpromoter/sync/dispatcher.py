@@ -10,9 +10,10 @@ from airflow_provider_firstpromoter.pending import Action
 from airflow_provider_firstpromoter.refunds import Outcome, Result
 from airflow_provider_firstpromoter.sync import log_text
 from airflow_provider_firstpromoter.sync.brakes import Brakes
+from airflow_provider_firstpromoter.sync.job import Job
 from airflow_provider_firstpromoter.sync.options import SyncOptions
 from airflow_provider_firstpromoter.sync.recorder import Recorder
-from airflow_provider_firstpromoter.sync.sender import Job, Sender
+from airflow_provider_firstpromoter.sync.sender import Sender
 from airflow_provider_firstpromoter.sync.spool import RANKS
 from airflow_provider_firstpromoter.sync.thread_pool import Done
 
@@ -104,15 +105,14 @@ class Dispatcher:
         self._sender.close()
 
     def _send(self, job: Job) -> Result:
-        unmatched, lost = _known_before(job)
         recover = self._options.recover_rewards
         return self._hook.track_refund(
             job.refund,
             self._options.identify_by,
-            self._recorder.earlier.tries > 0 if recover is None else recover,
+            self._recorder.counts.earlier.tries > 0 if recover is None else recover,
             alternatives=[refund for _, refund in job.alternatives],
-            unmatched_before=unmatched,
-            lost_before=lost,
+            unmatched_before=job.was_unmatched,
+            lost_before=job.was_lost,
         )
 
     def _collect_result(self, done: Done[Job, Result]) -> None:
@@ -127,33 +127,12 @@ class Dispatcher:
                 self._leave(job)
             return
         if result is None:
-            result = self._unexpected(job, done.error)
+            name, place = type(done.error).__name__, log_text.place_of(done.error)
+            self._log.error("Sending refund %r raised an unexpected %s%s", job.row.event_id, name, place)
+            result = _unexpected(done.error, job, job.may_be_unmatched(self._options.identify_by))
         if reason := self.brakes.reason_to_stop(result):
             self._stop_rank(job.rank, reason)
         self._recorder.add_result(job, result)
-
-    def _unexpected(self, job: Job, error: BaseException | None) -> Result:
-        """
-        Return a failed result for an unexpected exception, which must not stop other refunds.
-
-        The exception's text is not kept, because it could hold the customer's data.
-        """
-        name = type(error).__name__
-        self._log.error("Sending refund %r raised an unexpected %s%s", job.row.event_id, name, log_text.place_of(error))
-        message = f"an unexpected {name}; the log says where: please report it"
-        return Result(
-            event_id=job.row.event_id,
-            outcome=Outcome.FAILED,
-            sent=True,
-            message=message,
-            lost=True,
-            unmatched=self._may_be_unmatched(job),
-        )
-
-    def _may_be_unmatched(self, job: Job) -> bool:
-        """Return whether one of the refund's requests may have been answered with 204 or 404."""
-        several = bool(job.alternatives) or len(job.refund.identities(self._options.identify_by)) > 1
-        return several or _known_before(job)[0]
 
     # --- stopping ---
 
@@ -187,22 +166,28 @@ class Dispatcher:
         for done in self._sender.results_in_flight(GRACE_AFTER_KILL):
             self._collect_result(done)
         for job in self._sender.abandon():
-            self._recorder.add_interrupted(job, lost=True, unmatched=self._may_be_unmatched(job))
+            self._recorder.add_interrupted(job, lost=True, unmatched=job.may_be_unmatched(self._options.identify_by))
         for job in self._sender.clear_queue():
             self._leave(job)
 
     def _leave(self, job: Job) -> None:
-        for row in (job.row, *(row for row, _ in job.alternatives), *job.others):
+        for row in job.rows():
             self._recorder.add_pending(row)
 
 
-def _known_before(job: Job) -> tuple[bool, bool]:
+def _unexpected(error: BaseException | None, job: Job, unmatched: bool) -> Result:
     """
-    Return what earlier runs left open about a refund.
+    Return a failed result for an unexpected exception, which must not stop other refunds.
 
-    :returns: whether one of its requests was answered with 204 or 404, and whether a response was lost
+    The exception's text is not kept, because it could hold the customer's data.
+
+    :param unmatched: whether one of the refund's requests may have been answered with 204 or 404
     """
-    if job.record is None or job.record.first_sent_at is None:
-        return False, False
-    earlier = job.record.result()
-    return earlier.unmatched or earlier.outcome is not Outcome.FAILED, earlier.lost
+    return Result(
+        event_id=job.row.event_id,
+        outcome=Outcome.FAILED,
+        sent=True,
+        message=f"an unexpected {type(error).__name__}; the log says where: please report it",
+        lost=True,
+        unmatched=unmatched,
+    )

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from airflow_provider_firstpromoter.pending import Action, ClassifiedRow
 from airflow_provider_firstpromoter.refunds import Refund, Row, content_token
-from airflow_provider_firstpromoter.sync.sender import Job
+from airflow_provider_firstpromoter.sync.job import Job
 
 _IDS = ("uid", "email")
 

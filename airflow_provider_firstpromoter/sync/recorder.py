@@ -4,21 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy.engine import Connection
-
-from airflow_provider_firstpromoter.ledger import (
-    EarlierTries,
-    LedgerBatch,
-    LedgerRecord,
-    RefundLedger,
-    RunHistory,
-    RunKey,
-)
-from airflow_provider_firstpromoter.refunds import Outcome, Result, Row, Summary, Totals, same_amount
+from airflow_provider_firstpromoter.ledger import LedgerBatch, LedgerRecord, RefundLedger, RunHistory, RunKey
+from airflow_provider_firstpromoter.refunds import Outcome, Result, Row, Summary, same_amount
 from airflow_provider_firstpromoter.sync import fan_out
+from airflow_provider_firstpromoter.sync.job import Job
 from airflow_provider_firstpromoter.sync.ledger_writer import LedgerWriter
+from airflow_provider_firstpromoter.sync.problems import Problems
 from airflow_provider_firstpromoter.sync.progress import Progress
-from airflow_provider_firstpromoter.sync.sender import Job
+from airflow_provider_firstpromoter.sync.run_counts import RunCounts
 from airflow_provider_firstpromoter.sync.totals import PendingTotals
 
 
@@ -30,6 +23,7 @@ class Recorder:
     :param history: the run history; None likewise
     :param run: the task run that the rows name
     :param fingerprint_key: the key of the rows' fingerprints
+    :param would_be_sent: adds up what a preview does not send; None unless it is one
     """
 
     def __init__(
@@ -39,17 +33,14 @@ class Recorder:
         run: RunKey,
         fingerprint_key: bytes,
         progress: Progress,
+        would_be_sent: PendingTotals | None = None,
     ) -> None:
-        self.history = history
-        self.earlier = EarlierTries()
-        #: The event_ids of problems that this run is the first to report.
-        self.new_problems: list[str] = []
-        self._run = run
         self.progress = progress
-        self.would_be_sent: PendingTotals | None = None
-        self._writer = LedgerWriter(ledger, run, fingerprint_key, self._write_counts)
-        self._settled_before = Totals()
-        self._unwritten: dict[str, tuple[Row, Result, dict[str, Any]]] = {}
+        self.would_be_sent = would_be_sent
+        self.counts = RunCounts(history, progress.summary, run)
+        self._run = run
+        self._writer = LedgerWriter(ledger, run, fingerprint_key, self.counts.write)
+        self.problems = Problems(self._writer, run)
 
     @property
     def summary(self) -> Summary:
@@ -64,20 +55,17 @@ class Recorder:
 
         :raises LedgerError: if the ledger cannot be written
         """
-        if self.history is not None:
-            self._writer.prepare(LedgerBatch(self.history.started_at))
-            self.earlier = self.history.start()
+        history = self.counts.history
+        if history is not None:
+            self._writer.prepare(LedgerBatch(history.started_at))
+        self.counts.start()
 
     # --- results ---
 
     def add_settled(self, row: Row, record: LedgerRecord) -> None:
         """Count a refund that the ledger has as settled; its sums belong to the task run that reversed it."""
-        result, sent = record.result(), record.sent()
-        self.progress.add(row, result, **sent)
-        self._settled_before.count(result, **sent)
-        if record.run != self._run:
-            self.summary.attribute_elsewhere(result, **sent)
-            self._settled_before.attribute_elsewhere(result, **sent)
+        self.progress.add(row, record.result(), **record.sent())
+        self.counts.add_settled(record)
 
     def add_problem(self, row: Row, result: Result, record: LedgerRecord | None, known: bool) -> None:
         """
@@ -85,7 +73,7 @@ class Recorder:
 
         :param known: whether the ledger already has the same problem
         """
-        self.progress.add(row, result, new=self._note_problem(row, result, record, known))
+        self.progress.add(row, result, new=self.problems.add(row, result, record, known))
 
     def add_refused(self, row: Row, result: Result, record: LedgerRecord) -> None:
         """Count a row that is rejected beside a settled row of its event_id: the refund's own outcome stays."""
@@ -96,17 +84,13 @@ class Recorder:
         """Count and write the result of a refund that was sent."""
         if result.outcome.on_record:
             result = result.model_copy(update={"reversed_by": self._run._asdict()})
-        sent = _sent(job)
-        self._take_back_earlier(job.record)
         self.summary.rechecked += job.recheck
         self.summary.repeated += len(job.alternatives)
         contents = (*job.refused, *(row for row, _ in job.alternatives))
         self._writer.add(job.row, result, job.refund, job.record, contents)
-        if result.outcome is Outcome.REJECTED and job.row.event_id:
-            self.new_problems.append(job.row.event_id)
-        self.progress.add(job.row, result, **sent)
-        if result.outcome.on_record and result.event_id:
-            self._unwritten[result.event_id] = (job.row, result, sent)
+        self.problems.add_rejected(result)
+        self.progress.add(job.row, result, **job.sent())
+        self.counts.add_sent(job, result)
         self._add_contradictions(job, result)
 
     def _add_contradictions(self, job: Job, result: Result) -> None:
@@ -114,15 +98,14 @@ class Recorder:
         for row in job.others:
             reason = fan_out.contradiction(job.row, row)
             self.progress.add(row, Result(event_id=row.event_id, outcome=Outcome.CHANGED, message=reason))
-            if result.outcome.on_record and result.event_id and not same_amount(job.row.amount, row.amount):
-                self._writer.note_changed(LedgerRecord(result.event_id, result.outcome), row.amount)
-                self.new_problems.append(result.event_id)
+            if not same_amount(job.row.amount, row.amount):
+                self.problems.add_contradiction(result, row.amount)
 
     def add_would_be_sent(self, job: Job) -> None:
         """Count a refund that a preview does not send."""
         if self.would_be_sent is not None:
             self.would_be_sent.add(job.refund)
-        self.add_pending(job.row, _sent(job), left=False)
+        self.add_pending(job.row, job.sent(), left=False)
         self._add_contradictions(job, Result(event_id=job.row.event_id, outcome=Outcome.PENDING))
 
     def add_pending(self, row: Row, sent: dict[str, Any] | None = None, *, left: bool = True) -> None:
@@ -154,30 +137,6 @@ class Recorder:
         """Store what identifies a settled row as unchanged the next time."""
         self._writer.renew(record, row)
 
-    def _note_problem(self, row: Row, result: Result, record: LedgerRecord | None, known: bool) -> bool:
-        """Write a problem, and return whether no earlier run has reported it."""
-        if row.event_id is None:
-            return True  # it cannot be remembered
-        reported = known and record is not None and record.reported_at is not None
-        # The task run that reported it reports it again, when it is cleared or retried.
-        by_this_run = record is not None and self._run.run_id is not None and record.reported_run_id == self._run.run_id
-        new = not reported or by_this_run
-        if record is None or result.outcome is Outcome.REJECTED:
-            if known:
-                self._writer.note_seen(row.event_id)
-            else:
-                self._writer.add(row, result, None, record)
-        else:
-            self._writer.note_changed(record, row.amount)
-        if new:
-            self.new_problems.append(row.event_id)
-        return new
-
-    def _take_back_earlier(self, record: LedgerRecord | None) -> None:
-        """Subtract a refund from the totals of earlier tries if one of them counted an outcome that no longer holds."""
-        if record is not None and record.outcome.settled and record.run == self._run and self.earlier.tries:
-            self.earlier.totals.count(record.result(), **record.sent(), times=-1)
-
     # --- writing ---
 
     def flush(self, *, only_if_due: bool = False) -> None:
@@ -187,13 +146,10 @@ class Recorder:
         :raises LedgerError: if the database refuses
         """
         claimed = self._writer.flush_if_due() if only_if_due else self._writer.flush()
-        for event_id, record in claimed.items():
-            if event_id in self._unwritten:
-                row, result, sent = self._unwritten[event_id]
-                self.summary.attribute_elsewhere(result, **sent)
-                self.progress.replace(row, record.result())
+        for row, record in self.counts.attribute(claimed):
+            self.progress.replace(row, record.result())
         if not self._writer.has_unwritten:
-            self._unwritten.clear()
+            self.counts.all_written()
 
     def finish(self, error: BaseException | None) -> None:
         """
@@ -205,25 +161,5 @@ class Recorder:
         self.progress.finish()
         if self.would_be_sent is not None:
             self.summary.would_be_sent = self.would_be_sent.to_json()
-        if self.history is not None:
-            self.history.finish(self._decided_now(), error)
-
-    def _decided_now(self) -> Summary:
-        """Return the summary without the stored results of a list: the run history counts each refund once."""
-        counts = self.summary.model_copy(deep=True)
-        counts.subtract(self._settled_before)
-        return counts
-
-    def _write_counts(self, connection: Connection, claimed: dict[str, LedgerRecord]) -> None:
-        if self.history is None:
-            return
-        counts = self._decided_now()
-        for event_id in claimed.keys() & self._unwritten.keys():
-            _, result, sent = self._unwritten[event_id]
-            counts.attribute_elsewhere(result, **sent)
-        self.history.update(connection, counts)
-
-
-def _sent(job: Job) -> dict[str, Any]:
-    refund = job.refund
-    return {"amount": refund.amount, "currency": refund.currency, "sale_event_id": refund.sale_event_id}
+            self.summary.warnings += self.would_be_sent.warnings()
+        self.counts.finish(error)

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Self
 
-from airflow_provider_firstpromoter.exceptions import (
-    LedgerError,
-    RunRefusedError,
-)
+from airflow_provider_firstpromoter.exceptions import LedgerError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import RefundLedger, RunHistory, RunKey, now
-from airflow_provider_firstpromoter.pending import Action, ClassifiedRow, PendingRules, classify_rows, decide
-from airflow_provider_firstpromoter.refunds import Refund, Result, Row, Summary, Totals, Validation, batches
-from airflow_provider_firstpromoter.sync import fan_out, log_text
+from airflow_provider_firstpromoter.pending import PendingRules
+from airflow_provider_firstpromoter.refunds import Row, Summary, Totals, Validation, batches
+from airflow_provider_firstpromoter.sync import log_text
 from airflow_provider_firstpromoter.sync.dispatcher import Dispatcher
+from airflow_provider_firstpromoter.sync.failure import error_of
+from airflow_provider_firstpromoter.sync.groups import GroupHandler
 from airflow_provider_firstpromoter.sync.options import SyncOptions
 from airflow_provider_firstpromoter.sync.progress import OnResult, Progress
 from airflow_provider_firstpromoter.sync.recorder import Recorder
-from airflow_provider_firstpromoter.sync.spool import Group, Spool
+from airflow_provider_firstpromoter.sync.selection import Selection, refuse_too_many
+from airflow_provider_firstpromoter.sync.spool import Spool
 from airflow_provider_firstpromoter.sync.totals import PendingTotals
-from airflow_provider_firstpromoter.sync.verdict import error_of
 
 
 class RefundSync:
@@ -70,11 +68,9 @@ class RefundSync:
             self.run_key,
             account.fingerprint_key,
             Progress(summary, hook.transport, hook.firstpromoter_conn_id, self.log),
+            PendingTotals(self.validation) if self.options.preview else None,
         )
-        if self.options.preview:
-            self._recorder.would_be_sent = PendingTotals(self.validation)
         self._dispatcher = Dispatcher(hook, self.options, self._recorder, self.log)
-        self._counts: Counter[Action] = Counter()
         self._report_settled = False
 
     def __enter__(self) -> Self:
@@ -133,7 +129,7 @@ class RefundSync:
         """
         if self._report_settled:
             return self.summary
-        return self.summary.plus_settled(self._recorder.earlier.totals)
+        return self.summary.plus_settled(self._recorder.counts.earlier.totals)
 
     def since_last_event(self, *, only_reversals: bool = False) -> Totals:
         """
@@ -142,7 +138,7 @@ class RefundSync:
         :param only_reversals: whether there is an event only if a commission was reversed
         :raises LedgerError: if the ledger's database refuses
         """
-        history = self._recorder.history
+        history = self._recorder.counts.history
         if history is None:
             return self.total()
         return history.report_by_event(only_reversals=only_reversals).totals
@@ -158,128 +154,44 @@ class RefundSync:
         if error := self._dispatcher.fatal or error_of(self.summary, self.options):
             raise error
 
-    # --- rows in ---
-
     def _send_all(self, rows: Iterable[Row], spool: Spool) -> None:
-        spool.fill(self._unsettled(rows))
-        self._refuse_or_announce(spool)
-        self._recorder.progress.expect(len(spool))
+        selection = Selection(self.ledger, self.rules, with_settled=self._report_settled)
+        spool.fill(selection.select(rows, self._dispatcher.raise_if_killed))
+        self.summary.skipped += selection.skipped
+        self._announce(selection.pending, spool)
+        handler = GroupHandler(
+            self.ledger,
+            self.rules,
+            self.validation,
+            self._dispatcher,
+            self._recorder,
+            report_settled=self._report_settled,
+        )
         for groups in batches(spool.groups()):
             self._dispatcher.raise_if_killed()
-            self._handle_groups(groups)
+            handler.handle(groups)
             self._dispatcher.pump()
             self._recorder.flush(only_if_due=True)
-            self._note_reported(spool)
+            spool.note_reported(self._recorder.problems.take_new())
         self._dispatcher.pump(drain=True)
         self._recorder.flush()
-        self._note_reported(spool)
+        spool.note_reported(self._recorder.problems.take_new())
         if self.ledger is not None and not self.options.preview:
             self.ledger.mark(spool.reported(), reported_at=now(), reported_run_id=self.run_key.run_id)
 
-    def _unsettled(self, rows: Iterable[Row]) -> Iterator[ClassifiedRow]:
-        """Return the rows that need handling. They are compared with the ledger once more before they are sent."""
-        for batch in classify_rows(rows, self.ledger, self.rules, details=False):
-            self._dispatcher.raise_if_killed()
-            for one in batch:
-                self._counts[one.action] += 1
-                if one.action is not Action.SETTLED or self._report_settled or self._renews(one):
-                    yield one
-                else:
-                    self.summary.skipped += 1
-
-    def _renews(self, one: ClassifiedRow) -> bool:
-        return one.record is not None and self.rules.needs_renewal(one.row, one.record)
-
-    def _refuse_or_announce(self, spool: Spool) -> None:
+    def _announce(self, pending: int, spool: Spool) -> None:
         """
-        Refuse the run if too many refunds are pending; otherwise log how many are.
+        Log how many refunds are pending.
 
-        :raises RunRefusedError: if more is pending than ``max_pending`` allows
+        :raises RunRefusedError: if it is more than ``max_pending`` allows
         """
-        pending = sum(count for action, count in self._counts.items() if action.sends)
-        most = self.options.max_pending
-        if most is not None and pending > most:
-            told = f"{pending} refunds are pending, more than max_pending={most}: {self._totals(spool).text()}"
-            if not self.options.preview:
-                raise RunRefusedError(
-                    f"{told}. Nothing was sent. If all of them are intended, as in a first run, set max_pending=None; "
-                    "preview=True reports without sending"
-                )
-            self.summary.warnings.append(told)
+        options = self.options
+        warning = refuse_too_many(pending, options.max_pending, spool, self.validation, preview=options.preview)
+        if warning:
+            self.summary.warnings.append(warning)
         rate = self.hook.account.extra.requests_per_minute
-        self.log.info("%s", log_text.announcement(pending, self.options.limit, rate, preview=self.options.preview))
-
-    def _totals(self, spool: Spool) -> PendingTotals:
-        return PendingTotals.of(
-            (row for group in spool.groups() if group.rank for row in group.rows[:1]), self.validation
-        )
-
-    # --- one event_id after the other ---
-
-    def _handle_groups(self, groups: list[Group]) -> None:
-        rows = [row for group in groups for row in group.rows]
-        found = {one.row.position: one for batch in classify_rows(rows, self.ledger, self.rules) for one in batch}
-        for group in groups:
-            self._dispatcher.enter_rank(group.rank)
-            first, repeated = fan_out.distinct(group.rows, self.rules.key)
-            self.summary.repeated += len(repeated)
-            self._handle([found[row.position] for row in first], group.rank)
-
-    def _handle(self, rows: list[ClassifiedRow], rank: int) -> None:
-        """Handle the rows of one event_id, each of another content."""
-        to_send: list[tuple[ClassifiedRow, Refund]] = []
-        problems: list[tuple[ClassifiedRow, Result, bool]] = []
-        settled: list[ClassifiedRow] = []
-        for one in rows:
-            decision = decide(one, self.validation)
-            if decision.refund is not None:
-                to_send.append((one, decision.refund))
-            elif decision.result is not None:
-                problems.append((one, decision.result, decision.known))
-            else:
-                settled.append(one)
-        if to_send:
-            refused = [one.row for one, _, _ in problems]
-            job, repeated = fan_out.job_of(to_send, rank, refused, self.rules.key)
-            self.summary.repeated += repeated + len(settled)
-            self._dispatcher.dispatch(job)
-            return
-        compared = [one for one in settled if one.action is Action.COMPARE]
-        unchanged = [*settled, *(one for one, _, known in problems if known)]
-        for one in (*compared, *filter(self._renews, unchanged)):
-            if one.record is not None:
-                self._recorder.renew(one.record, one.row)
-        self._add_settled(settled)
-        self._add_problems(problems, beside_settled=bool(settled))
-
-    def _add_settled(self, rows: list[ClassifiedRow]) -> None:
-        for number, one in enumerate(rows):
-            if one.record is None:
-                continue
-            if not self._report_settled:
-                self.summary.skipped += 1
-            elif number:
-                self.summary.repeated += 1
-            else:
-                self._recorder.add_settled(one.row, one.record)
-
-    def _add_problems(self, problems: list[tuple[ClassifiedRow, Result, bool]], *, beside_settled: bool) -> None:
-        """
-        Add the rows of one event_id that are rejected or changed.
-
-        :param beside_settled: whether another row of the event_id is settled
-        """
-        if len(problems) > 1 and any(known for _, _, known in problems):
-            # The ledger has one changed amount of a refund: it stands for all of them, and is written last.
-            problems = [(one, result, True) for one, result, _ in sorted(problems, key=lambda problem: problem[2])]
-        for one, result, known in problems:
-            record = one.record
-            if beside_settled and record is not None and record.outcome.remembers_content:
-                self._recorder.add_refused(one.row, result, record)
-            else:
-                self._recorder.add_problem(one.row, result, record, known)
-
-    # --- the end ---
+        self.log.info("%s", log_text.announcement(pending, options.limit, rate, preview=options.preview))
+        self._recorder.progress.expect(len(spool))
 
     def _save_what_is_known(self) -> None:
         """Write what is known after an error or a kill; a second error must not hide the first one."""
@@ -291,19 +203,9 @@ class RefundSync:
             except LedgerError as error:
                 self.log.error("%s", error)
 
-    def _note_reported(self, spool: Spool) -> None:
-        spool.note_reported(self._recorder.new_problems)
-        self._recorder.new_problems.clear()
-
     def _finish(self, error: BaseException | None) -> None:
         self.summary.warnings += self._dispatcher.brakes.warnings()
         self.summary.ended_at = now()
-        would = self._recorder.would_be_sent
-        if would is not None and would.looks_like_minor_units:
-            self.summary.warnings.append(
-                "amount_unit is 'major', and every amount is whole and large: is the column in cents? "
-                f"As it is, these would be sent: {would.text()}"
-            )
         try:
             self._recorder.finish(error or error_of(self.summary, self.options))
         except LedgerError as failure:

@@ -5,36 +5,13 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
-from airflow_provider_firstpromoter.ledger import LedgerRecord
-from airflow_provider_firstpromoter.refunds import Refund, Result, Row
+from airflow_provider_firstpromoter.refunds import Result
+from airflow_provider_firstpromoter.sync.job import Job
 from airflow_provider_firstpromoter.sync.thread_pool import Done, ThreadPool
 
 #: Seconds; how soon a kill is noticed.
 TICK = 0.25
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """
-    A refund that is to be sent.
-
-    :param record: what the ledger has of it; None if nothing
-    :param rank: its place in the order of the run
-    :param alternatives: further rows of the event_id that differ in the customer's ids only
-    :param others: further rows of the event_id that differ in anything else
-    :param refused: those of its rows that cannot be sent: the ledger remembers their contents with the job's outcome
-    """
-
-    row: Row
-    refund: Refund
-    record: LedgerRecord | None = None
-    rank: int = 1
-    recheck: bool = False
-    alternatives: tuple[tuple[Row, Refund], ...] = ()
-    others: tuple[Row, ...] = ()
-    refused: tuple[Row, ...] = ()
 
 
 class Sender:

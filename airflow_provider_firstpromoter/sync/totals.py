@@ -60,10 +60,14 @@ class PendingTotals:
                 }
             )
 
-    @property
-    def looks_like_minor_units(self) -> bool:
-        """Whether amounts that are read as major units are all whole and large, as if they were cents."""
-        return self._how.amount_unit == "major" and self._all_whole and (self._smallest or 0) >= WHOLE_AND_LARGE
+    def warnings(self) -> list[str]:
+        """Return a warning if amounts that are read as major units are all whole and large, as if they were cents."""
+        if self._how.amount_unit != "major" or not self._all_whole or (self._smallest or 0) < WHOLE_AND_LARGE:
+            return []
+        return [
+            "amount_unit is 'major', and every amount is whole and large: is the column in cents? "
+            f"As it is, these would be sent: {self.text()}"
+        ]
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON for the summary."""

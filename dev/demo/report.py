@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from datetime import date, timedelta
 
 from rich.table import Table
 
@@ -15,15 +16,19 @@ from dev.terminal import console, print_claim, step
 COLOURS = {"success": "green", "failed": "red", "upstream_failed": "red", "skipped": "magenta"}
 #: In the order of the example DAG.
 TASKS = ("find_refunds", "track_refunds", "rewards_per_promoter", "everything_sent")
-#: What an analyst asks, the view of the ledger that answers it, and the columns that are shown here.
+#: What an analyst asks, the arguments of the ledger's report that answers it, and the columns that are shown here.
 QUESTIONS = (
-    ("Which refunds need attention?", "open", "event_id problem reason last_seen_at"),
     (
-        "What did each promoter lose in each month? (rewards in cents)",
-        "reversed",
+        "What happened last week?",
+        f"--view last_runs --since {date.today() - timedelta(days=7)}",
+        "started_at recorded not_referred rejected requests reversed",
+    ),
+    ("Which rows need attention?", "--view open", "event_id problem reason last_seen_at"),
+    (
+        "How much was reversed per promoter per month? (in cents)",
+        "--view reversed",
         "year month promoter_id promoter_ref refunds reversed",
     ),
-    ("What did the last runs do?", "last_runs", "started_at recorded not_referred rejected requests reversed"),
 )
 OUTCOMES = ("recorded", "already_recorded", "not_referred", "rejected")
 
@@ -89,10 +94,9 @@ def print_runs(runs: Sequence[Run], promoters: Mapping[str, str]) -> None:
 
 def print_view(question: str, rows: Sequence[Mapping[str, str]], columns: Sequence[str]) -> None:
     """Print some columns of a view."""
-    table = Table(*columns, title=question)
+    table = Table(*(column.replace("_", " ") for column in columns), title=question, title_justify="left")
     for row in rows:
-        # Times without seconds, so that the table fits into a terminal.
-        table.add_row(*(row[column][:16] if column.endswith("_at") else row[column] for column in columns))
+        table.add_row(*(_short(column, row[column]) for column in columns))
     console.print(table)
 
 
@@ -101,6 +105,13 @@ def print_claims(claims: Sequence[Claim]) -> None:
         print_claim(claim.sentence, claim.holds)
         for contradiction in list(claim.contradictions)[:5]:
             console.print(f"    [red]{contradiction}[/]")
+
+
+def _short(column: str, cell: str) -> str:
+    """Return a cell such that the table fits into a terminal: times without year and seconds, sums without JSON."""
+    if column.endswith("_at"):
+        return cell[5:16]
+    return cell.translate(dict.fromkeys(map(ord, '{}":'))) if cell.startswith("{") else cell
 
 
 def _coloured_state(run: Run, task_id: str) -> str:

@@ -87,11 +87,20 @@ class Stage:
         self.runs.append(run)
         return run
 
-    def report(self, view: str) -> list[dict[str, str]]:
-        """Return the rows of one of the ledger's views, as the ledger's command line prints them."""
+    def report(self, arguments: str) -> list[dict[str, str]]:
+        """
+        Return the rows that the ledger's command line prints.
+
+        :param arguments: those of its command ``report``
+        """
         command = [sys.executable, "-m", "airflow_provider_firstpromoter.ledger", "report", "firstpromoter_default"]
         done = subprocess.run(
-            [*command, "--view", view, "--csv"], env=self.env, capture_output=True, text=True, timeout=120, check=True
+            [*command, *arguments.split(), "--csv"],
+            env=self.env,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=True,
         )
         _question, *table = done.stdout.splitlines()
         return list(csv.DictReader(table))
@@ -109,7 +118,8 @@ def warehouse_of(home: Home) -> Path:
 def connections(home: Home, sandbox: SandboxProcess) -> dict[str, dict[str, Any]]:
     """Return the two Airflow connections that the example DAG needs."""
     return {
-        "firstpromoter_default": sandbox.connection(),
+        # The port makes the Test button of Airflow 3.3.1 and 3.3.2 work; the one in the base URL is used.
+        "firstpromoter_default": {**sandbox.connection(), "port": 443},
         "warehouse": {"conn_type": "sqlite", "host": str(warehouse_of(home))},
     }
 

@@ -64,7 +64,7 @@ def _explain(url: str, sandbox: SandboxProcess, home: Home, invalid: int) -> Non
 [bold]{url}/plugin/refund-runs[/]
     The page "Refund runs" of the menu Browse: what each run did, and what needs attention.
 [bold]{url}/connections[/]
-    The connections of FirstPromoter and of the warehouse.
+    The connections of FirstPromoter and of the warehouse. To test one, press the pulse line left of the pencil.
 [bold]{sandbox.control_url}/recorded[/]
     The refunds that the sandbox has recorded in the place of FirstPromoter.
 

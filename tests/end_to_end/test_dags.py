@@ -6,6 +6,7 @@ import importlib.util
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pendulum
@@ -151,8 +152,13 @@ def test_reversed_commission_triggers_an_asset_event(
     uri, extra = event
     assert uri.startswith("firstpromoter://sandbox-account%40127.0.0.1%3A")
     assert uri.endswith("/refunds")
-    assert {**extra, "since_last_event": None} == {**summary, "since_last_event": None}
-    assert extra["since_last_event"]["outcomes"] == {**summary["outcomes"], "not_referred": 1}, "of the first run too"
+    assert extra["outcomes.recorded"] == 1
+    assert extra["reversed.cash"] == summary["reversed"]["cash"]
+    assert extra["since_last_event.outcomes.recorded"] == 1
+    assert extra["since_last_event.outcomes.not_referred"] == 1, "of the first run too"
+    report = example("refund_report").get_task("report_to_finance").python_callable
+    events = {uri: [SimpleNamespace(extra=extra)]}
+    assert report(triggering_asset_events=events) == ["1 refunds recorded, 2.00 of commissions reversed"]
 
 
 def asset_events() -> list[tuple[str, Any]]:

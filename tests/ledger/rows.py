@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from importlib.metadata import version
 from typing import Any
 
 from airflow_provider_firstpromoter.ledger import LedgerBatch, LedgerRecord, LedgerWrite, RefundLedger, RunKey
@@ -66,3 +68,9 @@ def run_script(database: Any, script: str) -> None:
     """Execute statements that each end in a semicolon and a line break."""
     for statement in script.strip().removesuffix(";").split(";\n"):
         database.run(statement)
+
+
+def quiet_while_imported() -> dict[str, str]:
+    """Return this environment for a command; Airflow 3.0 logs to standard output while it is imported, unless told."""
+    quiet = {"AIRFLOW__LOGGING__LOGGING_LEVEL": "ERROR"} if version("apache-airflow").startswith("3.0.") else {}
+    return {**os.environ, **quiet}

@@ -167,8 +167,8 @@ def test_sql_and_python_agree_which_rows_are_settled(database: Any, monkeypatch:
                 for case in cases
                 if case.row == case.earlier and case.row["amount"] in ("1000", "999", "1" * 64)
             }
-            # What is settled in the very same text is left out: otherwise the join would be of no use. Without a recorded
-            # amount, as after an adoption, there is nothing that SQL compares.
+            # What is settled in the very same text is left out: otherwise the join would be of no use.
+            # Without a recorded amount, as after an adoption, there is nothing that SQL compares.
             plain -= {
                 case.row["event_id"]
                 for case in cases

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from airflow_provider_firstpromoter.exceptions import RefundsRejectedError
 from tests.reconcile.account import TODAY, AccountWithLedger, nonzero_kinds, refund
 
 
@@ -39,6 +40,19 @@ def test_adopted_refunds_are_never_sent(account: AccountWithLedger) -> None:
 
     assert (summary["sent"], summary["outcomes"]["changed"]) == (0, 0)
     assert account.sandbox.refund_requests() == []
+
+
+def test_adopted_amount_is_compared_with_the_warehouse_when_its_row_is_first_seen(account: AccountWithLedger) -> None:
+    for number, amount in ((1, 1001), (2, 999)):  # recorded by another tool, the second one with another amount
+        account.commission(f"re_{number:04}", f"cus_{number}", amount)
+    account.reconcile(adopt=True)
+    account.database.fill([refund(1), refund(2)])
+
+    with pytest.raises(RefundsRejectedError, match="1 changed: 're_0002'"):
+        account.sync()
+
+    assert account.sandbox.refund_requests() == []
+    assert account.ledger("row_amount, changed_amount") == {"re_0001": ("1001", None), "re_0002": (None, "1002")}
 
 
 def test_adopt_takes_refunds_only_and_their_rewards(account: AccountWithLedger) -> None:

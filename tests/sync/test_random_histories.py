@@ -1,12 +1,14 @@
 """
 Random histories: runs, kills, faults, late sales, corrected rows and rotated keys in any order, and then a clean run.
 
-Whatever came before, a refund of a referred customer is then recorded, once, and the ledger says so; and no other is.
-``SEEDS`` in the environment runs more of them.
+Whatever came before, a refund of a referred customer is then recorded, once, and the ledger says so; and no other is,
+except for those that the reconciliation names.
+``SEED`` in the environment is the first of the histories, which ``make soak`` sets.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -16,11 +18,16 @@ from typing import Any
 import pytest
 
 from airflow_provider_firstpromoter.exceptions import LedgerError, SyncInterruptedError
+from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import RefundLedger, RunHistory
+from airflow_provider_firstpromoter.reconcile import Period, Reconciliation
+from airflow_provider_firstpromoter.reconcile.mismatches import MismatchKind
+from airflow_provider_firstpromoter.refunds import numbered
 from airflow_provider_firstpromoter.sandbox import Sandbox
 from tests.sync.runs import A_MONTH, LISTING, NOT_FOUND, Refunds, cancelled_when
 
-SEEDS = int(os.environ.get("SEEDS", "12"))
+SEED = int(os.environ.get("SEED", "1"))
+HISTORIES = [(SEED + number, ("sqlite", "postgresql")[number % 2]) for number in range(8)]
 CUSTOMERS = 8
 REFUNDS = 24
 
@@ -120,7 +127,7 @@ class History:
         self.sandbox.fault(**{**NOT_FOUND, "event_id": event_id})
 
     def break_the_listing(self) -> None:
-        fault = self.random.choice([{"kind": "status", "status": 503}, {"kind": "html", "status": 403}])
+        fault: dict[str, Any] = self.random.choice([{"kind": "status", "status": 503}, {"kind": "html", "status": 403}])
         self.sandbox.fault(**fault, path=LISTING, times=self.random.randrange(1, 10))
 
     def mend(self) -> None:
@@ -165,28 +172,27 @@ class History:
                 raise KilledError
             return real_write(*args, **kwargs)
 
-        with self.monkeypatch.context() as patch:
+        def finish(history: RunHistory, *args: Any) -> None:
+            if left > 0:
+                real_finish(history, *args)
+
+        with self.monkeypatch.context() as patch, contextlib.suppress(KilledError, LedgerError):
             patch.setattr("airflow_provider_firstpromoter.sync.ledger_writer.FLUSH_EVERY_RESULTS", 5)
             patch.setattr(RefundLedger, "write", write)
-            patch.setattr(RunHistory, "finish", lambda *args, **_: real_finish if left > 0 else None)
-            try:
-                self.track(*self.given(), **self.options())
-            except (KilledError, LedgerError):
-                pass
+            patch.setattr(RunHistory, "finish", finish)
+            self.track(*self.given(), **self.options())
 
     def run_and_terminate(self) -> None:
         """SIGTERM while a request hangs."""
-        from airflow_provider_firstpromoter.refunds import numbered
-
         self.sandbox.fault("latency", seconds=2, recorded=self.random.random() < 0.5, path="/track/refund")
-        options = {name: value for name, value in self.options().items() if name != "as_query"}
+        options = self.options()
+        del options["as_query"]
         sync = self.track.make(**options)
         before = len(self.sandbox.faults.active())
         since = cancelled_when(sync, lambda: len(self.sandbox.faults.active()) < before)
         try:
-            sync.run(numbered(self.given()))
-        except SyncInterruptedError:
-            pass
+            with contextlib.suppress(SyncInterruptedError):
+                sync.run(numbered(self.given()))
         finally:
             sync.cancel()
         since()
@@ -216,7 +222,7 @@ class History:
             self.track(*self.rows, recheck_unreferred=A_MONTH, retry_rejected=True, max_rejected=None)
 
 
-@pytest.mark.parametrize("seed", range(SEEDS))
+@pytest.mark.parametrize(("seed", "track"), HISTORIES, indirect=["track"])
 def test_any_history_ends_with_every_refund_recorded_once_and_the_ledger_right(
     seed: int, track: Refunds, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -224,19 +230,26 @@ def test_any_history_ends_with_every_refund_recorded_once_and_the_ledger_right(
     history.live()
     history.end_well()
 
-    told = f"seed {seed}, {sandbox.settings.lead_first=}, {sandbox.settings.consume_event_id_on_204=}: {history.log}"
+    story = f"seed {seed}, {sandbox.settings.lead_first=}, {sandbox.settings.consume_event_id_on_204=}: {history.log}"
     recorded = [one.event_id for one in sandbox.recorded()]
-    assert len(recorded) == len(set(recorded)), told
+    assert len(recorded) == len(set(recorded)), story
     stored = track.stored()
     on_record = {event_id for event_id, outcome in stored.items() if outcome in ("recorded", "already_recorded")}
-    assert on_record == set(recorded), told
+    # A kill can hide a 204 that used up the event_id: nothing tells its later 409 from one of a recorded refund. The
+    # reconciliation does.
+    assert on_record >= set(recorded), story
+    assert on_record == set(recorded) or (sandbox.settings.consume_event_id_on_204 and "run_and_kill" in history.log)
+    report = Reconciliation(FirstPromoterHook(), track.ledger, Period()).run()
+    missing = {one.event_id for one in report.cases.get(MismatchKind.MISSING_IN_FIRSTPROMOTER, [])}
+    assert missing == on_record - set(recorded), story
+    assert report.mismatches == len(missing), story
     for row in history.rows:
         event_id = str(row["event_id"])
         usable = isinstance(row["amount"], int) and row["amount"] > 0
         if usable and history.is_findable(row):
-            assert event_id in recorded, f"{event_id} is lost; {told}"
+            assert event_id in recorded, f"{event_id} is lost; {story}"
         if not usable and event_id not in recorded:
-            assert stored[event_id] == "rejected", f"{event_id}; {told}"
+            assert stored[event_id] == "rejected", f"{event_id}; {story}"
     reported = sum(json.loads(row["reversed"] or "{}").get("cash", 0) for row in track.history())
     rewards = sum(one.reward_amount for one in sandbox.recorded())
-    assert reported >= rewards, f"a reward was reported twice: {reported} of {rewards}; {told}"
+    assert reported >= rewards, f"a reward was reported twice: {reported} of {rewards}; {story}"

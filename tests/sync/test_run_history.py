@@ -281,5 +281,5 @@ def test_history_of_another_account_is_not_read(track: Refunds, new_sandbox: Any
 
     run = Refunds(other, connect, track.ledger_conn_id)(*refunds(2), run_id="first", as_query=True)
 
-    assert run.sync.total().outcomes["recorded"] == 0
+    assert run.sync.total().outcomes[Outcome.RECORDED] == 0
     assert RunHistory(track.ledger, RunKey("dag", "first", "task", -1)).account != track.sandbox.account_id

@@ -1,0 +1,60 @@
+"""A refund that is to be sent, with what is known about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from airflow_provider_firstpromoter.ledger import LedgerRecord
+from airflow_provider_firstpromoter.refunds import Identity, Outcome, Refund, Row
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """
+    A refund that is to be sent.
+
+    :param record: what the ledger has of it; None if nothing
+    :param rank: its place in the order of the run
+    :param alternatives: further rows of the event_id that differ in the customer's ids only
+    :param others: further rows of the event_id that differ in anything else
+    :param refused: those of its rows that cannot be sent: the ledger remembers their contents with the job's outcome
+    """
+
+    row: Row
+    refund: Refund
+    record: LedgerRecord | None = None
+    rank: int = 1
+    recheck: bool = False
+    alternatives: tuple[tuple[Row, Refund], ...] = ()
+    others: tuple[Row, ...] = ()
+    refused: tuple[Row, ...] = ()
+
+    def rows(self) -> Iterator[Row]:
+        """Return the rows that wait for this job."""
+        yield self.row
+        yield from (row for row, _ in self.alternatives)
+        yield from self.others
+
+    def sent(self) -> dict[str, Any]:
+        """Return what of the refund belongs to a summary."""
+        refund = self.refund
+        return {"amount": refund.amount, "currency": refund.currency, "sale_event_id": refund.sale_event_id}
+
+    @property
+    def was_unmatched(self) -> bool:
+        """Whether a request of an earlier run was answered with 204 or 404."""
+        if self.record is None or self.record.first_sent_at is None:
+            return False
+        earlier = self.record.result()
+        return earlier.unmatched or earlier.outcome is not Outcome.FAILED
+
+    @property
+    def was_lost(self) -> bool:
+        """Whether the response to a request of an earlier run was lost."""
+        return self.record is not None and self.record.first_sent_at is not None and self.record.result().lost
+
+    def may_be_unmatched(self, identify_by: Sequence[Identity]) -> bool:
+        """Return whether one of its requests may have been answered with 204 or 404, when the last response is lost."""
+        return bool(self.alternatives) or len(self.refund.identities(identify_by)) > 1 or self.was_unmatched

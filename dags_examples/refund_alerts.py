@@ -1,0 +1,62 @@
+"""
+### The sync, with alerts
+
+- If **sync_refunds** fails and has no retry left, an e-mail says why: refunds that are newly rejected or changed,
+  refunds that failed, a wrong key.
+- **remind** sends an e-mail as long as refunds that were reported before still need attention. They make no run red.
+
+Every notifier of Airflow can take the place of the e-mail. This one uses the connection `smtp_default`.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pendulum
+from airflow.providers.common.compat.sdk import dag, task
+from airflow.providers.smtp.notifications.smtp import SmtpNotifier
+
+from airflow_provider_firstpromoter.transfers.sql_to_firstpromoter import SqlToFirstPromoterOperator
+
+ON_CALL = "on-call@example.com"
+
+
+@dag(
+    schedule="0 6 * * *",
+    start_date=pendulum.datetime(2025, 1, 1, tz="UTC"),
+    catchup=False,
+    max_active_runs=1,
+    default_args={"retries": 3, "retry_delay": timedelta(minutes=5)},
+    doc_md=__doc__,
+    tags=["firstpromoter"],
+)
+def refund_alerts() -> None:
+    sync = SqlToFirstPromoterOperator(
+        task_id="sync_refunds",
+        sql="""
+            SELECT event_id, amount, currency, uid, email, sale_event_id
+            FROM refunds
+            WHERE status = 'succeeded'
+        """,
+        sql_conn_id="warehouse",
+        on_failure_callback=SmtpNotifier(
+            to=ON_CALL,
+            subject="{{ ti.dag_id }} has failed",
+            html_content="{{ exception | e }}",  # escaped, because it names event_ids
+        ),
+    )
+
+    @task
+    def remind(summary: dict[str, Any], **context: Any) -> None:
+        if still_open := summary["still_open"]:
+            SmtpNotifier(
+                to=ON_CALL,
+                subject=f"Refunds that still need attention: {still_open}",
+                html_content="The page Refund runs and the ledger's report list them.",
+            ).notify(context)  # type: ignore[arg-type]  # tasks get their context as a dict
+
+    remind(sync.output)  # type: ignore[arg-type]  # Airflow resolves the XComArg
+
+
+refund_alerts()

@@ -1,0 +1,198 @@
+"""The views of the ledger on every database, and the report that prints them."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from airflow_provider_firstpromoter.hooks import FirstPromoterHook
+from airflow_provider_firstpromoter.ledger import LedgerBatch, RefundLedger, RunHistory, RunKey
+from airflow_provider_firstpromoter.ledger.__main__ import main
+from airflow_provider_firstpromoter.reconcile import Mismatch, MismatchKind, MismatchTable
+from airflow_provider_firstpromoter.refunds import Outcome, Promoter, Reward, Summary
+from tests.ledger.rows import THEN, entry, known, run_script, write
+
+FIRST, SECOND = RunKey("dag", "first", "sync", -1), RunKey("dag", "second", "sync", -1)
+FEBRUARY = datetime(2026, 2, 10, tzinfo=UTC)
+
+
+def reversal(number: int, amount: int, *, status: str = "pending", unit: str = "cash", promoter: int = 1) -> Any:
+    """Return the fields of a result that reversed a commission."""
+    return {
+        "reward": Reward(id=number, amount=amount, unit=unit, status=status),
+        "promoter": Promoter(id=promoter, default_ref_id=f"ref_{promoter}"),
+    }
+
+
+def fill(ledger: RefundLedger) -> None:
+    """Write two runs, and what a reconciliation found after them."""
+    ledger.ensure()
+    history = RunHistory(ledger, FIRST)
+    history.start()
+    stays = datetime.now(UTC) + timedelta(hours=1)
+    write(
+        ledger,
+        [
+            entry("re_march", **reversal(1, -100)),
+            entry("re_february", refunded_at=FEBRUARY, **reversal(2, -200)),
+            entry("re_points", **reversal(3, -5, unit="points")),
+            entry("re_ben", Outcome.ALREADY_RECORDED, **reversal(4, -300, promoter=2)),
+            entry("re_denied", **reversal(5, -400, status="denied")),
+            entry("re_changed", **reversal(6, -100)),
+            entry("re_accepted", **reversal(7, -100)),
+            entry("re_nobody", Outcome.NOT_REFERRED),
+            entry("re_left", Outcome.REJECTED, message="amount is missing", seen_at=THEN),
+            entry("re_rejected", Outcome.REJECTED, message="amount is not a number", seen_at=stays),
+            entry("re_failed", Outcome.FAILED, message="answered 500 in 6 tries", seen_at=stays),
+        ],
+        FIRST,
+    )
+    changed = [(known(ledger, event_id), "700", stays) for event_id in ("re_changed", "re_accepted")]
+    ledger.write(LedgerBatch(stays, changed=changed), SECOND)
+    ledger.mark(["re_accepted"], accepted_at=THEN)
+    history.finish(Summary(requests=11, sent=10))
+    again = RunHistory(ledger, SECOND)  # its query no longer has re_left
+    again.start()
+    again.finish(Summary(stopped_because=None, requests=3))
+    mismatches = MismatchTable(ledger, RunKey("dag", "third", "reconcile", -1))
+    mismatches.ensure()
+    mismatches.write(
+        [
+            Mismatch(MismatchKind.REVERSED_TWICE, "stripe_1", 9, THEN, other_event_id="re_march"),
+            Mismatch(MismatchKind.MISSING_IN_LEDGER, "re_accepted_mismatch", 10, THEN),
+        ]
+    )
+    mismatches.accept(["re_accepted_mismatch"])
+
+
+@pytest.fixture
+def view(
+    database: Any, ledger: RefundLedger, capsys: pytest.CaptureFixture[str]
+) -> Callable[[str, str], list[tuple[Any, ...]]]:
+    """``view(name, columns)``: the rows of a view that the printed statements have made."""
+    fill(ledger)
+    main(["views", database.engine().dialect.name])
+    run_script(database, capsys.readouterr().out)
+    return lambda name, columns: sorted(
+        database.run(f"SELECT {columns} FROM firstpromoter_refunds_{name} WHERE account = 'acc'"), key=str
+    )
+
+
+def test_view_open_lists_what_needs_attention_and_not_what_left_the_query_or_was_accepted(view: Any) -> None:
+    assert view("open", "event_id, problem, reason") == [
+        ("re_changed", "changed", "recorded with amount 1000, now 700"),
+        ("re_failed", "failed", "answered 500 in 6 tries"),
+        ("re_rejected", "rejected", "amount is not a number"),
+        ("stripe_1", "reversed_twice", "the same refund as re_march"),
+    ]
+
+
+def test_view_status_has_a_row_for_each_refund(view: Any) -> None:
+    statuses = dict(view("status", "event_id, status"))
+    assert len(statuses) == 11
+    assert {event_id: statuses[event_id] for event_id in ("re_march", "re_changed", "re_accepted", "re_nobody")} == {
+        "re_march": "recorded",
+        "re_changed": "changed",
+        "re_accepted": "recorded",
+        "re_nobody": "not_referred",
+    }
+
+
+def test_view_reversed_adds_up_by_month_promoter_and_unit(view: Any) -> None:
+    columns = "year, month, promoter_id, promoter_ref, reward_unit, refunds, reversed"
+    rows = view("reversed", columns)
+    assert [tuple(int(cell) if not isinstance(cell, str) else cell for cell in row) for row in rows] == [
+        (2026, 2, 1, "ref_1", "cash", 1, -200),
+        (2026, 3, 1, "ref_1", "cash", 3, -300),
+        (2026, 3, 1, "ref_1", "points", 1, -5),
+        (2026, 3, 2, "ref_2", "cash", 1, -300),
+    ]
+
+
+def test_view_last_runs_has_a_row_for_each_try(view: Any) -> None:
+    assert view("last_runs", "run_id, kind, requests") == [("first", "query", 11), ("second", "query", 3)]
+
+
+# --- the report -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def report(
+    new_database: Callable[..., Any], connect: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> Callable[..., str]:
+    """``report(*arguments)``: what the report of an account prints; its ledger has rows of another account too."""
+    database = new_database("sqlite", "warehouse")
+    connect(ledger_conn_id="warehouse")
+    fill(RefundLedger(database.engine(), FirstPromoterHook().account.key, name="warehouse"))
+    other = RefundLedger(database.engine(), "other", name="warehouse")
+    write(other, [entry("re_of_another_account", Outcome.REJECTED, seen_at=THEN)])
+
+    def report(*arguments: str) -> str:
+        capsys.readouterr()  # what was logged before
+        main(["report", "firstpromoter_default", *arguments])
+        return capsys.readouterr().out
+
+    return report
+
+
+def test_report_prints_the_answer_of_each_view_for_the_account(report: Callable[..., str]) -> None:
+    printed = report()
+
+    for question in ("Which refunds need attention, and why?", "What became of each refund?"):
+        assert question in printed
+    for question in ("What was reversed, by month and promoter?", "What did the last runs do?"):
+        assert question in printed
+    assert "re_changed" in printed
+    assert "recorded with amount 1000, now 700" in printed
+    assert "re_of_another_account" not in printed
+
+
+def test_report_prints_one_view_as_csv(report: Callable[..., str]) -> None:
+    question, *table = report("--view", "open", "--csv").splitlines()
+
+    assert question == "# Which refunds need attention, and why?"
+    rows = {row["event_id"]: row for row in csv.DictReader(table)}
+    assert rows.keys() == {"re_changed", "re_failed", "re_rejected", "stripe_1"}
+    assert rows["re_failed"]["reason"] == "answered 500 in 6 tries"
+
+
+def test_report_leaves_out_columns_without_anything_in_them(report: Callable[..., str]) -> None:
+    heading = report("--view", "last_runs").splitlines()[2]
+
+    assert "requests" in heading
+    assert "pending" not in heading
+    assert "mismatches" not in heading
+
+
+def test_report_since_a_day_leaves_out_earlier_runs(report: Callable[..., str]) -> None:
+    today = datetime.now(UTC).date()
+
+    def runs(since: Any) -> int:
+        return len(report("--view", "last_runs", "--csv", "--since", since.isoformat()).splitlines()) - 2
+
+    assert (runs(today - timedelta(days=7)), runs(today + timedelta(days=2))) == (2, 0)
+
+
+def test_report_shows_text_as_text(report: Callable[..., str], new_database: Any) -> None:
+    ledger = RefundLedger.required(FirstPromoterHook().account, "warehouse")
+    stays = datetime.now(UTC) + timedelta(hours=1)
+    write(ledger, [entry("re_[red]", Outcome.REJECTED, message="[bold]not markup[/]", seen_at=stays)])
+
+    printed = report("--view", "open")
+
+    assert "re_[red]" in printed
+    assert "[bold]not markup[/]" in printed
+
+
+def test_report_of_a_ledger_that_is_not_there_exits_with_a_message(
+    new_database: Callable[..., Any], connect: Callable[..., str]
+) -> None:
+    new_database("sqlite", "warehouse")
+    connect(ledger_conn_id="warehouse")
+
+    with pytest.raises(SystemExit, match=r"ledger 'firstpromoter_refunds' cannot be read: .*no such table"):
+        main(["report", "firstpromoter_default"])
