@@ -72,9 +72,12 @@ class LedgerWrite:
                 digests = add_digest(digests, one.digest)
         else:
             tokens = digests = None
+        found = result.recorded_amount if result.outcome is Outcome.ALREADY_RECORDED else None
+        # What was found may have been recorded with another amount than the row's now: it is compared by the next run.
+        is_same = found is None or refund is None or found == -refund.amount
         return cls(
             result,
-            row.amount,
+            row.amount if is_same else None,
             tokens,
             digests,
             refund,
@@ -100,6 +103,7 @@ class LedgerRecord:
     row_digest: str | None = None
     first_sent_at: datetime | None = None
     last_sent_at: datetime | None = None
+    last_seen_at: datetime | None = None
     changed_amount: str | None = None
     accepted_at: datetime | None = None
     reported_at: datetime | None = None
