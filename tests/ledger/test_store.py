@@ -197,9 +197,9 @@ def test_records_of_run_finds_the_rows_of_a_task_run(
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql", "duckdb"])
 def test_airflow_connection_opens_the_database(kind: str, new_database: Callable[..., Any]) -> None:
-    database = new_database(kind, "books")
+    database = new_database(kind, "finance")
     for _ in range(2):
-        ledger = RefundLedger.from_connection("books", "acc")
+        ledger = RefundLedger.from_connection("finance", "acc")
         ledger.ensure()
         write(ledger, [entry()])
         assert known(ledger).outcome is Outcome.RECORDED

@@ -80,7 +80,7 @@ def test_table_name_is_quoted_where_needed(open_ledger: Callable[..., RefundLedg
     assert known(open_ledger(table=name)).outcome is Outcome.RECORDED
 
 
-@pytest.mark.parametrize("schema", ["books", "Our Books"])
+@pytest.mark.parametrize("schema", ["finance", "Our Finance"])
 def test_table_can_be_in_another_schema(
     database: Any, open_ledger: Callable[..., RefundLedger], schema: str, request: pytest.FixtureRequest
 ) -> None:
@@ -89,7 +89,7 @@ def test_table_can_be_in_another_schema(
     else:
         # MariaDB's schemas are databases, and belong to the whole server.
         quote = "`" if database.kind == "mariadb" else '"'
-        if database.kind == "snowflake" and schema == "books":
+        if database.kind == "snowflake" and schema == "finance":
             quote = ""  # a name in lower case is not quoted there, so it is one in upper case
         database.run(f"CREATE SCHEMA {quote}{schema}{quote}")
         if database.kind == "mariadb":

@@ -61,11 +61,11 @@ def run(
     return seen
 
 
-def assert_silent(told: str) -> None:
-    """What a person reads holds no value of a row and no statement."""
-    assert "secret_uid" not in told
-    assert "INSERT" not in told
-    assert "re_1" not in told
+def assert_silent(text: str) -> None:
+    """What the user reads holds no value of a row and no statement."""
+    assert "secret_uid" not in text
+    assert "INSERT" not in text
+    assert "re_1" not in text
 
 
 def assert_all_settled_once(sandbox: Any, rows: list[dict[str, Any]], ledger_conn_id: str) -> None:
