@@ -42,6 +42,10 @@ class RevertRefundsOperator(BaseOperator):
     report names them. Then the commissions are read again, and the refunds whose commissions are denied become
     ``reverted`` in the ledger. A reverted refund is settled: its event_id stays used, and no sync sends it again.
 
+    Refunds that were sent and of which the ledger does not know whether FirstPromoter recorded them, because a response
+    was lost, are left alone, and counted and named as ``unresolved``: run :class:`ReconcileRefundsOperator` first, and
+    then revert again.
+
     A task that fails or is killed can be run again: it reverts the rest. FirstPromoter documents the call, but not its
     effect on balances and notifications: revert one refund first, and look at the promoter in FirstPromoter.
 

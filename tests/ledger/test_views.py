@@ -140,14 +140,13 @@ def report(
 
 
 def test_report_prints_the_answer_of_each_view_for_the_account(report: Callable[..., str]) -> None:
-    printed = report()
+    printed = " ".join(report().split())  # a title is as wide as its table
 
     for question in ("Which refunds need attention, and why?", "What became of each refund?"):
         assert question in printed
     for question in ("What was reversed, by month and promoter?", "What did the last runs do?"):
         assert question in printed
-    assert "re_changed" in printed
-    assert "recorded with amount 1000, now 700" in printed
+    assert "changed: recorded with amount 1000, now 700" in printed
     assert "re_of_another_account" not in printed
 
 
@@ -158,14 +157,6 @@ def test_report_prints_one_view_as_csv(report: Callable[..., str]) -> None:
     rows = {row["event_id"]: row for row in csv.DictReader(table)}
     assert rows.keys() == {"re_changed", "re_failed", "re_rejected", "stripe_1"}
     assert rows["re_failed"]["reason"] == "answered 500 in 6 tries"
-
-
-def test_report_leaves_out_columns_without_anything_in_them(report: Callable[..., str]) -> None:
-    heading = report("--view", "last_runs").splitlines()[2]
-
-    assert "requests" in heading
-    assert "pending" not in heading
-    assert "mismatches" not in heading
 
 
 def test_report_since_a_day_leaves_out_earlier_runs(report: Callable[..., str]) -> None:
