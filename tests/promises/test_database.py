@@ -231,7 +231,7 @@ def test_read_only_database_raises_before_any_request(
     database.dispose()
 
     try:
-        with pytest.raises(LedgerError, match=r"cannot be made: .*read-only.*\n?CREATE TABLE") as caught:
+        with pytest.raises(LedgerError, match=r"cannot be created: .*read-only.*\n?CREATE TABLE") as caught:
             run(make("ledger"), rows)
     finally:  # the server's databases serve other tests after this one
         with sqlalchemy.create_engine(database.url, isolation_level="AUTOCOMMIT").connect() as connection:
