@@ -255,8 +255,9 @@ def _same_money(refund: Refund, record: LedgerRecord, how: Validation) -> bool:
     if record.sent_amount is not None:
         return refund.amount == record.sent_amount
     currency = refund.currency or how.currency
-    if record.recorded_amount is None or (currency and how.currency and currency != how.currency):
-        return True  # adopted, and converted or unknown: there is nothing to compare it with
+    if record.recorded_amount is None or (currency and currency != how.currency):
+        # Adopted, and perhaps converted: only the amount of an earlier row can be compared, and that one differs.
+        return record.row_amount is None
     return refund.amount == -record.recorded_amount
 
 
