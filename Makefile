@@ -198,12 +198,12 @@ $(VENV)/.distributed: $(READY)
 	$(call extra,distributed)
 
 .PHONY: bench
-bench: $(READY) ## Measure what the provider costs beside the alternatives (ONLY="cpu rate": only some rows)
-	@$(BIN)/python -m dev.benchmarks --markdown .bench.md $(ONLY) $(ARGS)
+bench: $(READY) ## Measure what the provider costs, and write README and docs/performance.md (ONLY="cpu rate": only print these)
+	@$(BIN)/python -m dev.benchmarks $(if $(ONLY),,--publish) $(ONLY) $(ARGS)
 
 # --- Cleaning up ------------------------------------------------------------------------------------------
 
 .PHONY: clean
 clean: ## Remove everything that these commands created
-	rm -rf .venv .venv-* .demo .ui .distributed .bench.md dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-* .demo .ui .distributed .bench.json dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

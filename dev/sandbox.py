@@ -98,9 +98,14 @@ class SandboxProcess:
         """Send a refund to the first account, as another program would do it."""
         self._request("POST", f"{self.base_url}/track/refund", json=body, headers=HEADERS)
 
-    def delay_responses(self, seconds: float) -> None:
-        """Delay the response to every further request."""
-        self._control("POST", "/faults", json={"kind": "latency", "times": None, "seconds": seconds})
+    def delay_responses(self, seconds: float, max_seconds: float = 0) -> None:
+        """
+        Delay the response to every further request.
+
+        :param max_seconds: if it is larger, each delay is a random number between the two
+        """
+        delay = {"kind": "latency", "times": None, "seconds": seconds, "max_seconds": max_seconds}
+        self._control("POST", "/faults", json=delay)
 
     def refund_requests(self, after: int = 0) -> list[dict[str, Any]]:
         """
@@ -111,9 +116,14 @@ class SandboxProcess:
         found: list[dict[str, Any]] = self._control("GET", "/refund-requests", params={"after": after})
         return found
 
-    def request_times(self) -> list[float]:
-        """Return the time of each refund call, in seconds on the sandbox's own clock, in order."""
-        return sorted(self._control("GET", "/request-times", params={"path": "/track/refund"}))
+    def request_times(self, account: str | None = None) -> list[float]:
+        """
+        Return the time of each refund call, in seconds on the sandbox's own clock, in order.
+
+        :param account: only those of this account
+        """
+        only = {"account": account} if account else {}
+        return sorted(self._control("GET", "/request-times", params={"path": "/track/refund", **only}))
 
     def recorded(self) -> list[dict[str, Any]]:
         """Return the refunds that were recorded; see ``airflow_provider_firstpromoter.sandbox.RecordedRefund``."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, TypeAlias
 
 from sqlalchemy import Column, Table, and_, case, func, literal_column
@@ -171,16 +172,21 @@ def execute(connection: Connection, form: Form, upsert: Upsert, rows: Sequence[M
     size = max(1, min(MOST_ROWS, MOST_VALUES // len(upsert.columns)))
     for start in range(0, len(ordered), size):
         batch = ordered[start : start + size]
-        values = tuple(
-            _plain(process(row[name]) if process else row[name])
-            for row in batch
+        # Column by column, because most columns need no processing at all.
+        columns = [
+            _plain([row[name] for row in batch], process)
             for name, process in zip(upsert.columns, processors, strict=True)
-        )
+        ]
+        values = tuple(chain.from_iterable(zip(*columns, strict=True)))
         sql = statement.sql(len(batch), len(upsert.columns), dialect.paramstyle)
         # As one set among many: else SQLAlchemy takes a tuple that begins with one for many sets.
         connection.exec_driver_sql(sql, [values])
 
 
-def _plain(value: Any) -> Any:
-    """Return an enum that is a text as a plain text, because some drivers refuse it."""
-    return str.__str__(value) if isinstance(value, str) and type(value) is not str else value
+def _plain(values: list[Any], process: Callable[[Any], Any] | None) -> list[Any]:
+    """Return the values of a column as the driver takes them: enums that are texts as plain texts."""
+    if process is not None:
+        values = list(map(process, values))
+    if any(kind is not str and issubclass(kind, str) for kind in set(map(type, values))):
+        values = [str.__str__(value) if isinstance(value, str) else value for value in values]
+    return values

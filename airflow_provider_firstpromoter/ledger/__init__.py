@@ -13,7 +13,7 @@ from airflow_provider_firstpromoter.ledger.corrections import (
     update_rewards,
 )
 from airflow_provider_firstpromoter.ledger.records import LedgerBatch, LedgerRecord, LedgerWrite, RunKey
-from airflow_provider_firstpromoter.ledger.reverts import first_sent_between, mark_reverted, recorded_by_run
+from airflow_provider_firstpromoter.ledger.reverts import first_sent_between, mark_reverted, sent_by_run
 from airflow_provider_firstpromoter.ledger.runs import EarlierTries, RunHistory
 from airflow_provider_firstpromoter.ledger.store import RefundLedger, now
 from airflow_provider_firstpromoter.ledger.table import ledger_table
@@ -32,8 +32,8 @@ __all__ = [
     "mark_reverted",
     "now",
     "recorded_between",
-    "recorded_by_run",
     "recover",
+    "sent_by_run",
     "sent_to_leads",
     "sent_without_lead",
     "update_rewards",

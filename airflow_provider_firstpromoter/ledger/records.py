@@ -72,9 +72,12 @@ class LedgerWrite:
                 digests = add_digest(digests, one.digest)
         else:
             tokens = digests = None
+        found = result.recorded_amount if result.outcome is Outcome.ALREADY_RECORDED else None
+        # What was found may have been recorded with another amount than the row's now: it is compared by the next run.
+        is_same = found is None or refund is None or found == -refund.amount
         return cls(
             result,
-            row.amount,
+            row.amount if is_same else None,
             tokens,
             digests,
             refund,
@@ -100,6 +103,7 @@ class LedgerRecord:
     row_digest: str | None = None
     first_sent_at: datetime | None = None
     last_sent_at: datetime | None = None
+    last_seen_at: datetime | None = None
     changed_amount: str | None = None
     accepted_at: datetime | None = None
     reported_at: datetime | None = None
@@ -126,6 +130,15 @@ class LedgerRecord:
     def recorded(self) -> bool:
         """Whether FirstPromoter has the refund, as far as the ledger knows."""
         return self.outcome.on_record
+
+    @property
+    def unresolved(self) -> bool:
+        """Whether the refund was sent, and FirstPromoter may have recorded it although the ledger does not know it."""
+        if self.last_sent_at is None or self.recorded or self.outcome is Outcome.REVERTED:
+            return False
+        # A 409 for a refund without a referral was looked up, but the commissions that FirstPromoter lists can lag.
+        doubtful = self.outcome is Outcome.FAILED or (self.outcome is Outcome.NOT_REFERRED and self.http_status == 409)
+        return doubtful or self.result().lost
 
     def result(self) -> Result:
         """Return the stored result: what the run that wrote it passed downstream, with ``sent`` False."""

@@ -45,7 +45,7 @@ class Action(Enum):
     RECHECK = "recheck"
     #: Nothing to do.
     SETTLED = "settled"
-    #: Recorded, but the ledger has no amount of a row, as of an adopted refund: compared and stored, not sent.
+    #: Recorded, but not with the amount of a row that the ledger knows: compared with FirstPromoter's, not sent.
     COMPARE = "compare"
     #: Recorded with another amount: needs attention.
     CHANGED = "changed"
@@ -252,11 +252,11 @@ def decide(classified: ClassifiedRow, how: Validation) -> Decision:
 
 def _same_money(refund: Refund, record: LedgerRecord, how: Validation) -> bool:
     """Return whether the row has the same amount of money as the record, in whatever notation or unit."""
-    if record.sent_amount is not None:
+    if record.sent_amount is not None and record.row_amount is not None:
         return refund.amount == record.sent_amount
-    currency = refund.currency or how.currency
-    if record.recorded_amount is None or (currency and currency != how.currency):
-        # Adopted, and perhaps converted: only the amount of an earlier row can be compared, and that one differs.
+    is_converted = refund.currency is not None and refund.currency != how.currency
+    if record.recorded_amount is None or is_converted:
+        # Adopted: only the amount of an earlier row can be compared, and that one differs.
         return record.row_amount is None
     return refund.amount == -record.recorded_amount
 

@@ -166,8 +166,13 @@ def missing_columns(columns: Iterable[str], identify_by: Iterable[Identity] = ("
 
 def event_id_of(row: Mapping[str, Any]) -> str | None:
     """Return the row's event_id as it would be sent, or None where it has no usable one."""
+    return event_id_from(known_columns(row).get("event_id"))
+
+
+def event_id_from(value: object) -> str | None:
+    """Return the event_id that a value stands for, or None if it stands for none."""
     try:
-        return read_identifier(known_columns(row).get("event_id"))
+        return read_identifier(value)
     except ValueError:
         return None
 

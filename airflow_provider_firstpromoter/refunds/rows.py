@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime
 from itertools import islice
 from typing import Any, TypeVar
 
-from airflow_provider_firstpromoter.refunds.refund import event_id_of, known_columns, portable
+from airflow_provider_firstpromoter.refunds.refund import event_id_from, known_columns, portable
 from airflow_provider_firstpromoter.refunds.values import amount_text
 
 T = TypeVar("T")
@@ -50,7 +50,7 @@ class Row:
         return cls(
             position,
             values,
-            event_id_of(values),
+            event_id_from(values.get("event_id")),
             amount_text(values.get("amount")),
             read_moment(extra.get("refunded_at")),
             _text(extra.get(DIGEST_COLUMN)),

@@ -47,6 +47,8 @@ def canonical_text(value: object) -> str | None:
     """
     if value is None:
         return None
+    if type(value) is str:  # nearly always, and to ask for the abstract kinds of numbers below takes long
+        return value or None
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, Decimal):
@@ -74,7 +76,7 @@ def read_identifier(value: object) -> str | None:
         return None
     if isinstance(value, Decimal):
         text = _whole_digits(value)
-    elif isinstance(value, Real) and not isinstance(value, Integral):
+    elif not isinstance(value, str | int) and isinstance(value, Real) and not isinstance(value, Integral):
         text = str(read_whole(value))
     if len(text) > MAX_ID_LENGTH:
         raise ValueError(f"has {len(text)} characters; at most {MAX_ID_LENGTH} can be sent")

@@ -72,6 +72,8 @@ class Revert:
             if not self.preview:
                 self.report.raise_if_more_than(self.max_reverted)
                 self._revert(checked)
+            if self.report.incomplete:
+                self.log.warning("%s", self.report.incomplete)
         except BaseException as caught:
             error = caught
             raise
@@ -96,7 +98,7 @@ class Revert:
         records = {record.event_id: record for record in self.selection.records(self.ledger)}
         self.log.info("%s refunds are selected (%s)", len(records), self.selection)
         reader = CommissionReader(self.hook, self.log)
-        reader.read([one for one in records.values() if one.first_sent_at is not None])
+        reader.read([one for one in records.values() if one.first_sent_at is not None and not one.unresolved])
         moment = now()
         checked = [
             check(record, reader.found.get(event_id, []), readable=event_id not in reader.unreadable, now=moment)

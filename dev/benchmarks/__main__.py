@@ -1,39 +1,50 @@
-"""``python -m dev.benchmarks``: measure, then print one table."""
+"""
+``python -m dev.benchmarks``: measure, then print one table.
+
+What is measured is also kept in the file ``.bench.json``, row by row, so that one row can be measured again. With
+``--publish``, the tables of README.md and docs/performance.md and the plots in docs/images are written from it.
+"""
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import fields
-from pathlib import Path
 
 from rich.console import Console
 
-from dev.benchmarks import adoption, cpu, dag_run, imports, memory, million, throughput
+from dev.airflow import ROOT
+from dev.benchmarks import accounts, adoption, cpu, dag_run, elsewhere, growth, imports, memory, settled, throughput
+from dev.benchmarks.plot import svg
 from dev.benchmarks.sizes import Sizes
 from dev.benchmarks.stage import Stage
-from dev.benchmarks.table import Row, header, markdown, table
+from dev.benchmarks.table import Measured, header, markdown, replace_between_marks, table
 from dev.processes import ProcessFailed, exit_on_signals
 
-ROWS: dict[str, Callable[[Stage, Sizes], Row]] = {
+ROWS: dict[str, Callable[[Stage, Sizes], Measured]] = {
     "dag": dag_run.row,
     "latency": throughput.latency_row,
     "rate": throughput.rate_row,
-    "settled": million.same_database_row,
-    "elsewhere": million.other_database_row,
+    "accounts": accounts.row,
+    "nothing": settled.nothing_new,
+    "new": settled.few_new,
+    "elsewhere": elsewhere.rows,
+    "growth": growth.row,
     "adoption": adoption.row,
     "memory": memory.row,
-    "cpu": cpu.row,
+    "cpu": cpu.rows,
     "imports": imports.row,
 }
+STORE = ROOT / ".bench.json"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m dev.benchmarks", description=__doc__)
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"measure only these rows: {', '.join(ROWS)}")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table to this file too, as Markdown")
+    parser.add_argument("--publish", action="store_true", help="write README.md, docs/performance.md and docs/images")
     for field in fields(Sizes):
         parser.add_argument(f"--{field.name}", type=int, default=field.default, help=field.metadata["help"])
     options = parser.parse_args()
@@ -48,21 +59,26 @@ def main() -> int:
     except KeyboardInterrupt:
         progress.print("Stopped.")
         return 130
-    description = header(sizes, time.monotonic() - started)
+    description = header(sizes)
+    rows = [row for one in measured.values() for row in one.rows]
     # A file has no width that the table must fit into.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 190)
-    console.print(f"\n{description}\n")
-    console.print(table(measured))
-    for row in measured:
+    console.print(f"\n{description} The benchmark took {(time.monotonic() - started) / 60:.1f} minutes.\n")
+    console.print(table(rows))
+    for row in rows:
         console.print(f"[bold]{row.what}[/]: {row.note}")
-    if options.markdown:
-        options.markdown.write_text(markdown(description, measured))
+    stored = _store(measured)
+    if options.publish:
+        if missing := set(ROWS) - set(stored):
+            progress.print(f"Nothing is published, because these rows were not measured: {', '.join(sorted(missing))}")
+            return 1
+        _publish(description, [stored[name] for name in ROWS])
     return 1 if failed else 0
 
 
-def _measure(names: list[str], sizes: Sizes, progress: Console) -> tuple[list[Row], bool]:
+def _measure(names: list[str], sizes: Sizes, progress: Console) -> tuple[dict[str, Measured], bool]:
     """Measure the rows; one that fails does not stop the others."""
-    measured: list[Row] = []
+    measured: dict[str, Measured] = {}
     failed = False
     with Stage.fresh() as stage:
         for name in names:
@@ -70,7 +86,7 @@ def _measure(names: list[str], sizes: Sizes, progress: Console) -> tuple[list[Ro
             # No spinner, because it would use a part of the processor time that is measured.
             progress.print(f"{name} ...", end=" ")
             try:
-                measured.append(ROWS[name](stage, sizes))
+                measured[name] = ROWS[name](stage, sizes)
             except Exception as error:
                 failed = True
                 progress.print(f"failed: {type(error).__name__}: {error}", markup=False)
@@ -79,6 +95,23 @@ def _measure(names: list[str], sizes: Sizes, progress: Console) -> tuple[list[Ro
             else:
                 progress.print(f"{time.monotonic() - began:.0f} s")
     return measured, failed
+
+
+def _store(measured: dict[str, Measured]) -> dict[str, Measured]:
+    """Keep what was measured, and return it with what was measured before."""
+    stored: dict[str, str] = json.loads(STORE.read_text()) if STORE.exists() else {}
+    stored |= {name: one.to_json() for name, one in measured.items()}
+    STORE.write_text(json.dumps(stored))
+    return {name: Measured.from_json(text) for name, text in stored.items()}
+
+
+def _publish(description: str, measured: list[Measured]) -> None:
+    rows = [row for one in measured for row in one.rows]
+    replace_between_marks(ROOT / "README.md", markdown(description, rows, notes=False))
+    replace_between_marks(ROOT / "docs" / "performance.md", markdown(description, rows, notes=True))
+    for curve in (curve for one in measured for curve in one.curves):
+        if all(len(line) > 1 for line in curve.lines.values()):  # a run that is too short leaves no points
+            (ROOT / "docs" / "images" / f"{curve.name}.svg").write_text(svg(curve))
 
 
 if __name__ == "__main__":

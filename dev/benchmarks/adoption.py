@@ -8,12 +8,12 @@ from typing import Any
 from dev.benchmarks.child import measured
 from dev.benchmarks.sizes import Sizes
 from dev.benchmarks.stage import Stage, firstpromoter
-from dev.benchmarks.table import Row, at_least
+from dev.benchmarks.table import Measured, Row, at_least
 from dev.benchmarks.throughput import LATENCY
 from dev.benchmarks.work import TaskInstance, execute, fill_sqlite
 
 
-def row(stage: Stage, sizes: Sizes) -> Row:
+def row(stage: Stage, sizes: Sizes) -> Measured:
     rows = fill_sqlite(stage.folder / "adoption.db", sizes.adopted)
     with stage.sandbox("--requests-per-minute", "0") as sandbox:
         sandbox.add_leads({"uid": row["customer_id"]} for row in rows)
@@ -29,7 +29,7 @@ def row(stage: Stage, sizes: Sizes) -> Row:
         adopted = measured(stage, adopt, connections, size=sizes.adopted)
         sent = measured(stage, send, connections, size=sizes.adopted)
     ratio = sent["requests"] / adopted["requests"]
-    return Row(
+    row = Row(
         f"{sizes.adopted:,} refunds that FirstPromoter already has, into an empty ledger",
         f"adopted: {adopted['requests']:,} requests, {adopted['seconds']:.1f} s",
         f"sent, each response is a 409: {sent['requests']:,} requests, {sent['seconds']:.1f} s",
@@ -40,6 +40,7 @@ def row(stage: Stage, sizes: Sizes) -> Row:
         f"decides: {60 * adopted['requests'] / 400:,.0f} s against {60 * sent['requests'] / 400:,.0f} s. An adopted "
         "refund has its reward; a sent one needs a second request for that.",
     )
+    return Measured([row])
 
 
 def adopt(size: int) -> dict[str, Any]:

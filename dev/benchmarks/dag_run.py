@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import datetime
+from pathlib import Path
 from typing import TypeVar
 
 from dev.airflow import Api, Connections, standalone
 from dev.benchmarks.sizes import Sizes
 from dev.benchmarks.stage import Stage, firstpromoter
-from dev.benchmarks.table import Row, at_least
+from dev.benchmarks.table import Measured, Row, at_least
 from dev.benchmarks.work import fill_sqlite
 from dev.processes import Process, ProcessFailed, wait_for
 
@@ -18,12 +20,16 @@ T = TypeVar("T")
 #: Seconds that Airflow may take to start, and a DAG run to end.
 TIMEOUT = 1200
 SLOTS = 8
+#: Runs of each DAG that count, but for the mapped one, which takes minutes.
+TURNS = 2
+TARGET = 100
 
 
-def row(stage: Stage, sizes: Sizes) -> Row:
+def row(stage: Stage, sizes: Sizes) -> Measured:
+    """Compare the DAG runs; Airflow has run tasks before, and the time of an empty task is subtracted from both."""
     warehouse = stage.folder / "dag.db"
     rows = fill_sqlite(warehouse, sizes.mapped)
-    seconds = {}
+    seconds: dict[str, list[float]] = {"bench_empty": [], "bench_provider": [], "bench_expand": []}
     with stage.sandbox("--requests-per-minute", "0") as sandbox:
         connections = {
             "firstpromoter_default": firstpromoter(sandbox.base_url),
@@ -31,25 +37,43 @@ def row(stage: Stage, sizes: Sizes) -> Row:
             "firstpromoter_http": {"conn_type": "http", "host": sandbox.base_url},
         }
         with _airflow(stage, connections) as airflow:
-            for dag in ("bench_provider", "bench_expand"):
-                sandbox.reset()
-                sandbox.add_leads({"uid": row["customer_id"]} for row in rows[::2])
-                seconds[dag] = airflow.seconds_of(dag)
-                sent = len(sandbox.refund_requests())
-                assert sent == sizes.mapped, f"{dag} sent {sent} requests for {sizes.mapped} refunds"
-    ours, mapped = (1000 * seconds[dag] / sizes.mapped for dag in ("bench_provider", "bench_expand"))
+            for turn in range(1 + TURNS):
+                for dag in seconds if turn == TURNS else ("bench_empty", "bench_provider"):
+                    sandbox.reset()
+                    sandbox.add_leads({"uid": row["customer_id"]} for row in rows[::2])
+                    took = airflow.seconds_of(dag)
+                    if turn:  # a first round warms Airflow up
+                        seconds[dag].append(took)
+                    sent, expected = len(sandbox.refund_requests()), 0 if dag == "bench_empty" else sizes.mapped
+                    assert sent == expected, f"{dag} sent {sent} requests for {expected} refunds"
+                _forget_sent(warehouse)
+    empty = min(seconds["bench_empty"])
+    ours, mapped = max(seconds["bench_provider"]) - empty, seconds["bench_expand"][0] - empty
     ratio = mapped / ours
-    return Row(
-        f"{sizes.mapped} refunds, warehouse to settled, inside of Airflow",
-        f"{ours:.1f} ms per refund ({seconds['bench_provider']:.2f} s)",
-        f"HttpOperator.partial().expand(): {mapped:.0f} ms per refund ({seconds['bench_expand']:.0f} s)",
+    row = Row(
+        f"{sizes.mapped} refunds, warehouse to settled, inside of a warm Airflow, net of an empty task",
+        f"{ours:.2f} s ({1000 * ours / sizes.mapped:.1f} ms per refund)",
+        f"HttpOperator.partial().expand(): {mapped:.0f} s ({1000 * mapped / sizes.mapped:.0f} ms per refund)",
         f"{ratio:.0f} times faster",
-        "50 times",
-        at_least(ratio, 50),
-        "`airflow standalone` with PostgreSQL as its metadata database and LocalExecutor with "
-        f"{SLOTS} slots; measured once each, from the start of the first task to the end of the last one as Airflow "
-        "stored them. The API has no limit and no latency.",
+        f"{TARGET} times",
+        at_least(ratio, TARGET),
+        f"`airflow standalone` with PostgreSQL as its metadata database and LocalExecutor with {SLOTS} slots; from the "
+        "start of the first task to the end of the last one as Airflow stored them. An empty task took "
+        f"{_all(seconds['bench_empty'])}, which is subtracted from both; the provider's "
+        f"{_all(seconds['bench_provider'])}, of which the worse counts; expand() ran once. The API has no limit and no "
+        "latency.",
     )
+    return Measured([row])
+
+
+def _forget_sent(warehouse: Path) -> None:
+    """Empty the ledger, so that the next run sends the same refunds."""
+    with closing(sqlite3.connect(warehouse)) as database, database:
+        database.execute("DELETE FROM firstpromoter_refunds")
+
+
+def _all(seconds: list[float]) -> str:
+    return " and ".join(f"{one:.2f} s" for one in seconds)
 
 
 class _Airflow:

@@ -71,6 +71,11 @@ class Stage:
         self._postgresql.create(name)
         return self._postgresql.connection(name)
 
+    def drop_postgresql(self, name: str) -> None:
+        """Drop a database, so that the disk does not fill with what is no longer needed."""
+        if self._postgresql is not None:
+            self._postgresql.execute("postgres", f"DROP DATABASE {name} WITH (FORCE)")
+
 
 def firstpromoter(base_url: str, **extra: Any) -> dict[str, Any]:
     """Return a FirstPromoter connection that is not limited unless the extra says otherwise."""

@@ -1,16 +1,19 @@
-"""What the benchmark prints."""
+"""What the benchmark prints, and what it writes into README and documentation."""
 
 from __future__ import annotations
 
+import json
 import os
 import platform
-from dataclasses import dataclass, fields
+import re
+from dataclasses import asdict, dataclass, field, fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from rich import box
 from rich.table import Table
 
+from dev.benchmarks.plot import Curve
 from dev.benchmarks.sizes import Sizes
 from dev.databases import postgresql_version
 
@@ -47,17 +50,42 @@ class Row:
 
     @property
     def met(self) -> str:
+        if self.target == "-":
+            return "-"
         return f"missed by {self.missed}" if self.missed else "yes"
 
 
-def header(sizes: Sizes, seconds: float) -> str:
+@dataclass(frozen=True)
+class Measured:
+    """
+    What one measurement gives.
+
+    :param rows: the lines of the table
+    :param curves: what is plotted
+    """
+
+    rows: list[Row]
+    curves: list[Curve] = field(default_factory=list)
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Measured:
+        stored = json.loads(text)
+        return cls([Row(**row) for row in stored["rows"]], [Curve(**curve) for curve in stored["curves"]])
+
+
+def header(sizes: Sizes) -> str:
     """Describe the machine, the versions and the sizes."""
     versions = ", ".join(f"{name} {_version(package)}" for name, package in PACKAGES.items())
-    counts = ", ".join(f"{field.name} {getattr(sizes, field.name):,}" for field in fields(sizes))
-    return (
-        f"{_cpu()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the end; "
-        f"{platform.system()}, Python {platform.python_version()}, {versions}. "
-        f"Sizes: {counts}. The benchmark took {seconds / 60:.1f} minutes."
+    changed = ", ".join(
+        f"{one.name} {getattr(sizes, one.name):,} instead of {one.default:,}"
+        for one in fields(sizes)
+        if getattr(sizes, one.name) != one.default
+    )
+    return f"{_cpu()}, {os.cpu_count()} cores; {platform.system()}, Python {platform.python_version()}, {versions}." + (
+        f" Other sizes than those of the targets: {changed}." if changed else ""
     )
 
 
@@ -70,12 +98,32 @@ def table(rows: list[Row]) -> Table:
     return drawn
 
 
-def markdown(description: str, rows: list[Row]) -> str:
-    """Return the table and the description as Markdown."""
+def markdown(description: str, rows: list[Row], *, notes: bool) -> str:
+    """
+    Return the table and the description as Markdown.
+
+    :param notes: whether to say of each row how it was measured
+    """
     cells = [HEADINGS, ["---"] * len(HEADINGS)]
     cells += [[row.what, row.ours, row.against, f"**{row.figure}**", row.target, row.met] for row in rows]
     lines = [f"| {' | '.join(line)} |" for line in cells]
-    return "\n".join([*lines, "", description, ""])
+    if notes:
+        lines += ["", *(f"- **{row.what}**: {row.note}" for row in rows)]
+    return "\n".join([*lines, "", f"Measured on: {description}"])
+
+
+def replace_between_marks(file: Path, text: str) -> None:
+    """
+    Replace what stands between the two marks ``<!-- make bench -->`` and ``<!-- end of make bench -->`` of a file.
+
+    :raises ValueError: if the file lacks them
+    """
+    begin, end = "<!-- make bench -->", "<!-- end of make bench -->"
+    before = file.read_text()
+    pattern = re.compile(f"{begin}.*?{end}", re.DOTALL)
+    if not pattern.search(before):
+        raise ValueError(f"{file} has no place for the benchmark's table, between {begin} and {end}")
+    file.write_text(pattern.sub(lambda _: f"{begin}\n{text}\n{end}", before, count=1))
 
 
 def at_least(ratio: float, target: float, unit: str = "") -> str:

@@ -69,6 +69,8 @@ class CannedResponses:
     def __init__(self) -> None:
         #: The time of the first request, by :func:`time.perf_counter`; None before it.
         self.first_request: float | None = None
+        #: About how many requests there were.
+        self.requests = 0
 
     def install(self) -> None:
         """Install it for the whole process."""
@@ -79,6 +81,7 @@ class CannedResponses:
         def send(adapter: HTTPAdapter, request: requests.PreparedRequest, *_: Any, **__: Any) -> requests.Response:
             if self.first_request is None:
                 self.first_request = time.perf_counter()
+            self.requests += 1
             headers = {"Content-Type": "application/json", "Content-Length": str(len(self.BODY))}
             raw = HTTPResponse(io.BytesIO(self.BODY), headers, 404, preload_content=False)
             return adapter.build_response(request, raw)

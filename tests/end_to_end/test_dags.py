@@ -320,11 +320,16 @@ def test_lazy_sequences_and_mapped_tasks_are_accepted(
         def rewards(results: Any) -> list[Any]:
             return [result["reward"]["amount"] for result in results]
 
+        @task
+        def outcomes(results: Any) -> list[Any]:
+            return [result["outcome"] for result in results]
+
         ones = one.expand(number=[4, 2, 8])
         track = TrackRefundOperator(task_id="track", refunds=ones, recheck_unreferred=timedelta(days=1))
         mapped = TrackRefundOperator.partial(task_id="mapped").expand(refunds=ones)
         track >> mapped
         rewards(track.output)
+        outcomes(mapped.output)
 
     run = run_dag(dag)
 
@@ -332,6 +337,7 @@ def test_lazy_sequences_and_mapped_tasks_are_accepted(
     assert [result["event_id"] for result in run.xcom("track")] == ["re_4", "re_2", "re_8"]
     assert [run.xcom("mapped", map_index=index)["event_id"] for index in range(3)] == ["re_4", "re_2", "re_8"]
     assert run.xcom("rewards") == [-200, -200, -200]
+    assert run.xcom("outcomes") == ["recorded", "recorded", "recorded"]
     for index in range(3):
         again = run.xcom("mapped", map_index=index)
         assert (again["sent"], again["outcome"], again["reward"]) == (False, "recorded", None)

@@ -10,7 +10,7 @@ from airflow_provider_firstpromoter.ledger import (
     RunKey,
     first_sent_between,
     mark_reverted,
-    recorded_by_run,
+    sent_by_run,
 )
 from airflow_provider_firstpromoter.refunds import Outcome, Reward
 from tests.ledger.rows import THEN, entry, known, write
@@ -66,12 +66,21 @@ def test_no_later_result_overwrites_a_reverted_refund(ledger: RefundLedger) -> N
     assert known(ledger).outcome is Outcome.REVERTED
 
 
-def test_selections_read_what_was_recorded_or_reverted(ledger: RefundLedger) -> None:
+def test_selections_read_what_was_recorded_or_reverted_or_may_be_recorded(ledger: RefundLedger) -> None:
     write(ledger, [entry("re_1"), entry("re_2"), entry("re_3", Outcome.NOT_REFERRED)], WRONG)
+    later = THEN + timedelta(hours=2)
+    unresolved = [
+        entry("re_5", Outcome.FAILED, at=later),
+        entry("re_6", Outcome.NOT_REFERRED, http_status=404, lost=True, at=later),
+        entry("re_7", Outcome.NOT_REFERRED, http_status=409, at=later),
+    ]
+    write(ledger, [*unresolved, entry("re_8", Outcome.REJECTED, at=later)], RunKey("sync", "run_3", "sync", -1))
     write(ledger, [entry("re_4", at=THEN + timedelta(hours=1))], WRONG._replace(dag_id="other"))
     mark_reverted(ledger, ["re_2"], UNDO, THEN)
 
-    assert {one.event_id for one in recorded_by_run(ledger, "sync", "run_1")} == {"re_1", "re_2"}
-    assert {one.event_id for one in recorded_by_run(ledger, "undo", "run_2")} == set()
+    assert {one.event_id for one in sent_by_run(ledger, "sync", "run_1")} == {"re_1", "re_2"}
+    assert {one.event_id for one in sent_by_run(ledger, "undo", "run_2")} == set()
     assert {one.event_id for one in first_sent_between(ledger, THEN, THEN + timedelta(hours=1))} == {"re_1", "re_2"}
-    assert {one.event_id for one in first_sent_between(ledger, THEN + timedelta(seconds=1), None)} == {"re_4"}
+    assert {one.event_id for one in first_sent_between(ledger, THEN + timedelta(seconds=1), later)} == {"re_4"}
+    assert {one.event_id for one in sent_by_run(ledger, "sync", "run_3")} == {"re_5", "re_6", "re_7"}
+    assert {one.event_id for one in first_sent_between(ledger, later, None)} == {"re_5", "re_6", "re_7"}

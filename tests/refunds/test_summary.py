@@ -153,7 +153,6 @@ def test_outcome_says_what_follows_from_it(
         needs_attention,
     )
     assert one.is_problem is (needs_attention or outcome == "failed")
-    assert one.renewable is (outcome in ("not_referred", "rejected", "failed"))
 
 
 def test_reverted_is_the_strongest_outcome_and_failed_the_weakest_that_is_stored() -> None:

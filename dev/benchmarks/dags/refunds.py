@@ -1,4 +1,4 @@
-"""The same refunds twice: sent by the provider's operator, and by a mapped HttpOperator."""
+"""The same refunds twice, sent by the provider's operator and by a mapped HttpOperator, and an empty task."""
 
 from __future__ import annotations
 
@@ -11,6 +11,14 @@ from airflow.providers.sqlite.hooks.sqlite import SqliteHook
 from airflow_provider_firstpromoter.transfers.sql_to_firstpromoter import SqlToFirstPromoterOperator
 from dev.benchmarks.work import SQL
 from dev.sandbox import HEADERS
+
+with DAG("bench_empty", schedule=None):
+
+    @task
+    def do_nothing() -> None:
+        pass
+
+    do_nothing()
 
 with DAG("bench_provider", schedule=None):
     SqlToFirstPromoterOperator(task_id="sync_refunds", sql=SQL, sql_conn_id="warehouse")

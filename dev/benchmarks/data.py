@@ -1,0 +1,70 @@
+"""Warehouses and ledgers of any size on PostgreSQL, made inside the database."""
+
+from __future__ import annotations
+
+from dev.sandbox import ACCOUNT_ID
+
+#: Nothing listens there; see :class:`dev.benchmarks.work.CannedResponses`.
+URL = "http://127.0.0.1:9/api/v2"
+ACCOUNT = f"{ACCOUNT_ID}@127.0.0.1:9"
+#: An event_id, made of the number ``n``.
+SEQUENTIAL, RANDOM = "'re_' || n", "'re_' || md5(n::text)"
+_AMOUNT = "100 + mod(n, 5000)"
+_DETAILS = (
+    '{"event_id":"re_1","outcome":"recorded","sent":true,"http_status":200,"recorded_amount":-1999,"refund_id":1,'
+    '"reward":{"id":1,"status":"pending","amount":-400,"unit":"cash","created_at":"2026-01-01T00:00:00Z"},'
+    '"lead":{"id":1,"state":"customer"},"promoter":{"id":1,"status":"active","default_ref_id":"ref1"},"message":null}'
+)
+
+
+def fill(recorded: int, new: int, event_id: str = SEQUENTIAL) -> None:
+    """
+    Create the warehouse, and insert all but the new refunds into the ledger, with the columns that a run writes.
+
+    :param event_id: :data:`SEQUENTIAL` or :data:`RANDOM`
+    """
+    from airflow_provider_firstpromoter.database.engine import engine_for
+    from airflow_provider_firstpromoter.hooks import FirstPromoterHook
+    from airflow_provider_firstpromoter.ledger import RefundLedger
+
+    fill_warehouse(recorded + new, event_id)
+    account = FirstPromoterHook().account
+    assert account.key == ACCOUNT
+    ledger = RefundLedger.required(account)
+    ledger.ensure()
+    with ledger.engine.begin() as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO firstpromoter_refunds (account, event_id, outcome, http_status, row_amount, sent_amount, "
+            "sent_currency, recorded_amount, refund_id, reward_id, reward_status, reward_amount, reward_unit, "
+            "promoter_id, lead_id, details, dag_id, run_id, task_id, map_index, first_sent_at, last_sent_at, "
+            f"judged_at) SELECT %s, {event_id}, 'recorded', 200, ({_AMOUNT})::text, {_AMOUNT}, "
+            f"'USD', -({_AMOUNT}), n, n, 'pending', -20, 'cash', "
+            "mod(n, 100), n, %s, 'refunds', 'scheduled__' || n / 1000, 'sync', -1, now(), now(), now() "
+            "FROM generate_series(1, %s) n",
+            (ACCOUNT, _DETAILS, recorded),
+        )
+    for conn_id in ("warehouse", ledger.name):
+        with engine_for(conn_id).connect() as connection:
+            # As autovacuum does after a while.
+            connection.execution_options(isolation_level="AUTOCOMMIT").exec_driver_sql("VACUUM ANALYZE")
+
+
+def fill_warehouse(size: int, event_id: str = SEQUENTIAL) -> None:
+    """Create the warehouse."""
+    from airflow_provider_firstpromoter.database.engine import engine_for
+
+    with engine_for("warehouse").begin() as connection:
+        connection.exec_driver_sql(
+            f"CREATE TABLE refunds AS SELECT n, {event_id} AS id, {_AMOUNT} AS amount, 'usd' AS currency, "
+            f"'cus_' || n AS customer_id FROM generate_series(1, {size}) n"
+        )
+        connection.exec_driver_sql("ALTER TABLE refunds ADD PRIMARY KEY (id)")
+
+
+def forget_sent() -> None:
+    """Remove from the ledger what a run has sent, so that the next run sends it again."""
+    from airflow_provider_firstpromoter.database.engine import engine_for
+    from airflow_provider_firstpromoter.hooks import FirstPromoterHook
+
+    with engine_for(str(FirstPromoterHook().account.extra.ledger_conn_id)).begin() as connection:
+        connection.exec_driver_sql("DELETE FROM firstpromoter_refunds WHERE outcome = 'not_referred'")
