@@ -256,7 +256,8 @@ def _same_money(refund: Refund, record: LedgerRecord, how: Validation) -> bool:
         return refund.amount == record.sent_amount
     is_converted = refund.currency is not None and refund.currency != how.currency
     if record.recorded_amount is None or is_converted:
-        return True  # adopted: there is nothing to compare it with
+        # Adopted: only the amount of an earlier row can be compared, and that one differs.
+        return record.row_amount is None
     return refund.amount == -record.recorded_amount
 
 
