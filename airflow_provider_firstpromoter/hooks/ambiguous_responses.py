@@ -52,7 +52,8 @@ def resolve_unmatched(result: Result, find_reversal: FindReversal) -> Result:
         return result.model_copy(update={**reversal, "outcome": Outcome.ALREADY_RECORDED, "message": message})
     reason = f": {result.message}" if result.message else ""
     message = f"{result.http_status} after a lost response, and no commission was reversed{reason}"
-    return result.model_copy(update={"message": message})
+    # The commissions that FirstPromoter lists can lag: what is known now must not end what was not known before.
+    return result.model_copy(update={"message": message, "lost": True})
 
 
 def may_be_recorded(response: ApiResponse) -> bool:

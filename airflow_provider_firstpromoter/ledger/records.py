@@ -7,7 +7,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from airflow_provider_firstpromoter.refunds import Outcome, Refund, Result, Row, add_digest, fingerprint
+from airflow_provider_firstpromoter.refunds import (
+    LOST_IN_DETAILS,
+    Outcome,
+    Refund,
+    Result,
+    Row,
+    add_digest,
+    fingerprint,
+)
 
 
 class RunKey(NamedTuple):
@@ -138,7 +146,7 @@ class LedgerRecord:
             return False
         # A 409 for a refund without a referral was looked up, but the commissions that FirstPromoter lists can lag.
         doubtful = self.outcome is Outcome.FAILED or (self.outcome is Outcome.NOT_REFERRED and self.http_status == 409)
-        return doubtful or self.result().lost
+        return doubtful or LOST_IN_DETAILS in (self.details or "")
 
     def result(self) -> Result:
         """Return the stored result: what the run that wrote it passed downstream, with ``sent`` False."""

@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection
 from airflow_provider_firstpromoter.ledger.records import LedgerBatch, RunKey
 from airflow_provider_firstpromoter.ledger.rows import changed_row, ledger_row, renewed_row
 from airflow_provider_firstpromoter.ledger.table import KEPT_OUTCOMES, ON_RECORD
-from airflow_provider_firstpromoter.refunds import Outcome, batches
+from airflow_provider_firstpromoter.refunds import LOST_IN_DETAILS, Outcome, batches
 
 if TYPE_CHECKING:
     from sqlalchemy.sql.elements import ColumnElement
@@ -65,22 +65,30 @@ def _may_replace(known: bool) -> Callable[[Any, Any], ColumnElement[bool]]:
     Return the condition under which a new row replaces an old one, whoever wrote it in the meantime.
 
     What is recorded stays as it was first recorded, and a reward belongs to the run that wrote it first: of two racing
-    runs only that one reports it. Of the other outcomes, a run that knew the old row replaces it by its newer result;
-    one that did not know it follows the strength of the outcomes.
+    runs only that one reports it. A reconciliation can write a reward, adopted or recovered, before the run whose
+    request was answered with 200 does: it still belongs to that run. Of the other outcomes, a run that knew the old row
+    replaces it by its newer result; one that did not know it follows the strength of the outcomes, and does not
+    overwrite that a response was lost.
     """
 
-    def strength(column: Any) -> Any:
+    def strength(row: Any) -> Any:
+        # A refund whose response was lost may be recorded, whatever another run was answered: its retry looks it up.
+        lost = and_(row.outcome.not_in(KEPT_OUTCOMES), row.details.like(f"%{LOST_IN_DETAILS}%"))
         return case(
-            *((column == outcome.value, literal(outcome.strength)) for outcome in Outcome if outcome.stored),
+            (lost, literal(Outcome.ALREADY_RECORDED.strength - 0.5)),
+            *((row.outcome == outcome.value, literal(outcome.strength)) for outcome in Outcome if outcome.stored),
             else_=literal(0),
         )
 
     def condition(old: Any, new: Any) -> ColumnElement[bool]:
         claimed = and_(old.outcome.in_(ON_RECORD), old.reward_id.is_not(None))
-        stronger = and_(strength(new.outcome) > strength(old.outcome), not_(claimed))
+        # Only what a reconciliation found is on record without a response.
+        found = and_(old.outcome == Outcome.ALREADY_RECORDED.value, old.http_status.is_(None))
+        claimed = and_(claimed, not_(and_(found, new.outcome == Outcome.RECORDED.value)))
+        stronger = and_(strength(new) > strength(old), not_(claimed))
         if known:
             return or_(stronger, old.outcome.not_in(KEPT_OUTCOMES))
-        renewed = and_(new.outcome == old.outcome, new.outcome.not_in(KEPT_OUTCOMES))
+        renewed = and_(new.outcome == old.outcome, new.outcome.not_in(KEPT_OUTCOMES), strength(new) >= strength(old))
         return or_(stronger, renewed)
 
     return condition

@@ -9,6 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidatorFun
 from airflow_provider_firstpromoter.refunds.outcome import Outcome
 from airflow_provider_firstpromoter.refunds.values import UNSENDABLE
 
+#: What :meth:`Result.to_details` contains if, and only if, a response was lost: quotes within values are escaped.
+LOST_IN_DETAILS = '"lost":true'
+
 
 def _none_if_unreadable(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
     """Read a field, or None if it has an unexpected type: the refund is recorded all the same."""

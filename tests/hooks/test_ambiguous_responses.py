@@ -149,6 +149,7 @@ def test_404_after_a_lost_response_that_recorded_nothing_is_not_referred(sandbox
 
     assert (result.outcome, result.http_status) == ("not_referred", 404)
     assert result.message == "404 after a lost response, and no commission was reversed: Referral not found"
+    assert result.lost, "the commissions can lag: a later 404 is looked up again"
 
 
 @unreadable

@@ -94,6 +94,23 @@ def test_rejected_not_referred_and_failed_rows_are_renewed_when_sent_again(ledge
     assert (found["re_1"].first_sent_at, found["re_1"].last_sent_at) == (THEN, later)
 
 
+@pytest.mark.parametrize("outcome", [Outcome.NOT_REFERRED, Outcome.REJECTED, Outcome.FAILED])
+def test_lost_response_survives_what_a_run_that_did_not_know_of_it_was_told(
+    ledger: RefundLedger, outcome: Outcome
+) -> None:
+    """Whichever of two runs writes first: the retry must look up whether the refund is recorded."""
+    lost = entry(outcome=Outcome.FAILED, lost=True)
+
+    write(ledger, [lost, entry("re_2", outcome)])
+    write(ledger, [entry("re_1", outcome), entry("re_2", Outcome.FAILED, lost=True)])
+
+    for event_id in ("re_1", "re_2"):
+        assert (known(ledger, event_id).outcome, known(ledger, event_id).result().lost) == (Outcome.FAILED, True)
+    write(ledger, [entry("re_1", outcome, known=True), entry("re_2", Outcome.RECORDED)])
+    assert known(ledger, "re_1").outcome is outcome, "the retry knew of it and found that nothing was recorded"
+    assert known(ledger, "re_2").outcome is Outcome.RECORDED
+
+
 def test_rejected_refund_recorded_later_gets_its_times(ledger: RefundLedger) -> None:
     write(ledger, [to_write(outcome=Outcome.REJECTED)])
     write(ledger, [to_write(outcome=Outcome.RECORDED)])
@@ -124,6 +141,24 @@ def test_reward_that_nobody_has_reported_goes_to_the_task_run_that_brings_it(led
     assert write(ledger, [to_write(outcome=Outcome.RECORDED, reward=REWARD)], SECOND) == {}
 
     assert (known(ledger).outcome, known(ledger).run, known(ledger).reward_id) == (Outcome.RECORDED, SECOND, 1)
+
+
+def test_recorded_replaces_what_a_reconciliation_found_and_nothing_else_that_has_a_reward(
+    ledger: RefundLedger,
+) -> None:
+    sent, response = {"sent": True, "http_status": 409}, {"sent": False, "http_status": None}
+    found = {"re_adopted": response, "re_answered": sent}
+    write(ledger, [entry(one, Outcome.ALREADY_RECORDED, reward=REWARD, **how) for one, how in found.items()], FIRST)
+
+    claimed = write(ledger, [entry(one, reward=REWARD, at=THEN + DAY) for one in found], SECOND)
+
+    assert set(claimed) == {"re_answered"}
+    assert (known(ledger, "re_adopted").outcome, known(ledger, "re_adopted").run) == (Outcome.RECORDED, SECOND)
+    assert known(ledger, "re_adopted").first_sent_at == THEN + DAY
+    assert (known(ledger, "re_answered").outcome, known(ledger, "re_answered").run) == (
+        Outcome.ALREADY_RECORDED,
+        FIRST,
+    )
 
 
 @pytest.mark.parametrize("outcome", [Outcome.NOT_REFERRED, Outcome.REJECTED, Outcome.FAILED])
