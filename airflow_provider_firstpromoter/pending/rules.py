@@ -245,7 +245,7 @@ def decide(classified: ClassifiedRow, how: Validation) -> Decision:
     if record is not None and action in (Action.CHANGED, Action.COMPARE):
         if _same_money(refund, record, how):
             return Decision(record=record)
-        was = record.row_amount or f"{-(record.recorded_amount or 0)} (minor units, adopted)"
+        was = record.row_amount or f"{-(record.recorded_amount or 0)} (minor units, in FirstPromoter)"
         return _changed(row, record, f"is recorded with amount {was}, and the row now says {row.amount}")
     return Decision(refund=refund, record=record)
 

@@ -99,14 +99,14 @@ def test_lost_response_survives_what_a_run_that_did_not_know_of_it_was_told(
     ledger: RefundLedger, outcome: Outcome
 ) -> None:
     """Whichever of two runs writes first: the retry must look up whether the refund is recorded."""
-    lost = entry(outcome=Outcome.FAILED, lost=True)
+    lost = to_write(outcome=Outcome.FAILED, lost=True)
 
-    write(ledger, [lost, entry("re_2", outcome)])
-    write(ledger, [entry("re_1", outcome), entry("re_2", Outcome.FAILED, lost=True)])
+    write(ledger, [lost, to_write("re_2", outcome)])
+    write(ledger, [to_write("re_1", outcome), to_write("re_2", Outcome.FAILED, lost=True)])
 
     for event_id in ("re_1", "re_2"):
         assert (known(ledger, event_id).outcome, known(ledger, event_id).result().lost) == (Outcome.FAILED, True)
-    write(ledger, [entry("re_1", outcome, known=True), entry("re_2", Outcome.RECORDED)])
+    write(ledger, [to_write("re_1", outcome, known=True), to_write("re_2", Outcome.RECORDED)])
     assert known(ledger, "re_1").outcome is outcome, "the retry knew of it and found that nothing was recorded"
     assert known(ledger, "re_2").outcome is Outcome.RECORDED
 
@@ -148,9 +148,9 @@ def test_recorded_replaces_what_a_reconciliation_found_and_nothing_else_that_has
 ) -> None:
     sent, response = {"sent": True, "http_status": 409}, {"sent": False, "http_status": None}
     found = {"re_adopted": response, "re_answered": sent}
-    write(ledger, [entry(one, Outcome.ALREADY_RECORDED, reward=REWARD, **how) for one, how in found.items()], FIRST)
+    write(ledger, [to_write(one, Outcome.ALREADY_RECORDED, reward=REWARD, **how) for one, how in found.items()], FIRST)
 
-    claimed = write(ledger, [entry(one, reward=REWARD, at=THEN + DAY) for one in found], SECOND)
+    claimed = write(ledger, [to_write(one, reward=REWARD, at=THEN + DAY) for one in found], SECOND)
 
     assert set(claimed) == {"re_answered"}
     assert (known(ledger, "re_adopted").outcome, known(ledger, "re_adopted").run) == (Outcome.RECORDED, SECOND)
