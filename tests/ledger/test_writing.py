@@ -147,7 +147,7 @@ def test_recorded_replaces_what_a_reconciliation_found_and_nothing_else_that_has
     ledger: RefundLedger,
 ) -> None:
     sent, response = {"sent": True, "http_status": 409}, {"sent": False, "http_status": None}
-    found = {"re_adopted": response, "re_answered": sent}
+    found: dict[str, dict[str, Any]] = {"re_adopted": response, "re_answered": sent}
     write(ledger, [to_write(one, Outcome.ALREADY_RECORDED, reward=REWARD, **how) for one, how in found.items()], FIRST)
 
     claimed = write(ledger, [to_write(one, reward=REWARD, at=THEN + DAY) for one in found], SECOND)
