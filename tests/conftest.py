@@ -69,7 +69,7 @@ def _served() -> Iterator[Any]:
 
 @pytest.fixture
 def sandbox(_served: Any) -> Any:
-    """A FirstPromoter without a limit that knows nobody."""
+    """A FirstPromoter without a rate limit and without leads."""
     _served.reset()
     return _served
 

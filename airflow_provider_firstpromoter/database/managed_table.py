@@ -56,7 +56,7 @@ def covering_index(name: str, *keys: str, include: Collection[str]) -> Index:
 
 
 def create_statements(table: Table, dialect: Dialect) -> list[Any]:
-    """Return what makes a table and those of its indexes that the database can have."""
+    """Return the statements that create a table and those of its indexes that the database can have."""
     sql = kind_of_dialect(dialect).ledger
     wanted = [
         index
@@ -67,7 +67,7 @@ def create_statements(table: Table, dialect: Dialect) -> list[Any]:
 
 
 def ddl_text(table: Table, dialect: Dialect) -> str:
-    """Return the statements that make a table and its indexes, each with a semicolon."""
+    """Return the statements that create a table and its indexes, each with a semicolon."""
     return "\n".join(f"{str(one.compile(dialect=dialect)).strip()};" for one in create_statements(table, dialect))
 
 
@@ -103,7 +103,7 @@ class ManagedTable:
             raise
         except Exception as error:
             raise LedgerError(
-                f"{self} cannot be made: {first_line(error)}. Let a user who may create tables run:\n{self.ddl()}"
+                f"{self} cannot be created: {first_line(error)}. Let a user who may create tables run:\n{self.ddl()}"
             ) from None
         self._checked = True
 

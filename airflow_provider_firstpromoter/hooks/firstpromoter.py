@@ -56,7 +56,7 @@ class FirstPromoterHook(BaseHook):
     def __init__(self, firstpromoter_conn_id: str = default_conn_name, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.firstpromoter_conn_id = firstpromoter_conn_id
-        #: Set to make every wait end at once.
+        #: Set it to end every wait at once.
         self.cancelled = threading.Event()
 
     @classmethod

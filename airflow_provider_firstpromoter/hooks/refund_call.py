@@ -1,4 +1,4 @@
-"""The call ``POST /track/refund``, made once for each id of the customer until FirstPromoter knows the customer."""
+"""The call ``POST /track/refund``, made for one id of the customer after the other until a referral is found."""
 
 from __future__ import annotations
 

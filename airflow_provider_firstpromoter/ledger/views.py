@@ -95,7 +95,7 @@ def _open_problems(tables: Tables) -> Any:
     c, runs = tables.ledger.c, tables.runs.c
     # A later run of the same query looked at every row and did not see this one: the query no longer has it, so it is
     # no problem. A run that was refused, killed or limited, or that stopped early, did not look at every row.
-    gone = exists(
+    no_longer_selected = exists(
         select(literal(1)).where(
             runs.account == c.account,
             runs.dag_id == c.dag_id,
@@ -119,7 +119,7 @@ def _open_problems(tables: Tables) -> Any:
         c.last_seen_at,
         c.dag_id,
         c.run_id,
-    ).where(or_(changed, c.outcome.in_(PROBLEMS)), ~gone)
+    ).where(or_(changed, c.outcome.in_(PROBLEMS)), ~no_longer_selected)
     if tables.mismatches is None:
         return refunds
     found = tables.mismatches.c

@@ -117,7 +117,7 @@ class RevertRefundsOperator(BaseOperator):
         self._hook: FirstPromoterHook | None = None
 
     def render_template(self, content: Any, context: Context, *args: Any, **kwargs: Any) -> Any:
-        """Render the other fields as usual; of a list of event_ids nothing, because event_ids are data."""
+        """Render the fields as usual, except a list of event_ids: its texts are data."""
         if content is self.event_ids and isinstance(content, list | tuple):
             return content
         return super().render_template(content, context, *args, **kwargs)
@@ -180,7 +180,7 @@ class RevertRefundsOperator(BaseOperator):
         return value
 
     def on_kill(self) -> None:
-        """End every wait, that for a response included; a retry reverts the rest."""
+        """End every wait, including the wait for a response; a retry reverts the rest."""
         if self._hook is not None:
             self._hook.cancelled.set()
 

@@ -245,7 +245,7 @@ def decide(classified: ClassifiedRow, how: Validation) -> Decision:
     if record is not None and action in (Action.CHANGED, Action.COMPARE):
         if _same_money(refund, record, how):
             return Decision(record=record)
-        was = record.row_amount or f"{-(record.recorded_amount or 0)} (minor units, adopted)"
+        was = record.row_amount or f"{-(record.recorded_amount or 0)} (minor units, in FirstPromoter)"
         return _changed(row, record, f"is recorded with amount {was}, and the row now says {row.amount}")
     return Decision(refund=refund, record=record)
 
@@ -256,7 +256,8 @@ def _same_money(refund: Refund, record: LedgerRecord, how: Validation) -> bool:
         return refund.amount == record.sent_amount
     is_converted = refund.currency is not None and refund.currency != how.currency
     if record.recorded_amount is None or is_converted:
-        return True  # adopted: there is nothing to compare it with
+        # Adopted: only the amount of an earlier row can be compared, and that one differs.
+        return record.row_amount is None
     return refund.amount == -record.recorded_amount
 
 

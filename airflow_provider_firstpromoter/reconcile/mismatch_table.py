@@ -21,7 +21,7 @@ from airflow_provider_firstpromoter.reconcile.mismatches import SUFFIX, Key, Mis
 from airflow_provider_firstpromoter.refunds import batches
 
 #: An accepted mismatch whose values here change is no longer accepted. A reward's status and the ids that a
-#: reconciliation fills in are not among them: they change in the course of things.
+#: reconciliation fills in are not among them: they change in normal operation.
 ACCEPTED_VALUES = ("ledger_amount", "firstpromoter_amount", "currency", "firstpromoter_reward", "reward_unit")
 #: The number of event_ids that one statement names; the strictest database takes a thousand in a list.
 MOST_PER_WRITE = 500

@@ -18,9 +18,9 @@ from airflow_provider_firstpromoter.ledger import RefundLedger, recorded_between
 from airflow_provider_firstpromoter.reconcile.background import in_background, stop_if_cancelled
 from airflow_provider_firstpromoter.reconcile.compare import created_at
 from airflow_provider_firstpromoter.reconcile.lookups import Lookups
+from airflow_provider_firstpromoter.reconcile.open_mismatches import OpenMismatches
 from airflow_provider_firstpromoter.reconcile.period import Period
 from airflow_provider_firstpromoter.reconcile.report import Report
-from airflow_provider_firstpromoter.reconcile.resolving import OpenMismatches
 from airflow_provider_firstpromoter.reconcile.staging import RefundPair, Staging
 from airflow_provider_firstpromoter.refunds import batches
 

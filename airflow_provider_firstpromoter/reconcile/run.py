@@ -21,10 +21,10 @@ from airflow_provider_firstpromoter.ledger import (
 from airflow_provider_firstpromoter.reconcile.background import stop_if_cancelled
 from airflow_provider_firstpromoter.reconcile.compare import Comparison, Correction, compare
 from airflow_provider_firstpromoter.reconcile.mismatch_table import MismatchTable
+from airflow_provider_firstpromoter.reconcile.open_mismatches import OpenMismatches
 from airflow_provider_firstpromoter.reconcile.period import Period
 from airflow_provider_firstpromoter.reconcile.reading import Reader
 from airflow_provider_firstpromoter.reconcile.report import Report
-from airflow_provider_firstpromoter.reconcile.resolving import OpenMismatches
 from airflow_provider_firstpromoter.reconcile.staging import RefundPair, Staging
 from airflow_provider_firstpromoter.refunds import Result, batches
 

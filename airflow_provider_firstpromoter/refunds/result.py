@@ -80,7 +80,7 @@ class Result(BaseModel):
     :param message: the reason, in one sentence, for every outcome without a reward
     :param reversed_by: the task run that reversed the commission, as ``dag_id``, ``run_id``, ``task_id`` and
         ``map_index``; None where no commission was reversed, or it is not known by whom
-    :param unmatched: whether one of the refund's own requests was answered with 204 or 404: then a 409 alone does not
+    :param unmatched: whether one of the refund's own requests got a 204 or 404: then a 409 alone does not
         prove that it is recorded
     :param lost: whether the response of one of its requests was lost: then a 204 or 404 alone does not prove that it
         is not recorded

@@ -56,14 +56,14 @@ class CheckedRefund:
     notes: Sequence[str] = ()
 
     @property
-    def standing(self) -> list[Commission]:
+    def not_denied(self) -> list[Commission]:
         """The commissions that are not denied."""
         return [one for one in self.commissions if one.reward_status != "denied"]
 
     def amounts(self) -> Counter[str]:
         """Return the sums of the commissions that are not denied, by unit; negative, minor units if that is cash."""
         sums: Counter[str] = Counter()
-        for one in self.standing:
+        for one in self.not_denied:
             sums[one.unit or "unknown"] += one.amount or 0
         return sums
 

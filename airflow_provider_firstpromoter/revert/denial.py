@@ -1,4 +1,4 @@
-"""Denies the commissions of refunds in calls of at most a hundred, and records which refunds are reverted by that."""
+"""Denies the commissions of refunds in calls of at most a hundred, and records which refunds are thereby reverted."""
 
 from __future__ import annotations
 
@@ -74,14 +74,14 @@ class CommissionDenier:
         # A payout can have come since the refunds were checked.
         before = self._read_again(group)
         chosen = [one for one in before if not any(part.reward_status == "paid" for part in one.commissions)]
-        for ids in _slices([part.id for one in chosen for part in one.standing]):
+        for ids in _slices([part.id for one in chosen for part in one.not_denied]):
             try:
                 self.report.calls += 1
                 self._explain(self._in_background(lambda ids=ids: self.hook.deny_commissions(ids)))  # type: ignore[misc]
             except RefundsFailedError as error:
                 self._warn(str(error))
         after = {one.event_id: one for one in self._read_again(group)}
-        denied = [one for one in before if after[one.event_id].commissions and not after[one.event_id].standing]
+        denied = [one for one in before if after[one.event_id].commissions and not after[one.event_id].not_denied]
         # Only what FirstPromoter shows as denied is recorded.
         mark_reverted(self.ledger, [one.event_id for one in denied], self.run_key, now())
         for one in denied:

@@ -38,7 +38,7 @@ def text_field(data: Mapping[str, Any], name: str) -> str:
 
 
 def whole_number_field(data: Mapping[str, Any], name: str) -> int:
-    """Return a field that must be a positive whole number, written as a text."""
+    """Return a field that must be a positive whole number, given as text."""
     value = data.get(name)
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= MAX_DIGITS and int(value):
         return int(value)

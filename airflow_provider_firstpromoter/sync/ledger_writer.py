@@ -43,7 +43,7 @@ class LedgerWriter:
         Begin to collect, and make the ledger's table if it does not exist.
 
         :param batch: an empty one; it says when the run began
-        :raises LedgerError: if the table cannot be made or lacks a column
+        :raises LedgerError: if the table cannot be created or lacks a column
         """
         if self._ledger is not None:
             self._ledger.ensure()

@@ -22,15 +22,15 @@ def rows(stage: Stage, sizes: Sizes) -> Measured:
     """Compare the whole operator with bare posts, at an API that responds at once and at a slower one."""
     return Measured(
         [
-            _row(stage, sizes, "one in flight", 1.2, latency=0.0, in_flight=1, rounds=2 * sizes.repeats),
+            _row(stage, sizes, "no latency", 1.2, latency=0.0, rounds=2 * sizes.repeats),
             # Two rounds only, because a bare post waits for each response.
-            _row(stage, sizes, f"{1000 * LATENCY:.0f} ms latency", 1.15, latency=LATENCY, in_flight=8, rounds=2),
+            _row(stage, sizes, f"{1000 * LATENCY:.0f} ms latency", 1.15, latency=LATENCY, rounds=2),
         ]
     )
 
 
-def _row(stage: Stage, sizes: Sizes, when: str, target: float, *, latency: float, in_flight: int, rounds: int) -> Row:
-    warehouse = stage.folder / f"cpu_{in_flight}.db"
+def _row(stage: Stage, sizes: Sizes, when: str, target: float, *, latency: float, rounds: int) -> Row:
+    warehouse = stage.folder / f"cpu_{latency}.db"
     with stage.sandbox("--requests-per-minute", "0") as sandbox:
         sandbox.add_leads({"uid": f"cus_{n}"} for n in range(sizes.cpu))
         if latency:
@@ -47,12 +47,11 @@ def _row(stage: Stage, sizes: Sizes, when: str, target: float, *, latency: float
             warehouse=str(warehouse),
             size=sizes.cpu,
             rounds=rounds,
-            in_flight=in_flight,
         )
     one = worse_of_two(times["ours"], times["bare"])
     each = 1e6 / sizes.cpu
     return Row(
-        f"CPU per refund in the client, {when}",
+        f"CPU per refund in the client, one in flight, {when}",
         f"{each * one.ours:.0f} µs",
         f"a bare requests.Session.post: {each * one.against:.0f} µs",
         f"{one.ratio:.2f} times",
@@ -60,13 +59,13 @@ def _row(stage: Stage, sizes: Sizes, when: str, target: float, *, latency: float
         at_most(one.ratio, target),
         f"{one.both}, each the median of {rounds // 2} rounds of {sizes.cpu:,} in turns; process_time. Every refund is "
         "recorded, so that every response is a full one. The provider's time is that of the whole operator with "
-        f"max_in_flight={in_flight}: query, spool, validation, rate limit, threads, responses, ledger (SQLite) and "
+        "max_in_flight=1: query, spool, validation, rate limit, threads, responses, ledger (SQLite) and "
         "summary. The bare post sends the same bodies in one session, one after the other, and does not parse the "
         "responses.",
     )
 
 
-def side_by_side(url: str, warehouse: str, size: int, rounds: int, in_flight: int) -> dict[str, list[float]]:
+def side_by_side(url: str, warehouse: str, size: int, rounds: int) -> dict[str, list[float]]:
     """Measure both in turns; a first, small round, which fills imports and caches, does not count."""
     import requests
 
@@ -75,7 +74,7 @@ def side_by_side(url: str, warehouse: str, size: int, rounds: int, in_flight: in
     for turn in range(rounds + 1):
         refunds = fill_sqlite(Path(warehouse), size if turn else size // 10, f"turn{turn}")
         started = time.process_time()
-        summary = execute(f"{SQL} WHERE id LIKE 'turn{turn}_%'", max_in_flight=in_flight)
+        summary = execute(f"{SQL} WHERE id LIKE 'turn{turn}_%'", max_in_flight=1)
         times["ours"].append(time.process_time() - started)
         assert summary["sent"] == len(refunds), f"{summary['sent']} sent"
         bodies = [_body(refund) for refund in refunds]

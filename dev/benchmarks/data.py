@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from dev.benchmarks.work import SQL
 from dev.sandbox import ACCOUNT_ID
 
 #: Nothing listens there; see :class:`dev.benchmarks.work.CannedResponses`.
@@ -17,17 +20,18 @@ _DETAILS = (
 )
 
 
-def fill(recorded: int, new: int, event_id: str = SEQUENTIAL) -> None:
+def fill(settled: int, new: int, event_id: str = SEQUENTIAL, unmatched: str = "false") -> None:
     """
     Create the warehouse, and insert all but the new refunds into the ledger, with the columns that a run writes.
 
     :param event_id: :data:`SEQUENTIAL` or :data:`RANDOM`
+    :param unmatched: the condition for refunds without a referral; the others are recorded
     """
     from airflow_provider_firstpromoter.database.engine import engine_for
     from airflow_provider_firstpromoter.hooks import FirstPromoterHook
     from airflow_provider_firstpromoter.ledger import RefundLedger
 
-    fill_warehouse(recorded + new, event_id)
+    fill_warehouse(settled + new, event_id)
     account = FirstPromoterHook().account
     assert account.key == ACCOUNT
     ledger = RefundLedger.required(account)
@@ -40,13 +44,34 @@ def fill(recorded: int, new: int, event_id: str = SEQUENTIAL) -> None:
             f"judged_at) SELECT %s, {event_id}, 'recorded', 200, ({_AMOUNT})::text, {_AMOUNT}, "
             f"'USD', -({_AMOUNT}), n, n, 'pending', -20, 'cash', "
             "mod(n, 100), n, %s, 'refunds', 'scheduled__' || n / 1000, 'sync', -1, now(), now(), now() "
-            "FROM generate_series(1, %s) n",
-            (ACCOUNT, _DETAILS, recorded),
+            f"FROM generate_series(1, %s) n WHERE NOT ({unmatched})",
+            (ACCOUNT, _DETAILS, settled),
         )
+    if unmatched != "false":
+        _insert_unmatched(ledger, f"n <= {settled} AND {unmatched}")
     for conn_id in ("warehouse", ledger.name):
         with engine_for(conn_id).connect() as connection:
             # As autovacuum does after a while.
             connection.execution_options(isolation_level="AUTOCOMMIT").exec_driver_sql("VACUUM ANALYZE")
+
+
+def _insert_unmatched(ledger: Any, where: str) -> None:
+    """Insert refunds without a referral, of which the ledger has a hash of each row, as the provider computes it."""
+    from airflow_provider_firstpromoter.database import RefundQuery
+    from airflow_provider_firstpromoter.pending.antijoin import without_settled
+
+    query = RefundQuery.from_connection("warehouse", f"{SQL} WHERE {where}")
+    rows = without_settled(query, ledger, query.column_names() or [])
+    with query.source.connection() as connection:
+        connection.cursor().execute(
+            "INSERT INTO firstpromoter_refunds (account, event_id, outcome, http_status, message, row_amount, "
+            "sent_amount, sent_currency, details, row_digest, dag_id, run_id, task_id, map_index, first_sent_at, "
+            f"last_sent_at, judged_at) SELECT '{ACCOUNT}', event_id, 'not_referred', 404, 'Referral not found', "
+            "amount::text, amount, 'USD', '{}', firstpromoter_digest, 'refunds', 'scheduled__' || amount, 'sync', -1, "
+            f"now(), now(), now() FROM ({rows.sql}) rows",
+            rows.parameters,
+        )
+        connection.commit()
 
 
 def fill_warehouse(size: int, event_id: str = SEQUENTIAL) -> None:

@@ -34,7 +34,7 @@ def rows(stage: Stage, sizes: Sizes) -> Measured:
             "warehouse": warehouse,
             "ledger": ledger,
         }
-        measured(stage, fill, connections, recorded=sizes.ledger, new=0, event_id=event_id)
+        measured(stage, fill, connections, settled=sizes.ledger, new=0, event_id=event_id)
         times = measured(stage, whole_runs, connections, rounds=2 * sizes.repeats)
         few = measured(stage, peak_of_run, connections, sql=f"{SQL} WHERE n <= {SMALL}")
         many = measured(stage, peak_of_run, connections, sql=SQL)
@@ -45,7 +45,7 @@ def rows(stage: Stage, sizes: Sizes) -> Measured:
         missed = [at_most(one.ratio, target), at_most(grown, FLAT, " MiB")]
         found.append(
             Row(
-                f"the same with the ledger in another database, {sizes.ledger:,} settled, {kind} ids",
+                f"the same with the ledger in another database, {sizes.ledger:,} recorded, {kind} ids",
                 f"{one.ours:.2f} s ({sizes.ledger / one.ours:,.0f} rows/s)",
                 f"reading both sides once by hand: {one.against:.2f} s",
                 f"{one.ratio:.2f} times; peak memory {grown:+.0f} MiB",

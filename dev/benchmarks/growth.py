@@ -18,7 +18,7 @@ TARGET = 1.1
 def row(stage: Stage, sizes: Sizes) -> Measured:
     """Measure whole runs of new refunds into an empty and into a large ledger."""
     connections = {"firstpromoter_default": firstpromoter(URL), "warehouse": stage.postgresql("growth")}
-    measured(stage, fill, connections, recorded=sizes.ledger, new=0)
+    measured(stage, fill, connections, settled=sizes.ledger, new=0)
     times = measured(stage, side_by_side, connections, size=sizes.written, rounds=2 * sizes.repeats)
     stage.drop_postgresql("growth")
     one = worse_of_two(times["large"], times["empty"])

@@ -78,8 +78,8 @@ def test_empty_field_error_names_the_field_and_where_to_find_its_value(
     ids=repr,
 )
 def test_credentials_that_could_inject_a_header_are_refused_and_not_shown(field: str, shown: str, value: str) -> None:
-    told = refused(form(**{field: value}))
-    assert told == f"Connection 'fp_eu': {shown} holds white space or a character that is not ASCII"
+    message = refused(form(**{field: value}))
+    assert message == f"Connection 'fp_eu': {shown} holds white space or a character that is not ASCII"
 
 
 def test_connection_without_an_id_is_called_unsaved() -> None:

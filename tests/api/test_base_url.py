@@ -110,9 +110,9 @@ def test_plain_http_is_accepted_for_loopback_only(host: str) -> None:
     ids=repr,
 )
 def test_invalid_base_url_is_refused_and_the_field_named(host: str) -> None:
-    told = refused(form(host=host))
-    assert told.startswith("Connection 'fp_eu': host (API base URL) ")
-    assert "word" not in told
+    message = refused(form(host=host))
+    assert message.startswith("Connection 'fp_eu': host (API base URL) ")
+    assert "word" not in message
 
 
 @pytest.mark.parametrize(

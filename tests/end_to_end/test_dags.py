@@ -284,9 +284,9 @@ def test_text_in_a_refund_is_never_rendered_as_a_template(
 def test_template_fields_are_rendered(
     firstpromoter: Sandbox, connect: Callable[..., str], new_database: Callable[..., Any], run_dag: Callable[..., Any]
 ) -> None:
-    told = new_database("sqlite", "told_ledger")
-    connect(conn_id="told_account")
-    dag = DAG("rendered", schedule=None, start_date=pendulum.datetime(2025, 1, 1, tz="UTC"), params={"prefix": "told"})
+    other = new_database("sqlite", "other_ledger")
+    connect(conn_id="other_account")
+    dag = DAG("rendered", schedule=None, start_date=pendulum.datetime(2025, 1, 1, tz="UTC"), params={"prefix": "other"})
     TrackRefundOperator(
         task_id="track",
         refunds=refund(1),
@@ -298,7 +298,7 @@ def test_template_fields_are_rendered(
 
     assert run_dag(dag).states == {"track": "success"}
 
-    assert told.run("SELECT event_id, dag_id, task_id, outcome FROM rendered") == [
+    assert other.run("SELECT event_id, dag_id, task_id, outcome FROM rendered") == [
         ("re_1", "rendered", "track", "recorded")
     ]
 

@@ -12,7 +12,7 @@ from airflow_provider_firstpromoter.api.account import Account
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import LedgerWrite, RefundLedger, RunKey
 from airflow_provider_firstpromoter.refunds import Lead, Outcome, Promoter, Result, Reward
-from tests.ledger.rows import THEN, count, entry, known, write
+from tests.ledger.rows import THEN, count, known, to_write, write
 
 DAY = timedelta(days=1)
 FIRST = RunKey("dag", "first", "task", -1)
@@ -23,8 +23,8 @@ FIRST = RunKey("dag", "first", "task", -1)
 
 def test_write_accepts_any_number_of_results(ledger: RefundLedger, database: Any) -> None:
     event_ids = [f"re_{number}" for number in range(602)]
-    write(ledger, [entry(event_id) for event_id in event_ids])
-    write(ledger, [entry(event_id, Outcome.RECORDED) for event_id in [*event_ids[:300], "one more"]])
+    write(ledger, [to_write(event_id) for event_id in event_ids])
+    write(ledger, [to_write(event_id, Outcome.RECORDED) for event_id in [*event_ids[:300], "one more"]])
     assert set(ledger.find(set(event_ids))) == set(event_ids)
     assert count(database) == 603
 
@@ -32,13 +32,13 @@ def test_write_accepts_any_number_of_results(ledger: RefundLedger, database: Any
 def test_write_and_find_without_rows_run_no_statement(open_ledger: Callable[..., RefundLedger]) -> None:
     ledger = open_ledger()  # there is no table, so that any statement would fail
     write(ledger, [])
-    write(ledger, [entry(outcome=outcome) for outcome in (Outcome.CHANGED, Outcome.PENDING)])
+    write(ledger, [to_write(outcome=outcome) for outcome in (Outcome.CHANGED, Outcome.PENDING)])
     write(ledger, [LedgerWrite(Result(event_id=None, outcome=Outcome.REJECTED), None, "f")])
     assert ledger.find(set()) == {}
 
 
 def test_stored_result_is_read_back_with_sent_false(ledger: RefundLedger) -> None:
-    written = entry(
+    written = to_write(
         recorded_amount=-1000,
         refund_id=2**60,
         reward=Reward(id=5, status="approved", amount=-200, unit="cash", created_at="2024-09-11T14:36:01.016Z"),
@@ -56,12 +56,12 @@ def test_stored_result_is_read_back_with_sent_false(ledger: RefundLedger) -> Non
 
 @pytest.mark.parametrize("outcome", [Outcome.NOT_REFERRED, Outcome.REJECTED, Outcome.FAILED])
 def test_stored_result_that_reversed_nothing_names_no_run(ledger: RefundLedger, outcome: Outcome) -> None:
-    write(ledger, [entry(outcome=outcome)], FIRST)
+    write(ledger, [to_write(outcome=outcome)], FIRST)
     assert known(ledger).result().reversed_by is None
 
 
 def test_failed_result_keeps_what_makes_the_next_response_ambiguous(ledger: RefundLedger) -> None:
-    write(ledger, [entry(outcome=Outcome.FAILED, http_status=409, unmatched=True, lost=True)])
+    write(ledger, [to_write(outcome=Outcome.FAILED, http_status=409, unmatched=True, lost=True)])
     result = known(ledger).result()
     assert (result.outcome, result.http_status, result.unmatched, result.lost) == (Outcome.FAILED, 409, True, True)
 
@@ -71,9 +71,9 @@ def test_failed_and_rejected_rows_have_the_columns_to_query_them_by(ledger: Refu
     write(
         ledger,
         [
-            entry("re_1", Outcome.FAILED, http_status=503, message="answered 503", seen_at=THEN, at=later),
-            entry("re_2", Outcome.REJECTED, message="amount is missing", seen_at=THEN, at=later),
-            entry("re_3", at=later),
+            to_write("re_1", Outcome.FAILED, http_status=503, message="answered 503", seen_at=THEN, at=later),
+            to_write("re_2", Outcome.REJECTED, message="amount is missing", seen_at=THEN, at=later),
+            to_write("re_3", at=later),
         ],
         FIRST,
     )
@@ -89,8 +89,11 @@ def test_failed_and_rejected_rows_have_the_columns_to_query_them_by(ledger: Refu
 
 
 def test_time_of_the_refund_is_stored_and_kept(ledger: RefundLedger, database: Any) -> None:
-    write(ledger, [entry(outcome=Outcome.FAILED), entry("re_2", Outcome.FAILED, refunded_at=THEN)])
-    write(ledger, [entry(refunded_at=THEN - DAY, known=True), entry("re_2", refunded_at=THEN - DAY, known=True)])
+    write(ledger, [to_write(outcome=Outcome.FAILED), to_write("re_2", Outcome.FAILED, refunded_at=THEN)])
+    write(
+        ledger,
+        [to_write(refunded_at=THEN - DAY, known=True), to_write("re_2", refunded_at=THEN - DAY, known=True)],
+    )
     rows = database.run("SELECT refunded_at FROM firstpromoter_refunds ORDER BY event_id")
     assert [str(moment)[:10] for (moment,) in rows] == ["2026-02-28", "2026-03-01"]
 
@@ -99,7 +102,7 @@ def test_row_has_plain_columns_and_no_email(ledger: RefundLedger, database: Any)
     write(
         ledger,
         [
-            entry(
+            to_write(
                 recorded_amount=-1000,
                 refund_id=4,
                 reward=Reward(id=5, status="approved", amount=-200, unit="cash"),
@@ -122,7 +125,7 @@ def test_row_has_plain_columns_and_no_email(ledger: RefundLedger, database: Any)
 
 
 def test_times_are_stored_in_utc_from_any_timezone(ledger: RefundLedger, database: Any) -> None:
-    write(ledger, [entry(at=THEN.astimezone(timezone(timedelta(hours=5, minutes=45))))])
+    write(ledger, [to_write(at=THEN.astimezone(timezone(timedelta(hours=5, minutes=45))))])
     first_sent_at = known(ledger).first_sent_at
     assert first_sent_at == THEN
     assert first_sent_at.utcoffset() == timedelta(0)
@@ -131,7 +134,7 @@ def test_times_are_stored_in_utc_from_any_timezone(ledger: RefundLedger, databas
 
 
 def test_refund_that_was_never_sent_has_no_times(ledger: RefundLedger) -> None:
-    write(ledger, [entry(outcome=Outcome.REJECTED)])
+    write(ledger, [to_write(outcome=Outcome.REJECTED)])
     assert (known(ledger).first_sent_at, known(ledger).last_sent_at) == (None, None)
 
 
@@ -148,9 +151,9 @@ ALIKE += ["e" * 255, "e" * 254, "😀" * 255, "😀" * 254]
 
 
 def test_event_ids_are_compared_byte_for_byte(ledger: RefundLedger, database: Any) -> None:
-    write(ledger, [entry(event_id, message=ascii(event_id)[:400]) for event_id in ALIKE[::2]])
+    write(ledger, [to_write(event_id, message=ascii(event_id)[:400]) for event_id in ALIKE[::2]])
     assert set(ledger.find(set(ALIKE))) == set(ALIKE[::2])
-    write(ledger, [entry(event_id, message=ascii(event_id)[:400]) for event_id in ALIKE])
+    write(ledger, [to_write(event_id, message=ascii(event_id)[:400]) for event_id in ALIKE])
     found = ledger.find(set(ALIKE))
     assert {event_id: one.result().message for event_id, one in found.items()} == {
         event_id: ascii(event_id)[:400] for event_id in ALIKE
@@ -163,7 +166,7 @@ def test_accounts_do_not_share_rows(open_ledger: Callable[..., RefundLedger]) ->
     open_ledger().ensure()
     for account in accounts:
         assert open_ledger(account).find({"re_1"}) == {}
-        write(open_ledger(account), [entry(message=account)])
+        write(open_ledger(account), [to_write(message=account)])
     for account in accounts:
         assert known(open_ledger(account)).result().message == account
 
@@ -184,10 +187,10 @@ def test_records_of_run_finds_the_rows_of_a_task_run(
 ) -> None:
     run = RunKey("dag", "manual__2026-03-01T00:00:00+00:00", "task", -1)
     others = [run._replace(**other) for other in ({"run_id": "x"}, {"task_id": "x"}, {"map_index": 0}, {"dag_id": "x"})]
-    write(ledger, [entry("re_2"), entry("re_1", Outcome.REJECTED)], run)
+    write(ledger, [to_write("re_2"), to_write("re_1", Outcome.REJECTED)], run)
     for number, other in enumerate([*others, RunKey()]):
-        write(ledger, [entry(f"other_{number}")], other)
-    write(open_ledger("another account"), [entry("re_3")], run)
+        write(ledger, [to_write(f"other_{number}")], other)
+    write(open_ledger("another account"), [to_write("re_3")], run)
     assert [one.event_id for one in ledger.records_of_run(run)] == ["re_1", "re_2"], "in the order of the event_ids"
     assert [one.event_id for one in ledger.records_of_run(RunKey())] == ["other_4"]
 
@@ -197,11 +200,11 @@ def test_records_of_run_finds_the_rows_of_a_task_run(
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql", "duckdb"])
 def test_airflow_connection_opens_the_database(kind: str, new_database: Callable[..., Any]) -> None:
-    database = new_database(kind, "books")
+    database = new_database(kind, "finance")
     for _ in range(2):
-        ledger = RefundLedger.from_connection("books", "acc")
+        ledger = RefundLedger.from_connection("finance", "acc")
         ledger.ensure()
-        write(ledger, [entry()])
+        write(ledger, [to_write()])
         assert known(ledger).outcome is Outcome.RECORDED
         ledger.engine.dispose()
     assert count(database) == 1

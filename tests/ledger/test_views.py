@@ -21,7 +21,7 @@ from airflow_provider_firstpromoter.ledger.__main__ import main
 from airflow_provider_firstpromoter.ledger.views import Tables, views
 from airflow_provider_firstpromoter.reconcile import Mismatch, MismatchKind, MismatchTable
 from airflow_provider_firstpromoter.refunds import Outcome, Promoter, Reward, Summary
-from tests.ledger.rows import THEN, entry, known, run_script, write
+from tests.ledger.rows import THEN, known, run_script, to_write, write
 
 FIRST, SECOND = RunKey("dag", "first", "sync", -1), RunKey("dag", "second", "sync", -1)
 FEBRUARY = datetime(2026, 2, 10, tzinfo=UTC)
@@ -44,17 +44,17 @@ def fill(ledger: RefundLedger) -> None:
     write(
         ledger,
         [
-            entry("re_march", **reversal(1, -100)),
-            entry("re_february", refunded_at=FEBRUARY, **reversal(2, -200)),
-            entry("re_points", **reversal(3, -5, unit="points")),
-            entry("re_ben", Outcome.ALREADY_RECORDED, **reversal(4, -300, promoter=2)),
-            entry("re_denied", **reversal(5, -400, status="denied")),
-            entry("re_changed", **reversal(6, -100)),
-            entry("re_accepted", **reversal(7, -100)),
-            entry("re_nobody", Outcome.NOT_REFERRED),
-            entry("re_left", Outcome.REJECTED, message="amount is missing", seen_at=THEN),
-            entry("re_rejected", Outcome.REJECTED, message="amount is not a number", seen_at=stays),
-            entry("re_failed", Outcome.FAILED, message="answered 500 in 6 tries", seen_at=stays),
+            to_write("re_march", **reversal(1, -100)),
+            to_write("re_february", refunded_at=FEBRUARY, **reversal(2, -200)),
+            to_write("re_points", **reversal(3, -5, unit="points")),
+            to_write("re_ben", Outcome.ALREADY_RECORDED, **reversal(4, -300, promoter=2)),
+            to_write("re_denied", **reversal(5, -400, status="denied")),
+            to_write("re_changed", **reversal(6, -100)),
+            to_write("re_accepted", **reversal(7, -100)),
+            to_write("re_nobody", Outcome.NOT_REFERRED),
+            to_write("re_left", Outcome.REJECTED, message="amount is missing", seen_at=THEN),
+            to_write("re_rejected", Outcome.REJECTED, message="amount is not a number", seen_at=stays),
+            to_write("re_failed", Outcome.FAILED, message="answered 500 in 6 tries", seen_at=stays),
         ],
         FIRST,
     )
@@ -115,7 +115,7 @@ def test_view_open_lists_what_needs_attention_and_not_what_left_the_query_or_was
 def test_view_open_drops_a_problem_only_after_a_run_that_looked_at_every_row(
     ledger: RefundLedger, summary: dict[str, Any], error: Exception | None, looked_at_every_row: bool
 ) -> None:
-    write(ledger, [entry("re_bad", Outcome.REJECTED, message="amount is missing", seen_at=THEN)], FIRST)
+    write(ledger, [to_write("re_bad", Outcome.REJECTED, message="amount is missing", seen_at=THEN)], FIRST)
     history = RunHistory(ledger, SECOND)
     history.start()
     history.finish(Summary(**summary), error)
@@ -165,7 +165,7 @@ def report(
     connect(ledger_conn_id="warehouse")
     fill(RefundLedger(database.engine(), FirstPromoterHook().account.key, name="warehouse"))
     other = RefundLedger(database.engine(), "other", name="warehouse")
-    write(other, [entry("re_of_another_account", Outcome.REJECTED, seen_at=THEN)])
+    write(other, [to_write("re_of_another_account", Outcome.REJECTED, seen_at=THEN)])
 
     def report(*arguments: str) -> str:
         capsys.readouterr()  # what was logged before
@@ -207,7 +207,7 @@ def test_report_since_a_day_leaves_out_earlier_runs(report: Callable[..., str]) 
 def test_report_shows_text_as_text(report: Callable[..., str], new_database: Any) -> None:
     ledger = RefundLedger.required(FirstPromoterHook().account, "warehouse")
     stays = datetime.now(UTC) + timedelta(hours=1)
-    write(ledger, [entry("re_[red]", Outcome.REJECTED, message="[bold]not markup[/]", seen_at=stays)])
+    write(ledger, [to_write("re_[red]", Outcome.REJECTED, message="[bold]not markup[/]", seen_at=stays)])
 
     printed = report("--view", "open")
 

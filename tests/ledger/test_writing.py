@@ -13,7 +13,7 @@ import pytest
 
 from airflow_provider_firstpromoter.ledger import LedgerBatch, RefundLedger, RunKey
 from airflow_provider_firstpromoter.refunds import Outcome, Reward, numbered
-from tests.ledger.rows import THEN, count, entry, known, write
+from tests.ledger.rows import THEN, count, known, to_write, write
 from tests.support import needs_locks
 
 WEAK_TO_STRONG = [
@@ -36,7 +36,7 @@ SECOND = RunKey("dag", "second", "task", -1)
 def test_weaker_outcome_never_overwrites_a_stronger_one(ledger: RefundLedger) -> None:
     assert len(ORDERS) == 120
     for place in range(5):
-        write(ledger, [entry(one, order[place], message=order[place].value) for one, order in ORDERS.items()])
+        write(ledger, [to_write(one, order[place], message=order[place].value) for one, order in ORDERS.items()])
         for event_id, found in ledger.find(set(ORDERS)).items():
             strongest = max(ORDERS[event_id][: place + 1], key=lambda outcome: outcome.strength)
             assert found.outcome is strongest
@@ -47,7 +47,8 @@ def test_newer_result_of_a_run_that_knew_the_row_replaces_any_that_is_not_on_rec
     """A refund that was not referred and now fails must be sent again, whichever of the outcomes is stronger."""
     for place in range(5):
         write(
-            ledger, [entry(one, order[place], message=order[place].value, known=True) for one, order in ORDERS.items()]
+            ledger,
+            [to_write(one, order[place], message=order[place].value, known=True) for one, order in ORDERS.items()],
         )
         for event_id, found in ledger.find(set(ORDERS)).items():
             so_far = ORDERS[event_id][: place + 1]
@@ -58,23 +59,23 @@ def test_newer_result_of_a_run_that_knew_the_row_replaces_any_that_is_not_on_rec
 
 
 def test_strongest_outcome_of_one_batch_is_stored(ledger: RefundLedger, database: Any) -> None:
-    write(ledger, [entry(one, order[place]) for place in range(5) for one, order in ORDERS.items()])
+    write(ledger, [to_write(one, order[place]) for place in range(5) for one, order in ORDERS.items()])
     assert {found.outcome for found in ledger.find(set(ORDERS)).values()} == {Outcome.RECORDED}
     assert count(database) == 120
 
 
 def test_changed_and_pending_results_are_not_stored(ledger: RefundLedger) -> None:
-    write(ledger, [entry(outcome=Outcome.NOT_REFERRED)])
+    write(ledger, [to_write(outcome=Outcome.NOT_REFERRED)])
     for outcome in (Outcome.CHANGED, Outcome.PENDING):
-        write(ledger, [entry(outcome=outcome, known=True), entry("re_2", outcome)])
+        write(ledger, [to_write(outcome=outcome, known=True), to_write("re_2", outcome)])
     assert known(ledger).outcome is Outcome.NOT_REFERRED
     assert ledger.find({"re_2"}) == {}
 
 
 def test_recorded_row_is_never_overwritten(ledger: RefundLedger) -> None:
-    write(ledger, [entry(reward=REWARD)], FIRST)
+    write(ledger, [to_write(reward=REWARD)], FIRST)
     for run, knew in ((SECOND, False), (SECOND, True), (FIRST, True)):
-        again = entry(reward=Reward(id=2, amount=-999), at=THEN + DAY, known=knew)
+        again = to_write(reward=Reward(id=2, amount=-999), at=THEN + DAY, known=knew)
         write(ledger, [again], run)
         assert known(ledger).result().reward == REWARD
         assert known(ledger).last_sent_at == THEN
@@ -84,8 +85,8 @@ def test_recorded_row_is_never_overwritten(ledger: RefundLedger) -> None:
 def test_rejected_not_referred_and_failed_rows_are_renewed_when_sent_again(ledger: RefundLedger) -> None:
     later = THEN + timedelta(days=2)
     outcomes = {"re_1": Outcome.NOT_REFERRED, "re_2": Outcome.REJECTED, "re_3": Outcome.FAILED}
-    write(ledger, [entry(event_id, outcome, fingerprint="k 1") for event_id, outcome in outcomes.items()])
-    again = [entry(event_id, outcome, fingerprint="k 2", at=later) for event_id, outcome in outcomes.items()]
+    write(ledger, [to_write(event_id, outcome, fingerprint="k 1") for event_id, outcome in outcomes.items()])
+    again = [to_write(event_id, outcome, fingerprint="k 2", at=later) for event_id, outcome in outcomes.items()]
     write(ledger, again, SECOND)
     found = ledger.find(set(outcomes))
     assert {one.fingerprint for one in found.values()} == {"k 2"}
@@ -98,21 +99,21 @@ def test_lost_response_survives_what_a_run_that_did_not_know_of_it_was_told(
     ledger: RefundLedger, outcome: Outcome
 ) -> None:
     """Whichever of two runs writes first: the retry must look up whether the refund is recorded."""
-    lost = entry(outcome=Outcome.FAILED, lost=True)
+    lost = to_write(outcome=Outcome.FAILED, lost=True)
 
-    write(ledger, [lost, entry("re_2", outcome)])
-    write(ledger, [entry("re_1", outcome), entry("re_2", Outcome.FAILED, lost=True)])
+    write(ledger, [lost, to_write("re_2", outcome)])
+    write(ledger, [to_write("re_1", outcome), to_write("re_2", Outcome.FAILED, lost=True)])
 
     for event_id in ("re_1", "re_2"):
         assert (known(ledger, event_id).outcome, known(ledger, event_id).result().lost) == (Outcome.FAILED, True)
-    write(ledger, [entry("re_1", outcome, known=True), entry("re_2", Outcome.RECORDED)])
+    write(ledger, [to_write("re_1", outcome, known=True), to_write("re_2", Outcome.RECORDED)])
     assert known(ledger, "re_1").outcome is outcome, "the retry knew of it and found that nothing was recorded"
     assert known(ledger, "re_2").outcome is Outcome.RECORDED
 
 
 def test_rejected_refund_recorded_later_gets_its_times(ledger: RefundLedger) -> None:
-    write(ledger, [entry(outcome=Outcome.REJECTED)])
-    write(ledger, [entry(outcome=Outcome.RECORDED)])
+    write(ledger, [to_write(outcome=Outcome.REJECTED)])
+    write(ledger, [to_write(outcome=Outcome.RECORDED)])
     assert (known(ledger).first_sent_at, known(ledger).last_sent_at) == (THEN, THEN)
 
 
@@ -121,9 +122,11 @@ def test_rejected_refund_recorded_later_gets_its_times(ledger: RefundLedger) -> 
 
 def test_reward_belongs_to_the_task_run_that_wrote_it_first(ledger: RefundLedger) -> None:
     """The one with the 200 is the later one to write: the other has passed the reward downstream already."""
-    assert write(ledger, [entry(outcome=Outcome.ALREADY_RECORDED, reward=REWARD)], FIRST) == {}
+    assert write(ledger, [to_write(outcome=Outcome.ALREADY_RECORDED, reward=REWARD)], FIRST) == {}
 
-    claimed = write(ledger, [entry(outcome=Outcome.RECORDED, reward=REWARD), entry("re_2", reward=REWARD)], SECOND)
+    claimed = write(
+        ledger, [to_write(outcome=Outcome.RECORDED, reward=REWARD), to_write("re_2", reward=REWARD)], SECOND
+    )
 
     assert {event_id: record.run for event_id, record in claimed.items()} == {"re_1": FIRST}
     assert claimed["re_1"].result().reward == REWARD
@@ -133,9 +136,9 @@ def test_reward_belongs_to_the_task_run_that_wrote_it_first(ledger: RefundLedger
 
 
 def test_reward_that_nobody_has_reported_goes_to_the_task_run_that_brings_it(ledger: RefundLedger) -> None:
-    write(ledger, [entry(outcome=Outcome.ALREADY_RECORDED)], FIRST)
+    write(ledger, [to_write(outcome=Outcome.ALREADY_RECORDED)], FIRST)
 
-    assert write(ledger, [entry(outcome=Outcome.RECORDED, reward=REWARD)], SECOND) == {}
+    assert write(ledger, [to_write(outcome=Outcome.RECORDED, reward=REWARD)], SECOND) == {}
 
     assert (known(ledger).outcome, known(ledger).run, known(ledger).reward_id) == (Outcome.RECORDED, SECOND, 1)
 
@@ -144,10 +147,10 @@ def test_recorded_replaces_what_a_reconciliation_found_and_nothing_else_that_has
     ledger: RefundLedger,
 ) -> None:
     sent, response = {"sent": True, "http_status": 409}, {"sent": False, "http_status": None}
-    found = {"re_adopted": response, "re_answered": sent}
-    write(ledger, [entry(one, Outcome.ALREADY_RECORDED, reward=REWARD, **how) for one, how in found.items()], FIRST)
+    found: dict[str, dict[str, Any]] = {"re_adopted": response, "re_answered": sent}
+    write(ledger, [to_write(one, Outcome.ALREADY_RECORDED, reward=REWARD, **how) for one, how in found.items()], FIRST)
 
-    claimed = write(ledger, [entry(one, reward=REWARD, at=THEN + DAY) for one in found], SECOND)
+    claimed = write(ledger, [to_write(one, reward=REWARD, at=THEN + DAY) for one in found], SECOND)
 
     assert set(claimed) == {"re_answered"}
     assert (known(ledger, "re_adopted").outcome, known(ledger, "re_adopted").run) == (Outcome.RECORDED, SECOND)
@@ -160,14 +163,14 @@ def test_recorded_replaces_what_a_reconciliation_found_and_nothing_else_that_has
 
 @pytest.mark.parametrize("outcome", [Outcome.NOT_REFERRED, Outcome.REJECTED, Outcome.FAILED])
 def test_refund_that_is_not_on_record_is_claimed_by_no_run(ledger: RefundLedger, outcome: Outcome) -> None:
-    write(ledger, [entry(outcome=outcome)], FIRST)
-    assert write(ledger, [entry(outcome=Outcome.RECORDED)], SECOND) == {}
-    assert write(ledger, [entry(outcome=outcome)], FIRST) == {}
+    write(ledger, [to_write(outcome=outcome)], FIRST)
+    assert write(ledger, [to_write(outcome=Outcome.RECORDED)], SECOND) == {}
+    assert write(ledger, [to_write(outcome=outcome)], FIRST) == {}
 
 
 def test_same_task_run_has_no_claim_against_itself(ledger: RefundLedger) -> None:
-    write(ledger, [entry(reward=REWARD)], FIRST)
-    assert write(ledger, [entry(outcome=Outcome.ALREADY_RECORDED, reward=REWARD)], FIRST) == {}
+    write(ledger, [to_write(reward=REWARD)], FIRST)
+    assert write(ledger, [to_write(outcome=Outcome.ALREADY_RECORDED, reward=REWARD)], FIRST) == {}
 
 
 def test_one_of_two_racing_task_runs_claims_each_reward(
@@ -181,7 +184,7 @@ def test_one_of_two_racing_task_runs_claims_each_reward(
     def write_all(ledger: RefundLedger, run: RunKey, outcome: Outcome, order: list[str]) -> set[str]:
         lost: set[str] = set()
         for start in range(0, 60, 10):
-            batch = [entry(event_id, outcome, reward=REWARD) for event_id in order[start : start + 10]]
+            batch = [to_write(event_id, outcome, reward=REWARD) for event_id in order[start : start + 10]]
             lost |= set(write(ledger, batch, run))
         return lost
 
@@ -204,7 +207,7 @@ def changed(ledger: RefundLedger, amount: str, at: datetime = THEN) -> None:
 
 
 def test_changed_amount_is_kept_beside_the_recorded_row(ledger: RefundLedger, database: Any) -> None:
-    write(ledger, [entry(reward=REWARD)], FIRST)
+    write(ledger, [to_write(reward=REWARD)], FIRST)
 
     changed(ledger, "1500", THEN + DAY)
 
@@ -216,7 +219,7 @@ def test_changed_amount_is_kept_beside_the_recorded_row(ledger: RefundLedger, da
 
 
 def test_changed_amount_that_changes_again_was_neither_reported_nor_accepted(ledger: RefundLedger) -> None:
-    write(ledger, [entry()], FIRST)
+    write(ledger, [to_write()], FIRST)
     changed(ledger, "1500")
     ledger.mark(["re_1"], reported_at=THEN, accepted_at=THEN)
 
@@ -228,7 +231,11 @@ def test_changed_amount_that_changes_again_was_neither_reported_nor_accepted(led
 
 
 def test_problem_seen_again_changes_nothing_else(ledger: RefundLedger, database: Any) -> None:
-    write(ledger, [entry(outcome=Outcome.REJECTED, seen_at=THEN), entry("re_2", Outcome.REJECTED, seen_at=THEN)], FIRST)
+    write(
+        ledger,
+        [to_write(outcome=Outcome.REJECTED, seen_at=THEN), to_write("re_2", Outcome.REJECTED, seen_at=THEN)],
+        FIRST,
+    )
     before = known(ledger)
 
     ledger.write(LedgerBatch(THEN + DAY, seen=["re_1"]), SECOND)
@@ -239,7 +246,7 @@ def test_problem_seen_again_changes_nothing_else(ledger: RefundLedger, database:
 
 
 def test_renewed_fingerprint_changes_nothing_else(ledger: RefundLedger) -> None:
-    write(ledger, [entry(outcome=Outcome.NOT_REFERRED), entry("re_2", Outcome.RECORDED)], FIRST)
+    write(ledger, [to_write(outcome=Outcome.NOT_REFERRED), to_write("re_2", Outcome.RECORDED)], FIRST)
     ledger.mark(["re_2"], row_amount=None)
     row = next(numbered([{"event_id": "re_1", "amount": "7.0", "uid": "cus_1"}]))
     before = [known(ledger), known(ledger, "re_2")]
@@ -254,7 +261,7 @@ def test_renewed_fingerprint_changes_nothing_else(ledger: RefundLedger) -> None:
 def test_statement_of_the_same_transaction_gets_the_claimed_refunds_and_can_fail_the_batch(
     ledger: RefundLedger,
 ) -> None:
-    write(ledger, [entry(reward=REWARD)], FIRST)
+    write(ledger, [to_write(reward=REWARD)], FIRST)
     seen: list[Any] = []
 
     def fail(connection: Any, claimed: dict[str, Any]) -> None:
@@ -262,7 +269,7 @@ def test_statement_of_the_same_transaction_gets_the_claimed_refunds_and_can_fail
         raise OSError("the worker is dying")
 
     with pytest.raises(OSError, match="dying"):
-        ledger.write(LedgerBatch(THEN, writes=[entry(reward=REWARD), entry("re_2")]), SECOND, also=fail)
+        ledger.write(LedgerBatch(THEN, writes=[to_write(reward=REWARD), to_write("re_2")]), SECOND, also=fail)
 
     assert seen == [{"re_1"}]
     assert set(ledger.find({"re_1", "re_2"})) == {"re_1"}
@@ -284,7 +291,7 @@ def test_strongest_outcome_of_concurrent_writers_is_kept(
             *(
                 # Each in its own order, so that they also meet as deadlocks.
                 lambda ledger=ledger, order=order, outcome=outcome: write(
-                    ledger, [entry(one, outcome) for one in order]
+                    ledger, [to_write(one, outcome) for one in order]
                 )
                 for (ledger, outcome), order in zip(writers, (batch, batch[::-1], batch[10:] + batch[:10]), strict=True)
             )

@@ -298,6 +298,7 @@ def test_changed_refund_is_a_known_problem_only_with_the_amount_that_the_ledger_
         (None, -1000, {"amount": 1001}, Validation(), False),
         (None, -1000, {"amount": 1001, "currency": "EUR"}, Validation(currency="EUR"), False),
         (None, -1000, {"amount": 900, "currency": "EUR"}, Validation(currency="USD"), True),
+        (None, -1000, {"amount": 900, "currency": "EUR"}, Validation(), True),
         (None, None, {"amount": 900}, Validation(), True),
     ],
     ids=[
@@ -307,6 +308,7 @@ def test_changed_refund_is_a_known_problem_only_with_the_amount_that_the_ledger_
         "adopted-with-another-amount",
         "adopted-in-the-accounts-currency",
         "adopted-and-converted",
+        "adopted-in-an-account-of-unknown-currency",
         "adopted-without-an-amount",
     ],
 )
@@ -314,7 +316,7 @@ def test_recorded_refund_is_compared_as_money(
     sent: int | None, recorded: int | None, row_values: dict[str, Any], how: Validation, same: bool
 ) -> None:
     record = known(
-        Outcome.ALREADY_RECORDED, row_amount=None if recorded else "1000", sent_amount=sent, recorded_amount=recorded
+        Outcome.ALREADY_RECORDED, row_amount="1000" if sent else None, sent_amount=sent, recorded_amount=recorded
     )
     found = decision(row(**row_values), record, how)
     assert (found.result is None) is same

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from airflow_provider_firstpromoter.refunds import numbered
+from airflow_provider_firstpromoter.refunds import Outcome, numbered
 from airflow_provider_firstpromoter.sync import RefundSync
 from tests.support import refund
 from tests.sync.runs import Refunds, on_both
@@ -33,7 +33,7 @@ def test_lost_response_of_one_task_survives_the_404_of_another(track: Refunds) -
         second.run(numbered([refund(77)]))
 
     run_with_meanwhile(first, refund(77), meanwhile=record_and_lose_the_response)
-    assert second.summary.outcomes["failed"] == 1
+    assert second.summary.outcomes[Outcome.FAILED] == 1
     assert len(track.sandbox.recorded()) == 1
 
     retry = track(refund(77))

@@ -206,7 +206,7 @@ def test_amount_that_changed_after_a_lost_response_is_reported_by_the_run_after_
 
     assert run.outcomes == {"changed": 1}
     (problem,) = run.summary.problems
-    assert problem.reason == "is recorded with amount 1000 (minor units, adopted), and the row now says 2000"
+    assert problem.reason == "is recorded with amount 1000 (minor units, in FirstPromoter), and the row now says 2000"
     assert track(refund(0, amount=1000)).outcomes == {"already_recorded": 1}
 
 

@@ -1,4 +1,4 @@
-"""The connection form and its Test button, used as a person uses them, against the sandbox."""
+"""The connection form and its Test button, used as a user uses them, against the sandbox."""
 
 from __future__ import annotations
 
