@@ -52,7 +52,7 @@ class SyncInterruptedError(AirflowException):
     The task was killed; what was known by then is in the ledger, and a retry sends the rest.
 
     ``lost`` says whether a request was under way whose response is not known, and ``unmatched`` whether one of the
-    refund's own requests was answered with 204 or 404.
+    refund's own requests got a 204 or 404.
     """
 
     lost = False

@@ -57,7 +57,7 @@ CONN_FIELDS: dict[str, Any] = {
     "timeout": {
         "label": "Timeout in seconds",
         "schema": {"type": ["integer", "null"], "default": 30, "minimum": 1, "maximum": 600, "section": SECTION},
-        "description": "For connecting, and again for the answer.",
+        "description": "For connecting, and again for the response.",
     },
     "max_attempts": {
         "label": "Attempts per request",

@@ -6,14 +6,13 @@ Connections are environment variables, as Airflow reads them, and last for one t
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,7 +22,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from dev.airflow import EXAMPLE_DAGS, run_airflow, settings_of, without_airflow
-from dev.databases import MariaDB, PostgreSQL, has_mariadb, mariadb, postgresql
+from dev.databases import MariaDB, has_mariadb, mariadb, postgresql
+from tests.databases import Database, PostgreSQLDatabases, make_database
 from tests.support import EVERY_DATABASE
 
 # Airflow reads these when it is first imported. The user's own Airflow must not affect the tests, nor they it.
@@ -69,7 +69,7 @@ def _served() -> Iterator[Any]:
 
 @pytest.fixture
 def sandbox(_served: Any) -> Any:
-    """A FirstPromoter without a limit that knows nobody."""
+    """A FirstPromoter without a rate limit and without leads."""
     _served.reset()
     return _served
 
@@ -139,110 +139,15 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 # --- Databases --------------------------------------------------------------------------------------------
 
-#: The refund call's own field names, and what a warehouse usually holds in them.
-COLUMNS = {
-    "event_id": "VARCHAR(400)",
-    "amount": "BIGINT",
-    "currency": "VARCHAR(10)",
-    "uid": "VARCHAR(400)",
-    "email": "VARCHAR(400)",
-    "quantity": "INTEGER",
-    "sale_event_id": "VARCHAR(400)",
-    "skip_email_notification": "BOOLEAN",
-}
-
-
-class Database:
-    """
-    A real database, empty at the start of a test.
-
-    :param kind: ``sqlite``, ``postgresql``, ``mariadb``, ``duckdb`` or ``snowflake``
-    :param url: SQLAlchemy's, for engines of the test's own
-    :param connection: the fields of an Airflow connection to it; None where no provider of it is installed
-    """
-
-    def __init__(
-        self,
-        kind: str,
-        url: str,
-        connection: dict[str, Any] | None = None,
-        give_back: Callable[[], None] | None = None,
-    ) -> None:
-        self.kind = kind
-        self.url = url
-        self.connection = connection
-        self.give_back = give_back or (lambda: None)
-        #: The Airflow connection's id, once it is set.
-        self.conn_id = ""
-        self._engines: list[Any] = []
-
-    def engine(self) -> Any:
-        """An engine of its own, as Airflow's hooks make them; closed after the test."""
-        from sqlalchemy import create_engine
-
-        engine = create_engine(self.url, future=True, hide_parameters=True)
-        self._engines.append(engine)
-        return engine
-
-    def run(self, sql: str, parameters: Any = None) -> list[tuple[Any, ...]]:
-        """Execute in the driver's own style, commit, and return the rows if there are any."""
-        if not self._engines:
-            self.engine()
-        with self._engines[0].begin() as connection:
-            result = connection.exec_driver_sql(sql, parameters)
-            return [tuple(row) for row in result] if result.returns_rows else []
-
-    def fill(self, rows: Sequence[Mapping[str, Any]], table: str = "refunds", **types: str) -> None:
-        """
-        Make the table if it is not there, and insert the rows.
-
-        :param types: SQL types of columns, where they should not be as in COLUMNS; further columns too
-        """
-        columns = {**COLUMNS, **types}
-        self.run(f"CREATE TABLE IF NOT EXISTS {table} ({', '.join(f'{c} {t}' for c, t in columns.items())})")
-        place = "?" if self.kind in ("sqlite", "duckdb") else "%s"
-        for _, alike in itertools.groupby(rows, key=tuple):
-            batch = list(alike)
-            self.run(
-                f"INSERT INTO {table} ({', '.join(batch[0])}) VALUES ({', '.join([place] * len(batch[0]))})",
-                [tuple(row.values()) for row in batch],
-            )
-
-    def dispose(self) -> None:
-        for engine in self._engines:
-            engine.dispose()
-
-
-_numbers = itertools.count(1)
-
-
-class PostgreSQLDatabases:
-    """Databases of one PostgreSQL server, which are emptied and used again, because it takes long to create one."""
-
-    def __init__(self, server: PostgreSQL) -> None:
-        self.server = server
-        self._free: list[str] = []
-
-    def take(self) -> str:
-        """Return the name of an empty database."""
-        if not self._free:
-            self._free.append(f"test_{next(_numbers)}")
-            self.server.create(self._free[-1])
-        return self._free.pop()
-
-    def give_back(self, name: str) -> None:
-        self.server.empty(name)
-        self._free.append(name)
-
 
 @pytest.fixture(scope="session")
-def _postgresql() -> Iterator[PostgreSQLDatabases]:
+def postgresql_databases() -> Iterator[PostgreSQLDatabases]:
     with postgresql(durable=False) as server:
         yield PostgreSQLDatabases(server)
 
 
 @pytest.fixture(scope="session")
-def _mariadb() -> Iterator[MariaDB]:
+def mariadb_server() -> Iterator[MariaDB]:
     if not has_mariadb():
         pytest.skip("MariaDB is not installed here (Debian: apt-get install mariadb-server)")
     with mariadb() as server:
@@ -261,32 +166,6 @@ def snowflake_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         yield server
 
 
-def _make_database(kind: str, request: pytest.FixtureRequest, folder: Path) -> Database:
-    """A new, empty one; what it leaves behind goes away with its server or folder."""
-    name = f"test_{next(_numbers)}"
-    if kind == "sqlite":
-        path = folder / f"{name}.sqlite"
-        return Database(kind, f"sqlite:///{path}", {"conn_type": "sqlite", "host": str(path)})
-    if kind == "duckdb":
-        path = folder / f"{name}.duckdb"
-        return Database(kind, f"duckdb:///{path}", {"conn_type": "duckdb", "host": str(path)})
-    if kind == "mariadb":
-        server: MariaDB = request.getfixturevalue("_mariadb")
-        server.create(name)
-        return Database(kind, server.url(name))
-    if kind == "snowflake":
-        snowflake = request.getfixturevalue("snowflake_server")
-        return Database(kind, snowflake.url(name), snowflake.connection(name), give_back=snowflake.reset)
-    databases: PostgreSQLDatabases = request.getfixturevalue("_postgresql")
-    name = databases.take()
-    return Database(
-        kind,
-        databases.server.url(name),
-        databases.server.connection(name),
-        give_back=lambda: databases.give_back(name),
-    )
-
-
 @pytest.fixture
 def new_database(
     request: pytest.FixtureRequest, tmp_path: Path, set_connection: Callable[..., str]
@@ -295,7 +174,7 @@ def new_database(
     made: list[Database] = []
 
     def new_database(kind: str, conn_id: str | None = None) -> Database:
-        database = _make_database(kind, request, tmp_path)
+        database = make_database(kind, request, tmp_path)
         made.append(database)
         if conn_id is not None:
             assert database.connection is not None

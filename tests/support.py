@@ -114,7 +114,7 @@ class Task:
 
 
 class DagRun:
-    """A DAG run that is over: its states, and what its tasks handed on."""
+    """A DAG run that is over: its states, and what its tasks pushed to XCom."""
 
     def __init__(self, run: Any) -> None:
         self._instances = {(ti.task_id, ti.map_index): ti for ti in run.get_task_instances()}

@@ -38,8 +38,8 @@ def queries(name: str) -> list[str]:
 
 
 def test_every_metric_is_documented() -> None:
-    told = ROOT / "airflow_provider_firstpromoter" / "sync" / "metrics.py"
-    names = set(re.findall(r"``(firstpromoter\.[\w.<>]+)``", told.read_text()))
+    module = ROOT / "airflow_provider_firstpromoter" / "sync" / "metrics.py"
+    names = set(re.findall(r"``(firstpromoter\.[\w.<>]+)``", module.read_text()))
     assert names
     assert {name for name in names if f"`{name}`" not in page("on-call.md")} == set()
 
@@ -48,8 +48,8 @@ def test_every_metric_is_documented() -> None:
 def test_every_connection_field_is_documented_with_its_default(field: tuple[str, object]) -> None:
     name, info = field
     default = getattr(info, "default", None)
-    told = "none" if default is None else f"{default:g}" if isinstance(default, float) else str(default)
-    assert re.search(rf"^\| `{name}` \| `?{told}`? \|", page("connection.md"), re.MULTILINE)
+    documented = "none" if default is None else f"{default:g}" if isinstance(default, float) else str(default)
+    assert re.search(rf"^\| `{name}` \| `?{documented}`? \|", page("connection.md"), re.MULTILINE)
 
 
 @pytest.mark.parametrize("outcome", Outcome)
@@ -132,12 +132,12 @@ def test_documented_queries_run_on_the_mismatch_table(tmp_path: Path) -> None:
     ledger.write(LedgerBatch(now(), [LedgerWrite(result, row_amount="1999")]), RunKey())
     table = MismatchTable(ledger, RunKey())
     table.ensure()
-    told: dict[str, Any] = {
+    values: dict[str, Any] = {
         "firstpromoter_reward": -400,
         "reward_unit": "cash",
         "firstpromoter_reward_status": "denied",
     }
-    table.write([Mismatch(kind, f"re_{kind}", 7, datetime.now(UTC), **told) for kind in MismatchKind])
+    table.write([Mismatch(kind, f"re_{kind}", 7, datetime.now(UTC), **values) for kind in MismatchKind])
     with engine.connect() as connection:
         found = [connection.exec_driver_sql(sql).all() for sql in queries("reconcile.md")]
     assert [len(rows) for rows in found] == [5, 1, 1, 1]

@@ -1,4 +1,4 @@
-"""The direction of imports: each room may use the rooms below it, through what their ``__init__`` exports."""
+"""The direction of imports: each package may use the packages below it, through what their ``__init__`` exports."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import pytest
 
 PACKAGE = "airflow_provider_firstpromoter"
 ROOT = Path(__file__).parents[1] / PACKAGE
-#: Modules of the package itself, which every room may use; they import none.
+#: Modules of the provider itself, which every package may use; they import none of it.
 SHARED = {"exceptions", "recheck", "get_provider_info"}
 #: What Airflow's own kinds may use: parameters in, a run called, XCom out.
 AIRFLOW_KINDS = {"api", "assets", "database", "hooks", "ledger", "pending", "reconcile", "refunds", "revert", "sync"}
-#: Which rooms each room may import.
+#: Which packages each package may import.
 MAY_IMPORT: dict[str, set[str]] = {
     "refunds": set(),
     "assets": set(),
@@ -34,12 +34,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sensors": AIRFLOW_KINDS | {"operators", "triggers"},
     "triggers": AIRFLOW_KINDS,
 }
-#: Programs stand on top of the rooms.
+#: Programs, which may import all packages.
 PROGRAMS = {"ledger/__main__.py"}
 #: Airflow's own kinds have no exports: Airflow names their modules.
 NAMED_BY_MODULE = {"operators", "transfers", "sensors", "triggers", "plugins", "assets"}
 
-ROOMS = sorted(path.name for path in ROOT.iterdir() if path.is_dir() and (path / "__init__.py").exists())
+PACKAGES = sorted(path.name for path in ROOT.iterdir() if path.is_dir() and (path / "__init__.py").exists())
 
 
 def imports(path: Path) -> Iterator[tuple[str, str]]:
@@ -54,42 +54,42 @@ def imports(path: Path) -> Iterator[tuple[str, str]]:
                     yield alias.name, ""
 
 
-def room_of(module: str, name: str) -> str:
+def package_of(module: str, name: str) -> str:
     parts = module.split(".")[1:]
     return parts[0] if parts else name
 
 
-def files(room: str) -> Iterator[tuple[str, Path]]:
-    for path in sorted((ROOT / room).rglob("*.py")):
+def files(package: str) -> Iterator[tuple[str, Path]]:
+    for path in sorted((ROOT / package).rglob("*.py")):
         relative = path.relative_to(ROOT).as_posix()
         if relative not in PROGRAMS:
             yield relative, path
 
 
-def test_every_room_has_a_place_in_the_house() -> None:
-    assert sorted(MAY_IMPORT) == ROOMS
+def test_every_package_has_a_place_in_the_order() -> None:
+    assert sorted(MAY_IMPORT) == PACKAGES
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_room_imports_only_the_rooms_below_it(room: str) -> None:
-    allowed = MAY_IMPORT[room] | SHARED | {room, "__version__"}
+@pytest.mark.parametrize("package", PACKAGES)
+def test_package_imports_only_the_packages_below_it(package: str) -> None:
+    allowed = MAY_IMPORT[package] | SHARED | {package, "__version__"}
     wrong = [
         f"{relative} imports {module}"
-        for relative, path in files(room)
+        for relative, path in files(package)
         for module, name in imports(path)
-        if room_of(module, name) not in allowed
+        if package_of(module, name) not in allowed
     ]
     assert wrong == []
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_room_uses_other_rooms_through_their_exports(room: str) -> None:
+@pytest.mark.parametrize("package", PACKAGES)
+def test_package_uses_other_packages_through_their_exports(package: str) -> None:
     wrong = []
-    for relative, path in files(room):
+    for relative, path in files(package):
         for module, name in imports(path):
-            other = room_of(module, name)
-            through_the_door = module == f"{PACKAGE}.{other}" or other in SHARED | NAMED_BY_MODULE | {"__version__"}
-            if other != room and not through_the_door:
+            other = package_of(module, name)
+            through_exports = module == f"{PACKAGE}.{other}" or other in SHARED | NAMED_BY_MODULE | {"__version__"}
+            if other != package and not through_exports:
                 wrong.append(f"{relative} imports {name} from {module}, not from {PACKAGE}.{other}")
     assert wrong == []
 
@@ -99,17 +99,17 @@ SQL = ("sqlalchemy", "sqlite3", "airflow.providers.common.sql")
 
 
 @pytest.mark.parametrize(
-    ("room", "libraries"),
+    ("package", "libraries"),
     [
-        *((room, HTTP) for room in ("refunds", "database", "ledger")),
-        *((room, SQL) for room in ("refunds", "api", "hooks")),
+        *((package, HTTP) for package in ("refunds", "database", "ledger")),
+        *((package, SQL) for package in ("refunds", "api", "hooks")),
     ],
     ids=lambda value: value if isinstance(value, str) else value[0],
 )
-def test_room_imports_no_library_of_what_it_must_not_know(room: str, libraries: tuple[str, ...]) -> None:
+def test_package_imports_no_library_of_what_it_must_not_know(package: str, libraries: tuple[str, ...]) -> None:
     wrong = [
         f"{relative} imports {module}"
-        for relative, path in files(room)
+        for relative, path in files(package)
         for node in ast.walk(ast.parse(path.read_text()))
         for module in _modules(node)
         if module.startswith(tuple(f"{library}." for library in libraries)) or module in libraries
@@ -123,31 +123,33 @@ def _modules(node: ast.AST) -> list[str]:
     return [node.module or ""] if isinstance(node, ast.ImportFrom) else []
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_room_says_what_it_is_for(room: str) -> None:
-    assert ast.get_docstring(ast.parse((ROOT / room / "__init__.py").read_text()))
+@pytest.mark.parametrize("package", PACKAGES)
+def test_package_says_what_it_is_for(package: str) -> None:
+    assert ast.get_docstring(ast.parse((ROOT / package / "__init__.py").read_text()))
 
 
-def test_rooms_have_no_circle() -> None:
-    remaining = {room: set(below) for room, below in MAY_IMPORT.items()}
+def test_packages_have_no_circle() -> None:
+    remaining = {package: set(below) for package, below in MAY_IMPORT.items()}
     while remaining:
-        bottom = {room for room, below in remaining.items() if not below & set(remaining)}
+        bottom = {package for package, below in remaining.items() if not below & set(remaining)}
         assert bottom, f"a circle among {sorted(remaining)}"
-        for room in bottom:
-            del remaining[room]
+        for package in bottom:
+            del remaining[package]
 
 
-def test_picture_of_the_rooms_shows_every_room_and_only_possible_imports() -> None:
+def test_picture_of_the_packages_shows_each_and_only_possible_imports() -> None:
     page = (ROOT.parent / "docs" / "architecture.md").read_text()
     picture = page.partition("```mermaid\n")[2].partition("```")[0]
     below: dict[str, set[str]] = {name: set() for name in re.findall(r"(\w+)\[", picture)}
     assert below.keys() == MAY_IMPORT.keys() - {"operators", "transfers", "sensors", "triggers"} | {"airflow"}
-    for room, other in re.findall(r"^ *(\w+)(?:\[.*\])? --> (\w+)", picture, re.MULTILINE):
-        below[room].add(other)
+    for package, other in re.findall(r"^ *(\w+)(?:\[.*\])? --> (\w+)", picture, re.MULTILINE):
+        below[package].add(other)
 
-    def reachable(room: str) -> set[str]:
-        return below[room].union(*map(reachable, below[room]))
+    def reachable(package: str) -> set[str]:
+        return below[package].union(*map(reachable, below[package]))
 
     possible = {**MAY_IMPORT, "airflow": AIRFLOW_KINDS}
-    assert {room: below[room] - possible[room] for room in below} == {room: set() for room in below}
-    assert {room: possible[room] - reachable(room) for room in below} == {room: set() for room in below}
+    assert {package: below[package] - possible[package] for package in below} == {package: set() for package in below}
+    assert {package: possible[package] - reachable(package) for package in below} == {
+        package: set() for package in below
+    }

@@ -119,13 +119,13 @@ def test_airflow_2_has_the_same_form_fields() -> None:
 
 
 def test_airflow_command_line_shows_the_provider() -> None:
-    told = airflow("providers", "get", NAME, "--full", "--output", "json")
+    printed = airflow("providers", "get", NAME, "--full", "--output", "json")
     info = get_provider_info()
     modules = [transfer["python-module"] for transfer in info["transfers"]]
     for kind in ("hooks", "operators", "sensors", "triggers"):
         modules += [module for integration in info[kind] for module in integration["python-modules"]]
     for name in [HOOK, *modules, *CONN_FIELDS, *UI_FIELD_BEHAVIOUR["relabeling"].values()]:
-        assert name in told, name
+        assert name in printed, name
     for name in modules:
         importlib.import_module(name)
 

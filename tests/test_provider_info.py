@@ -49,8 +49,8 @@ def test_provider_info_satisfies_airflows_schema() -> None:
 
 def test_provider_info_names_the_public_modules() -> None:
     text = " ".join(NAMED)
-    for door in ("hooks.firstpromoter", "operators.refund", "sensors.refund", "transfers.sql_to_firstpromoter"):
-        assert f"airflow_provider_firstpromoter.{door}" in text
+    for module in ("hooks.firstpromoter", "operators.refund", "sensors.refund", "transfers.sql_to_firstpromoter"):
+        assert f"airflow_provider_firstpromoter.{module}" in text
 
 
 @pytest.mark.parametrize("name", NAMED)

@@ -11,11 +11,8 @@ from airflow_provider_firstpromoter.database.engine import engine_for
 from airflow_provider_firstpromoter.database.errors import errors_as, first_line
 from airflow_provider_firstpromoter.database.kinds import LedgerSql, Parameters
 from airflow_provider_firstpromoter.database.managed_table import (
-    CHUNK,
     ManagedTable,
     Utc,
-    as_bind_params,
-    chunks,
     covering_index,
     ddl_text,
     key_text,
@@ -28,7 +25,6 @@ from airflow_provider_firstpromoter.database.source import Batch, Source
 from airflow_provider_firstpromoter.database.sql_text import Binds, without_semicolon
 
 __all__ = [
-    "CHUNK",
     "Batch",
     "Binds",
     "LedgerSql",
@@ -37,8 +33,6 @@ __all__ = [
     "RefundQuery",
     "Source",
     "Utc",
-    "as_bind_params",
-    "chunks",
     "covering_index",
     "ddl_text",
     "disk_errors",

@@ -297,7 +297,7 @@ BIGQUERY = DatabaseKind(
 
 
 def _databricks_connection(hook: Any) -> Any:
-    """A connection of its own: the hook keeps its first one, and returns it again after it was closed."""
+    """Open a connection of its own: the hook keeps its first one, and returns it again after it was closed."""
     return type(hook)(hook.get_conn_id()).get_conn()
 
 
@@ -319,10 +319,10 @@ BY_DIALECT = {**{kind.name: kind for kind in KINDS}, "mariadb": MYSQL}
 
 
 def kind_of_connection(conn_type: str) -> DatabaseKind:
-    """The kind of database that an Airflow connection of this type leads to."""
+    """Return the kind of database that an Airflow connection of this type leads to."""
     return _BY_CONN_TYPE.get(conn_type) or DatabaseKind(conn_type, conn_type)
 
 
 def kind_of_dialect(dialect: Dialect) -> DatabaseKind:
-    """The kind of database that an engine connects to."""
+    """Return the kind of database that an engine connects to."""
     return BY_DIALECT.get(dialect.name) or DatabaseKind(dialect.name, dialect.name)

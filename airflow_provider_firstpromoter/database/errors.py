@@ -26,8 +26,8 @@ def first_line(error: BaseException) -> str:
     An exception that does not come from a database, such as a ``KeyError`` inside a driver, is named by its class.
     """
     cause = getattr(error, "orig", None) or error
-    said = str(cause).strip()
-    line = masked(_LOGIN.sub("://***@", _VALUE.sub(r"\1\3***", said.splitlines()[0]))) if said else None
+    text = str(cause).strip()
+    line = masked(_LOGIN.sub("://***@", _VALUE.sub(r"\1\3***", text.splitlines()[0]))) if text else None
     name = type(cause).__name__
     if line is None:
         return name
@@ -39,19 +39,19 @@ _BUILT_IN = (LookupError, AttributeError, TypeError, ValueError, ImportError, No
 
 
 @contextmanager
-def errors_as(error_class: type[AirflowException], told: str) -> Iterator[None]:
+def errors_as(error_class: type[AirflowException], problem: str) -> Iterator[None]:
     """
     Turn any error inside the block into an error of the provider; Airflow's and the provider's own pass unchanged.
 
     :param error_class: the class of the error that is raised
-    :param told: the beginning of its message; the database's own message follows
+    :param problem: what failed, the beginning of its message; the database's own message follows
     """
     try:
         yield
     except AirflowException:
         raise
     except Exception as error:
-        raise error_class(f"{told}: {first_line(error)}") from None
+        raise error_class(f"{problem}: {first_line(error)}") from None
 
 
 __all__ = ["SQLAlchemyError", "errors_as", "first_line"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Self
 
@@ -21,8 +21,6 @@ from airflow_provider_firstpromoter.database.upsert import Upsert, When, execute
 from airflow_provider_firstpromoter.exceptions import ConnectionSettingsError, LedgerError
 from airflow_provider_firstpromoter.refunds import MAX_ID_LENGTH
 
-#: How many event_ids one statement names; the strictest database takes a thousand in a list.
-CHUNK = 500
 _COVERING = "covering"
 
 
@@ -58,7 +56,7 @@ def covering_index(name: str, *keys: str, include: Collection[str]) -> Index:
 
 
 def create_statements(table: Table, dialect: Dialect) -> list[Any]:
-    """Return what makes a table and those of its indexes that the database can have."""
+    """Return the statements that create a table and those of its indexes that the database can have."""
     sql = kind_of_dialect(dialect).ledger
     wanted = [
         index
@@ -69,7 +67,7 @@ def create_statements(table: Table, dialect: Dialect) -> list[Any]:
 
 
 def ddl_text(table: Table, dialect: Dialect) -> str:
-    """Return the statements that make a table and its indexes, each with a semicolon."""
+    """Return the statements that create a table and its indexes, each with a semicolon."""
     return "\n".join(f"{str(one.compile(dialect=dialect)).strip()};" for one in create_statements(table, dialect))
 
 
@@ -105,7 +103,7 @@ class ManagedTable:
             raise
         except Exception as error:
             raise LedgerError(
-                f"{self} cannot be made: {first_line(error)}. Let a user who may create tables run:\n{self.ddl()}"
+                f"{self} cannot be created: {first_line(error)}. Let a user who may create tables run:\n{self.ddl()}"
             ) from None
         self._checked = True
 
@@ -129,7 +127,7 @@ class ManagedTable:
         if self._checked:
             return True
         with errors_as(LedgerError, f"{self} cannot be read"), self.engine.connect() as connection:
-            self._check_server(connection.dialect)
+            _check_version(self, connection.dialect)
             if not inspect(connection).has_table(self.table.name, schema=self.table.schema):
                 return False
             # Not by inspection: DuckDB's dialect cannot inspect columns under SQLAlchemy 2.1.
@@ -137,7 +135,8 @@ class ManagedTable:
             present = {name.lower() for name in connection.execute(nothing).keys()}  # noqa: SIM118
         if missing := [column for column in self.table.columns if column.name not in present]:
             raise LedgerError(
-                f"{self} lacks columns of this version. Add them:\n" + "\n".join(map(self._add_column, missing))
+                f"{self} lacks columns of this version. Add them:\n"
+                + "\n".join(_add_column(self, column) for column in missing)
             )
         self._checked = True
         return True
@@ -187,23 +186,6 @@ class ManagedTable:
             )
         return kind.ledger
 
-    def _check_server(self, dialect: Dialect) -> None:
-        """Refuse what only speaks another database's language: Redshift says that it is PostgreSQL 8."""
-        least = self.sql_of_database().least_version
-        version = tuple(getattr(dialect, "server_version_info", None) or ())
-        if version and version < least:
-            title = kind_of_dialect(dialect).title
-            raise ConnectionSettingsError(
-                f"{self} needs {title} {_dotted(least)} or later; the server says that it is {_dotted(version)}. Set "
-                f"'ledger_conn_id' to a connection to one of: {LEDGER_DATABASES}"
-            )
-
-    def _add_column(self, column: Column[Any]) -> str:
-        dialect = self.engine.dialect
-        table = dialect.identifier_preparer.format_table(self.table)
-        name = dialect.identifier_preparer.format_column(column)
-        return f"ALTER TABLE {table} ADD {name} {column.type.compile(dialect)};"
-
     @property
     def quoted_name(self) -> str:
         """The table's name, with its schema, for the provider's own SQL."""
@@ -234,6 +216,25 @@ class ManagedTable:
         return f"The {self.WHAT} {self.table.fullname!r} of connection {self.name!r}"
 
 
+def _check_version(table: ManagedTable, dialect: Dialect) -> None:
+    """Refuse what only speaks another database's language: Redshift says that it is PostgreSQL 8."""
+    least = table.sql_of_database().least_version
+    version = tuple(getattr(dialect, "server_version_info", None) or ())
+    if version and version < least:
+        title = kind_of_dialect(dialect).title
+        raise ConnectionSettingsError(
+            f"{table} needs {title} {_dotted(least)} or later; the server says that it is {_dotted(version)}. Set "
+            f"'ledger_conn_id' to a connection to one of: {LEDGER_DATABASES}"
+        )
+
+
+def _add_column(table: ManagedTable, column: Column[Any]) -> str:
+    """Return the statement that adds a column."""
+    dialect = table.engine.dialect
+    name = dialect.identifier_preparer.format_column(column)
+    return f"ALTER TABLE {table.quoted_name} ADD {name} {column.type.compile(dialect)};"
+
+
 def _dotted(version: tuple[Any, ...]) -> str:
     return ".".join(map(str, version))
 
@@ -247,14 +248,3 @@ def retry_on_conflict(change: Callable[..., None], *arguments: Any) -> None:
         reraise=True,
     )
     retrying(change, *arguments)
-
-
-def as_bind_params(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a row under the names of its bind parameters: SQLAlchemy reserves the columns' own names for SET."""
-    return {f"new_{name}": value for name, value in row.items()}
-
-
-def chunks(event_ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    """Yield the event_ids in groups that are small enough for one statement."""
-    for start in range(0, len(event_ids), CHUNK):
-        yield event_ids[start : start + CHUNK]

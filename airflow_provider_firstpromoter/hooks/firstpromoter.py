@@ -5,17 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import requests
 from airflow.providers.common.compat.sdk import AirflowException, BaseHook
 
 from airflow_provider_firstpromoter.api import (
     BATCH_TIMEOUT,
-    DEFAULT_PATH,
-    PUBLIC_HOST,
     Account,
-    ApiResponse,
     Batch,
     Commission,
     Transport,
@@ -25,11 +22,15 @@ from airflow_provider_firstpromoter.api import (
     follow_batch,
     read_batch,
     read_commissions,
-    result_from,
     reversal_from,
 )
-from airflow_provider_firstpromoter.exceptions import AccessRefusedError, ReadError, SyncInterruptedError
-from airflow_provider_firstpromoter.refunds import Identity, Outcome, Refund, Result, Reward, masked
+from airflow_provider_firstpromoter.exceptions import AccessRefusedError, ReadError
+from airflow_provider_firstpromoter.hooks.connection_test import try_connection
+from airflow_provider_firstpromoter.hooks.refund_call import send_refund
+from airflow_provider_firstpromoter.refunds import Identity, Refund, Result, Reward
+
+if TYPE_CHECKING:
+    import logging
 
 
 class FirstPromoterHook(BaseHook):
@@ -55,43 +56,22 @@ class FirstPromoterHook(BaseHook):
     def __init__(self, firstpromoter_conn_id: str = default_conn_name, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.firstpromoter_conn_id = firstpromoter_conn_id
-        #: Set to make every wait end at once.
+        #: Set it to end every wait at once.
         self.cancelled = threading.Event()
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
-        """The standard fields of the connection form, for Airflow before 3.2; later ones read the provider info."""
+        """Return the standard fields of the connection form, for Airflow before 3.2."""
         from airflow_provider_firstpromoter.get_provider_info import UI_FIELD_BEHAVIOUR
 
         return {name.replace("-", "_"): value for name, value in UI_FIELD_BEHAVIOUR.items()}
 
     @classmethod
     def get_connection_form_widgets(cls) -> dict[str, Any]:
-        """The form's fields for the extra, for Airflow before 3.2; later ones read the provider info."""
-        from flask_appbuilder.fieldwidgets import BS3TextFieldWidget
-        from wtforms import IntegerField, StringField
-        from wtforms.validators import Length, NumberRange, Optional
+        """Return the form's fields for the extra, for Airflow before 3.2; later versions read the provider info."""
+        from airflow_provider_firstpromoter.hooks.connection_form import form_widgets
 
-        from airflow_provider_firstpromoter.get_provider_info import CONN_FIELDS
-
-        def widget(field: Mapping[str, Any]) -> Any:
-            schema = field["schema"]
-            kind = IntegerField if "integer" in schema["type"] else StringField
-            # Airflow 2 has the fields of all connection types in one form: an empty one must not hold up others.
-            validators: list[Any] = [Optional()]
-            if "minimum" in schema:
-                validators.append(NumberRange(schema["minimum"], schema["maximum"]))
-            if "maxLength" in schema:
-                validators.append(Length(max=schema["maxLength"]))
-            return kind(
-                field["label"],
-                validators=validators,
-                description=field["description"],
-                default=schema.get("default"),
-                widget=BS3TextFieldWidget(),
-            )
-
-        return {name: widget(field) for name, field in CONN_FIELDS.items()}
+        return form_widgets()
 
     @cached_property
     def account(self) -> Account:
@@ -108,7 +88,7 @@ class FirstPromoterHook(BaseHook):
         return Transport(self.account, self.cancelled)
 
     def get_conn(self) -> requests.Session:
-        """This thread's session; it sends both of the headers that the API wants."""
+        """Return this thread's session; it sends the two headers that the API requires."""
         return self.transport.session()
 
     def track_refund(
@@ -137,7 +117,7 @@ class FirstPromoterHook(BaseHook):
         :param recover_rewards: whether the reward of a refund that FirstPromoter already had is looked up in its
             commissions; the reward of a refund whose response was lost always is
         :param alternatives: the same refund with other ids of the customer, tried after its own
-        :param unmatched_before: whether an earlier run sent this refund and was answered with 204 or 404
+        :param unmatched_before: whether an earlier run sent this refund and got a 204 or 404
         :param lost_before: whether an earlier run sent this refund and its response was lost
         :returns: the result of the refund; an API that does not respond is an outcome (``failed``), not an exception
         :raises AccessRefusedError: on a 401 or 403 of FirstPromoter
@@ -146,63 +126,15 @@ class FirstPromoterHook(BaseHook):
         """
         if not isinstance(refund, Refund):
             refund = Refund.from_row(refund)
-        secret = self.account.api_key.get_secret_value()
-        result, unmatched, lost = None, unmatched_before, lost_before
-        try:
-            for one, identity in _attempts((refund, *alternatives), identify_by):
-                response, attempts, lost_now = self.transport.request("POST", "/track/refund", json=one.body(identity))
-                lost = lost or lost_now
-                result = result_from(response, one, attempts, secret)
-                if result.outcome is Outcome.ALREADY_RECORDED:
-                    return self._resolve_409(result, unmatched, recover=recover_rewards or lost)
-                if result.outcome is Outcome.FAILED:
-                    lost = lost or _may_be_recorded(response)
-                if result.outcome in (Outcome.FAILED, Outcome.REJECTED):
-                    return result.model_copy(update={"unmatched": unmatched, "lost": lost})
-                if result.outcome is not Outcome.NOT_REFERRED:
-                    return result
-                unmatched = True
-            if result is None:
-                raise ValueError(f"Refund {refund.event_id!r} has none of {' or '.join(identify_by)}")
-            return self._resolve_unmatched(result) if lost else result
-        except (AccessRefusedError, SyncInterruptedError) as error:
-            error.lost, error.unmatched = error.lost or lost, unmatched
-            raise
-
-    def _resolve_409(self, result: Result, unmatched: bool, recover: bool) -> Result:
-        """Decide what a 409 means: that the refund is recorded, or that its own 204 used up the event_id."""
-        if not unmatched and not recover:
-            return result
-        try:
-            reversal = self.find_reversal(str(result.event_id))
-        except ReadError as error:
-            if unmatched:
-                return self._ambiguous(result, f"409 after this refund's own 204 or 404, and {error}", unmatched=True)
-            self.log.warning("The reward of refund %r is not known. %s", result.event_id, error)
-            return result
-        if reversal is not None:
-            return result.model_copy(update=reversal)
-        if not unmatched:
-            return result
-        message = f"409 after this refund's own 204 or 404, and no commission was reversed: {result.message}"
-        return result.model_copy(update={"outcome": Outcome.NOT_REFERRED, "message": message})
-
-    def _resolve_unmatched(self, result: Result) -> Result:
-        """Decide what a 204 or 404 means after a lost response, which may have been that of a recorded refund."""
-        try:
-            reversal = self.find_reversal(str(result.event_id))
-        except ReadError as error:
-            return self._ambiguous(result, f"{result.http_status} after a lost response, and {error}", unmatched=True)
-        if reversal is not None:
-            message = f"{result.http_status} after a lost response; its reversed commission was found"
-            return result.model_copy(update={**reversal, "outcome": Outcome.ALREADY_RECORDED, "message": message})
-        said = f": {result.message}" if result.message else ""
-        message = f"{result.http_status} after a lost response, and no commission was reversed{said}"
-        return result.model_copy(update={"message": message})
-
-    def _ambiguous(self, result: Result, message: str, *, unmatched: bool) -> Result:
-        return result.model_copy(
-            update={"outcome": Outcome.FAILED, "message": message, "unmatched": unmatched, "lost": True}
+        return send_refund(
+            self.transport,
+            (refund, *alternatives),
+            identify_by,
+            self.find_reversal,
+            recover_rewards=recover_rewards,
+            unmatched=unmatched_before,
+            lost=lost_before,
+            log=cast("logging.Logger", self.log),
         )
 
     def iter_commissions(self, **filters: Any) -> Iterator[Commission]:
@@ -302,65 +234,11 @@ class FirstPromoterHook(BaseHook):
         """
         Try the connection by a read that changes nothing: ``GET /company/promoters?per_page=1``.
 
-        :returns: whether it works, and one sentence for the person who pressed the button
+        :returns: whether it works, and one sentence for the user who pressed the button
         """
         try:
-            account = self.account
-            response = self.transport.attempt("GET", "/company/promoters", params={"per_page": 1})
+            return try_connection(self.transport)
         except AirflowException as error:
             # Airflow tests the connection under a temporary id, which would mean nothing to the user.
             problem = str(error).removeprefix(f"Connection {self.firstpromoter_conn_id!r}: ")
             return False, problem[:1].upper() + problem[1:]
-        where = account.base_url
-        message = (masked(response.message, account.api_key.get_secret_value()) or "").rstrip(".")
-        status = f"{response.status}: {message}" if message else f"{response.status}"
-        if response.status is None:
-            return False, f"FirstPromoter could not be reached at {where}: {response.problem}"
-        if response.status == 200 and _is_listing(response.payload):
-            return True, f"Connected to FirstPromoter account {account.account_id} at {where}"
-        if response.status == 401:
-            return False, (
-                f"FirstPromoter refused the API key ({status}); "
-                "copy it again from Settings > Integrations > Manage API Keys"
-            )
-        if response.status == 403:
-            return False, (
-                f"FirstPromoter refused Account ID {account.account_id!r} with this API key ({status}); "
-                "compare it with Settings > Integrations"
-            )
-        if response.status == 429 or response.status >= 500:
-            return False, f"{where} answered {status}; try again in a minute"
-        if message and "code" in response.payload:
-            return False, f"FirstPromoter answered {status}; check the Account ID and the API base URL"
-        return False, (
-            f"{where} answered {response.status}, but not as FirstPromoter does; "
-            f"leave the API base URL empty for https://{PUBLIC_HOST}{DEFAULT_PATH}"
-        )
-
-
-def _may_be_recorded(response: ApiResponse) -> bool:
-    """Return whether FirstPromoter may have recorded a refund although its response cannot be used."""
-    if response.status is None or 200 <= response.status < 300:
-        return True
-    return response.transient and response.status != 429
-
-
-def _attempts(refunds: Sequence[Refund], identify_by: Sequence[Identity]) -> Iterator[tuple[Refund, Identity]]:
-    """Yield the refund and the id to send in each request, in order; each id of the customer once."""
-    tried: set[tuple[Identity, str]] = set()
-    for refund in refunds:
-        for identity, value in refund.identities(identify_by):
-            if (identity, value) not in tried:
-                tried.add((identity, value))
-                yield refund, identity
-
-
-def _is_listing(payload: Any) -> bool:
-    """
-    Return whether a payload is a page of records.
-
-    FirstPromoter does not document whether that is a bare list, or an object that holds it beside paging information.
-    """
-    return isinstance(payload, list) or (
-        isinstance(payload, dict) and any(isinstance(value, list) for value in payload.values())
-    )

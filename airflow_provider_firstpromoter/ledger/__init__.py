@@ -4,10 +4,16 @@ The ledger: the SQL table with one row per account and event_id, which records w
 This package uses SQL and no HTTP.
 """
 
-from airflow_provider_firstpromoter.ledger.corrections import SentRefund, recover, sent_to_leads, sent_without_lead
-from airflow_provider_firstpromoter.ledger.entries import LedgerBatch
-from airflow_provider_firstpromoter.ledger.records import LedgerRecord, LedgerWrite, RunKey
-from airflow_provider_firstpromoter.ledger.reverts import first_sent_between, mark_reverted, recorded_by_run
+from airflow_provider_firstpromoter.ledger.corrections import (
+    SentRefund,
+    recorded_between,
+    recover,
+    sent_to_leads,
+    sent_without_lead,
+    update_rewards,
+)
+from airflow_provider_firstpromoter.ledger.records import LedgerBatch, LedgerRecord, LedgerWrite, RunKey
+from airflow_provider_firstpromoter.ledger.reverts import first_sent_between, mark_reverted, sent_by_run
 from airflow_provider_firstpromoter.ledger.runs import EarlierTries, RunHistory
 from airflow_provider_firstpromoter.ledger.store import RefundLedger, now
 from airflow_provider_firstpromoter.ledger.table import ledger_table
@@ -25,8 +31,10 @@ __all__ = [
     "ledger_table",
     "mark_reverted",
     "now",
-    "recorded_by_run",
+    "recorded_between",
     "recover",
+    "sent_by_run",
     "sent_to_leads",
     "sent_without_lead",
+    "update_rewards",
 ]

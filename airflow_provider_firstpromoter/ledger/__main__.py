@@ -146,10 +146,11 @@ def _print_table(view: View, names: list[str], rows: list[list[str]]) -> None:
     from airflow_provider_firstpromoter.ledger.report_tables import table_of
 
     console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 200)
-    if rows:
-        console.print(table_of(view, [dict(zip(names, row, strict=True)) for row in rows]))
-    else:
+    if not rows:
         console.print(f"{view.question} None.")
+        return
+    console.print(view.question)
+    console.print(table_of(view, [dict(zip(names, row, strict=True)) for row in rows]))
 
 
 # --- changing it ---

@@ -1,4 +1,4 @@
-"""Reads what a reconciliation needs besides the refunds of its period, and writes the outcomes that it corrects."""
+"""What a reconciliation reads from the ledger, and the rewards and outcomes that it corrects there."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from airflow_provider_firstpromoter.database import first_line
 from airflow_provider_firstpromoter.exceptions import LedgerError
-from airflow_provider_firstpromoter.ledger.entries import recovered_row
 from airflow_provider_firstpromoter.ledger.records import LedgerRecord
-from airflow_provider_firstpromoter.ledger.store import KEPT_OUTCOMES, ON_RECORD, RefundLedger
+from airflow_provider_firstpromoter.ledger.rows import recovered_row, reward_row
+from airflow_provider_firstpromoter.ledger.store import RefundLedger
+from airflow_provider_firstpromoter.ledger.table import KEPT_OUTCOMES, ON_RECORD
+from airflow_provider_firstpromoter.ledger.writing import last_of_each
 from airflow_provider_firstpromoter.refunds import Result, batches
 
 
@@ -33,6 +35,28 @@ class SentRefund(NamedTuple):
     sent_currency: str | None
     recorded_amount: int | None
     last_sent_at: datetime
+
+
+def recorded_between(
+    ledger: RefundLedger,
+    start: datetime | None,
+    end: datetime | None,
+) -> Iterator[LedgerRecord]:
+    """
+    Return every refund that FirstPromoter has, as far as the ledger knows, and that was last sent in this time.
+
+    Refunds that were reverted since are among them.
+
+    :param start: None is no limit; without both limits, adopted refunds, which were never sent, are among them
+    :param end: exclusive
+    """
+    c = ledger.table.c
+    where: list[ColumnElement[bool]] = [c.outcome.in_(KEPT_OUTCOMES)]
+    if start is not None:
+        where.append(c.last_sent_at >= start)
+    if end is not None:
+        where.append(c.last_sent_at < end)
+    yield from ledger.stream(and_(*where))
 
 
 def sent_to_leads(ledger: RefundLedger, lead_ids: Collection[int]) -> Iterator[SentRefund]:
@@ -66,7 +90,22 @@ def sent_without_lead(ledger: RefundLedger) -> Iterator[LedgerRecord]:
 
     :raises LedgerError: if the database cannot be read
     """
-    yield from ledger._stream(and_(_sent_and_recorded(ledger), ledger.table.c.lead_id.is_(None)))
+    yield from ledger.stream(and_(_sent_and_recorded(ledger), ledger.table.c.lead_id.is_(None)))
+
+
+def update_rewards(ledger: RefundLedger, refunds: Collection[tuple[LedgerRecord, Result]]) -> None:
+    """
+    Write the rewards of these refunds as FirstPromoter's commissions now show them.
+
+    The stored result stays the one that was passed downstream, unless it had no reward.
+
+    :param refunds: each with a result that has its reward
+    :raises LedgerError: if the database refuses; nothing of it is then written
+    """
+    rows = last_of_each(reward_row(ledger.account, *refund) for refund in refunds)
+    if rows:
+        update_columns = [name for name in rows[0] if name not in ("account", "event_id", "outcome")]
+        ledger.change(ledger.upsert, rows, update=update_columns)
 
 
 def recover(ledger: RefundLedger, refunds: Collection[tuple[LedgerRecord, Result]], at: datetime) -> None:
@@ -87,7 +126,7 @@ def recover(ledger: RefundLedger, refunds: Collection[tuple[LedgerRecord, Result
     rows = [recovered_row(ledger.account, record, result, at) for record, result in refunds]
     if rows:
         columns = [name for name in rows[0] if name not in ("account", "event_id")]
-        ledger._change(ledger.upsert, rows, update=columns, when=not_on_record)
+        ledger.change(ledger.upsert, rows, update=columns, when=not_on_record)
 
 
 def _sent_and_recorded(ledger: RefundLedger) -> ColumnElement[bool]:

@@ -1,12 +1,21 @@
-"""What is written to the ledger about a refund, and what it has stored about one."""
+"""What the ledger has stored about a refund, what is written to it about one, and batches of such changes."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from airflow_provider_firstpromoter.refunds import Outcome, Refund, Result, Row, add_digest, fingerprint
+from airflow_provider_firstpromoter.refunds import (
+    LOST_IN_DETAILS,
+    Outcome,
+    Refund,
+    Result,
+    Row,
+    add_digest,
+    fingerprint,
+)
 
 
 class RunKey(NamedTuple):
@@ -71,9 +80,12 @@ class LedgerWrite:
                 digests = add_digest(digests, one.digest)
         else:
             tokens = digests = None
+        found = result.recorded_amount if result.outcome is Outcome.ALREADY_RECORDED else None
+        # What was found may have been recorded with another amount than the row's now: it is compared by the next run.
+        is_same = found is None or refund is None or found == -refund.amount
         return cls(
             result,
-            row.amount,
+            row.amount if is_same else None,
             tokens,
             digests,
             refund,
@@ -99,6 +111,7 @@ class LedgerRecord:
     row_digest: str | None = None
     first_sent_at: datetime | None = None
     last_sent_at: datetime | None = None
+    last_seen_at: datetime | None = None
     changed_amount: str | None = None
     accepted_at: datetime | None = None
     reported_at: datetime | None = None
@@ -126,6 +139,15 @@ class LedgerRecord:
         """Whether FirstPromoter has the refund, as far as the ledger knows."""
         return self.outcome.on_record
 
+    @property
+    def unresolved(self) -> bool:
+        """Whether the refund was sent, and FirstPromoter may have recorded it although the ledger does not know it."""
+        if self.last_sent_at is None or self.recorded or self.outcome is Outcome.REVERTED:
+            return False
+        # A 409 for a refund without a referral was looked up, but the commissions that FirstPromoter lists can lag.
+        doubtful = self.outcome is Outcome.FAILED or (self.outcome is Outcome.NOT_REFERRED and self.http_status == 409)
+        return doubtful or LOST_IN_DETAILS in (self.details or "")
+
     def result(self) -> Result:
         """Return the stored result: what the run that wrote it passed downstream, with ``sent`` False."""
         update: dict[str, Any] = {"sent": False}
@@ -150,6 +172,45 @@ class LedgerRecord:
             "currency": self.sent_currency,
             "sale_event_id": self.sale_event_id,
         }
+
+
+@dataclass
+class LedgerBatch:
+    """
+    Changes that are written in one transaction.
+
+    :param seen_at: when the run that collects them began: what ``last_seen_at`` becomes
+    :param writes: results of refunds
+    :param changed: recorded refunds whose row has another amount now, with that amount and when it was seen
+    :param seen: event_ids of problems that have not changed
+    :param renewed: settled refunds whose amount, fingerprint or digest the ledger did not have
+    """
+
+    seen_at: datetime
+    writes: list[LedgerWrite] = field(default_factory=list)
+    changed: list[tuple[LedgerRecord, str, datetime]] = field(default_factory=list)
+    seen: list[str] = field(default_factory=list)
+    renewed: list[tuple[LedgerRecord, Row, str | None, str | None]] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.writes) + len(self.changed) + len(self.seen) + len(self.renewed)
+
+    def strongest(self, known: bool) -> Iterator[LedgerWrite]:
+        """Return one result of each event_id: the strongest, and of equal ones the last."""
+        writes: dict[str, LedgerWrite] = {}
+        for write in self.writes:
+            outcome, event_id = write.result.outcome, write.result.event_id
+            if write.known is not known or not outcome.stored or event_id is None:
+                continue
+            earlier = writes.get(event_id)
+            if earlier is None or outcome.strength >= earlier.result.outcome.strength:
+                writes[event_id] = write
+        yield from writes.values()
+
+    def on_record(self) -> set[str]:
+        """Return the event_ids of the results that say that FirstPromoter has the refund."""
+        results = (write.result for write in self.writes)
+        return {result.event_id for result in results if result.outcome.on_record and result.event_id}
 
 
 #: The columns that only :meth:`LedgerRecord.result` needs; a query of many rows can leave them out.

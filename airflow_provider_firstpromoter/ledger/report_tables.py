@@ -31,7 +31,7 @@ def table_of(view: View, rows: Iterable[Row]) -> Table:
     from rich.text import Text
 
     shown = [SHORTENED.get(view.name, _without_account)(row) for row in rows]
-    table = Table(title=view.question, title_justify="left", show_lines=view.name == "last_runs")
+    table = Table(show_lines=view.name == "last_runs")
     used = [name for name in shown[0] if any(row[name] not in EMPTY for row in shown)]
     for name in used:
         lines = [name, *(line for row in shown for line in row[name].split("\n"))]
@@ -64,6 +64,7 @@ def _run(row: Row) -> Row:
     sums = json.loads(row["reversed"] or "{}")
     results = [f"{row[name]} {name}" for name in counts if row[name] not in EMPTY]
     results += [f"{amount} {unit} reversed" for unit, amount in sums.items()]
+    results.append(f"{row['requests'] or 0} requests")
     return {
         "run": "\n".join((_to_the_minute(row["started_at"]), row["dag_id"], row["task_id"])),
         "result": "\n".join(results),

@@ -7,32 +7,42 @@ from datetime import datetime
 
 from sqlalchemy import and_, update
 from sqlalchemy.engine import Connection
+from sqlalchemy.sql.elements import ColumnElement
 
 from airflow_provider_firstpromoter.ledger.records import LedgerRecord, RunKey
-from airflow_provider_firstpromoter.ledger.store import KEPT_OUTCOMES, ON_RECORD, RefundLedger
+from airflow_provider_firstpromoter.ledger.store import RefundLedger
+from airflow_provider_firstpromoter.ledger.table import ON_RECORD
 from airflow_provider_firstpromoter.refunds import Outcome, batches
 
 
-def recorded_by_run(ledger: RefundLedger, dag_id: str, run_id: str) -> Iterator[LedgerRecord]:
+def sent_by_run(ledger: RefundLedger, dag_id: str, run_id: str) -> Iterator[LedgerRecord]:
     """
-    Read the refunds that a DAG run recorded, in all its tasks, those that were reverted since included.
+    Read the refunds of a DAG run, in all its tasks, that FirstPromoter has or may have.
+
+    Those that were reverted since are included, and so are those whose response is not known.
 
     :raises LedgerError: if the database cannot be read
     """
     c = ledger.table.c
-    yield from ledger._stream(and_(c.dag_id == dag_id, c.run_id == run_id, c.outcome.in_(KEPT_OUTCOMES)))
+    yield from _recorded_or_unresolved(ledger, and_(c.dag_id == dag_id, c.run_id == run_id))
 
 
 def first_sent_between(ledger: RefundLedger, start: datetime, end: datetime | None) -> Iterator[LedgerRecord]:
     """
-    Read the recorded refunds that were first sent in this time, those that were reverted since included.
+    Read the refunds that were first sent in this time and that FirstPromoter has or may have, as :func:`sent_by_run`.
 
     :param end: exclusive; None is no limit
     :raises LedgerError: if the database cannot be read
     """
     c = ledger.table.c
-    where = and_(c.outcome.in_(KEPT_OUTCOMES), c.first_sent_at >= start)
-    yield from ledger._stream(where if end is None else and_(where, c.first_sent_at < end))
+    where = c.first_sent_at >= start
+    yield from _recorded_or_unresolved(ledger, where if end is None else and_(where, c.first_sent_at < end))
+
+
+def _recorded_or_unresolved(ledger: RefundLedger, where: ColumnElement[bool]) -> Iterator[LedgerRecord]:
+    for record in ledger.stream(where):
+        if record.recorded or record.outcome is Outcome.REVERTED or record.unresolved:
+            yield record
 
 
 def mark_reverted(ledger: RefundLedger, event_ids: Collection[str], run: RunKey, at: datetime) -> None:
@@ -62,4 +72,4 @@ def mark_reverted(ledger: RefundLedger, event_ids: Collection[str], run: RunKey,
             )
 
     if event_ids:
-        ledger._change(change, event_ids)
+        ledger.change(change, event_ids)

@@ -124,7 +124,7 @@ class RunHistory(ManagedTable):
         Write the row of this try: so a ledger that cannot be written is noticed before the first request.
 
         :returns: what earlier tries of the same task run did
-        :raises LedgerError: if the table cannot be made or written
+        :raises LedgerError: if the table cannot be created or written
         """
         self.ensure()
         earlier = EarlierTries()

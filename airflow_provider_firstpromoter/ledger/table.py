@@ -1,4 +1,4 @@
-"""The columns of the ledger."""
+"""The columns of the ledger, and the groups of outcomes that its queries name."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, String, Tab
 from airflow_provider_firstpromoter.api import DEFAULT_LEDGER_TABLE
 from airflow_provider_firstpromoter.database import Utc, covering_index, key_text
 from airflow_provider_firstpromoter.refunds import MAX_AMOUNT_LENGTH, MAX_ID_LENGTH, MAX_MESSAGE_LENGTH, Outcome
+
+ON_RECORD = tuple(outcome.value for outcome in Outcome if outcome.on_record)
+#: The outcomes that a later result of a run overwrites only if it is stronger: recorded, and reverted since.
+KEPT_OUTCOMES = (*ON_RECORD, Outcome.REVERTED.value)
 
 
 class OutcomeText(TypeDecorator):  # type: ignore[type-arg]
@@ -28,7 +32,7 @@ def ledger_table(name: str = DEFAULT_LEDGER_TABLE) -> Table:
     """
     Return the ledger's table. Columns may only be added, and new ones must be nullable.
 
-    A new column needs a value in :func:`~airflow_provider_firstpromoter.ledger.entries.ledger_row`, and a field of
+    A new column needs a value in :func:`~airflow_provider_firstpromoter.ledger.rows.ledger_row`, and a field of
     :class:`~airflow_provider_firstpromoter.ledger.records.LedgerRecord` if it is read.
 
     :param name: ``table`` or ``schema.table``; quoted where the database needs it

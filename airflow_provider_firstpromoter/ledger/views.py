@@ -26,9 +26,9 @@ from sqlalchemy import (
 from sqlalchemy.engine import Dialect
 
 from airflow_provider_firstpromoter.database import ddl_text
+from airflow_provider_firstpromoter.ledger.table import ON_RECORD
 from airflow_provider_firstpromoter.refunds import Outcome
 
-ON_RECORD = tuple(outcome.value for outcome in Outcome if outcome.on_record)
 PROBLEMS = tuple(outcome.value for outcome in Outcome if outcome.stored and outcome.is_problem)
 
 
@@ -90,7 +90,7 @@ def _text(words: str) -> Any:
 def _open_problems(tables: Tables) -> Any:
     c, runs = tables.ledger.c, tables.runs.c
     # A later complete run of the same query did not see the row: the query no longer has it, so it is no problem.
-    gone = exists(
+    no_longer_selected = exists(
         select(literal(1)).where(
             runs.account == c.account,
             runs.dag_id == c.dag_id,
@@ -112,7 +112,7 @@ def _open_problems(tables: Tables) -> Any:
         c.last_seen_at,
         c.dag_id,
         c.run_id,
-    ).where(or_(changed, c.outcome.in_(PROBLEMS)), ~gone)
+    ).where(or_(changed, c.outcome.in_(PROBLEMS)), ~no_longer_selected)
     if tables.mismatches is None:
         return refunds
     found = tables.mismatches.c

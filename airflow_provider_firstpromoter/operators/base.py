@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 
-from airflow.providers.common.compat.sdk import Asset, AssetAlias, BaseOperator
+from airflow.providers.common.compat.sdk import BaseOperator
 
+from airflow_provider_firstpromoter.operators.asset_events import attach_asset_events
 from airflow_provider_firstpromoter.operators.links import REFUND_RUNS_LINKS
 from airflow_provider_firstpromoter.recheck import checked_window
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
     from airflow.providers.openlineage.extractors import OperatorLineage
 
-    from airflow_provider_firstpromoter.refunds import AmountUnit, Identity, Summary
+    from airflow_provider_firstpromoter.refunds import AmountUnit, Identity
     from airflow_provider_firstpromoter.sync import FailOn, RefundSync
 
 
@@ -151,7 +152,7 @@ class RefundOperator(BaseOperator):
             for key, value in {"summary": summary.to_json(), **more, "return_value": return_value}.items():
                 context["ti"].xcom_push(key=key, value=value)
         sync.raise_for_summary()
-        self._attach_asset_events(context, sync, summary)
+        attach_asset_events(self.outlets, context, sync, summary)
         return return_value
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any] | None:
@@ -163,41 +164,3 @@ class RefundOperator(BaseOperator):
             sql=getattr(self, "sql", None),
             sql_conn_id=getattr(self, "sql_conn_id", None),
         )
-
-    def _attach_asset_events(self, context: Context, sync: RefundSync, summary: Summary) -> None:
-        """
-        Attach the summary's counts and sums to the ``outlets``' events, with those of all runs since the last event.
-
-        An asset gets an event with every run that succeeds, and Airflow makes it. An alias gets one only if a
-        commission was reversed since its last event: a DAG scheduled by it runs when there is something to read.
-        """
-        if not any(isinstance(outlet, Asset | AssetAlias) for outlet in self.outlets or ()):
-            return
-        from airflow_provider_firstpromoter.assets.firstpromoter import create_asset
-        from airflow_provider_firstpromoter.refunds import Outcome
-
-        every_run = any(isinstance(outlet, Asset) for outlet in self.outlets)
-        since = sync.since_last_event(only_reversals=not every_run)
-        extra = _flat({**summary.to_json(), "since_last_event": since.to_json()})
-        for outlet in self.outlets:
-            if isinstance(outlet, AssetAlias):
-                if since.outcomes[Outcome.RECORDED] and not summary.preview:
-                    asset = create_asset(account=sync.hook.account.key)
-                    context["outlet_events"][outlet].add(asset, extra=extra)
-            elif isinstance(outlet, Asset):
-                context["outlet_events"][outlet].extra = extra
-
-
-def _flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """
-    Return the numbers and texts of a summary by their path, such as ``outcomes.recorded``; lists are left out.
-
-    Airflow 2 and 3.0 put the values of an alias event's extra into a set, and fail the task if one is a dict or a list.
-    """
-    flat: dict[str, Any] = {}
-    for name, value in nested.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{name}.")
-        elif value is not None and not isinstance(value, list):
-            flat[f"{prefix}{name}"] = value
-    return flat

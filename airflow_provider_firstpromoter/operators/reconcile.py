@@ -134,17 +134,17 @@ class ReconcileRefundsOperator(BaseOperator):
         value = report.to_json()
         if self.do_xcom_push:
             ti.xcom_push(key="return_value", value=value)
-            ti.xcom_push(key="summary", value={**_when_and_where(hook.account, started_at), **value})
+            ti.xcom_push(key="summary", value={**_run_details(hook.account, started_at), **value})
         report.raise_if_more_than(self.max_mismatches)
         return value
 
     def on_kill(self) -> None:
-        """End every wait, that for a response included; what was compared is written."""
+        """End every wait, including the wait for a response; what was compared is written."""
         if self._hook is not None:
             self._hook.cancelled.set()
 
 
-def _when_and_where(account: Account, started_at: datetime) -> dict[str, str]:
+def _run_details(account: Account, started_at: datetime) -> dict[str, str]:
     """Return what the summary of every task has, for the page "Refund runs"."""
     return {
         "kind": "reconcile",

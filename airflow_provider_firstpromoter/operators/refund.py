@@ -80,7 +80,7 @@ class TrackRefundOperator(RefundOperator):
 
 
 def _resolved(content: Any, context: Context) -> Any:
-    """Replace the XComArgs in it, however deep, by their values; render nothing."""
+    """Replace XComArgs by their values, however deeply they are nested; render nothing."""
     if hasattr(content, "resolve"):
         return content.resolve(context)
     if isinstance(content, dict):

@@ -42,6 +42,10 @@ class RevertRefundsOperator(BaseOperator):
     report names them. Then the commissions are read again, and the refunds whose commissions are denied become
     ``reverted`` in the ledger. A reverted refund is settled: its event_id stays used, and no sync sends it again.
 
+    Refunds that were sent and of which the ledger does not know whether FirstPromoter recorded them, because a response
+    was lost, are left alone, and counted and named as ``unresolved``: run :class:`ReconcileRefundsOperator` first, and
+    then revert again.
+
     A task that fails or is killed can be run again: it reverts the rest. FirstPromoter documents the call, but not its
     effect on balances and notifications: revert one refund first, and look at the promoter in FirstPromoter.
 
@@ -113,7 +117,7 @@ class RevertRefundsOperator(BaseOperator):
         self._hook: FirstPromoterHook | None = None
 
     def render_template(self, content: Any, context: Context, *args: Any, **kwargs: Any) -> Any:
-        """Render the other fields as usual; of a list of event_ids nothing, because event_ids are data."""
+        """Render the fields as usual, except a list of event_ids: its texts are data."""
         if content is self.event_ids and isinstance(content, list | tuple):
             return content
         return super().render_template(content, context, *args, **kwargs)
@@ -168,25 +172,29 @@ class RevertRefundsOperator(BaseOperator):
         """Log the report and push it to XCom."""
         from airflow_provider_firstpromoter.revert import MOST_TO_REVERT
 
-        report, account = revert.report, revert.hook.account
-        self.log.info("%s", report.text())
-        value = report.to_json(MOST_TO_REVERT)
+        self.log.info("%s", revert.report.text())
+        value = revert.report.to_json(MOST_TO_REVERT)
         if self.do_xcom_push:
-            where = {
-                "kind": "revert",
-                "account": account.key,
-                "host": account.host,
-                "started_at": started_at.isoformat(timespec="seconds"),
-                "ended_at": datetime.now(UTC).isoformat(timespec="seconds"),
-            }
             context["ti"].xcom_push(key="return_value", value=value)
-            context["ti"].xcom_push(key="summary", value={**where, **report.to_json()})
+            context["ti"].xcom_push(key="summary", value=_summary(revert, started_at))
         return value
 
     def on_kill(self) -> None:
-        """End every wait, that for a response included; a retry reverts the rest."""
+        """End every wait, including the wait for a response; a retry reverts the rest."""
         if self._hook is not None:
             self._hook.cancelled.set()
+
+
+def _summary(revert: Revert, started_at: datetime) -> dict[str, Any]:
+    """Return what the page of Airflow's UI shows of a revert."""
+    return {
+        "kind": "revert",
+        "account": revert.hook.account.key,
+        "host": revert.hook.account.host,
+        "started_at": started_at.isoformat(timespec="seconds"),
+        "ended_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        **revert.report.to_json(),
+    }
 
 
 def _flag(value: Any) -> bool:

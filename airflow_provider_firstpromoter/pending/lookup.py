@@ -64,34 +64,55 @@ def find_pending(rows: Iterable[Row], ledger: RefundLedger, rules: PendingRules,
     """
     Return the rows that are worth a run, in the order in which a run sends them.
 
-    Rows that need attention (recorded with another amount, or without an event_id) are never a reason for a run, but
-    they are passed on with others, so that the run names them. Rejected rows that have not changed are left out.
+    Rows that need attention (recorded with another amount, without an event_id, or refused by the provider's own
+    validation) are never a reason for a run, but they are passed on with others: the run names them, and validates them
+    with its own parameters, which may have been corrected. Other rejected rows that have not changed are left out.
 
     :param limit: how many rows at most; reading ends as soon as so many new ones are found
     :returns: empty if nothing is pending
     """
-    found: dict[Action, list[Row]] = {
-        action: [] for action in (Action.SEND, Action.SEND_AGAIN, Action.RECHECK, Action.CHANGED)
+    found: dict[Action, list[ClassifiedRow]] = {
+        action: [] for action in (Action.SEND, Action.SEND_AGAIN, Action.RECHECK, _ATTENTION)
     }
     for batch in classify_rows(rows, ledger, rules, details=False):
         now = datetime.now(UTC)
         for one in batch:
-            action = one.action if one.row.event_id else Action.CHANGED
-            reason = _reason(one, rules)
-            if action in found and len(found[action]) < limit and not _must_pause(one, reason, now):
-                found[action].append(replace(one.row, reason=reason))
+            action = _action(one)
+            if action in found and not _must_pause(one, rules, now):
+                found[action].append(one)
+        for action in found:
+            if len(found[action]) > limit:
+                found[action] = sorted(found[action], key=_last_sent)[:limit]
         if len(found[Action.SEND]) >= limit:
             break
-    attention = found.pop(Action.CHANGED)
-    pending = [row for rows_of_action in found.values() for row in rows_of_action]
-    return (pending + attention)[:limit] if pending else []
+    attention = found.pop(_ATTENTION)
+    pending = [one for action in found for one in sorted(found[action], key=_last_sent)]
+    return [replace(one.row, reason=_reason(one, rules)) for one in (pending + attention)[:limit]] if pending else []
 
 
-def _must_pause(one: ClassifiedRow, reason: str | None, now: datetime) -> bool:
-    """Return whether an unchanged rejected row was sent too recently: it would end each wait of the sensor at once."""
-    if reason != REASON_RETRY or one.record is None:
+#: Stands for all rows that need attention.
+_ATTENTION = Action.CHANGED
+_NEVER = datetime.min.replace(tzinfo=UTC)
+
+
+def _action(one: ClassifiedRow) -> Action:
+    only_validation_refused = one.record is not None and one.record.http_status is None
+    if one.row.event_id is None or (one.action is Action.STILL_REJECTED and only_validation_refused):
+        return _ATTENTION
+    return one.action
+
+
+def _last_sent(one: ClassifiedRow) -> datetime:
+    """Return the place of a row among others: what was sent the longest ago comes first, as in a run."""
+    return one.record.last_sent_at or _NEVER if one.record is not None else _NEVER
+
+
+def _must_pause(one: ClassifiedRow, rules: PendingRules, now: datetime) -> bool:
+    """Return whether an unchanged rejected row was tried too recently: it would end each wait of the sensor at once."""
+    if one.record is None or (one.action is not Action.STILL_REJECTED and _reason(one, rules) != REASON_RETRY):
         return False
-    return one.record.last_sent_at is None or now - one.record.last_sent_at < RECHECK_EVERY
+    tried = one.record.last_sent_at or one.record.last_seen_at
+    return tried is not None and now - tried < RECHECK_EVERY
 
 
 def _reason(one: ClassifiedRow, rules: PendingRules) -> str | None:

@@ -45,7 +45,7 @@ class Action(Enum):
     RECHECK = "recheck"
     #: Nothing to do.
     SETTLED = "settled"
-    #: Recorded, but the ledger has no amount of a row, as of an adopted refund: compared and stored, not sent.
+    #: Recorded, but not with the amount of a row that the ledger knows: compared with FirstPromoter's, not sent.
     COMPARE = "compare"
     #: Recorded with another amount: needs attention.
     CHANGED = "changed"
@@ -245,18 +245,19 @@ def decide(classified: ClassifiedRow, how: Validation) -> Decision:
     if record is not None and action in (Action.CHANGED, Action.COMPARE):
         if _same_money(refund, record, how):
             return Decision(record=record)
-        was = record.row_amount or f"{-(record.recorded_amount or 0)} (minor units, adopted)"
+        was = record.row_amount or f"{-(record.recorded_amount or 0)} (minor units, in FirstPromoter)"
         return _changed(row, record, f"is recorded with amount {was}, and the row now says {row.amount}")
     return Decision(refund=refund, record=record)
 
 
 def _same_money(refund: Refund, record: LedgerRecord, how: Validation) -> bool:
     """Return whether the row has the same amount of money as the record, in whatever notation or unit."""
-    if record.sent_amount is not None:
+    if record.sent_amount is not None and record.row_amount is not None:
         return refund.amount == record.sent_amount
-    currency = refund.currency or how.currency
-    if record.recorded_amount is None or (currency and how.currency and currency != how.currency):
-        return True  # adopted, and converted or unknown: there is nothing to compare it with
+    is_converted = refund.currency is not None and refund.currency != how.currency
+    if record.recorded_amount is None or is_converted:
+        # Adopted: only the amount of an earlier row can be compared, and that one differs.
+        return record.row_amount is None
     return refund.amount == -record.recorded_amount
 
 

@@ -19,9 +19,9 @@ RECOVERED = "sent before, and a reconciliation found its commission"
 class Correction(StrEnum):
     """What the ledger takes over from FirstPromoter."""
 
-    #: A refund that the ledger did not know, or had not as sent.
+    #: A refund that the ledger has no row for, or has as never sent.
     ADOPT = "adopt"
-    #: The outcome of a refund that the ledger has as sent, and not as recorded.
+    #: The outcome of a refund that was sent, and that the ledger does not have as recorded.
     RECOVER = "recover"
     #: The reward of a recorded refund.
     UPDATE_REWARD = "update_reward"

@@ -11,7 +11,6 @@ from sqlalchemy import and_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from airflow_provider_firstpromoter.database import (
-    CHUNK,
     ManagedTable,
     first_line,
     retry_on_conflict,
@@ -22,8 +21,10 @@ from airflow_provider_firstpromoter.reconcile.mismatches import SUFFIX, Key, Mis
 from airflow_provider_firstpromoter.refunds import batches
 
 #: An accepted mismatch whose values here change is no longer accepted. A reward's status and the ids that a
-#: reconciliation fills in are not among them: they change in the course of things.
+#: reconciliation fills in are not among them: they change in normal operation.
 ACCEPTED_VALUES = ("ledger_amount", "firstpromoter_amount", "currency", "firstpromoter_reward", "reward_unit")
+#: The number of event_ids that one statement names; the strictest database takes a thousand in a list.
+MOST_PER_WRITE = 500
 
 
 class MismatchTable(ManagedTable):
@@ -48,11 +49,11 @@ class MismatchTable(ManagedTable):
         """
         Write mismatches; an open one that has not changed is left as it is.
 
-        :param found: at most :data:`~airflow_provider_firstpromoter.database.CHUNK`
+        :param found: at most :data:`MOST_PER_WRITE`
         :returns: which of them an operator has accepted as they are
         :raises LedgerError: if the database refuses; then none is written
         """
-        assert len(found) <= CHUNK
+        assert len(found) <= MOST_PER_WRITE
         accepted: set[Key] = set()
         if found:
             self._change(self._write, found, accepted)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Self
+from collections.abc import Iterable, Iterator
+from typing import Any, Self
 
 from airflow_provider_firstpromoter.database import disk_errors, scratch_database
+
+#: The number of ids that are read at a time.
+BATCH = 500
 
 
 class PrivateDatabase:
@@ -29,6 +32,17 @@ class PrivateDatabase:
             self.connection.execute("BEGIN")
             self.connection.executemany(sql, rows)
             self.connection.execute("COMMIT")
+
+    def ids_in_batches(self, sql: str, last: Any, size: int = BATCH) -> Iterator[list[Any]]:
+        """
+        Yield a query's only column in batches, each read to its end so that the tables can be written meanwhile.
+
+        :param sql: ends in a condition that the ids are greater than its parameter
+        :param last: what is less than every id
+        """
+        while batch := [value for (value,) in self.connection.execute(f"{sql} ORDER BY 1 LIMIT {size}", (last,))]:
+            yield batch
+            last = batch[-1]
 
     def __enter__(self) -> Self:
         return self

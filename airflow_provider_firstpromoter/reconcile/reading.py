@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime
 
 from airflow_provider_firstpromoter.api import (
     Commission,
     CommissionPage,
-    UnreadableCommissionError,
     describe_unreadable,
     read_commissions,
 )
-from airflow_provider_firstpromoter.exceptions import ReadError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
-from airflow_provider_firstpromoter.ledger import RefundLedger, sent_to_leads, sent_without_lead
+from airflow_provider_firstpromoter.ledger import RefundLedger, recorded_between, sent_to_leads, sent_without_lead
 from airflow_provider_firstpromoter.reconcile.background import in_background, stop_if_cancelled
 from airflow_provider_firstpromoter.reconcile.compare import created_at
+from airflow_provider_firstpromoter.reconcile.lookups import Lookups
+from airflow_provider_firstpromoter.reconcile.open_mismatches import OpenMismatches
 from airflow_provider_firstpromoter.reconcile.period import Period
 from airflow_provider_firstpromoter.reconcile.report import Report
-from airflow_provider_firstpromoter.reconcile.resolving import OpenMismatches
 from airflow_provider_firstpromoter.reconcile.staging import RefundPair, Staging
 from airflow_provider_firstpromoter.refunds import batches
 
@@ -29,8 +28,6 @@ PROGRESS_EVERY_SECONDS = 10.0
 #: The number of refunds that are looked up before those that FirstPromoter does not have are written: what a kill
 #: leaves unwritten.
 LOOKUPS_AT_A_TIME = 100
-#: The number of failed lookups in a row after which the API is taken to be down.
-MOST_FAILED_LOOKUPS = 3
 
 
 class Reader:
@@ -63,7 +60,7 @@ class Reader:
         self.now = now
         self.log = log
         self._next_progress = time.monotonic() + PROGRESS_EVERY_SECONDS
-        self._failed_in_a_row = 0
+        self._lookups = Lookups(hook, log)
 
     def read_commissions(self) -> None:
         """
@@ -104,7 +101,7 @@ class Reader:
         for event_ids in staging.commission_event_ids():
             stop_if_cancelled(self.hook.cancelled)
             staging.add_ledger_rows(self.ledger.find(event_ids).values())
-        for records in batches(self.ledger.recorded_between(self.period.start, self.period.end)):
+        for records in batches(recorded_between(self.ledger, self.period.start, self.period.end)):
             stop_if_cancelled(self.hook.cancelled)
             staging.add_ledger_rows(records, in_period=True)
         for lead_ids in staging.unsent_lead_ids():
@@ -139,7 +136,7 @@ class Reader:
             missing: list[RefundPair] = []
             found: list[Commission] = []
             try:
-                for pair, commissions in in_background(self._lookups(pairs), self.hook.cancelled):
+                for pair, commissions in in_background(self._lookups.commissions_of(pairs), self.hook.cancelled):
                     if commissions is None:
                         self.report.not_looked_up += 1
                         self.open_mismatches.add_unreadable([pair.event_id])
@@ -160,24 +157,6 @@ class Reader:
                 f"{self.report.not_looked_up} refunds could not be looked up and were not compared; "
                 "the log has the reason of each"
             )
-
-    def _lookups(self, pairs: list[RefundPair]) -> Iterator[tuple[RefundPair, list[Commission] | None]]:
-        """Look up refunds; None is for those whose commissions cannot be read."""
-        for pair in pairs:
-            assert pair.event_id is not None
-            try:
-                yield pair, self.hook.find_commissions(pair.event_id)
-            except UnreadableCommissionError as error:
-                self.log.warning("%s", error)
-                yield pair, None
-            except ReadError as error:
-                self._failed_in_a_row += 1
-                if self._failed_in_a_row == MOST_FAILED_LOOKUPS:
-                    raise
-                self.log.warning("Refund %r could not be looked up: %s", pair.event_id, error)
-                yield pair, None
-            else:
-                self._failed_in_a_row = 0
 
     def _staged(self, commission: Commission) -> tuple[Commission, datetime, bool]:
         moment = created_at(commission, self.now)

@@ -16,14 +16,15 @@ from airflow_provider_firstpromoter.ledger import (
     RunKey,
     now,
     recover,
+    update_rewards,
 )
 from airflow_provider_firstpromoter.reconcile.background import stop_if_cancelled
 from airflow_provider_firstpromoter.reconcile.compare import Comparison, Correction, compare
 from airflow_provider_firstpromoter.reconcile.mismatch_table import MismatchTable
+from airflow_provider_firstpromoter.reconcile.open_mismatches import OpenMismatches
 from airflow_provider_firstpromoter.reconcile.period import Period
 from airflow_provider_firstpromoter.reconcile.reading import Reader
 from airflow_provider_firstpromoter.reconcile.report import Report
-from airflow_provider_firstpromoter.reconcile.resolving import OpenMismatches
 from airflow_provider_firstpromoter.reconcile.staging import RefundPair, Staging
 from airflow_provider_firstpromoter.refunds import Result, batches
 
@@ -149,7 +150,7 @@ class Reconciliation:
             writes = [LedgerWrite(result, at=self._now) for result in adopted]
             self.ledger.write(LedgerBatch(self._now, writes), self.run_key)
         recover(self.ledger, recovered, self._now)
-        self.ledger.update_rewards(rewards)
+        update_rewards(self.ledger, rewards)
         self.report.adopted += len(adopted)
         self.report.recovered += len(recovered)
         filled = sum(record.reward_id is None for record, _ in rewards)

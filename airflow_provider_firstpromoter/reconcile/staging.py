@@ -16,8 +16,6 @@ from airflow_provider_firstpromoter.reconcile.private_database import PrivateDat
 from airflow_provider_firstpromoter.refunds import Outcome
 
 _record_adapter = TypeAdapter(LedgerRecord)
-#: The number of ids that are read at a time.
-BATCH = 500
 
 SCHEMA = """
 -- original and amount: what the customer was paid back, with its currency, and the same in the account's currency.
@@ -163,11 +161,11 @@ class Staging(PrivateDatabase):
 
     def commission_event_ids(self) -> Iterator[list[str]]:
         """Yield the event_ids of the commissions in batches."""
-        yield from self._in_batches("SELECT DISTINCT event_id FROM commissions WHERE event_id > ?", "")
+        yield from self.ids_in_batches("SELECT DISTINCT event_id FROM commissions WHERE event_id > ?", "")
 
     def unsent_lead_ids(self) -> Iterator[list[int]]:
         """Yield the leads of commissions in the period that were not sent, in batches."""
-        yield from self._in_batches(
+        yield from self.ids_in_batches(
             "SELECT DISTINCT lead_id FROM commissions LEFT JOIN ledger ON ledger.event_id = commissions.event_id "
             "WHERE commissions.in_period AND NOT coalesce(sent, 0) AND lead_id > ?",
             -(2**63),
@@ -183,7 +181,7 @@ class Staging(PrivateDatabase):
 
         :param size: of a batch
         """
-        for event_ids in self._in_batches(
+        for event_ids in self.ids_in_batches(
             f"SELECT event_id FROM ledger WHERE {_WITHOUT_COMMISSION} AND event_id > ?", "", size
         ):
             rows = self.connection.execute(
@@ -232,12 +230,6 @@ class Staging(PrivateDatabase):
                     duplicate_of,
                     in_period,
                 )
-
-    def _in_batches(self, sql: str, last: Any, size: int = BATCH) -> Iterator[list[Any]]:
-        """Yield a query's only column in batches, each read to its end so that the tables can be written meanwhile."""
-        while batch := [value for (value,) in self.connection.execute(f"{sql} ORDER BY 1 LIMIT {size}", (last,))]:
-            yield batch
-            last = batch[-1]
 
 
 _WITHOUT_COMMISSION = """

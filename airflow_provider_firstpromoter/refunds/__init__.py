@@ -23,7 +23,16 @@ from airflow_provider_firstpromoter.refunds.refund import (
     portable,
     repeated_columns,
 )
-from airflow_provider_firstpromoter.refunds.result import Lead, Number, Private, Promoter, Result, Reward, Word
+from airflow_provider_firstpromoter.refunds.result import (
+    LOST_IN_DETAILS,
+    Lead,
+    Number,
+    Private,
+    Promoter,
+    Result,
+    Reward,
+    Word,
+)
 from airflow_provider_firstpromoter.refunds.rows import DIGEST_COLUMN, REASON_COLUMN, Row, batches, numbered
 from airflow_provider_firstpromoter.refunds.summary import Summary, Totals
 from airflow_provider_firstpromoter.refunds.values import (
@@ -41,6 +50,7 @@ from airflow_provider_firstpromoter.refunds.values import (
 
 __all__ = [
     "DIGEST_COLUMN",
+    "LOST_IN_DETAILS",
     "MANY_DECIMAL_CURRENCIES",
     "MAX_AMOUNT",
     "MAX_AMOUNT_LENGTH",

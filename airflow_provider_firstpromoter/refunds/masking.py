@@ -27,7 +27,7 @@ _ESCAPE = re.compile(
       | \\(?P<single>.)""",
     re.IGNORECASE | re.VERBOSE,
 )
-#: A quick test, because most texts hold no escape at all.
+#: A quick check first, because most texts contain no escape sequence.
 _MAY_BE_ESCAPED = re.compile(r"[%&\\]")
 
 #: The start and the end of a part of a text.

@@ -72,11 +72,6 @@ class Outcome(StrEnum):
         return self in (Outcome.NOT_REFERRED, Outcome.REJECTED)
 
     @property
-    def renewable(self) -> bool:
-        """Whether the same outcome, decided again, overwrites the row: what is on record stays as first recorded."""
-        return self.stored and not self.on_record and self is not Outcome.REVERTED
-
-    @property
     def needs_attention(self) -> bool:
         """Whether no retry can help: the user must correct the row, or the refund in FirstPromoter."""
         return self in (Outcome.REJECTED, Outcome.CHANGED)

@@ -9,6 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidatorFun
 from airflow_provider_firstpromoter.refunds.outcome import Outcome
 from airflow_provider_firstpromoter.refunds.values import UNSENDABLE
 
+#: What :meth:`Result.to_details` contains if, and only if, a response was lost: quotes within values are escaped.
+LOST_IN_DETAILS = '"lost":true'
+
 
 def _none_if_unreadable(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
     """Read a field, or None if it has an unexpected type: the refund is recorded all the same."""
@@ -77,7 +80,7 @@ class Result(BaseModel):
     :param message: the reason, in one sentence, for every outcome without a reward
     :param reversed_by: the task run that reversed the commission, as ``dag_id``, ``run_id``, ``task_id`` and
         ``map_index``; None where no commission was reversed, or it is not known by whom
-    :param unmatched: whether one of the refund's own requests was answered with 204 or 404: then a 409 alone does not
+    :param unmatched: whether one of the refund's own requests got a 204 or 404: then a 409 alone does not
         prove that it is recorded
     :param lost: whether the response of one of its requests was lost: then a 204 or 404 alone does not prove that it
         is not recorded

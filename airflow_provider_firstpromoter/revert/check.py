@@ -35,6 +35,8 @@ class Decision(StrEnum):
     NOT_FOUND = "not_found"
     #: FirstPromoter has a malformed commission for it: it is left alone.
     UNREADABLE = "unreadable"
+    #: It was sent, and the ledger does not know whether FirstPromoter recorded it: it is left alone.
+    UNRESOLVED = "unresolved"
     #: The ledger does not have it as recorded: there is nothing to deny.
     NOT_RECORDED = "not_recorded"
 
@@ -54,14 +56,14 @@ class CheckedRefund:
     notes: Sequence[str] = ()
 
     @property
-    def standing(self) -> list[Commission]:
+    def not_denied(self) -> list[Commission]:
         """The commissions that are not denied."""
         return [one for one in self.commissions if one.reward_status != "denied"]
 
     def amounts(self) -> Counter[str]:
         """Return the sums of the commissions that are not denied, by unit; negative, minor units if that is cash."""
         sums: Counter[str] = Counter()
-        for one in self.standing:
+        for one in self.not_denied:
             sums[one.unit or "unknown"] += one.amount or 0
         return sums
 
@@ -92,6 +94,8 @@ def check(record: LedgerRecord, commissions: Sequence[Commission], *, readable: 
     def decided(decision: Decision, *notes: str) -> CheckedRefund:
         return CheckedRefund(record.event_id, decision, commissions, notes)
 
+    if record.unresolved:
+        return decided(Decision.UNRESOLVED, f"the ledger has it as {record.outcome}, and its response is not known")
     if not record.recorded and record.outcome is not Outcome.REVERTED:
         return decided(Decision.NOT_RECORDED, f"the ledger has it as {record.outcome}")
     if record.first_sent_at is None:

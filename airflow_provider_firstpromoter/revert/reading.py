@@ -64,7 +64,7 @@ class CommissionReader:
             self.unreadable |= {event_id for event_id in page.unreadable if event_id in wanted}
             on_page: set[str] = set()
             for one in page.commissions:
-                if one.event_id is not None and one.event_id in wanted and _counts(one):
+                if one.event_id is not None and one.event_id in wanted and _can_be_of_refund(one):
                     self.found.setdefault(one.event_id, []).append(one)
                     on_page.add(one.event_id)
             if complete:
@@ -81,12 +81,12 @@ class CommissionReader:
         """Look up refunds; None is for those whose commission is malformed."""
         for event_id in event_ids:
             try:
-                yield event_id, [one for one in self.hook.find_commissions(event_id) if _counts(one)]
+                yield event_id, [one for one in self.hook.find_commissions(event_id) if _can_be_of_refund(one)]
             except UnreadableCommissionError as error:
                 self.log.warning("%s", error)
                 yield event_id, None
 
 
-def _counts(commission: Commission) -> bool:
+def _can_be_of_refund(commission: Commission) -> bool:
     """Return whether a commission can be a refund's: negative, and not made by hand."""
     return commission.is_reversal and commission.commission_type != "custom"

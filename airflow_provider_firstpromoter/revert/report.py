@@ -56,6 +56,20 @@ class RevertReport:
         """The number of refunds whose commissions are to be denied."""
         return self.counts[Decision.REVERT]
 
+    @property
+    def incomplete(self) -> str | None:
+        """The warning that the selection may have further commissions; None if it has none."""
+        count = self.counts[Decision.UNRESOLVED]
+        if not count:
+            return None
+        first = ", ".join(repr(one.event_id) for one in self.cases[Decision.UNRESOLVED])
+        return (
+            f"The revert is not complete: of {count} refunds that were sent, it is not known whether FirstPromoter "
+            f"recorded them ({first}{' …' if count > MOST_CASES else ''}). Run ReconcileRefundsOperator over the days "
+            "on which they were sent, and then this revert again. FirstPromoter lists no commission for those that are "
+            "named again then"
+        )
+
     def add(self, refund: CheckedRefund) -> None:
         """Count a selected refund."""
         self.counts[refund.decision] += 1
@@ -108,7 +122,7 @@ class RevertReport:
                 if decision is not Decision.REVERT
             },
             "calls": self.calls,
-            "warnings": self.warnings,
+            "warnings": self._all_warnings(),
             "requests": self.requests,
             "seconds": self.seconds,
         }
@@ -125,7 +139,11 @@ class RevertReport:
         for decision, cases in self.cases.items():
             lines += [f"  {decision}: {_describe(one)}" for one in cases[:MOST_CASES]]
         lines += [f"  failed: {event_id!r}" for event_id in self.failures]
-        return "\n".join([f"{title} ({self.selection})", *lines, *(f"  warning: {one}" for one in self.warnings)])
+        lines += [f"  warning: {one}" for one in self._all_warnings()]
+        return "\n".join([f"{title} ({self.selection})", *lines])
+
+    def _all_warnings(self) -> list[str]:
+        return [*self.warnings, self.incomplete] if self.incomplete else self.warnings
 
     def raise_if_more_than(self, max_reverted: int) -> None:
         """

@@ -1,29 +1,18 @@
-"""One revert: selects refunds, reads their commissions, and denies these in calls of at most a hundred."""
+"""One revert: selects refunds, reads their commissions, and reports or denies them."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
-from typing import TypeVar
 
-from airflow_provider_firstpromoter.api import MOST_IDS, Batch, Commission
-from airflow_provider_firstpromoter.exceptions import LedgerError, RefundsFailedError, SyncInterruptedError
+from airflow_provider_firstpromoter.exceptions import LedgerError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import RefundLedger, RunHistory, RunKey, mark_reverted, now
-from airflow_provider_firstpromoter.reconcile import in_background
-from airflow_provider_firstpromoter.refunds import masked
 from airflow_provider_firstpromoter.revert.check import CheckedRefund, Decision, check
+from airflow_provider_firstpromoter.revert.denial import CommissionDenier
 from airflow_provider_firstpromoter.revert.reading import CommissionReader
 from airflow_provider_firstpromoter.revert.report import RevertReport
 from airflow_provider_firstpromoter.revert.selection import Selection
-
-T = TypeVar("T")
-#: The number of calls in a row that deny nothing after which the rest is left for a retry.
-MOST_USELESS_CALLS = 3
-#: The number of processing errors of a call that are kept.
-MOST_ERRORS = 3
 
 
 class Revert:
@@ -83,6 +72,8 @@ class Revert:
             if not self.preview:
                 self.report.raise_if_more_than(self.max_reverted)
                 self._revert(checked)
+            if self.report.incomplete:
+                self.log.warning("%s", self.report.incomplete)
         except BaseException as caught:
             error = caught
             raise
@@ -107,7 +98,7 @@ class Revert:
         records = {record.event_id: record for record in self.selection.records(self.ledger)}
         self.log.info("%s refunds are selected (%s)", len(records), self.selection)
         reader = CommissionReader(self.hook, self.log)
-        reader.read([one for one in records.values() if one.first_sent_at is not None])
+        reader.read([one for one in records.values() if one.first_sent_at is not None and not one.unresolved])
         moment = now()
         checked = [
             check(record, reader.found.get(event_id, []), readable=event_id not in reader.unreadable, now=moment)
@@ -122,100 +113,5 @@ class Revert:
     def _revert(self, checked: list[CheckedRefund]) -> None:
         denied = [one.event_id for one in checked if one.decision is Decision.ALREADY_DENIED]
         mark_reverted(self.ledger, denied, self.run_key, now())
-        to_revert = [one for one in checked if one.decision is Decision.REVERT]
-        useless = 0
-        for group in calls(to_revert):
-            if useless == MOST_USELESS_CALLS:
-                self._warn(f"{useless} calls in a row denied nothing: the other refunds are left for a retry")
-                useless += 1
-            if useless > MOST_USELESS_CALLS:
-                for refund in group:
-                    self.report.add_failed(refund.event_id)
-                continue
-            useless = 0 if self._deny(group) else useless + 1
-
-    def _deny(self, group: list[CheckedRefund]) -> int:
-        """
-        Deny the commissions of some refunds in one call, and record in the ledger which ones are denied then.
-
-        :returns: the number of refunds that are denied
-        """
-        # A payout can have come since the refunds were checked.
-        before = self._read_again(group)
-        chosen = [one for one in before if not any(part.reward_status == "paid" for part in one.commissions)]
-        for ids in _slices([part.id for one in chosen for part in one.standing]):
-            try:
-                self.report.calls += 1
-                self._explain(self._in_background(lambda ids=ids: self.hook.deny_commissions(ids)))  # type: ignore[misc]
-            except RefundsFailedError as error:
-                self._warn(str(error))
-        after = {one.event_id: one for one in self._read_again(group)}
-        denied = [one for one in before if after[one.event_id].commissions and not after[one.event_id].standing]
-        # Only what FirstPromoter shows as denied is recorded.
-        mark_reverted(self.ledger, [one.event_id for one in denied], self.run_key, now())
-        for one in denied:
-            self.report.add_reverted(one)
-        for event_id in after.keys() - {one.event_id for one in denied}:
-            if any(part.reward_status == "paid" for part in after[event_id].commissions):
-                self._warn(f"Refund {event_id!r} was paid meanwhile and is left alone")
-                self.report.counts[Decision.REVERT] -= 1
-                self.report.counts[Decision.PAID] += 1
-            else:
-                self.report.add_failed(event_id)
-        self.log.info("%s of %s refunds are reverted", self.report.reverted, self.report.to_revert)
-        return len(denied)
-
-    def _explain(self, batch: Batch) -> None:
-        """Warn of a batch that did not deny everything. Its error texts are logged, and decide nothing."""
-        said = [masked(text, self.hook.account.api_key.get_secret_value()) for text in batch.processing_errors]
-        if batch.status == "completed" and not batch.failed_count and not said:
-            return
-        counts = f"{batch.processed_count} of {batch.total} processed, {batch.failed_count} failed"
-        more = f"; and {len(said) - MOST_ERRORS} more" if len(said) > MOST_ERRORS else ""
-        shown = "".join(f"; {text}" for text in said[:MOST_ERRORS])
-        not_ended = "" if batch.ended else ", and was not followed any longer"
-        self._warn(f"Batch {batch.id} is {batch.status}{not_ended}: {counts}{shown}{more}")
-
-    def _read_again(self, group: Sequence[CheckedRefund]) -> list[CheckedRefund]:
-        """Return the refunds with their commissions as they are now; a commission that is gone is left out."""
-        now_there: dict[int, Commission] = {}
-        for ids in _slices([part.id for one in group for part in one.commissions]):
-            for part in self._in_background(lambda ids=ids: list(self.hook.iter_commissions(ids=ids))):  # type: ignore[misc]
-                now_there[part.id] = part
-        return [
-            replace(one, commissions=[now_there[part.id] for part in one.commissions if part.id in now_there])
-            for one in group
-        ]
-
-    def _in_background(self, call: Callable[[], T]) -> T:
-        """Make requests in a thread, so that a kill need not wait for a response."""
-
-        def once() -> Iterator[T]:
-            yield call()
-
-        for value in in_background(once(), self.hook.cancelled):
-            return value
-        raise SyncInterruptedError("The task was asked to stop")
-
-    def _warn(self, warning: str) -> None:
-        self.log.warning("%s", warning)
-        self.report.warn(warning)
-
-
-def calls(refunds: Sequence[CheckedRefund]) -> Iterator[list[CheckedRefund]]:
-    """Yield the refunds in groups of at most a hundred commissions; all commissions of a refund are in one group."""
-    group: list[CheckedRefund] = []
-    count = 0
-    for refund in refunds:
-        if group and count + len(refund.commissions) > MOST_IDS:
-            yield group
-            group, count = [], 0
-        group.append(refund)
-        count += len(refund.commissions)
-    if group:
-        yield group
-
-
-def _slices(ids: Sequence[int]) -> Iterator[list[int]]:
-    for start in range(0, len(ids), MOST_IDS):
-        yield list(ids[start : start + MOST_IDS])
+        denier = CommissionDenier(self.hook, self.ledger, self.run_key, self.report, self.log)
+        denier.deny([one for one in checked if one.decision is Decision.REVERT])

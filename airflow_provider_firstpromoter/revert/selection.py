@@ -9,7 +9,7 @@ from typing import Any
 
 import pendulum
 
-from airflow_provider_firstpromoter.ledger import LedgerRecord, RefundLedger, first_sent_between, recorded_by_run
+from airflow_provider_firstpromoter.ledger import LedgerRecord, RefundLedger, first_sent_between, sent_by_run
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Selection:
     Which refunds to revert, in exactly one of three ways.
 
     :param event_ids: these refunds
-    :param dag_id: with ``run_id``: the refunds that this DAG run recorded, in all its tasks
+    :param dag_id: with ``run_id``: the refunds that this DAG run sent and that are or may be recorded, in all its tasks
     :param run_id: with ``dag_id``, because runs of several DAGs can have the same one
     :param sent_from: the refunds that were first sent at this time or later
     :param sent_to: with ``sent_from``: and before this time
@@ -60,7 +60,7 @@ class Selection:
         if self.event_ids is not None:
             yield from ledger.find(set(self.event_ids)).values()
         elif self.dag_id is not None and self.run_id is not None:
-            yield from recorded_by_run(ledger, self.dag_id, self.run_id)
+            yield from sent_by_run(ledger, self.dag_id, self.run_id)
         elif self.sent_from is not None:
             yield from first_sent_between(ledger, self.sent_from, self.sent_to)
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from fastapi import Depends, FastAPI, Query, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 
 from airflow_provider_firstpromoter.sandbox import read_api
@@ -72,11 +72,13 @@ def make_api(
     Caller = Annotated[Account, Depends(authenticate)]
 
     @app.get(f"{API_PATH}/company/commissions")
-    def commissions(account: Caller, query: Annotated[read_api.CommissionQuery, Query()]) -> Response:
+    def commissions(account: Caller, request: Request) -> Response:
+        query = read_api.CommissionQuery.of(request.query_params)
         return _json(200, read_api.list_commissions(store, account.id, query, settings()))
 
     @app.get(f"{API_PATH}/company/promoters")
-    def promoters(account: Caller, page: Annotated[read_api.Page, Query()]) -> Response:
+    def promoters(account: Caller, request: Request) -> Response:
+        page = read_api.Page.of(request.query_params)
         return _json(200, read_api.list_promoters(store, account.id, page))
 
     async def change(request: Request, account: Account, action: Action) -> Response:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, date, datetime, timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, Field
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
+from starlette.datastructures import QueryParams
 
 from airflow_provider_firstpromoter.sandbox.middleware import COMMISSIONS_PATH
 from airflow_provider_firstpromoter.sandbox.serializers import commission_body, promoter_body
@@ -41,6 +43,22 @@ class Page(BaseModel):
 
     page: int = Field(1, ge=1, le=10**9)
     per_page: int = Field(20, ge=1, le=10**9)
+
+    @classmethod
+    def of(cls, parameters: QueryParams) -> Self:
+        """
+        Read the parameters of a request.
+
+        FastAPI could do it, but loses those with an alias before version 0.123.3, which is too new for Airflow 3.1.
+
+        :raises RequestValidationError: if a value is invalid
+        """
+        values = {name: parameters.getlist(name) if name.endswith("[]") else parameters[name] for name in parameters}
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            problems = [{**problem, "loc": ("query", *problem["loc"])} for problem in error.errors()]
+            raise RequestValidationError(problems) from None
 
     @property
     def limit_and_offset(self) -> dict[str, int]:

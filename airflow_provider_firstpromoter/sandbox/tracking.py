@@ -1,20 +1,25 @@
-"""The tracking calls: validation, and the leads, commissions and refunds that they write."""
+"""The tracking calls: what each requires, and what it writes."""
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from airflow_provider_firstpromoter.sandbox.errors import ApiError
-from airflow_provider_firstpromoter.sandbox.money import DOLLARS_PER_UNIT, convert, percentage_of
-from airflow_provider_firstpromoter.sandbox.serializers import event_body, lead_body
+from airflow_provider_firstpromoter.sandbox.events import record_event
+from airflow_provider_firstpromoter.sandbox.fields import (
+    MAX_DIGITS,
+    check_identity,
+    currency_field,
+    parse_object,
+    referral_id,
+    refund_amount_and_quantity,
+    text_field,
+)
+from airflow_provider_firstpromoter.sandbox.serializers import lead_body
 from airflow_provider_firstpromoter.sandbox.settings import Account, Settings
 from airflow_provider_firstpromoter.sandbox.store import Row, Store, timestamp
-
-#: The most digits that an amount may have, so that it fits SQLite's 64-bit integers in every currency.
-MAX_DIGITS = 15
 
 
 class Tracking:
@@ -37,18 +42,9 @@ class Tracking:
         :return: the body of the 200 response, or None for a 204 if the lead has no sale
         :raises ApiError: 400, 404 or 409 as in the contract
         """
-        data = _parse_object(raw)
-        # The contract's oneOf lists required fields, so that a field counts as given even if its value is null.
-        if ("email" in data) == ("uid" in data):
-            raise ApiError(400, "Error. Exactly one of email and uid is required.")
-        for name in ("event_id", "email", "uid", "sale_event_id"):
-            if name in data or name == "event_id":
-                _text_field(data, name)
-        amount = _whole_number_field(data, "amount")
-        quantity = _whole_number_field(data, "quantity") if "quantity" in data else 1
-        if not isinstance(data.get("skip_email_notification", False), bool):
-            raise ApiError(400, "Error. Skip_email_notification must be a boolean.")
-        currency = _currency_field(data, account)
+        data = parse_object(raw)
+        amount, quantity = refund_amount_and_quantity(data)
+        currency = currency_field(data, account)
         event_id, settings = data["event_id"], self.settings()
         with self.store.transaction():
             if not settings.lead_first:
@@ -59,13 +55,15 @@ class Tracking:
                     self.store.reserve_event_id(account.id, "refund", event_id)
                 return None
             self._reject_duplicate("refund", account, event_id)
-            return self._record_event(
+            return record_event(
+                self.store,
                 "refund",
                 account,
                 lead,
                 event_id,
                 -amount,
                 currency,
+                commission_percent=settings.commission_percent,
                 quantity=quantity,
                 sale_event_id=data.get("sale_event_id"),
             )
@@ -78,24 +76,22 @@ class Tracking:
         :return: the body of the 200 response, with the fields of a refund's response
         :raises ApiError: 400, 404 or 409
         """
-        data = _parse_object(raw)
-        _check_identity(data)
-        event_id = _text_field(data, "event_id")
+        data = parse_object(raw)
+        check_identity(data)
+        event_id = text_field(data, "event_id")
         amount = data.get("amount")
         if type(amount) is not int or not 0 < amount < 10**MAX_DIGITS:
             raise ApiError(400, "Error. Amount blank or invalid.")
-        currency = _currency_field(data, account)
-        plan = _text_field(data, "plan") if "plan" in data else None
+        currency = currency_field(data, account)
+        plan = text_field(data, "plan") if "plan" in data else None
         if "promo_code" in data:
-            _text_field(data, "promo_code")
+            text_field(data, "promo_code")
         for name in ("quantity", "mrr"):
             if type(data.get(name, 0)) is not int:
                 raise ApiError(400, f"Error. {name.capitalize()} must be a whole number.")
         with self.store.transaction():
             self._reject_duplicate("sale", account, event_id)
-            if _referral_id(data) and not self.store.find_lead(
-                account.id, email=data.get("email"), uid=data.get("uid")
-            ):
+            if referral_id(data) and not self.store.find_lead(account.id, email=data.get("email"), uid=data.get("uid")):
                 self._create_lead(account, data)
             lead = self._require_lead(account, data)
             self.store.execute(
@@ -103,7 +99,16 @@ class Tracking:
                 "WHERE id = ?",
                 (timestamp(), plan, lead["id"]),
             )
-            return self._record_event("sale", account, self._require_lead(account, data), event_id, amount, currency)
+            return record_event(
+                self.store,
+                "sale",
+                account,
+                self._require_lead(account, data),
+                event_id,
+                amount,
+                currency,
+                commission_percent=self.settings().commission_percent,
+            )
 
     def signup(self, account: Account, raw: bytes) -> dict[str, Any]:
         """
@@ -113,9 +118,9 @@ class Tracking:
         :return: the body of the 200 response: the lead
         :raises ApiError: 400, 404 if the promoter is banned, or 422 if the request names no promoter
         """
-        data = _parse_object(raw)
-        _check_identity(data)
-        if not _referral_id(data):
+        data = parse_object(raw)
+        check_identity(data)
+        if not referral_id(data):
             raise ApiError(
                 422,
                 "Validation failed",
@@ -135,8 +140,8 @@ class Tracking:
         :return: the body of the 200 response: the lead
         :raises ApiError: 400 or 404
         """
-        data = _parse_object(raw)
-        _check_identity(data)
+        data = parse_object(raw)
+        check_identity(data)
         with self.store.transaction():
             lead = self._require_lead(account, data)
             self.store.execute("UPDATE leads SET cancelled_at = ? WHERE id = ?", (timestamp(), lead["id"]))
@@ -153,7 +158,7 @@ class Tracking:
         return lead
 
     def _create_lead(self, account: Account, data: Mapping[str, Any]) -> None:
-        promoter = self.store.get_or_create_promoter(account.id, _referral_id(data))
+        promoter = self.store.get_or_create_promoter(account.id, referral_id(data))
         if promoter["status"] == "banned":
             raise ApiError(404, "Promoter not found", code="not_found")
         try:
@@ -168,97 +173,3 @@ class Tracking:
         except sqlite3.IntegrityError:
             # The lead exists, but the API treats it as unknown because its promoter is banned.
             raise ApiError(404, "Referral not found", code="not_found") from None
-
-    def _record_event(
-        self, kind: str, account: Account, lead: Row, event_id: str, amount: int, currency: str, **refund_fields: Any
-    ) -> dict[str, Any]:
-        sale_amount = convert(amount, currency, account.currency)
-        self.store.reserve_event_id(account.id, kind, event_id)
-        promoter = self.store.fetch_one("SELECT * FROM promoters WHERE id = ?", (lead["promoter_id"],))
-        assert promoter
-        moment = timestamp()
-        commission: Row = {
-            "account": account.id,
-            "event_id": event_id,
-            "lead_id": lead["id"],
-            "promoter_id": promoter["id"],
-            "status": "approved",
-            "commission_type": "sale",
-            "sale_amount": sale_amount,
-            "original_sale_amount": amount,
-            "original_sale_currency": currency,
-            "amount": percentage_of(sale_amount, self.settings().commission_percent),
-            "unit": promoter["unit"],
-            "tier": 1,
-            "created_at": moment,
-            "status_updated_at": moment,
-            "after_request": self.store.latest_request(),
-        }
-        event_number = commission["id"] = self.store.insert("commissions", **commission)
-        if promoter["unit"] == "cash":
-            promoter["balance"] += commission["amount"]
-            self.store.execute("UPDATE promoters SET balance = ? WHERE id = ?", (promoter["balance"], promoter["id"]))
-        if kind == "refund":
-            event_number = self.store.insert(
-                "refunds",
-                account=account.id,
-                event_id=event_id,
-                amount_cents=sale_amount,
-                original_amount=amount,
-                currency=currency,
-                lead_id=lead["id"],
-                commission_id=commission["id"],
-                recorded_at=moment,
-                **refund_fields,
-            )
-        return event_body(kind, event_number, commission, lead, promoter)
-
-
-def _parse_object(raw: bytes) -> dict[str, Any]:
-    try:
-        data = json.loads(raw)
-    except (ValueError, RecursionError):
-        raise ApiError(400, "Error. The body is not JSON.") from None
-    if not isinstance(data, dict):
-        raise ApiError(400, "Error. The body is not a JSON object.")
-    return data
-
-
-def _text_field(data: Mapping[str, Any], name: str) -> str:
-    value = data.get(name)
-    if not isinstance(value, str) or not value.strip():
-        raise ApiError(400, f"Error. {name.capitalize()} blank or invalid.")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise ApiError(400, f"Error. {name.capitalize()} is not valid text.") from None
-    return value
-
-
-def _whole_number_field(data: Mapping[str, Any], name: str) -> int:
-    value = data.get(name)
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= MAX_DIGITS and int(value):
-        return int(value)
-    raise ApiError(400, f"Error. {name.capitalize()} blank or invalid.")
-
-
-def _currency_field(data: Mapping[str, Any], account: Account) -> str:
-    value = data.get("currency", account.currency)
-    if not isinstance(value, str) or value.upper() not in DOLLARS_PER_UNIT:
-        raise ApiError(400, "Error. Currency blank or invalid.")
-    return value.upper()
-
-
-def _check_identity(data: Mapping[str, Any]) -> None:
-    """Require an e-mail address, a uid or both, as every call but the refund does."""
-    present = [name for name in ("email", "uid") if name in data]
-    if not present:
-        raise ApiError(400, "Error. Email or uid is required.")
-    for name in present:
-        _text_field(data, name)
-
-
-def _referral_id(data: Mapping[str, Any]) -> str:
-    """Return the referral id of the promoter, or an empty text if the request names none."""
-    present = [_text_field(data, name) for name in ("ref_id", "tid") if name in data]
-    return present[0] if present else ""

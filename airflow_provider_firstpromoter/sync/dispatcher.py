@@ -146,6 +146,7 @@ class Dispatcher:
             self._recorder.summary.warnings.append(warning)
             self._log.warning("%s", warning)
         for job in self._sender.clear_queue():
+            self._dispatched -= 1
             self._leave(job)
 
     def _stop(self, reason: str) -> None:

@@ -91,10 +91,12 @@ class GroupHandler:
 
     def _renew(self, settled: list[ClassifiedRow], problems: list[Problem]) -> None:
         """Let the ledger know these rows by what they contain now."""
-        for one in (*settled, *(problem.row for problem in problems if problem.known)):
-            needs_it = one.action is Action.COMPARE or self._rules.needs_renewal(one.row, one.record)
-            if one.record is not None and needs_it:
-                self._recorder.renew(one.record, one.row)
+        unchanged = [*settled, *(problem.row for problem in problems if problem.known)]
+        renewed = [
+            one for one in unchanged if one.action is Action.COMPARE or self._rules.needs_renewal(one.row, one.record)
+        ]
+        if renewed and (record := renewed[0].record) is not None:
+            self._recorder.renew(record, [one.row for one in renewed])
 
     def _add_settled(self, rows: list[ClassifiedRow]) -> None:
         summary = self._recorder.summary

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from sqlalchemy.engine import Connection
 
@@ -43,7 +43,7 @@ class LedgerWriter:
         Begin to collect, and make the ledger's table if it does not exist.
 
         :param batch: an empty one; it says when the run began
-        :raises LedgerError: if the table cannot be made or lacks a column
+        :raises LedgerError: if the table cannot be created or lacks a column
         """
         if self._ledger is not None:
             self._ledger.ensure()
@@ -86,15 +86,21 @@ class LedgerWriter:
         if self._batch is not None:
             self._batch.changed.append((record, amount or "", self._batch.seen_at))
 
-    def renew(self, record: LedgerRecord, row: Row) -> None:
-        """Store what identifies the content of a settled row as unchanged the next time."""
+    def renew(self, record: LedgerRecord, rows: Sequence[Row]) -> None:
+        """
+        Store what identifies the contents of a settled refund as unchanged the next time.
+
+        :param rows: at least one, each of another content
+        """
         if self._batch is None:
             return
-        tokens = digests = None
-        if record.outcome.remembers_content:
-            tokens = fingerprint(row.values, self._key, record.fingerprint)
-            digests = add_digest(record.row_digest, row.digest)
-        self._batch.renewed.append((record, row, tokens, digests))
+        tokens, digests = record.fingerprint, record.row_digest
+        for row in rows:
+            tokens = fingerprint(row.values, self._key, tokens)
+            digests = add_digest(digests, row.digest)
+        if not record.outcome.remembers_content:
+            tokens = digests = None
+        self._batch.renewed.append((record, rows[0], tokens, digests))
 
     def flush_if_due(self) -> dict[str, LedgerRecord]:
         """Write what was collected, if the batch is full or the time is over; returns what :meth:`flush` does."""

@@ -21,10 +21,9 @@ def announcement(pending: int, limit: int | None, requests_per_minute: int, *, p
     if not to_send:
         return "No refund is pending"
     which = "" if to_send == pending else f", of which this run sends {to_send}"
-    seconds = to_send * 60 / requests_per_minute
-    return (
-        f"{refunds} pending{which}; at {requests_per_minute} requests a minute this takes at least {duration(seconds)}"
-    )
+    seconds = (to_send - 1) // requests_per_minute * 60  # a minute's worth is sent without waiting
+    rate = f"; at {requests_per_minute} requests a minute this takes at least {duration(seconds)}" if seconds else ""
+    return f"{refunds} pending{which}{rate}"
 
 
 def progress(summary: Summary, total: int | None, rate: float | None = None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from airflow_provider_firstpromoter.ledger import LedgerBatch, LedgerRecord, RefundLedger, RunHistory, RunKey
@@ -78,7 +79,7 @@ class Recorder:
     def add_refused(self, row: Row, result: Result, record: LedgerRecord) -> None:
         """Count a row that is rejected beside a settled row of its event_id: the refund's own outcome stays."""
         self.progress.add(row, result)
-        self._writer.renew(record, row)
+        self._writer.renew(record, [row])
 
     def add_result(self, job: Job, result: Result) -> None:
         """Count and write the result of a refund that was sent."""
@@ -86,7 +87,9 @@ class Recorder:
             result = result.model_copy(update={"reversed_by": self._run._asdict()})
         self.summary.rechecked += job.recheck
         self.summary.repeated += len(job.alternatives)
-        contents = (*job.refused, *(row for row, _ in job.alternatives))
+        # A refund whose first id was refused may still be sent by its others.
+        tried = () if result.outcome is Outcome.REJECTED else (row for row, _ in job.alternatives)
+        contents = (*job.refused, *tried)
         self._writer.add(job.row, result, job.refund, job.record, contents)
         self.problems.add_rejected(result)
         self.progress.add(job.row, result, **job.sent())
@@ -133,9 +136,9 @@ class Recorder:
         self._writer.add(job.row, result, job.refund, job.record)
         self.add_pending(job.row)
 
-    def renew(self, record: LedgerRecord, row: Row) -> None:
-        """Store what identifies a settled row as unchanged the next time."""
-        self._writer.renew(record, row)
+    def renew(self, record: LedgerRecord, rows: Sequence[Row]) -> None:
+        """Store what identifies the rows of a settled refund as unchanged the next time."""
+        self._writer.renew(record, rows)
 
     # --- writing ---
 

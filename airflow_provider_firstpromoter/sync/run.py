@@ -155,7 +155,7 @@ class RefundSync:
             raise error
 
     def _send_all(self, rows: Iterable[Row], spool: Spool) -> None:
-        selection = Selection(self.ledger, self.rules, with_settled=self._report_settled)
+        selection = Selection(self.ledger, self.rules, self.validation, with_settled=self._report_settled)
         spool.fill(selection.select(rows, self._dispatcher.raise_if_killed))
         self.summary.skipped += selection.skipped
         self._announce(selection.pending, spool)
@@ -176,7 +176,8 @@ class RefundSync:
         self._dispatcher.pump(drain=True)
         self._recorder.flush()
         spool.note_reported(self._recorder.problems.take_new())
-        if self.ledger is not None and not self.options.preview:
+        # An error of access does not name the other problems, so that they are still to be reported.
+        if self.ledger is not None and not self.options.preview and self._dispatcher.fatal is None:
             self.ledger.mark(spool.reported(), reported_at=now(), reported_run_id=self.run_key.run_id)
 
     def _announce(self, pending: int, spool: Spool) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from airflow_provider_firstpromoter.exceptions import RunRefusedError
 from airflow_provider_firstpromoter.ledger import RefundLedger
 from airflow_provider_firstpromoter.pending import Action, ClassifiedRow, PendingRules, classify_rows
-from airflow_provider_firstpromoter.refunds import Row, Validation
+from airflow_provider_firstpromoter.refunds import InvalidRefund, Refund, Row, Validation
 from airflow_provider_firstpromoter.sync.spool import Spool
 from airflow_provider_firstpromoter.sync.totals import PendingTotals
 
@@ -18,13 +18,17 @@ class Selection:
     Counts the rows of a run by what is to be done with them, and passes on those that need handling.
 
     :param ledger: has the settled refunds; None if nothing is known of any
+    :param how: how the rows are to be read
     :param with_settled: whether the settled ones are to be passed on as well
     """
 
-    def __init__(self, ledger: RefundLedger | None, rules: PendingRules, *, with_settled: bool) -> None:
+    def __init__(
+        self, ledger: RefundLedger | None, rules: PendingRules, how: Validation, *, with_settled: bool
+    ) -> None:
         self.skipped = 0
         self._ledger = ledger
         self._rules = rules
+        self._how = how
         self._with_settled = with_settled
         self._counts: Counter[Action] = Counter()
 
@@ -42,13 +46,23 @@ class Selection:
         """
         for batch in classify_rows(rows, self._ledger, self._rules, details=False):
             raise_if_killed()
-            for one in batch:
+            for one in map(self._validated_again, batch):
                 self._counts[one.action] += 1
                 is_settled = one.action is Action.SETTLED and not self._rules.needs_renewal(one.row, one.record)
                 if self._with_settled or not is_settled:
                     yield one
                 else:
                     self.skipped += 1
+
+    def _validated_again(self, one: ClassifiedRow) -> ClassifiedRow:
+        """A row that only validation refused is sent if a corrected parameter makes it valid: it counts as pending."""
+        if one.action is not Action.STILL_REJECTED or one.record is None or one.record.http_status is not None:
+            return one
+        try:
+            Refund.from_row(one.row.values, self._how)
+        except InvalidRefund:
+            return one
+        return one._replace(action=Action.SEND_AGAIN)
 
 
 def refuse_too_many(pending: int, most: int | None, spool: Spool, how: Validation, *, preview: bool) -> str | None:

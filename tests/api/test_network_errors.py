@@ -50,8 +50,8 @@ def test_server_without_tls_is_named(
     serve: Callable[..., Server], hook_on: Callable[..., FirstPromoterHook], no_proxy: None
 ) -> None:
     server = serve()
-    told = problem(hook_on(server, host=f"https://127.0.0.1:{server.port}"))
-    assert re.fullmatch(rf"TLS failed: [a-z0-9 ]+ \(127\.0\.0\.1:{server.port}\)", told)
+    reason = problem(hook_on(server, host=f"https://127.0.0.1:{server.port}"))
+    assert re.fullmatch(rf"TLS failed: [a-z0-9 ]+ \(127\.0\.0\.1:{server.port}\)", reason)
     assert server.asked == []
 
 
@@ -59,8 +59,10 @@ def test_missing_ca_bundle_is_named(
     hook_on: Callable[..., FirstPromoterHook], no_proxy: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/no/such/file.pem")
-    told = problem(hook_on(Server(), host="https://127.0.0.1:9"))
-    assert told == ("TLS failed: the file that REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE names does not exist (127.0.0.1:9)")
+    reason = problem(hook_on(Server(), host="https://127.0.0.1:9"))
+    assert reason == (
+        "TLS failed: the file that REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE names does not exist (127.0.0.1:9)"
+    )
 
 
 def test_proxy_refusal_error_does_not_show_the_proxy_password(
@@ -79,7 +81,7 @@ def test_proxy_refusal_error_does_not_show_the_proxy_password(
 
 
 @pytest.mark.parametrize(
-    ("address", "told"),
+    ("address", "reason"),
     [
         ("http://someone:proxy-password@127.0.0.1:9", "the proxy could not be reached: the connection was refused"),
         (
@@ -92,12 +94,12 @@ def test_proxy_refusal_error_does_not_show_the_proxy_password(
 )
 def test_unusable_proxy_is_named_without_its_address(
     address: str,
-    told: str,
+    reason: str,
     hook_on: Callable[..., FirstPromoterHook],
     no_proxy: None,
     logged: Callable[[], str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("https_proxy", address)
-    assert problem(hook_on(Server(), host="https://firstpromoter.test")) == f"{told} (firstpromoter.test:443)"
+    assert problem(hook_on(Server(), host="https://firstpromoter.test")) == f"{reason} (firstpromoter.test:443)"
     assert "proxy-password" not in logged()

@@ -205,17 +205,17 @@ def test_result_message_is_one_line(status: int, body: object, message: str | No
 def test_customer_data_echoed_by_the_server_is_masked() -> None:
     body = {"message": "no cus_1 / jane@example.com", "errors": {"email": ["jane@example.com is unknown"]}}
     for status in (400, 404, 409, 422):
-        told = result_from(read(status, {**body, "code": "x"}), REFUND, 1).message
-        assert told is not None
-        assert "jane" not in told
-        assert "cus_1" not in told
+        message = result_from(read(status, {**body, "code": "x"}), REFUND, 1).message
+        assert message is not None
+        assert "jane" not in message
+        assert "cus_1" not in message
 
 
 def test_long_error_message_is_truncated() -> None:
     errors = {f"field{number}": ["x" * 50_000] for number in range(15)}
-    told = result_from(read(422, {"message": "m" * 100_000, "errors": errors}), REFUND, 1).message
-    assert told is not None
-    assert len(told) <= 500
+    message = result_from(read(422, {"message": "m" * 100_000, "errors": errors}), REFUND, 1).message
+    assert message is not None
+    assert len(message) <= 500
 
 
 @pytest.mark.parametrize(

@@ -195,17 +195,17 @@ def test_logs_and_errors_show_neither_api_key_nor_customer(
     logged: Callable[[], str],
 ) -> None:
     hook = hook_on(serve(status=status, body=body), max_attempts=2)
-    told = []
+    texts = []
 
     for ask in (lambda: hook.track_refund({**REFUND, "uid": None, "email": EMAIL}), lambda: hook.find_reward("re_1")):
         try:
-            told.append(repr(ask()))
+            texts.append(repr(ask()))
         except Exception as error:
-            told.append(repr(error))
-    told.append(hook.test_connection()[1])
+            texts.append(repr(error))
+    texts.append(hook.test_connection()[1])
 
     log = logged()
-    text = log + "".join(told) + repr(hook.account)
+    text = log + "".join(texts) + repr(hook.account)
     assert "track/refund" in log, "the log has the lines of the libraries, too"
     assert KEY not in text
     assert EMAIL not in text

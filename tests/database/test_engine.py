@@ -53,13 +53,13 @@ def test_ledger_outside_the_tested_databases_is_refused_with_their_list(
     set_hook(StubHook(), conn_type)
 
     with pytest.raises(ConnectionSettingsError) as raised:
-        engine_for("books")
+        engine_for("other")
 
     assert str(raised.value) == (
-        f"Connection 'books' leads to {conn_type}, where the ledger cannot live. Set 'ledger_conn_id' to a connection "
+        f"Connection 'other' leads to {conn_type}, where the ledger cannot live. Set 'ledger_conn_id' to a connection "
         "to one of: PostgreSQL, MySQL and MariaDB, SQLite, DuckDB, Snowflake"
     )
-    assert Source.from_connection("books").name == "books", "rows can be read all the same"
+    assert Source.from_connection("other").name == "other", "rows can be read all the same"
 
 
 def test_bigquery_and_databricks_hold_no_ledger() -> None:
@@ -82,8 +82,8 @@ def test_connection_whose_provider_is_not_installed_is_refused(
 ) -> None:
     set_connection("warehouse", conn_type=conn_type, host="example.com")
 
-    told = rf"Connection 'warehouse' has the type '{conn_type}', for which no SQL hook is installed \(.*\)\. Install"
-    with pytest.raises(ConnectionSettingsError, match=told):
+    message = rf"Connection 'warehouse' has the type '{conn_type}', for which no SQL hook is installed \(.*\)\. Install"
+    with pytest.raises(ConnectionSettingsError, match=message):
         Source.from_connection("warehouse")
 
 
@@ -106,31 +106,31 @@ def test_dialect_that_does_not_work_is_reported_with_what_to_install(
 
     with pytest.raises(
         ConnectionSettingsError,
-        match=r"Connection 'books': SQLAlchemy \d\S* cannot be used with Snowflake \(.*\); "
+        match=r"Connection 'other': SQLAlchemy \d\S* cannot be used with Snowflake \(.*\); "
         r"install 'airflow-provider-firstpromoter\[snowflake\]', which brings a SQLAlchemy below 2\.1",
     ) as raised:
-        engine_for("books")
+        engine_for("other")
     assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize(
-    ("kind", "version", "told"),
+    ("kind", "version", "message"),
     [
         ("postgresql", (8, 0, 2), "needs PostgreSQL 11 or later; the server says that it is 8.0.2"),
         ("mariadb", (5, 7, 44), "needs MySQL and MariaDB 8.0.19 or later; the server says that it is 5.7.44"),
     ],
 )
 def test_server_that_is_too_old_is_refused(
-    kind: str, version: tuple[int, ...], told: str, new_database: Callable[..., Any]
+    kind: str, version: tuple[int, ...], message: str, new_database: Callable[..., Any]
 ) -> None:
     """Redshift says that it is PostgreSQL 8.0.2."""
     database_engine = new_database(kind).engine()
     database_engine.connect().close()
     database_engine.dialect.server_version_info = version
-    table = ManagedTable(database_engine, Table("notes", MetaData(), Column("id", Integer, primary_key=True)), "books")
+    table = ManagedTable(database_engine, Table("notes", MetaData(), Column("id", Integer, primary_key=True)), "other")
 
     for use in (table.exists, table.ensure):
-        with pytest.raises(ConnectionSettingsError, match=f"The table 'notes' of connection 'books' {told}"):
+        with pytest.raises(ConnectionSettingsError, match=f"The table 'notes' of connection 'other' {message}"):
             use()
 
 
@@ -138,7 +138,7 @@ def test_error_of_any_kind_in_the_ledgers_database_is_a_ledger_error(
     new_database: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     database_engine = new_database("sqlite").engine()
-    table = ManagedTable(database_engine, Table("notes", MetaData(), Column("id", Integer, primary_key=True)), "books")
+    table = ManagedTable(database_engine, Table("notes", MetaData(), Column("id", Integer, primary_key=True)), "other")
 
     def fail(*_: Any, **__: Any) -> None:
         raise KeyError("jane@example.com")
@@ -147,4 +147,4 @@ def test_error_of_any_kind_in_the_ledgers_database_is_a_ledger_error(
 
     with pytest.raises(LedgerError) as raised:
         table.ensure()
-    assert str(raised.value) == "The table 'notes' of connection 'books' cannot be read: KeyError: '***'"
+    assert str(raised.value) == "The table 'notes' of connection 'other' cannot be read: KeyError: '***'"

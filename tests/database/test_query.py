@@ -101,17 +101,17 @@ def test_parameter_is_a_value_and_never_sql(database: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("columns", "told"),
+    ("columns", "message"),
     [
         ("event_id, uid", "lacks the column amount; it has event_id, uid"),
         ("amount, email", "lacks the column event_id; it has amount, email"),
         ("event_id, amount", "lacks the column uid or email; it has event_id, amount"),
     ],
 )
-def test_missing_column_is_named_even_without_rows(columns: str, told: str, database: Any) -> None:
+def test_missing_column_is_named_even_without_rows(columns: str, message: str, database: Any) -> None:
     database.fill([])
 
-    with pytest.raises(RefundInputError, match=f"The query on connection 'warehouse' {told}"):
+    with pytest.raises(RefundInputError, match=f"The query on connection 'warehouse' {message}"):
         rows(database, f"SELECT {columns} FROM refunds")
 
 
@@ -263,7 +263,7 @@ def test_rows_of_the_airflow_hook_are_streamed_whatever_its_cursor_is(
 
 @pytest.mark.parametrize("place", ["open", "cursor", "execute", "fetchmany"])
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "message"),
     [
         (KeyError("jane@example.com"), "KeyError: '***'"),
         (
@@ -277,13 +277,13 @@ def test_rows_of_the_airflow_hook_are_streamed_whatever_its_cursor_is(
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
 )
-def test_error_of_any_kind_is_reported_in_one_line_without_values(place: str, error: Exception, told: str) -> None:
+def test_error_of_any_kind_is_reported_in_one_line_without_values(place: str, error: Exception, message: str) -> None:
     source = Source("warehouse", kind_of_connection("odd"), _Broken(place, error).open)
 
     with pytest.raises(SourceError) as raised:
         list(RefundQuery(source, "SELECT 1").rows())
 
-    assert str(raised.value) == f"The query on connection 'warehouse' failed: {told}"
+    assert str(raised.value) == f"The query on connection 'warehouse' failed: {message}"
     assert raised.value.__cause__ is None
 
 

@@ -15,7 +15,7 @@ import pytest
 from airflow_provider_firstpromoter.sandbox import Sandbox
 from airflow_provider_firstpromoter.sync.ledger_writer import FLUSH_EVERY_RESULTS
 from tests.end_to_end.processes import STOPPED, TaskServer
-from tests.end_to_end.world import World
+from tests.end_to_end.scenario import Scenario
 from tests.support import ledger_outcomes, refunds
 
 #: ``make soak`` sets others. The seed decides where the kills fall; how far the threads are by then, it does not.
@@ -27,7 +27,7 @@ LARGE = 12
 UNTIL_SIGKILL = 5
 
 
-class CrashWorld(World):
+class CrashScenario(Scenario):
     """A warehouse whose refunds belong to referred customers in two of three cases."""
 
     count = 0
@@ -62,95 +62,95 @@ class CrashWorld(World):
 
 
 @pytest.fixture
-def world(
+def scenario(
     sandbox: Sandbox, warehouse: Any, connect: Callable[..., str], tmp_path: Path, tasks: TaskServer
-) -> CrashWorld:
+) -> CrashScenario:
     connect(ledger_conn_id="warehouse")
-    return CrashWorld(sandbox, warehouse, tmp_path, tasks)
+    return CrashScenario(sandbox, warehouse, tmp_path, tasks)
 
 
-def test_task_killed_repeatedly_sends_the_rest_and_records_each_refund_once(world: CrashWorld) -> None:
+def test_task_killed_repeatedly_sends_the_rest_and_records_each_refund_once(scenario: CrashScenario) -> None:
     """SIGKILL at random points, before and after results are written; at most one flush's worth is lost each time."""
-    world.fill(1200)
+    scenario.fill(1200)
     chance = random.Random(SEED)
     unwritten = FLUSH_EVERY_RESULTS + IN_FLIGHT
     spooled = False
     for first, last in [(1, unwritten), (unwritten + 1, 900), (1, unwritten), (1, unwritten)]:
-        requested, known = world.request_count(), len(world.ledger()) if world.request_count() else 0
-        process = world.start()
-        world.wait_for_requests(requested + chance.randint(first, last), process)
-        spooled = spooled or process.has_open_file_in(world.tasks.temporary)
+        requested, known = scenario.request_count(), len(scenario.ledger()) if scenario.request_count() else 0
+        process = scenario.start()
+        scenario.wait_for_requests(requested + chance.randint(first, last), process)
+        spooled = spooled or process.has_open_file_in(scenario.tasks.temporary)
         time.sleep(chance.uniform(0, 0.02))
         process.kill(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL, world.log()
-        assert world.request_count() - requested - (len(world.ledger()) - known) <= unwritten
-        assert world.temporary_files() == [], "left behind"
+        assert process.wait() == -signal.SIGKILL, scenario.log()
+        assert scenario.request_count() - requested - (len(scenario.ledger()) - known) <= unwritten
+        assert scenario.temporary_files() == [], "left behind"
 
-    assert world.start().wait() == 0, world.log()
+    assert scenario.start().wait() == 0, scenario.log()
 
-    world.check()
+    scenario.check()
     if Path("/proc/self/fd").exists():
         assert spooled, "the spool was too small to be on disk"
 
 
 def test_task_stopped_by_airflow_writes_its_results_and_resends_few_refunds(
-    world: CrashWorld, airflow_db: None
+    scenario: CrashScenario, airflow_db: None
 ) -> None:
     """
     The task runner of this Airflow stops the task: on SIGTERM Airflow 3 calls on_kill, and Airflow 2 also raises in the
     main thread; when the execution_timeout is over, which SIGALRM signals, both raise there.
     """
-    world.fill(450)
+    scenario.fill(450)
     chance = random.Random(SEED)
-    process = world.start(in_airflow=True)
+    process = scenario.start(in_airflow=True)
     causes = [signal.SIGTERM, signal.SIGALRM, signal.SIGTERM, signal.SIGALRM]
 
     for stops, cause in enumerate(causes, 1):
-        world.wait_for_requests(world.request_count() + chance.randrange(1, 100), process)
+        scenario.wait_for_requests(scenario.request_count() + chance.randrange(1, 100), process)
         process.kill(cause)
-        world.wait_until(lambda: len(world.states()) == stops, UNTIL_SIGKILL)  # noqa: B023
+        scenario.wait_until(lambda: len(scenario.states()) == stops, UNTIL_SIGKILL)  # noqa: B023
         # A result that was being collected when the exception came is sent again.
-        assert world.request_count() - len(world.ledger()) <= stops, world.log()
+        assert scenario.request_count() - len(scenario.ledger()) <= stops, scenario.log()
 
-    assert process.wait() == 0, world.log()
-    assert "success" not in world.states()[: len(causes)]
-    world.check()
-    assert world.request_count() <= world.count + len(causes)
+    assert process.wait() == 0, scenario.log()
+    assert "success" not in scenario.states()[: len(causes)]
+    scenario.check()
+    assert scenario.request_count() <= scenario.count + len(causes)
 
 
-def test_task_cleared_while_running_pushes_the_results_of_the_whole_task_run(world: CrashWorld) -> None:
+def test_task_cleared_while_running_pushes_the_results_of_the_whole_task_run(scenario: CrashScenario) -> None:
     """Airflow stops the task and runs it again under the same run_id."""
-    world.fill(300)
-    process = world.start()
-    world.wait_for_requests(120, process)
+    scenario.fill(300)
+    process = scenario.start()
+    scenario.wait_for_requests(120, process)
     process.kill(signal.SIGTERM)
-    assert process.wait(UNTIL_SIGKILL) == STOPPED, world.log()
-    before = len(world.ledger())
+    assert process.wait(UNTIL_SIGKILL) == STOPPED, scenario.log()
+    before = len(scenario.ledger())
 
-    assert world.start().wait() == 0, world.log()
+    assert scenario.start().wait() == 0, scenario.log()
 
-    world.check(killed=False)
-    recorded = {refund.event_id: refund for refund in world.sandbox.recorded()}
-    summary = world.xcom("summary")
-    assert 0 < before < world.count
-    assert summary["sent"] == world.count - before
+    scenario.check(killed=False)
+    recorded = {refund.event_id: refund for refund in scenario.sandbox.recorded()}
+    summary = scenario.xcom("summary")
+    assert 0 < before < scenario.count
+    assert summary["sent"] == scenario.count - before
     counts = {outcome: count for outcome, count in summary["outcomes"].items() if count}
     assert counts == {"recorded": len(recorded), "not_referred": 100, "rejected": LARGE}
     assert summary["reversed"] == {"cash": sum(refund.reward_amount for refund in recorded.values())}
-    rewards = {result["event_id"]: result["reward"]["id"] for result in world.xcom("rewards")}
+    rewards = {result["event_id"]: result["reward"]["id"] for result in scenario.xcom("rewards")}
     assert rewards == {event_id: refund.reward_id for event_id, refund in recorded.items()}
 
 
-def test_two_tasks_at_once_record_each_refund_once_and_both_succeed(world: CrashWorld) -> None:
+def test_two_tasks_at_once_record_each_refund_once_and_both_succeed(scenario: CrashScenario) -> None:
     """Two processes with overlapping queries and one account: the ledger keeps the stronger outcome."""
-    world.fill(400)
+    scenario.fill(400)
     processes = [
-        world.start("SELECT * FROM refunds WHERE event_id IS NULL OR event_id < 're_00300'"),
-        world.start("SELECT * FROM refunds WHERE event_id > 're_00050' ORDER BY event_id"),
+        scenario.start("SELECT * FROM refunds WHERE event_id IS NULL OR event_id < 're_00300'"),
+        scenario.start("SELECT * FROM refunds WHERE event_id > 're_00050' ORDER BY event_id"),
     ]
 
     codes = [process.wait() for process in processes]
 
-    assert codes == [0, 0], world.log()
-    assert world.request_count() > world.count, "they did not meet"
-    world.check(killed=False)
+    assert codes == [0, 0], scenario.log()
+    assert scenario.request_count() > scenario.count, "they did not meet"
+    scenario.check(killed=False)

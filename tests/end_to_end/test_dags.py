@@ -284,9 +284,9 @@ def test_text_in_a_refund_is_never_rendered_as_a_template(
 def test_template_fields_are_rendered(
     firstpromoter: Sandbox, connect: Callable[..., str], new_database: Callable[..., Any], run_dag: Callable[..., Any]
 ) -> None:
-    told = new_database("sqlite", "told_ledger")
-    connect(conn_id="told_account")
-    dag = DAG("rendered", schedule=None, start_date=pendulum.datetime(2025, 1, 1, tz="UTC"), params={"prefix": "told"})
+    other = new_database("sqlite", "other_ledger")
+    connect(conn_id="other_account")
+    dag = DAG("rendered", schedule=None, start_date=pendulum.datetime(2025, 1, 1, tz="UTC"), params={"prefix": "other"})
     TrackRefundOperator(
         task_id="track",
         refunds=refund(1),
@@ -298,7 +298,7 @@ def test_template_fields_are_rendered(
 
     assert run_dag(dag).states == {"track": "success"}
 
-    assert told.run("SELECT event_id, dag_id, task_id, outcome FROM rendered") == [
+    assert other.run("SELECT event_id, dag_id, task_id, outcome FROM rendered") == [
         ("re_1", "rendered", "track", "recorded")
     ]
 
@@ -320,11 +320,16 @@ def test_lazy_sequences_and_mapped_tasks_are_accepted(
         def rewards(results: Any) -> list[Any]:
             return [result["reward"]["amount"] for result in results]
 
+        @task
+        def outcomes(results: Any) -> list[Any]:
+            return [result["outcome"] for result in results]
+
         ones = one.expand(number=[4, 2, 8])
         track = TrackRefundOperator(task_id="track", refunds=ones, recheck_unreferred=timedelta(days=1))
         mapped = TrackRefundOperator.partial(task_id="mapped").expand(refunds=ones)
         track >> mapped
         rewards(track.output)
+        outcomes(mapped.output)
 
     run = run_dag(dag)
 
@@ -332,6 +337,7 @@ def test_lazy_sequences_and_mapped_tasks_are_accepted(
     assert [result["event_id"] for result in run.xcom("track")] == ["re_4", "re_2", "re_8"]
     assert [run.xcom("mapped", map_index=index)["event_id"] for index in range(3)] == ["re_4", "re_2", "re_8"]
     assert run.xcom("rewards") == [-200, -200, -200]
+    assert run.xcom("outcomes") == ["recorded", "recorded", "recorded"]
     for index in range(3):
         again = run.xcom("mapped", map_index=index)
         assert (again["sent"], again["outcome"], again["reward"]) == (False, "recorded", None)

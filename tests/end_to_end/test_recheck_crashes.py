@@ -21,7 +21,7 @@ import pytest
 from airflow_provider_firstpromoter.sandbox import Sandbox
 from tests import customers
 from tests.end_to_end.processes import FAILED, STOPPED, TaskServer
-from tests.end_to_end.world import World
+from tests.end_to_end.scenario import Scenario
 
 #: ``make soak`` sets others. The seed decides where the kills fall; how far the threads are by then, it does not.
 SEED = int(os.environ.get("SEED", "20240"))
@@ -32,7 +32,7 @@ LISTING = "/company/commissions"
 REFUND = "/track/refund"
 
 
-class RecheckWorld(World):
+class RecheckScenario(Scenario):
     """A warehouse with the refunds of every kind of customer; see :mod:`tests.customers`."""
 
     short_waits = True
@@ -75,32 +75,32 @@ class RecheckWorld(World):
 
 
 @pytest.fixture
-def world(
+def scenario(
     sandbox: Sandbox, warehouse: Any, connect: Callable[..., str], tmp_path: Path, tasks: TaskServer
-) -> RecheckWorld:
+) -> RecheckScenario:
     connect(ledger_conn_id="warehouse", max_attempts=2)
-    return RecheckWorld(sandbox, warehouse, tmp_path, tasks)
+    return RecheckScenario(sandbox, warehouse, tmp_path, tasks)
 
 
 @pytest.mark.parametrize("lead_first", [False, True], ids=["event_first", "lead_first"])
 def test_task_killed_during_rechecks_ends_with_true_outcomes_after_one_run_and_one_reconcile(
-    world: RecheckWorld, lead_first: bool
+    scenario: RecheckScenario, lead_first: bool
 ) -> None:
     chance = random.Random(f"{SEED} {lead_first}")
-    world.sandbox.change_settings(lead_first=lead_first)
-    world.fill()
-    world.make_trouble(chance)
-    world.run_with_kills(chance, "first")
-    customers.arrive_late(world.sandbox, COUNT)
-    customers.age_ledger(world.warehouse, days=2)
-    world.run_with_kills(chance, "recheck")
-    world.end_trouble()
+    scenario.sandbox.change_settings(lead_first=lead_first)
+    scenario.fill()
+    scenario.make_trouble(chance)
+    scenario.run_with_kills(chance, "first")
+    customers.arrive_late(scenario.sandbox, COUNT)
+    customers.age_ledger(scenario.warehouse, days=2)
+    scenario.run_with_kills(chance, "recheck")
+    scenario.end_trouble()
 
-    assert world.start(run_id="clean", recheck_unreferred=RECHECK_DAYS).wait() == 0, world.log()
-    assert world.start(operator="reconcile", run_id="clean").wait() == 0, world.log()
+    assert scenario.start(run_id="clean", recheck_unreferred=RECHECK_DAYS).wait() == 0, scenario.log()
+    assert scenario.start(operator="reconcile", run_id="clean").wait() == 0, scenario.log()
 
-    customers.check_audit(world.sandbox, world.warehouse, customers.truth(COUNT))
-    recorded = world.sandbox.recorded()
-    assert world.start(run_id="last", recheck_unreferred=RECHECK_DAYS).wait() == 0, world.log()
-    assert world.sandbox.recorded() == recorded
-    assert world.temporary_files() == []
+    customers.check_audit(scenario.sandbox, scenario.warehouse, customers.truth(COUNT))
+    recorded = scenario.sandbox.recorded()
+    assert scenario.start(run_id="last", recheck_unreferred=RECHECK_DAYS).wait() == 0, scenario.log()
+    assert scenario.sandbox.recorded() == recorded
+    assert scenario.temporary_files() == []

@@ -11,7 +11,7 @@ from typing import Any
 
 from tests import customers
 from tests.end_to_end.processes import TaskServer
-from tests.end_to_end.world import World
+from tests.end_to_end.scenario import Scenario
 
 #: ``make soak`` sets others. The seed decides where the kill falls; how far the threads are by then, it does not.
 SEED = int(os.environ.get("SEED", "20240"))
@@ -39,20 +39,20 @@ def test_four_processes_at_one_rate_limit_all_succeed_and_record_each_refund_onc
     customers.arrive_late(sandbox, COUNT)
     connect(sandbox, ledger_conn_id="warehouse", max_attempts=2)
     warehouse.fill(customers.refunds(COUNT))
-    world = World(sandbox, warehouse, tmp_path, tasks)
-    world.short_waits = True
+    scenario = Scenario(sandbox, warehouse, tmp_path, tasks)
+    scenario.short_waits = True
     size = COUNT // PROCESSES
     queries = [QUERY.format(first, first + size) for first in range(0, COUNT, size)]
 
-    processes = [world.start(query) for query in queries]
-    world.wait_for_requests(chance.randint(1, COUNT), processes[0])
+    processes = [scenario.start(query) for query in queries]
+    scenario.wait_for_requests(chance.randint(1, COUNT), processes[0])
     processes[0].kill(signal.SIGKILL)
     processes[0].wait()
-    processes[0] = world.start(queries[0])
+    processes[0] = scenario.start(queries[0])
     codes = [process.wait(120) for process in processes]
 
-    assert codes == [0] * PROCESSES, f"Retry-After: {retry_after}\n{world.log()}"
+    assert codes == [0] * PROCESSES, f"Retry-After: {retry_after}\n{scenario.log()}"
     assert sandbox.request_counts()["POST /api/v2/track/refund"].get("429"), "the processes stayed below the limit"
-    assert world.start().wait() == 0, world.log()
-    assert world.start(operator="reconcile").wait() == 0, world.log()
+    assert scenario.start().wait() == 0, scenario.log()
+    assert scenario.start(operator="reconcile").wait() == 0, scenario.log()
     customers.check_audit(sandbox, warehouse, customers.truth(COUNT))

@@ -14,7 +14,7 @@ from tests.http_server import KEY, REFUND, Server
 
 
 @pytest.mark.parametrize(
-    ("fields", "told"),
+    ("fields", "message"),
     [
         ({"login": ""}, "login (Account ID) is empty"),
         ({"login": "acct\r\nX-Evil: 1"}, "login (Account ID) holds white space or a character that is not ASCII"),
@@ -26,7 +26,7 @@ from tests.http_server import KEY, REFUND, Server
     ],
 )
 def test_unusable_connection_error_names_the_field_before_any_request(
-    fields: dict[str, Any], told: str, serve: Callable[..., Server], hook_on: Callable[..., FirstPromoterHook]
+    fields: dict[str, Any], message: str, serve: Callable[..., Server], hook_on: Callable[..., FirstPromoterHook]
 ) -> None:
     server = serve()
     hook = hook_on(server, **fields)
@@ -35,9 +35,9 @@ def test_unusable_connection_error_names_the_field_before_any_request(
         hook.track_refund(REFUND)
     works, sentence = hook.test_connection()
 
-    assert str(raised.value).startswith(f"Connection 'firstpromoter_default': {told}")
+    assert str(raised.value).startswith(f"Connection 'firstpromoter_default': {message}")
     assert works is False
-    assert sentence.lower().startswith(told.lower()), "the form tests under an id that tells nobody anything"
+    assert sentence.lower().startswith(message.lower()), "the form tests the connection under a temporary id"
     assert KEY not in str(raised.value) + sentence
     assert server.asked == []
 
@@ -51,7 +51,7 @@ def test_connection_test_succeeds_with_one_read_request(sandbox: Sandbox, hook: 
 
 
 @pytest.mark.parametrize(
-    ("fields", "fault", "told"),
+    ("fields", "fault", "message"),
     [
         ({"password": "another-key"}, None, "FirstPromoter refused the API key (401"),
         ({"login": "another-account"}, None, "FirstPromoter refused"),
@@ -63,7 +63,7 @@ def test_connection_test_succeeds_with_one_read_request(sandbox: Sandbox, hook: 
     ],
 )
 def test_connection_test_failure_is_one_sentence(
-    fields: dict[str, Any], fault: dict[str, Any] | None, told: str, sandbox: Sandbox, connect: Callable[..., str]
+    fields: dict[str, Any], fault: dict[str, Any] | None, message: str, sandbox: Sandbox, connect: Callable[..., str]
 ) -> None:
     if fault:
         sandbox.fault(**fault)
@@ -72,6 +72,6 @@ def test_connection_test_failure_is_one_sentence(
     works, sentence = FirstPromoterHook().test_connection()
 
     assert works is False
-    assert told in sentence
+    assert message in sentence
     assert "\n" not in sentence
     assert sum(sum(of.values()) for of in sandbox.request_counts().values()) == 1, "it is not tried again"

@@ -87,7 +87,7 @@ def test_deny_commissions_with_no_or_too_many_ids_raises(hook: Any, count: int) 
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "told"),
+    ("status", "body", "message"),
     [
         (500, b"", "answered 500 in 1 try"),
         (200, HTML, "answered 200, but not as FirstPromoter does"),
@@ -100,13 +100,13 @@ def test_deny_commissions_with_no_or_too_many_ids_raises(hook: Any, count: int) 
 def test_deny_commissions_raises_if_the_response_is_no_batch(
     status: int,
     body: bytes,
-    told: str,
+    message: str,
     serve: Callable[..., Server],
     hook_on: Callable[..., FirstPromoterHook],
 ) -> None:
     hook = hook_on(serve(status=status, body=body), max_attempts=1)
 
-    with pytest.raises(RefundsFailedError, match=told):
+    with pytest.raises(RefundsFailedError, match=message):
         hook.deny_commissions([1])
 
 

@@ -136,7 +136,7 @@ def test_refused_access_raises_after_one_request_and_airflow_does_not_retry(
     server = serve(status=status, body=says(f"No access with {KEY}"))
     hook = hook_on(server, max_attempts=3)
 
-    # A read's answer could name people whom nobody here knows: its words are left out.
+    # The response to a read could name people that the hook cannot mask: its text is left out.
     for ask, said in ((lambda: hook.track_refund(REFUND), ": No access"), (lambda: list(hook.iter_commissions()), "")):
         before = len(server.asked)
         with pytest.raises(AccessRefusedError, match=rf"'firstpromoter_default' \({status}{said}") as refused:
@@ -211,7 +211,7 @@ def test_one_hook_serves_eight_threads(sandbox: Sandbox, hook: Any, at_once: Cal
     assert len({recorded.event_id for recorded in sandbox.recorded()}) == 160
 
 
-# --- the books ---
+# --- the reward of a refund that is recorded already ---
 
 
 @pytest.mark.parametrize(("recover", "found"), [(True, True), (False, False)])

@@ -17,7 +17,7 @@ NO_RUN = RunKey()
 THEN = datetime(2026, 3, 1, 12, 30, 15, tzinfo=UTC)
 
 
-def entry(
+def to_write(
     event_id: str = "re_1",
     outcome: Outcome = Outcome.RECORDED,
     *,

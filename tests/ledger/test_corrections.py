@@ -15,7 +15,7 @@ from airflow_provider_firstpromoter.ledger import (
     sent_without_lead,
 )
 from airflow_provider_firstpromoter.refunds import Lead, Outcome, Promoter, Result, Reward
-from tests.ledger.rows import THEN, entry, known, write
+from tests.ledger.rows import THEN, known, to_write, write
 
 LATER = THEN + timedelta(days=3)
 SENT_BY = RunKey("dag", "run_1", "sync", -1)
@@ -32,7 +32,7 @@ FOUND = Result(
 
 @pytest.mark.parametrize("outcome", [Outcome.NOT_REFERRED, Outcome.FAILED])
 def test_recover_keeps_what_was_sent_and_by_which_task_run(ledger: RefundLedger, outcome: Outcome) -> None:
-    write(ledger, [entry("re_1", outcome, seen_at=THEN), entry("re_2", outcome)], SENT_BY)
+    write(ledger, [to_write("re_1", outcome, seen_at=THEN), to_write("re_2", outcome)], SENT_BY)
     before = known(ledger)
 
     recover(ledger, [(before, FOUND)], LATER)
@@ -54,9 +54,9 @@ def test_recover_keeps_what_was_sent_and_by_which_task_run(ledger: RefundLedger,
 
 @pytest.mark.parametrize("outcome", [Outcome.RECORDED, Outcome.ALREADY_RECORDED, Outcome.REVERTED])
 def test_recover_leaves_a_row_alone_that_is_on_record_meanwhile(ledger: RefundLedger, outcome: Outcome) -> None:
-    write(ledger, [entry("re_1", Outcome.NOT_REFERRED)])
+    write(ledger, [to_write("re_1", Outcome.NOT_REFERRED)])
     before = known(ledger)
-    write(ledger, [entry("re_1", outcome, reward=Reward(id=4), recorded_amount=-1)], SENT_BY)
+    write(ledger, [to_write("re_1", outcome, reward=Reward(id=4), recorded_amount=-1)], SENT_BY)
 
     recover(ledger, [(before, FOUND)], LATER)
 
@@ -71,7 +71,7 @@ def test_recover_without_refunds_runs_no_statement(ledger: RefundLedger) -> None
 def test_sent_to_leads_reads_recorded_refunds_of_these_leads_only(ledger: RefundLedger) -> None:
     def of_lead(event_id: str, lead: int | None, outcome: Outcome = Outcome.RECORDED, status: str = "approved") -> None:
         reward = Reward(id=1, status=status, amount=-200, unit="cash")
-        write(ledger, [entry(event_id, outcome, reward=reward, lead=Lead(id=lead), recorded_amount=-1000)])
+        write(ledger, [to_write(event_id, outcome, reward=reward, lead=Lead(id=lead), recorded_amount=-1000)])
 
     of_lead("re_1", 1)
     of_lead("re_2", 2**40, Outcome.ALREADY_RECORDED)
@@ -80,7 +80,7 @@ def test_sent_to_leads_reads_recorded_refunds_of_these_leads_only(ledger: Refund
     of_lead("re_reverted", 1, Outcome.REVERTED)
     of_lead("re_unmatched", 1, Outcome.NOT_REFERRED)
     of_lead("re_unknown", None)
-    write(ledger, [entry("re_adopted", sent=False, lead=Lead(id=1))])
+    write(ledger, [to_write("re_adopted", sent=False, lead=Lead(id=1))])
 
     found = sorted(sent_to_leads(ledger, [1, 2**40, *range(10_000, 11_200)]))
 

@@ -11,7 +11,7 @@ import pytest
 from airflow_provider_firstpromoter.exceptions import LedgerError
 from airflow_provider_firstpromoter.ledger import RefundLedger
 from airflow_provider_firstpromoter.refunds import Outcome
-from tests.ledger.rows import entry, known, write
+from tests.ledger.rows import known, to_write, write
 
 #: What no error may show; it would stand in the traceback's lines of source if it were written there.
 HUSH = "a value of the row"
@@ -29,9 +29,16 @@ def test_refused_batch_raises_without_values_and_writes_nothing(
     ddl = ledger.ddl().split(";\n")[0].rstrip(";").rstrip()  # without the index
     end = ddl.rindex(")")
     database.run(f"{ddl[:end]}, CHECK (http_status <> 418){ddl[end:]}")
-    write(ledger, [entry("old", Outcome.NOT_REFERRED)])
+    write(ledger, [to_write("old", Outcome.NOT_REFERRED)])
     with pytest.raises(LedgerError, match=r"'warehouse' refused 3 results: .*run the task again") as caught:
-        write(ledger, [entry("new", message=HUSH), entry("bad", http_status=418), entry("old", message=HUSH)])
+        write(
+            ledger,
+            [
+                to_write("new", message=HUSH),
+                to_write("bad", http_status=418),
+                to_write("old", message=HUSH),
+            ],
+        )
     assert HUSH not in said(caught.value)
     assert "INSERT" not in said(caught.value)
     assert {one.event_id: one.outcome for one in ledger.find({"new", "bad", "old"}).values()} == {
@@ -62,7 +69,7 @@ def test_read_only_database_error_has_the_statement_that_makes_the_table(
     database.run("CREATE TABLE something (x INTEGER)")
     ledger = RefundLedger(new_engine(_read_only(database)), "acc", name="warehouse")
     assert ledger.find({"re_1"}) == {}
-    with pytest.raises(LedgerError, match="of connection 'warehouse' cannot be made: ") as caught:
+    with pytest.raises(LedgerError, match="of connection 'warehouse' cannot be created: ") as caught:
         ledger.ensure()
     assert ledger.ddl() in str(caught.value)
 
@@ -71,11 +78,11 @@ def test_read_only_ledger_can_be_read(
     database: Any, open_ledger: Callable[..., RefundLedger], new_engine: Callable[[str], Any]
 ) -> None:
     open_ledger().ensure()
-    write(open_ledger(), [entry()])
+    write(open_ledger(), [to_write()])
     ledger = RefundLedger(new_engine(_read_only(database)), "acc", name="warehouse")
     assert known(ledger).outcome is Outcome.RECORDED
     with pytest.raises(LedgerError, match="of connection 'warehouse' refused 1 results: "):
-        write(ledger, [entry("re_2")])
+        write(ledger, [to_write("re_2")])
 
 
 @pytest.mark.parametrize(
@@ -95,12 +102,12 @@ def test_locked_ledger_error_has_no_values(
     with locker.connect() as connection:
         connection.exec_driver_sql(lock)
         with pytest.raises(LedgerError, match=r"warehouse.*lock") as caught:
-            write(ledger, [entry("re_1", message=HUSH)])
+            write(ledger, [to_write("re_1", message=HUSH)])
         with pytest.raises(LedgerError, match=r"of connection 'warehouse' cannot be read: .*lock"):
             ledger.find({"re_1"})
         connection.rollback()
     assert HUSH not in said(caught.value)
-    write(ledger, [entry("re_1")])
+    write(ledger, [to_write("re_1")])
     assert known(ledger).outcome is Outcome.RECORDED
 
 
@@ -115,7 +122,7 @@ def test_locked_ledger_error_has_no_values(
 )
 def test_unreachable_database_error_has_no_password(url: str, new_engine: Callable[[str], Any]) -> None:
     ledger = RefundLedger(new_engine(url), "acc", name="warehouse")
-    for use in (ledger.ensure, ledger.exists, lambda: ledger.find({"re_1"}), lambda: write(ledger, [entry()])):
+    for use in (ledger.ensure, ledger.exists, lambda: ledger.find({"re_1"}), lambda: write(ledger, [to_write()])):
         with pytest.raises(LedgerError, match=r"'warehouse' (cannot be read|refused 1 results): ") as caught:
             use()
         assert "hush-hush" not in said(caught.value)

@@ -13,7 +13,7 @@ from airflow_provider_firstpromoter.ledger import RefundLedger, RunHistory, RunK
 from airflow_provider_firstpromoter.ledger.__main__ import main
 from airflow_provider_firstpromoter.reconcile import MismatchTable
 from airflow_provider_firstpromoter.refunds import Outcome, Summary
-from tests.ledger.rows import entry, known, quiet_while_imported, run_script, write
+from tests.ledger.rows import known, quiet_while_imported, run_script, to_write, write
 
 
 def test_main_prints_statements_that_make_every_table(
@@ -32,7 +32,7 @@ def test_main_prints_statements_that_make_every_table(
 
     assert ledger.exists()
     for outcome in (Outcome.FAILED, Outcome.RECORDED):  # the second one updates the row
-        write(ledger, [entry(outcome=outcome, known=True)], RunKey("dag", str(outcome), "task", -1))
+        write(ledger, [to_write(outcome=outcome, known=True)], RunKey("dag", str(outcome), "task", -1))
     assert known(ledger).outcome is Outcome.RECORDED
     assert history.exists()
     history.start()
@@ -41,23 +41,23 @@ def test_main_prints_statements_that_make_every_table(
 
 
 def test_main_with_a_dialect_alone_prints_its_tables(capsys: pytest.CaptureFixture[str]) -> None:
-    main(["postgresql", "books.refunds"])
+    main(["postgresql", "finance.refunds"])
     alone = capsys.readouterr().out
-    main(["ddl", "postgresql", "books.refunds"])
+    main(["ddl", "postgresql", "finance.refunds"])
     assert capsys.readouterr().out == alone
-    assert "CREATE TABLE books.refunds_runs (" in alone
+    assert "CREATE TABLE finance.refunds_runs (" in alone
 
 
 def test_main_prints_nothing_but_sql_from_the_command_line() -> None:
     command = [sys.executable, "-m", "airflow_provider_firstpromoter.ledger"]
     done = subprocess.run(
-        [*command, "postgresql", "books.refunds"],
+        [*command, "postgresql", "finance.refunds"],
         capture_output=True,
         text=True,
         check=True,
         env=quiet_while_imported(),
     )
-    assert done.stdout.startswith("CREATE TABLE books.refunds (")
+    assert done.stdout.startswith("CREATE TABLE finance.refunds (")
     assert done.stdout.endswith(");\n")
 
 

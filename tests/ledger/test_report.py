@@ -13,7 +13,7 @@ import pytest
 from airflow_provider_firstpromoter.ledger import RefundLedger, RunHistory, RunKey
 from airflow_provider_firstpromoter.ledger.__main__ import main
 from airflow_provider_firstpromoter.refunds import Outcome, Promoter, Reward, Summary
-from tests.ledger.rows import entry, quiet_while_imported, write
+from tests.ledger.rows import quiet_while_imported, to_write, write
 
 #: As long as Stripe's.
 EVENT_IDS = [f"re_3MmlLrLkdIwHu7ix0snN0B{number:02}" for number in range(3)]
@@ -32,9 +32,9 @@ def account_ledger(new_database: Callable[..., Any], connect: Callable[..., str]
     ledger.ensure()
     reward = Reward(id=1, amount=-123456, unit="cash")
     promoter = Promoter(id=7, default_ref_id="amara")
-    recorded = entry(EVENT_IDS[0], amount=1234567, reward=reward, promoter=promoter)
-    rejected = entry(EVENT_IDS[1], Outcome.REJECTED, message=REASON)
-    not_referred = entry(EVENT_IDS[2], Outcome.NOT_REFERRED, message="Referral not found")
+    recorded = to_write(EVENT_IDS[0], amount=1234567, reward=reward, promoter=promoter)
+    rejected = to_write(EVENT_IDS[1], Outcome.REJECTED, message=REASON)
+    not_referred = to_write(EVENT_IDS[2], Outcome.NOT_REFERRED, message="Referral not found")
     write(ledger, [recorded, rejected, not_referred], RUN)
     summary = Summary(outcomes=dict.fromkeys(Outcome, 12345), reversed={"cash": -1234567}, still_open=12345)
     ended = RunHistory(ledger, RUN)

@@ -10,10 +10,10 @@ from airflow_provider_firstpromoter.ledger import (
     RunKey,
     first_sent_between,
     mark_reverted,
-    recorded_by_run,
+    sent_by_run,
 )
 from airflow_provider_firstpromoter.refunds import Outcome, Reward
-from tests.ledger.rows import THEN, entry, known, write
+from tests.ledger.rows import THEN, known, to_write, write
 
 WRONG = RunKey("sync", "run_1", "sync", -1)
 UNDO = RunKey("undo", "run_2", "revert", -1)
@@ -23,8 +23,8 @@ def test_mark_reverted_keeps_the_reward_and_the_run_that_made_it(
     ledger: RefundLedger, open_ledger: Callable[..., RefundLedger], database: object
 ) -> None:
     reward = Reward(id=5, amount=-200, unit="cash", status="approved")
-    write(ledger, [entry(f"re_{n}", reward=reward) for n in range(1200)], WRONG)
-    write(open_ledger("other"), [entry("re_1", reward=reward)], WRONG)
+    write(ledger, [to_write(f"re_{n}", reward=reward) for n in range(1200)], WRONG)
+    write(open_ledger("other"), [to_write("re_1", reward=reward)], WRONG)
 
     mark_reverted(ledger, [f"re_{n}" for n in range(1100)], UNDO, THEN)
 
@@ -40,7 +40,7 @@ def test_mark_reverted_keeps_the_reward_and_the_run_that_made_it(
 
 
 def test_mark_reverted_leaves_what_is_not_on_record_and_an_earlier_revert(ledger: RefundLedger) -> None:
-    write(ledger, [entry("re_1"), entry("re_2", Outcome.NOT_REFERRED), entry("re_3", Outcome.FAILED)])
+    write(ledger, [to_write("re_1"), to_write("re_2", Outcome.NOT_REFERRED), to_write("re_3", Outcome.FAILED)])
     mark_reverted(ledger, ["re_1"], RunKey(run_id="first"), THEN)
 
     mark_reverted(ledger, ["re_1", "re_2", "re_3", "re_4"], RunKey(run_id="second"), THEN + timedelta(days=1))
@@ -56,22 +56,31 @@ def test_mark_reverted_leaves_what_is_not_on_record_and_an_earlier_revert(ledger
 
 
 def test_no_later_result_overwrites_a_reverted_refund(ledger: RefundLedger) -> None:
-    write(ledger, [entry()])
+    write(ledger, [to_write()])
     mark_reverted(ledger, ["re_1"], UNDO, THEN)
 
     for outcome in (Outcome.RECORDED, Outcome.ALREADY_RECORDED, Outcome.NOT_REFERRED, Outcome.FAILED):
         for was_known in (False, True):
-            write(ledger, [entry(outcome=outcome, known=was_known)])
+            write(ledger, [to_write(outcome=outcome, known=was_known)])
 
     assert known(ledger).outcome is Outcome.REVERTED
 
 
-def test_selections_read_what_was_recorded_or_reverted(ledger: RefundLedger) -> None:
-    write(ledger, [entry("re_1"), entry("re_2"), entry("re_3", Outcome.NOT_REFERRED)], WRONG)
-    write(ledger, [entry("re_4", at=THEN + timedelta(hours=1))], WRONG._replace(dag_id="other"))
+def test_selections_read_what_was_recorded_or_reverted_or_may_be_recorded(ledger: RefundLedger) -> None:
+    write(ledger, [to_write("re_1"), to_write("re_2"), to_write("re_3", Outcome.NOT_REFERRED)], WRONG)
+    later = THEN + timedelta(hours=2)
+    unresolved = [
+        to_write("re_5", Outcome.FAILED, at=later),
+        to_write("re_6", Outcome.NOT_REFERRED, http_status=404, lost=True, at=later),
+        to_write("re_7", Outcome.NOT_REFERRED, http_status=409, at=later),
+    ]
+    write(ledger, [*unresolved, to_write("re_8", Outcome.REJECTED, at=later)], RunKey("sync", "run_3", "sync", -1))
+    write(ledger, [to_write("re_4", at=THEN + timedelta(hours=1))], WRONG._replace(dag_id="other"))
     mark_reverted(ledger, ["re_2"], UNDO, THEN)
 
-    assert {one.event_id for one in recorded_by_run(ledger, "sync", "run_1")} == {"re_1", "re_2"}
-    assert {one.event_id for one in recorded_by_run(ledger, "undo", "run_2")} == set()
+    assert {one.event_id for one in sent_by_run(ledger, "sync", "run_1")} == {"re_1", "re_2"}
+    assert {one.event_id for one in sent_by_run(ledger, "undo", "run_2")} == set()
     assert {one.event_id for one in first_sent_between(ledger, THEN, THEN + timedelta(hours=1))} == {"re_1", "re_2"}
-    assert {one.event_id for one in first_sent_between(ledger, THEN + timedelta(seconds=1), None)} == {"re_4"}
+    assert {one.event_id for one in first_sent_between(ledger, THEN + timedelta(seconds=1), later)} == {"re_4"}
+    assert {one.event_id for one in sent_by_run(ledger, "sync", "run_3")} == {"re_5", "re_6", "re_7"}
+    assert {one.event_id for one in first_sent_between(ledger, later, None)} == {"re_5", "re_6", "re_7"}

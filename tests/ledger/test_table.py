@@ -11,7 +11,7 @@ import pytest
 from airflow_provider_firstpromoter.exceptions import LedgerError
 from airflow_provider_firstpromoter.ledger import RefundLedger
 from airflow_provider_firstpromoter.refunds import Lead, Outcome
-from tests.ledger.rows import THEN, entry, known, run_script, write
+from tests.ledger.rows import THEN, known, run_script, to_write, write
 
 
 def test_missing_table_reads_as_an_empty_ledger_and_is_not_created(
@@ -25,7 +25,7 @@ def test_missing_table_reads_as_an_empty_ledger_and_is_not_created(
 
 def test_ensure_creates_the_table_once(open_ledger: Callable[..., RefundLedger]) -> None:
     open_ledger().ensure()
-    write(open_ledger(), [entry()])
+    write(open_ledger(), [to_write()])
     open_ledger().ensure()
     assert known(open_ledger()).outcome is Outcome.RECORDED
 
@@ -58,7 +58,7 @@ def test_missing_column_error_has_the_statement_that_adds_it(
         database.run(alter)
     ledger = open_ledger()
     ledger.ensure()
-    write(ledger, [entry(lead=Lead(id=7))])
+    write(ledger, [to_write(lead=Lead(id=7))])
     assert known(ledger).last_sent_at == THEN
     assert database.run("SELECT lead_id FROM firstpromoter_refunds") == [(7,)]
 
@@ -67,7 +67,7 @@ def test_additional_columns_are_ignored(database: Any, open_ledger: Callable[...
     open_ledger().ensure()
     database.run("ALTER TABLE firstpromoter_refunds ADD reviewed_by VARCHAR(20)")
     open_ledger().ensure()
-    write(open_ledger(), [entry()])
+    write(open_ledger(), [to_write()])
     assert known(open_ledger()).outcome is Outcome.RECORDED
 
 
@@ -75,12 +75,12 @@ def test_additional_columns_are_ignored(database: Any, open_ledger: Callable[...
 def test_table_name_is_quoted_where_needed(open_ledger: Callable[..., RefundLedger], name: str) -> None:
     ledger = open_ledger(table=name)
     ledger.ensure()
-    write(ledger, [entry()])
-    write(ledger, [entry(outcome=Outcome.RECORDED)])
+    write(ledger, [to_write()])
+    write(ledger, [to_write(outcome=Outcome.RECORDED)])
     assert known(open_ledger(table=name)).outcome is Outcome.RECORDED
 
 
-@pytest.mark.parametrize("schema", ["books", "Our Books"])
+@pytest.mark.parametrize("schema", ["finance", "Our Finance"])
 def test_table_can_be_in_another_schema(
     database: Any, open_ledger: Callable[..., RefundLedger], schema: str, request: pytest.FixtureRequest
 ) -> None:
@@ -89,14 +89,14 @@ def test_table_can_be_in_another_schema(
     else:
         # MariaDB's schemas are databases, and belong to the whole server.
         quote = "`" if database.kind == "mariadb" else '"'
-        if database.kind == "snowflake" and schema == "books":
+        if database.kind == "snowflake" and schema == "finance":
             quote = ""  # a name in lower case is not quoted there, so it is one in upper case
         database.run(f"CREATE SCHEMA {quote}{schema}{quote}")
         if database.kind == "mariadb":
             request.addfinalizer(lambda: database.run(f"DROP SCHEMA `{schema}`"))
     ledger = open_ledger(table=f"{schema}.refunds")
     ledger.ensure()
-    write(ledger, [entry()])
+    write(ledger, [to_write()])
     assert known(open_ledger(table=f"{schema}.refunds")).outcome is Outcome.RECORDED
     assert f"ledger '{schema}.refunds'" in str(ledger)
     if database.kind in ("postgresql", "mariadb"):  # DuckDB's dialect finds a table in whatever schema it is

@@ -14,7 +14,7 @@ from airflow_provider_firstpromoter.ledger import LedgerBatch, RefundLedger, Run
 from airflow_provider_firstpromoter.ledger.__main__ import main
 from airflow_provider_firstpromoter.reconcile import Mismatch, MismatchKind, MismatchTable
 from airflow_provider_firstpromoter.refunds import Outcome, Promoter, Reward, Summary
-from tests.ledger.rows import THEN, entry, known, run_script, write
+from tests.ledger.rows import THEN, known, run_script, to_write, write
 
 FIRST, SECOND = RunKey("dag", "first", "sync", -1), RunKey("dag", "second", "sync", -1)
 FEBRUARY = datetime(2026, 2, 10, tzinfo=UTC)
@@ -37,17 +37,17 @@ def fill(ledger: RefundLedger) -> None:
     write(
         ledger,
         [
-            entry("re_march", **reversal(1, -100)),
-            entry("re_february", refunded_at=FEBRUARY, **reversal(2, -200)),
-            entry("re_points", **reversal(3, -5, unit="points")),
-            entry("re_ben", Outcome.ALREADY_RECORDED, **reversal(4, -300, promoter=2)),
-            entry("re_denied", **reversal(5, -400, status="denied")),
-            entry("re_changed", **reversal(6, -100)),
-            entry("re_accepted", **reversal(7, -100)),
-            entry("re_nobody", Outcome.NOT_REFERRED),
-            entry("re_left", Outcome.REJECTED, message="amount is missing", seen_at=THEN),
-            entry("re_rejected", Outcome.REJECTED, message="amount is not a number", seen_at=stays),
-            entry("re_failed", Outcome.FAILED, message="answered 500 in 6 tries", seen_at=stays),
+            to_write("re_march", **reversal(1, -100)),
+            to_write("re_february", refunded_at=FEBRUARY, **reversal(2, -200)),
+            to_write("re_points", **reversal(3, -5, unit="points")),
+            to_write("re_ben", Outcome.ALREADY_RECORDED, **reversal(4, -300, promoter=2)),
+            to_write("re_denied", **reversal(5, -400, status="denied")),
+            to_write("re_changed", **reversal(6, -100)),
+            to_write("re_accepted", **reversal(7, -100)),
+            to_write("re_nobody", Outcome.NOT_REFERRED),
+            to_write("re_left", Outcome.REJECTED, message="amount is missing", seen_at=THEN),
+            to_write("re_rejected", Outcome.REJECTED, message="amount is not a number", seen_at=stays),
+            to_write("re_failed", Outcome.FAILED, message="answered 500 in 6 tries", seen_at=stays),
         ],
         FIRST,
     )
@@ -129,7 +129,7 @@ def report(
     connect(ledger_conn_id="warehouse")
     fill(RefundLedger(database.engine(), FirstPromoterHook().account.key, name="warehouse"))
     other = RefundLedger(database.engine(), "other", name="warehouse")
-    write(other, [entry("re_of_another_account", Outcome.REJECTED, seen_at=THEN)])
+    write(other, [to_write("re_of_another_account", Outcome.REJECTED, seen_at=THEN)])
 
     def report(*arguments: str) -> str:
         capsys.readouterr()  # what was logged before
@@ -140,14 +140,13 @@ def report(
 
 
 def test_report_prints_the_answer_of_each_view_for_the_account(report: Callable[..., str]) -> None:
-    printed = report()
+    printed = " ".join(report().split())  # a title is as wide as its table
 
     for question in ("Which refunds need attention, and why?", "What became of each refund?"):
         assert question in printed
     for question in ("What was reversed, by month and promoter?", "What did the last runs do?"):
         assert question in printed
-    assert "re_changed" in printed
-    assert "recorded with amount 1000, now 700" in printed
+    assert "changed: recorded with amount 1000, now 700" in printed
     assert "re_of_another_account" not in printed
 
 
@@ -158,14 +157,6 @@ def test_report_prints_one_view_as_csv(report: Callable[..., str]) -> None:
     rows = {row["event_id"]: row for row in csv.DictReader(table)}
     assert rows.keys() == {"re_changed", "re_failed", "re_rejected", "stripe_1"}
     assert rows["re_failed"]["reason"] == "answered 500 in 6 tries"
-
-
-def test_report_leaves_out_columns_without_anything_in_them(report: Callable[..., str]) -> None:
-    heading = report("--view", "last_runs").splitlines()[2]
-
-    assert "requests" in heading
-    assert "pending" not in heading
-    assert "mismatches" not in heading
 
 
 def test_report_since_a_day_leaves_out_earlier_runs(report: Callable[..., str]) -> None:
@@ -180,7 +171,7 @@ def test_report_since_a_day_leaves_out_earlier_runs(report: Callable[..., str]) 
 def test_report_shows_text_as_text(report: Callable[..., str], new_database: Any) -> None:
     ledger = RefundLedger.required(FirstPromoterHook().account, "warehouse")
     stays = datetime.now(UTC) + timedelta(hours=1)
-    write(ledger, [entry("re_[red]", Outcome.REJECTED, message="[bold]not markup[/]", seen_at=stays)])
+    write(ledger, [to_write("re_[red]", Outcome.REJECTED, message="[bold]not markup[/]", seen_at=stays)])
 
     printed = report("--view", "open")
 

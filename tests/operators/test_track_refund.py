@@ -87,7 +87,7 @@ def test_list_returns_a_list_of_the_same_length(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "message"),
     [
         ("{{ ti.xcom_pull(task_ids='find') }}", r"a text.*refunds=find_refunds\.output"),
         (b"[]", r"\.output"),
@@ -106,10 +106,10 @@ def test_list_returns_a_list_of_the_same_length(sandbox: Sandbox) -> None:
         ([{**refund(0), "EVENT_ID": "re_0"}], r"has event_id more than once"),
     ],
 )
-def test_invalid_refunds_raise_before_any_request(wrong: Any, told: str, sandbox: Sandbox) -> None:
+def test_invalid_refunds_raise_before_any_request(wrong: Any, message: str, sandbox: Sandbox) -> None:
     task = track_task(refunds=wrong)
 
-    with pytest.raises(RefundInputError, match=told) as refused:
+    with pytest.raises(RefundInputError, match=message) as refused:
         task.run()
 
     assert isinstance(refused.value, AirflowFailException), "no retry mends it"
@@ -191,7 +191,7 @@ def test_settled_refund_returns_the_same_values_without_a_request(sandbox: Sandb
 
 
 @pytest.mark.parametrize(
-    ("parameters", "told"),
+    ("parameters", "message"),
     [
         ({"amount_unit": "cents"}, "amount_unit must be 'minor' or 'major', not 'cents'"),
         ({"identify_by": ("uid", "name")}, "identify_by takes 'uid' and 'email'"),
@@ -204,8 +204,8 @@ def test_settled_refund_returns_the_same_values_without_a_request(sandbox: Sandb
         ({"recheck_unreferred": timedelta(days=-1)}, r"recheck_unreferred .* timedelta\(days=30\) is usual"),
     ],
 )
-def test_parameters_are_checked_when_the_dag_is_parsed(parameters: dict[str, Any], told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_parameters_are_checked_when_the_dag_is_parsed(parameters: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         TrackRefundOperator(task_id="track", refunds=[], **parameters)
 
 

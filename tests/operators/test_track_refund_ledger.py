@@ -47,9 +47,9 @@ def test_with_a_ledger_the_log_does_not_warn(logged: Callable[[], str]) -> None:
 def test_ledger_of_the_task_overrides_that_of_the_connection(new_database: Callable[..., Any]) -> None:
     other = new_database("sqlite", "other_ledger")
 
-    track_task(refunds=[refund(0)], ledger_conn_id="other_ledger", ledger_table="told").run()
+    track_task(refunds=[refund(0)], ledger_conn_id="other_ledger", ledger_table="results").run()
 
-    assert other.run("SELECT event_id, outcome, dag_id, run_id, task_id, map_index FROM told") == [
+    assert other.run("SELECT event_id, outcome, dag_id, run_id, task_id, map_index FROM results") == [
         ("re_0", "recorded", "dag", "manual__1", "track", -1)
     ]
 

@@ -17,9 +17,9 @@ from airflow_provider_firstpromoter.sandbox.schema import DOCUMENT
 
 API = schemathesis.openapi.from_dict(DOCUMENT)
 OPERATIONS = [operation.ok() for operation in API.get_all_operations()]  # type: ignore[union-attr]  # none is invalid
-#: Whether good data is taken depends on the books: an unknown lead is a 404, a known event_id a 409.
-OF_THE_BOOKS = CHECKS.get_by_names(["positive_data_acceptance"])
-#: Texts that mean something to the sandbox: chance alone finds nobody, and no amount.
+#: Whether valid data is accepted depends on what is recorded: an unknown lead is a 404, a known event_id a 409.
+DEPENDS_ON_DATA = CHECKS.get_by_names(["positive_data_acceptance"])
+#: Texts that mean something to the sandbox: random ones would be no known lead and no amount.
 KNOWN = {
     "uid": "cus_1",
     "email": "jane@example.com",
@@ -47,7 +47,7 @@ def test_sandbox_responses_satisfy_its_published_schema(operation: Any, mode: Ge
     sandbox.add_lead(uid=KNOWN["uid"], email=KNOWN["email"], promoter=KNOWN["ref_id"])
     headers = {"Account-ID": sandbox.account_id, "Authorization": f"Bearer {sandbox.api_key}"}
     sandbox.batches.start(sandbox.account_id, "deny", b'{"ids": [1]}')
-    # What is bad is to be refused for that, and not because nobody is found, or because it came before.
+    # Invalid data must be refused for being invalid, not because the lead is unknown or the event_id known.
     names = {
         GenerationMode.POSITIVE: st.sets(st.sampled_from(sorted(KNOWN)), min_size=4),
         GenerationMode.NEGATIVE: st.just(KNOWN.keys() - {"event_id"}),
@@ -57,7 +57,7 @@ def test_sandbox_responses_satisfy_its_published_schema(operation: Any, mode: Ge
     @settings(max_examples=settings().max_examples * 3 // 10)
     @given(cases)
     def exchange(case: Any) -> None:
-        case.call_and_validate(base_url=sandbox.base_url, excluded_checks=OF_THE_BOOKS, timeout=10)
+        case.call_and_validate(base_url=sandbox.base_url, excluded_checks=DEPENDS_ON_DATA, timeout=10)
 
     exchange()
     path = f"{operation.method.upper()} /api/v2{operation.path}".partition("{")[0]
@@ -67,7 +67,7 @@ def test_sandbox_responses_satisfy_its_published_schema(operation: Any, mode: Ge
     assert "200" in answered if mode is GenerationMode.POSITIVE else answered.keys() & {"400", "422"}
 
 
-# --- what the refund call's page does not have: reading the books, and the calls that make leads ---
+# --- what the page of the refund call does not describe: reading commissions, and the calls that create leads ---
 
 TEXT = {"type": "string"}
 TEXT_OR_NULL = {"type": "string", "nullable": True}
@@ -161,10 +161,10 @@ def test_commission_has_the_published_fields() -> None:
 )
 def test_commissions_are_a_paginated_bare_list(path: str, item: str, parameters: dict[str, Any]) -> None:
     operation = operation_of(path)
-    told = {one["name"]: one for one in operation["parameters"] if "name" in one}
-    assert {name: kind(one["schema"]) for name, one in told.items()} == parameters
-    assert all(one["in"] == "query" and not one.get("required") for one in told.values())
-    assert told["per_page"]["schema"]["default"] == 20
+    documented = {one["name"]: one for one in operation["parameters"] if "name" in one}
+    assert {name: kind(one["schema"]) for name, one in documented.items()} == parameters
+    assert all(one["in"] == "query" and not one.get("required") for one in documented.values())
+    assert documented["per_page"]["schema"]["default"] == 20
     listed = operation["responses"]["200"]["content"]["application/json"]["schema"]
     assert listed == {"type": "array", "items": {"$ref": f"#/components/schemas/{item}"}}
 

@@ -61,11 +61,11 @@ def run(
     return seen
 
 
-def assert_silent(told: str) -> None:
-    """What a person reads holds no value of a row and no statement."""
-    assert "secret_uid" not in told
-    assert "INSERT" not in told
-    assert "re_1" not in told
+def assert_silent(text: str) -> None:
+    """What the user reads holds no value of a row and no statement."""
+    assert "secret_uid" not in text
+    assert "INSERT" not in text
+    assert "re_1" not in text
 
 
 def assert_all_settled_once(sandbox: Any, rows: list[dict[str, Any]], ledger_conn_id: str) -> None:
@@ -231,7 +231,7 @@ def test_read_only_database_raises_before_any_request(
     database.dispose()
 
     try:
-        with pytest.raises(LedgerError, match=r"cannot be made: .*read-only.*\n?CREATE TABLE") as caught:
+        with pytest.raises(LedgerError, match=r"cannot be created: .*read-only.*\n?CREATE TABLE") as caught:
             run(make("ledger"), rows)
     finally:  # the server's databases serve other tests after this one
         with sqlalchemy.create_engine(database.url, isolation_level="AUTOCOMMIT").connect() as connection:

@@ -257,7 +257,7 @@ HOSTILE = [
 def test_hostile_text_is_sent_and_stored_unchanged(
     warehouse: Any, sandbox: Sandbox, connect: Callable[..., str], impatient: None
 ) -> None:
-    """In every statement, URL and body; and what is on record already is found in the books by just that text."""
+    """In every statement, URL and body. A recorded refund's commission is found by exactly that text as well."""
     connect(ledger_conn_id="warehouse")
     lost = HOSTILE[::2]
     for text in HOSTILE:

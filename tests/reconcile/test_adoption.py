@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -53,6 +54,24 @@ def test_adopted_amount_is_compared_with_the_warehouse_when_its_row_is_first_see
 
     assert account.sandbox.refund_requests() == []
     assert account.ledger("row_amount, changed_amount") == {"re_0001": ("1001", None), "re_0002": (None, "1002")}
+
+
+@pytest.mark.parametrize("currency", [None, "USD"])
+def test_adopted_amount_that_firstpromoter_converted_is_not_taken_for_changed(
+    account: AccountWithLedger, connect: Callable[..., str], currency: str | None
+) -> None:
+    """The warehouse has euros, and the commission dollars."""
+    connect(ledger_conn_id="warehouse", currency=currency)
+    account.commission("re_0001", "cus_1", 1234)
+    account.reconcile(adopt=True)
+    account.database.fill([refund(1, currency="EUR")])
+
+    summary = account.sync()
+
+    assert (summary["sent"], summary["outcomes"]["changed"]) == (0, 0)
+    account.database.run("UPDATE refunds SET amount = 5")
+    with pytest.raises(RefundsRejectedError, match="1 changed: 're_0001'"):
+        account.sync()
 
 
 def test_adopt_takes_refunds_only_and_their_rewards(account: AccountWithLedger) -> None:

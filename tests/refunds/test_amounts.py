@@ -181,8 +181,8 @@ def test_amount_too_large_only_in_minor_units_is_rejected() -> None:
 
 
 def test_major_units_need_a_currency_from_the_row_or_the_connection() -> None:
-    told = reason(MAJOR, amount="19.99")
-    assert told == "amount in major units needs a currency, in the row or in the connection's extra"
+    message = reason(MAJOR, amount="19.99")
+    assert message == "amount in major units needs a currency, in the row or in the connection's extra"
     in_yen = Validation(amount_unit="major", currency="JPY")
     assert refund(in_yen, amount="500").amount == 500
     assert refund(in_yen, amount="19.99", currency="EUR").amount == 1999

@@ -1,4 +1,4 @@
-"""What holds for any row and any answer, not just for those that somebody thought of."""
+"""What holds for any row and any response, not just for those that an author thought of."""
 
 from __future__ import annotations
 

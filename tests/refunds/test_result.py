@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_firstpromoter.api.responses import ApiResponse, result_from
-from airflow_provider_firstpromoter.refunds import Outcome, Refund, Result
+from airflow_provider_firstpromoter.refunds import LOST_IN_DETAILS, Outcome, Refund, Result
 
 REFUND = Refund.from_row({"event_id": "re_1", "amount": 1000, "uid": "cus_1", "email": "jane@example.com"})
 
@@ -181,3 +181,9 @@ def test_id_of_an_unexpected_type_still_means_recorded(unexpected: object) -> No
     assert result.outcome is Outcome.RECORDED
     assert result.refund_id is None
     assert result.recorded_amount is None
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_details_contain_that_a_response_was_lost_whatever_the_message_says(lost: bool) -> None:
+    details = Result(event_id="re_1", outcome=Outcome.FAILED, message=LOST_IN_DETAILS, lost=lost).to_details()
+    assert (LOST_IN_DETAILS in details) is lost

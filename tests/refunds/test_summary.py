@@ -35,8 +35,8 @@ def test_summary_adds_up() -> None:
     summary.add(result(Outcome.FAILED), amount=9999, currency="EUR")
     summary.add(result(Outcome.PENDING, sent=False))
 
-    told = summary.to_json()
-    assert told["outcomes"] == {
+    payload = summary.to_json()
+    assert payload["outcomes"] == {
         "recorded": 6,
         "already_recorded": 1,
         "not_referred": 2,
@@ -46,20 +46,20 @@ def test_summary_adds_up() -> None:
         "reverted": 0,
         "pending": 1,
     }
-    assert (told["sent"], told["skipped"]) == (9, 2)
-    assert told["reversed"] == {"cash": -600, "credits": -3, "unknown": -1}
-    assert told["rewards_unknown"] == 2
-    assert told["refunded"] == {"EUR": 1200, "JPY": 500, "account": 7}
-    assert told["without_sale_event_id"] == 3
-    assert (summary.need_attention, summary.new_problems, told["still_open"]) == (4, 3, 1)
-    assert [(problem["outcome"], problem["new"]) for problem in told["problems"]] == [
+    assert (payload["sent"], payload["skipped"]) == (9, 2)
+    assert payload["reversed"] == {"cash": -600, "credits": -3, "unknown": -1}
+    assert payload["rewards_unknown"] == 2
+    assert payload["refunded"] == {"EUR": 1200, "JPY": 500, "account": 7}
+    assert payload["without_sale_event_id"] == 3
+    assert (summary.need_attention, summary.new_problems, payload["still_open"]) == (4, 3, 1)
+    assert [(problem["outcome"], problem["new"]) for problem in payload["problems"]] == [
         ("rejected", True),
         ("rejected", True),
         ("changed", True),
         ("changed", False),
         ("failed", True),
     ]
-    assert json.loads(json.dumps(told)) == told
+    assert json.loads(json.dumps(payload)) == payload
 
 
 def test_summary_counts_every_outcome_even_if_zero() -> None:
@@ -95,12 +95,12 @@ def test_summary_leaves_out_the_sums_of_a_refund_that_another_run_reversed() -> 
     summary.attribute_elsewhere(result(Outcome.RECORDED, reward=CASH), **theirs)
     summary.attribute_elsewhere(result(Outcome.ALREADY_RECORDED), **theirs)
 
-    told = summary.to_json()
-    assert (told["outcomes"]["recorded"], told["outcomes"]["already_recorded"], told["sent"]) == (2, 1, 3)
+    payload = summary.to_json()
+    assert (payload["outcomes"]["recorded"], payload["outcomes"]["already_recorded"], payload["sent"]) == (2, 1, 3)
     assert {unit: amount for unit, amount in summary.reversed.items() if amount} == {"cash": -200}
-    assert told["reversed"] == {"cash": -200}
-    assert told["refunded"] == {"EUR": 1000}
-    assert (told["rewards_unknown"], told["without_sale_event_id"]) == (0, 1)
+    assert payload["reversed"] == {"cash": -200}
+    assert payload["refunded"] == {"EUR": 1000}
+    assert (payload["rewards_unknown"], payload["without_sale_event_id"]) == (0, 1)
 
 
 def test_total_has_what_earlier_tries_settled_and_not_what_comes_again() -> None:
@@ -153,7 +153,6 @@ def test_outcome_says_what_follows_from_it(
         needs_attention,
     )
     assert one.is_problem is (needs_attention or outcome == "failed")
-    assert one.renewable is (outcome in ("not_referred", "rejected", "failed"))
 
 
 def test_reverted_is_the_strongest_outcome_and_failed_the_weakest_that_is_stored() -> None:

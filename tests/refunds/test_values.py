@@ -98,9 +98,9 @@ def test_id_is_sent_unchanged_and_a_whole_number_as_its_digits(column: str, held
     ids=lambda value: repr(value)[:40] if not isinstance(value, int) else "number",
 )
 def test_unusable_id_is_rejected_and_the_column_named(column: str, held: object, complaint: str) -> None:
-    told = reason(**{column: held})
-    assert told.startswith(f"{column} ")
-    assert complaint in told
+    message = reason(**{column: held})
+    assert message.startswith(f"{column} ")
+    assert complaint in message
 
 
 @pytest.mark.parametrize("nothing", [None, "", "   ", NAN, Decimal("NaN"), Decimal("sNaN")], ids=repr)

@@ -190,16 +190,16 @@ def test_paid_and_partly_paid_refunds_are_left_alone(account: AccountToRevert) -
 def test_refund_that_is_paid_after_the_check_is_left_alone(
     account: AccountToRevert, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from airflow_provider_firstpromoter.revert.run import Revert
+    from airflow_provider_firstpromoter.revert.denial import CommissionDenier
 
     account.track(*refunds(3))
-    original = Revert._deny
+    original = CommissionDenier._deny_group
 
-    def pay_and_deny(revert: Revert, group: Any) -> int:
+    def pay_and_deny(denier: CommissionDenier, group: Any) -> int:
         account.sandbox.change_commission(account.recorded("re_1").reward_id, is_paid=True)
-        return original(revert, group)
+        return original(denier, group)
 
-    monkeypatch.setattr(Revert, "_deny", pay_and_deny)
+    monkeypatch.setattr(CommissionDenier, "_deny_group", pay_and_deny)
 
     report = account.revert(dag_id="dag", run_id="manual__1")
 
@@ -306,20 +306,20 @@ def test_deny_call_that_always_fails_fails_the_task(account: AccountToRevert, im
 def test_run_killed_between_deny_and_ledger_is_finished_by_the_next(
     account: AccountToRevert, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from airflow_provider_firstpromoter.revert import run
+    from airflow_provider_firstpromoter.revert import denial
 
     right = make_mistake(account, 130)
-    original: Any = vars(run)["mark_reverted"]
+    original: Any = vars(denial)["mark_reverted"]
 
     def killed(ledger: Any, event_ids: Any, *more: Any) -> None:
         if event_ids:
             raise SyncInterruptedError("The task was asked to stop")
 
-    monkeypatch.setattr(run, "mark_reverted", killed)
+    monkeypatch.setattr(denial, "mark_reverted", killed)
     with pytest.raises(SyncInterruptedError):
         account.revert(**WRONG)
     assert list(account.statuses().values()).count("denied") == 100
-    monkeypatch.setattr(run, "mark_reverted", original)
+    monkeypatch.setattr(denial, "mark_reverted", original)
 
     report = account.revert(**WRONG, max_reverted=30)
 

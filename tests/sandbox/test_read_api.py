@@ -48,6 +48,10 @@ def test_commissions_without_sorting_list_latest_first(list_event_ids: Callable[
     assert list_event_ids(**{"sorting[created_at]": "asc"}) == "r0 r1 r2 r3 r4 r5 r6 r7 r8 r9"
 
 
+def test_commissions_with_unknown_parameter_are_not_filtered(list_event_ids: Callable[..., str]) -> None:
+    assert list_event_ids(status="pending", order="asc", ids="1") == list_event_ids()
+
+
 @pytest.mark.parametrize(
     ("parameters", "found"),
     [

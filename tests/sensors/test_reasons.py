@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine
 
+from airflow_provider_firstpromoter.exceptions import RefundsFailedError
 from airflow_provider_firstpromoter.operators.refund import TrackRefundOperator
 from airflow_provider_firstpromoter.refunds import REASON_COLUMN
 from airflow_provider_firstpromoter.sandbox import Sandbox
@@ -15,7 +16,7 @@ from airflow_provider_firstpromoter.sensors.refund import UnrecordedRefundSensor
 from airflow_provider_firstpromoter.transfers.sql_to_firstpromoter import SqlToFirstPromoterOperator
 from airflow_provider_firstpromoter.triggers.refund import UnrecordedRefundTrigger
 from tests.sensors.waiting import WHERE, refund, sensor, track
-from tests.support import Task, event_ids
+from tests.support import Task, event_ids, ledger_outcomes
 
 MONTH = timedelta(days=30)
 
@@ -176,3 +177,44 @@ def test_trigger_fires_for_a_recheck_and_for_a_retry_only_with_their_parameters(
     assert not fires()
     assert fires(recheck_unreferred=MONTH)
     assert fires(retry_rejected=True)
+
+
+@pytest.mark.parametrize("retry_rejected", [False, True])
+def test_row_that_validation_refused_is_passed_on_for_an_operator_with_other_parameters(
+    sqlite: Any, retry_rejected: bool
+) -> None:
+    """The message asks whether amount_unit='major' is meant, and the author corrects the operator."""
+    sqlite.fill([refund(1, amount="19.99", currency="USD")], amount="VARCHAR(20)")
+
+    def run(**parameters: Any) -> None:
+        rows = sensor(retry_rejected=retry_rejected).poke({}).xcom_value
+        Task(TrackRefundOperator(task_id="track", refunds=rows, max_rejected=None, **parameters)).run()
+
+    run()
+    assert ledger_outcomes(sqlite) == {"re_00001": "rejected"}
+    sqlite.fill([refund(2, amount="1.00", currency="USD")])
+    assert [row["event_id"] for row in sensor().poke({}).xcom_value] == ["re_00002"], "it was tried a moment ago"
+    sqlite.run("UPDATE firstpromoter_refunds SET last_seen_at = '2026-01-01 00:00:00'")
+
+    run(amount_unit="major")
+
+    assert ledger_outcomes(sqlite) == {"re_00001": "recorded", "re_00002": "recorded"}
+
+
+def test_rows_that_always_fail_do_not_keep_others_from_being_passed_on(sqlite: Any, sandbox: Any) -> None:
+    sqlite.fill([refund(number) for number in range(4)])
+    for number in range(3):
+        sandbox.fault("status", status=500, event_id=f"re_{number:05}", times=None)
+    sandbox.fault("status", status=500, event_id="re_00003", times=1)
+
+    def run(limit: int) -> None:
+        rows = sensor(limit=limit).poke({}).xcom_value
+        with pytest.raises(RefundsFailedError):
+            Task(TrackRefundOperator(task_id="track", refunds=rows)).run()
+
+    run(4)
+    assert set(ledger_outcomes(sqlite).values()) == {"failed"}
+    for _ in range(5):
+        run(3)
+
+    assert ledger_outcomes(sqlite)["re_00003"] == "recorded"

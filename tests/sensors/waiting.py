@@ -32,7 +32,7 @@ def sensor(**parameters: Any) -> Any:
 
 
 def track(*rows: dict[str, Any]) -> None:
-    """Send them, or judge them, so that the ledger knows what became of each."""
+    """Send refunds, so that the ledger records what became of each."""
     Task(TrackRefundOperator(task_id="track", refunds=list(rows), max_rejected=None)).run()
 
 

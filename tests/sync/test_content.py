@@ -195,3 +195,27 @@ def test_valid_row_of_a_rejected_refund_that_fails_is_failed_and_sent_again(
     track.sandbox.clear_faults()
 
     assert track(row, amount_unit="major").outcomes == {"recorded": 1}
+
+
+def test_amount_that_changed_after_a_lost_response_is_reported_by_the_run_after_the_lookup(track: Refunds) -> None:
+    track.sandbox.fault("reset_after")
+    assert track(refund(0, amount=1000)).outcomes == {"failed": 1}
+
+    assert track(refund(0, amount=2000)).outcomes == {"already_recorded": 1}
+    run = track(refund(0, amount=2000))
+
+    assert run.outcomes == {"changed": 1}
+    (problem,) = run.summary.problems
+    assert problem.reason == "is recorded with amount 1000 (minor units, in FirstPromoter), and the row now says 2000"
+    assert track(refund(0, amount=1000)).outcomes == {"already_recorded": 1}
+
+
+def test_rotated_key_makes_no_row_of_several_look_new(rotated: Refunds, connect: Callable[..., str]) -> None:
+    rows = refund(77, uid="a"), refund(77, uid="b")
+    rotated(*rows)
+    rotate(rotated, connect)
+    rotated.sent()
+
+    for _ in range(3):
+        assert rotated(*rows).summary.sent == 0
+    assert rotated.sent() == []

@@ -241,3 +241,13 @@ def test_preview_counts_a_refund_once_and_names_contradictions(track: Refunds) -
     assert run.summary.would_be_sent["refunds"] == 2
     assert run.summary.outcomes[Outcome("changed")] == 1
     assert track.sent() == []
+
+
+def test_row_with_a_good_id_is_sent_though_another_row_of_its_event_id_has_one_that_is_refused(track: Refunds) -> None:
+    track.sandbox.fault("status", status=422, message="Uid is invalid")
+    rows = refund(0, uid="bad"), refund(0, uid="cus_0")
+
+    track(*rows, max_rejected=None)
+    run = track(*rows, max_rejected=None)
+
+    assert track.stored() == {"re_0": "recorded"}, run.outcomes

@@ -122,14 +122,15 @@ def test_table_of_a_preview_has_what_would_be_sent() -> None:
     [
         (0, None, False, "No refund is pending"),
         (0, 5, False, "No refund is pending"),
-        (1, None, False, "1 refund is pending; at 400 requests a minute this takes at least 0 s"),
-        (400, None, False, "400 refunds are pending; at 400 requests a minute this takes at least 1 min 0 s"),
+        (1, None, False, "1 refund is pending"),
+        (400, None, False, "400 refunds are pending"),
+        (401, None, False, "401 refunds are pending; at 400 requests a minute this takes at least 1 min 0 s"),
         (
             900,
-            400,
+            801,
             False,
-            "900 refunds are pending, of which this run sends 400; "
-            "at 400 requests a minute this takes at least 1 min 0 s",
+            "900 refunds are pending, of which this run sends 801; "
+            "at 400 requests a minute this takes at least 2 min 0 s",
         ),
         (900, 400, True, "900 refunds are pending; a preview sends nothing"),
         (1, None, True, "1 refund is pending; a preview sends nothing"),

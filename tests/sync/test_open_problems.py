@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_firstpromoter.exceptions import RefundsRejectedError, SyncInterruptedError
+from airflow_provider_firstpromoter.exceptions import AccessRefusedError, RefundsRejectedError, SyncInterruptedError
 from airflow_provider_firstpromoter.refunds import numbered
 from tests.support import refund, refunds
 from tests.sync.runs import EVERY_TIME, UNKNOWN_CURRENCY, Refunds, Run, on_both
@@ -256,3 +256,16 @@ def test_last_seen_at_tells_the_problems_that_left_the_query_from_the_others(
     assert {event_id for event_id, at in seen.items() if at is not None and at >= started} == {"re_0", "re_2", "re_3"}
     assert seen["re_1"] is not None
     assert seen["re_1"] < started, "it left the query"
+
+
+def test_rejected_row_of_a_run_that_was_refused_access_fails_the_next_run(track: Refunds) -> None:
+    track.sandbox.fault("status", status=401, message="Unauthorized", path="/track/refund")
+    first = track(refund(5, amount=0), refund(0))
+    with pytest.raises(AccessRefusedError) as refused:
+        first.sync.raise_for_summary()
+    assert "re_5" not in str(refused.value)
+
+    second = track(refund(5, amount=0), refund(0))
+
+    with pytest.raises(RefundsRejectedError):
+        second.sync.raise_for_summary()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_firstpromoter.exceptions import RefundsFailedError, RefundsRejectedError
+from airflow_provider_firstpromoter.exceptions import RefundsFailedError, RefundsRejectedError, RunRefusedError
 from airflow_provider_firstpromoter.refunds import Outcome
 from tests.support import refund, refunds
 from tests.sync.runs import A_MONTH, EVERY_TIME, UNKNOWN_CURRENCY, Refunds
@@ -179,3 +179,40 @@ def test_brakes_count_anew_for_refunds_that_failed_before(track: Refunds) -> Non
 
     assert len(track.sent()) == 12, "nine that are new, and three that failed before"
     assert (run.summary.stopped_because, run.summary.warnings) == (None, [])
+
+
+def test_refunds_that_an_early_stop_leaves_unsent_do_not_use_up_the_limit(track: Refunds) -> None:
+    bad = refunds(30, start=100)
+    late = refund(77)
+    for row in bad:
+        track.sandbox.fault("status", status=500, event_id=row["event_id"], **EVERY_TIME)
+    track(late, recheck_unreferred=A_MONTH)
+    for start in range(0, 30, 9):
+        track(*bad[start : start + 9])
+    track.let_days_pass(1)
+    track.sandbox.add_lead(uid="cus_77")
+    track.sent()
+
+    for _ in range(3):
+        track(*bad, late, recheck_unreferred=A_MONTH, limit=30, max_in_flight=1)
+    sent = track.sent()
+
+    assert len(sent) < 3 * 30, "ten failures in a row end the rank"
+    assert "re_77" in sent
+
+
+def test_limit_sends_new_refunds_before_rows_that_a_corrected_parameter_makes_sendable(track: Refunds) -> None:
+    rows = [refund(number, amount="19.99", currency="USD") for number in range(3)]
+    track(*rows, max_rejected=None)
+
+    track(*rows, refund(7, amount="1", currency="USD"), amount_unit="major", limit=1, max_in_flight=1)
+
+    assert track.sent() == ["re_7"]
+
+
+def test_max_pending_counts_rows_that_a_corrected_parameter_makes_sendable(track: Refunds) -> None:
+    rows = [refund(number, amount="19.99", currency="USD") for number in range(5)]
+    assert track(*rows, max_rejected=None).outcomes == {"rejected": 5}
+
+    with pytest.raises(RunRefusedError, match="5 refunds are pending, more than max_pending=2"):
+        track(*rows, amount_unit="major", max_pending=2)

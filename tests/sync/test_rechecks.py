@@ -118,3 +118,13 @@ def test_409_on_a_recheck_after_a_lost_response_is_looked_up_in_the_commissions(
     assert run.results[0].reward is not None
     assert run.results[0].reward.amount == track.sandbox.recorded()[0].reward_amount
     assert track.stored() == {"re_77": "already_recorded"}
+
+
+def test_recheck_sends_refunds_by_an_id_that_identify_by_had_left_out(track: Refunds) -> None:
+    track.sandbox.add_lead(uid="acc_1", email="one@example.com")
+    row = refund(77, uid="wrong_1", email="one@example.com")
+    assert track(row, identify_by=("uid",)).outcomes == {"not_referred": 1}
+    track.let_days_pass(1)
+    assert track(row).outcomes == {"not_referred": 1}
+
+    assert track(row, recheck_unreferred=A_MONTH).outcomes == {"recorded": 1}

@@ -164,7 +164,7 @@ def test_missing_ledger_error_says_where_to_set_it(sqlite: Any, sandbox: Sandbox
 
 
 @pytest.mark.parametrize(
-    ("sql", "error", "told"),
+    ("sql", "error", "message"),
     [
         ("SELECT event_id, uid FROM refunds", RefundInputError, "lacks the column amount; it has event_id, uid"),
         ("SELECT event_id, amount FROM refunds", RefundInputError, "lacks the column uid or email"),
@@ -173,11 +173,11 @@ def test_missing_ledger_error_says_where_to_set_it(sqlite: Any, sandbox: Sandbox
     ],
 )
 def test_query_without_refund_columns_raises_before_any_request(
-    sql: str, error: Any, told: str, warehouse: Any, sandbox: Sandbox
+    sql: str, error: Any, message: str, warehouse: Any, sandbox: Sandbox
 ) -> None:
     warehouse.fill(refunds(1))
 
-    with pytest.raises(error, match=told):
+    with pytest.raises(error, match=message):
         sync_task(sql).run()
 
     assert sandbox.request_counts() == {}

@@ -140,7 +140,7 @@ def test_trigger_survives_a_restart_of_the_triggerer(parameters: Any, sqlite: An
         parameters=parameters,
         recheck_unreferred=timedelta(days=30),
         ledger_conn_id="warehouse",
-        ledger_table="books",
+        ledger_table="finance",
         poke_interval=7.5,
     )
     kept = Trigger.from_object(waiting)

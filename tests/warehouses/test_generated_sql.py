@@ -15,9 +15,10 @@ import sqlglot
 
 from airflow_provider_firstpromoter.database import RefundQuery, Source
 from airflow_provider_firstpromoter.ledger import LedgerBatch, RefundLedger, RunKey
+from airflow_provider_firstpromoter.ledger.writing import write_batch
 from airflow_provider_firstpromoter.pending.antijoin import without_settled
 from airflow_provider_firstpromoter.refunds import Outcome
-from tests.ledger.rows import THEN, entry
+from tests.ledger.rows import THEN, to_write
 
 #: MySQL itself is not run anywhere in the tests: MariaDB writes the same statements in another way.
 DIALECTS = {"postgresql": "postgres", "mysql": "mysql", "sqlite": "sqlite", "snowflake": "snowflake"}
@@ -70,9 +71,9 @@ def test_statements_that_make_the_ledger_parse(ledger: RefundLedger) -> None:
 
 def test_statements_that_write_results_parse(ledger: RefundLedger) -> None:
     connection: Any = Recorder(ledger.engine.dialect)
-    writes = [entry("re_1", Outcome.RECORDED), entry("re_2", Outcome.REJECTED, known=True)]
+    writes = [to_write("re_1", Outcome.RECORDED), to_write("re_2", Outcome.REJECTED, known=True)]
 
-    ledger._write(connection, LedgerBatch(THEN, writes=writes, seen=["re_3"]), RunKey())
+    write_batch(ledger, connection, LedgerBatch(THEN, writes=writes, seen=["re_3"]), RunKey())
 
     kinds = [type(parse(filled(sql), ledger.engine.dialect.name)).__name__ for sql in connection.statements]
     upsert = "Merge" if ledger.engine.dialect.name == "snowflake" else "Insert"

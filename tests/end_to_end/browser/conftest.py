@@ -1,34 +1,24 @@
-"""Airflow's pages in a browser: servers on the loopback interface, and Debian's Chromium to look at them."""
+"""The browser, which is Debian's Chromium, and the Airflow that it looks at."""
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import shutil
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
-import requests
 
 from dev.airflow import Home
-from dev.processes import free_port, running
+from dev.processes import free_port
+from tests.end_to_end.browser.airflow_server import AIRFLOW_3, WIDTH, Airflow, new_page
+from tests.end_to_end.browser.teams import as_user, push, sessions, teams
 
-AIRFLOW = version("apache-airflow")
-AIRFLOW_3 = not AIRFLOW.startswith("2.")
+__all__ = ["as_user", "push", "sessions", "teams"]
+
 IMAGES = Path(__file__).resolve().parents[3] / "docs" / "images"
-#: Seconds that Airflow's server may take to start.
-PATIENCE = 120
-#: The size of the window in pixels.
-WIDTH, HEIGHT = 1100, 960
 #: No GPU, no sandbox (it runs as root in a container), and no traffic of the browser's own.
 FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
@@ -52,26 +42,6 @@ def browser() -> Iterator[Any]:
 def page(browser: Any) -> Iterator[Any]:
     with new_page(browser) as page:
         yield page
-
-
-@contextmanager
-def new_page(browser: Any, **options: Any) -> Iterator[Any]:
-    """
-    Open an empty page of a fixed size, language and time zone. Its requests to any other machine fail at once.
-
-    :param options: further options of Playwright's browser context, such as ``color_scheme``
-    """
-    context = browser.new_context(
-        viewport={"width": WIDTH, "height": HEIGHT},
-        locale="en-US",
-        timezone_id="UTC",
-        reduced_motion="reduce",
-        **options,
-    )
-    context.set_default_timeout(PATIENCE * 1000)  # the machine may be busy with other tests
-    context.route(lambda url: not url.startswith("http://127.0.0.1:"), lambda route: route.abort())
-    yield context.new_page()
-    context.close()
 
 
 @pytest.fixture(scope="session")
@@ -117,58 +87,6 @@ def screenshot(page: Any) -> Callable[..., None]:
     return screenshot
 
 
-class Airflow:
-    """
-    An Airflow whose server runs for as long as the tests need it.
-
-    :param url: the address of its pages, with the base path if there is one and without a slash at the end
-    """
-
-    def __init__(self, url: str, home: Home, environment: dict[str, str], password: str = "") -> None:
-        self.url = url
-        self.home = home
-        self.environment = environment
-        self.password = password
-
-    def command(self, *arguments: str, may_fail: bool = False) -> str:
-        """Run ``airflow ...`` and return what it prints."""
-        done = subprocess.run(
-            [sys.executable, "-m", "airflow", *arguments],
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-        )
-        assert may_fail or done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-        return done.stdout
-
-    def stored(self, conn_id: str) -> Any:
-        """Return a connection as Airflow's database holds it, as Airflow's own object."""
-        from airflow.models.connection import Connection
-
-        file = self.home.folder / "export.json"
-        self.command("connections", "export", str(file), "--file-format", "json")
-        return Connection(conn_id=conn_id, **json.loads(file.read_text())[conn_id])
-
-    @contextmanager
-    def serving(self) -> Iterator[None]:
-        """Run the server of the pages until the ``with`` block ends."""
-        port = str(urlsplit(self.url).port)
-        if AIRFLOW_3:
-            server = ["api-server", "--host", "127.0.0.1", "--port", port, "--workers", "1"]
-        else:
-            server = ["webserver", "--hostname", "127.0.0.1", "--port", port, "--workers", "1"]
-        log = self.home.log("server")
-        with running([sys.executable, "-m", "airflow", *server], env=self.environment, log=log) as process:
-            until = time.monotonic() + PATIENCE
-            while not _healthy(self.url):
-                assert process.poll() is None, log.read_text()[-3000:]
-                assert time.monotonic() < until, f"no answer in {PATIENCE} seconds\n{log.read_text()[-3000:]}"
-                time.sleep(0.25)
-            yield
-
-
 @pytest.fixture(scope="session")
 def airflow(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
     """An Airflow without DAGs and without a login; started once, after it is known that there is a browser."""
@@ -191,12 +109,3 @@ def airflow(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         airflow.command("users", "create", *person, "--password", airflow.password)
     with airflow.serving():
         yield airflow
-
-
-def _healthy(url: str) -> bool:
-    with requests.Session() as session:
-        session.trust_env = False
-        try:
-            return session.get(f"{url}/{'api/v2/monitor/health' if AIRFLOW_3 else 'health'}", timeout=5).ok
-        except requests.RequestException:
-            return False

@@ -1,4 +1,4 @@
-"""Airflow's connection form as a person uses it: a class for each major version."""
+"""Airflow's connection form as a user uses it: a class for each major version."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page "Refund runs" as a person uses it, inside Airflow's own pages."""
+"""The page "Refund runs" as a user sees it, inside Airflow's own pages."""
 
 from __future__ import annotations
 

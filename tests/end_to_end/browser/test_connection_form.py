@@ -1,4 +1,4 @@
-"""The connection form and its Test button, used as a person uses them, against the sandbox."""
+"""The connection form and its Test button, used as a user uses them, against the sandbox."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from airflow_provider_firstpromoter.api.account import Account, Extra
 from airflow_provider_firstpromoter.get_provider_info import CONN_FIELDS
 from dev.processes import free_port
-from tests.end_to_end.browser.conftest import AIRFLOW, AIRFLOW_3, Airflow
+from tests.end_to_end.browser.airflow_server import AIRFLOW, AIRFLOW_3, Airflow
 from tests.end_to_end.browser.forms import Airflow2Form, Airflow3Form, Form
 
 pytestmark = pytest.mark.browser

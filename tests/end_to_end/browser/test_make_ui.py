@@ -20,7 +20,7 @@ from dev.demo import warehouse
 from dev.demo.stage import DAG, refer_customers, warehouse_of
 from dev.processes import Process, free_port, running, wait_for
 from dev.sandbox import SandboxProcess
-from tests.end_to_end.browser.conftest import AIRFLOW_3
+from tests.end_to_end.browser.airflow_server import AIRFLOW_3
 from tests.end_to_end.browser.refund_runs import RefundRunsPage
 
 pytestmark = [

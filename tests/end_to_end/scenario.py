@@ -14,7 +14,7 @@ from tests.end_to_end.processes import TaskProcess, TaskServer
 from tests.support import ALL_REFUNDS
 
 
-class World:
+class Scenario:
     """
     What one crash test runs against.
 

@@ -1,48 +1,12 @@
-"""Changes of the ledger, collected to be written together, and the rows that they become."""
+"""The values of the ledger's columns, for each kind of change."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from airflow_provider_firstpromoter.ledger.records import LedgerRecord, LedgerWrite, RunKey
 from airflow_provider_firstpromoter.refunds import Result, Row
-
-
-@dataclass
-class LedgerBatch:
-    """
-    Changes that are written in one transaction.
-
-    :param seen_at: when the run that collects them began: what ``last_seen_at`` becomes
-    :param writes: results of refunds
-    :param changed: recorded refunds whose row has another amount now, with that amount and when it was seen
-    :param seen: event_ids of problems that have not changed
-    :param renewed: settled refunds whose amount, fingerprint or digest the ledger did not have
-    """
-
-    seen_at: datetime
-    writes: list[LedgerWrite] = field(default_factory=list)
-    changed: list[tuple[LedgerRecord, str, datetime]] = field(default_factory=list)
-    seen: list[str] = field(default_factory=list)
-    renewed: list[tuple[LedgerRecord, Row, str | None, str | None]] = field(default_factory=list)
-
-    def __len__(self) -> int:
-        return len(self.writes) + len(self.changed) + len(self.seen) + len(self.renewed)
-
-    def strongest(self, known: bool) -> Iterator[LedgerWrite]:
-        """Return one result of each event_id: the strongest, and of equal ones the last."""
-        writes: dict[str, LedgerWrite] = {}
-        for write in self.writes:
-            outcome, event_id = write.result.outcome, write.result.event_id
-            if write.known is not known or not outcome.stored or event_id is None:
-                continue
-            earlier = writes.get(event_id)
-            if earlier is None or outcome.strength >= earlier.result.outcome.strength:
-                writes[event_id] = write
-        yield from writes.values()
 
 
 def ledger_row(account: str, write: LedgerWrite, run: RunKey) -> dict[str, Any]:
