@@ -87,7 +87,7 @@ def test_process_on_signal_exits_quickly_without_stderr_output(signal_number: si
         start = time.monotonic()
         running.send_signal(signal_number)
         assert running.wait(timeout=5) == 0
-        assert time.monotonic() - start < 2
+        assert time.monotonic() - start < 10
         assert running.stderr is not None
         assert running.stderr.read() == ""
 
