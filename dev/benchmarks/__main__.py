@@ -108,10 +108,13 @@ def _store(measured: dict[str, Measured]) -> dict[str, Measured]:
 def _publish(description: str, measured: list[Measured]) -> None:
     rows = [row for one in measured for row in one.rows]
     replace_between_marks(ROOT / "README.md", markdown(description, rows, notes=False))
-    replace_between_marks(ROOT / "docs" / "performance.md", markdown(description, rows, notes=True))
+    images = []
     for curve in (curve for one in measured for curve in one.curves):
         if all(len(line) > 1 for line in curve.lines.values()):  # a run that is too short leaves no points
             (ROOT / "docs" / "images" / f"{curve.name}.svg").write_text(svg(curve))
+            images.append(f"![{curve.title}](images/{curve.name}.svg)")
+    text = "\n\n".join([markdown(description, rows, notes=True), *images])
+    replace_between_marks(ROOT / "docs" / "performance.md", text)
 
 
 if __name__ == "__main__":

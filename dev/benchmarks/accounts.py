@@ -15,9 +15,11 @@ from dev.benchmarks.plot import Curve
 from dev.benchmarks.sizes import Sizes
 from dev.benchmarks.stage import Stage
 from dev.benchmarks.table import Measured, Row, at_least
-from dev.benchmarks.throughput import JITTER, LIMIT, TARGET, limited_operator
+from dev.benchmarks.throughput import JITTER, LIMIT, limited_operator
 from dev.sandbox import firstpromoter_connection
 
+#: The share of the limits that is to be reached: a part less than one account alone, because all share one machine.
+TARGET = 0.99
 SQL = "SELECT event_id, amount, currency, uid FROM refunds WHERE account = %(account)s"
 
 

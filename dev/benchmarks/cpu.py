@@ -23,7 +23,7 @@ def rows(stage: Stage, sizes: Sizes) -> Measured:
     return Measured(
         [
             _row(stage, sizes, "no latency", 1.2, latency=0.0, rounds=2 * sizes.repeats),
-            # Two rounds only, because a bare post waits for each response.
+            # Two rounds only, because each side waits for each response.
             _row(stage, sizes, f"{1000 * LATENCY:.0f} ms latency", 1.15, latency=LATENCY, rounds=2),
         ]
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import escape
 
 WIDTH, HEIGHT = 720, 400
-LEFT, RIGHT, TOP, BOTTOM = 72, 20, 72, 56
+LEFT, RIGHT, TOP, BOTTOM = 76, 44, 72, 56
 COLOURS = ("#1f6feb", "#d1242f", "#1a7f37")
 #: Points of one line that are drawn; more would only make the file larger.
 MOST_POINTS = 300

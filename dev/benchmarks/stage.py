@@ -65,16 +65,22 @@ class Stage:
         return sandbox.running_sandbox(*arguments, log=self.folder / "sandbox.log")
 
     def postgresql(self, name: str) -> dict[str, Any]:
-        """Create a database, and return the fields of an Airflow connection to it."""
+        """Create a database if it does not exist, and return the fields of an Airflow connection to it."""
         if self._postgresql is None:
             self._postgresql = self._stack.enter_context(databases.postgresql())
-        self._postgresql.create(name)
+        if not self.has_postgresql(name):
+            self._postgresql.create(name)
         return self._postgresql.connection(name)
+
+    def has_postgresql(self, name: str) -> bool:
+        """Return whether a database of this name was created."""
+        found = "SELECT 1 FROM pg_database WHERE datname = %s"
+        return self._postgresql is not None and bool(self._postgresql.execute("postgres", found, name))
 
     def drop_postgresql(self, name: str) -> None:
         """Drop a database, so that the disk does not fill with what is no longer needed."""
         if self._postgresql is not None:
-            self._postgresql.execute("postgres", f"DROP DATABASE {name} WITH (FORCE)")
+            self._postgresql.execute("postgres", f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
 
 def firstpromoter(base_url: str, **extra: Any) -> dict[str, Any]:
