@@ -57,17 +57,16 @@ def _sent_columns(write: LedgerWrite) -> dict[str, Any]:
 
 
 def changed_row(account: str, record: LedgerRecord, amount: str, seen_at: datetime) -> dict[str, Any]:
-    """Return the columns that say that the amount of a recorded refund's row has changed."""
-    same = record.changed_amount == amount
+    """Return the columns for the new amount of a recorded refund's row: not reported and not accepted yet."""
     return {
         "account": account,
         "event_id": record.event_id,
         "outcome": record.outcome,
         "changed_amount": amount,
         "last_seen_at": seen_at,
-        "reported_at": record.reported_at if same else None,
-        "reported_run_id": record.reported_run_id if same else None,
-        "accepted_at": record.accepted_at if same else None,
+        "reported_at": None,
+        "reported_run_id": None,
+        "accepted_at": None,
     }
 
 
