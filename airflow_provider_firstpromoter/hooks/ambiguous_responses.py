@@ -49,7 +49,9 @@ def resolve_unmatched(result: Result, find_reversal: FindReversal) -> Result:
         return _unresolved(result, f"{result.http_status} after a lost response, and {error}")
     if reversal is not None:
         message = f"{result.http_status} after a lost response; its reversed commission was found"
-        return result.model_copy(update={**reversal, "outcome": Outcome.ALREADY_RECORDED, "message": message})
+        return result.model_copy(
+            update={**reversal, "outcome": Outcome.ALREADY_RECORDED, "message": message, "lost": True}
+        )
     reason = f": {result.message}" if result.message else ""
     message = f"{result.http_status} after a lost response, and no commission was reversed{reason}"
     # The commissions that FirstPromoter lists can lag: what is known now must not end what was not known before.

@@ -44,7 +44,8 @@ def send_refund(
             result = result_from(response, refund, attempts, secret)
             if result.outcome is Outcome.ALREADY_RECORDED:
                 recover = recover_rewards or lost
-                return resolve_409(result, find_reversal, unmatched=unmatched, recover=recover, log=log)
+                resolved = resolve_409(result, find_reversal, unmatched=unmatched, recover=recover, log=log)
+                return resolved.model_copy(update={"lost": resolved.lost or lost})
             if result.outcome is Outcome.FAILED:
                 lost = lost or may_be_recorded(response)
             if result.outcome in (Outcome.FAILED, Outcome.REJECTED):

@@ -97,15 +97,21 @@ def update_rewards(ledger: RefundLedger, refunds: Collection[tuple[LedgerRecord,
     """
     Write the rewards of these refunds as FirstPromoter's commissions now show them.
 
-    The stored result stays the one that was passed downstream, unless it had no reward.
+    The stored result stays the one that was passed downstream, unless it had no reward. A row whose outcome has changed
+    since it was read, because its refund was reverted, is left alone.
 
     :param refunds: each with a result that has its reward
     :raises LedgerError: if the database refuses; nothing of it is then written
     """
+
+    def as_read(old: Any, new: Any) -> ColumnElement[bool]:
+        condition: ColumnElement[bool] = old.outcome == new.outcome
+        return condition
+
     rows = last_of_each(reward_row(ledger.account, *refund) for refund in refunds)
     if rows:
         update_columns = [name for name in rows[0] if name not in ("account", "event_id", "outcome")]
-        ledger.change(ledger.upsert, rows, update=update_columns)
+        ledger.change(ledger.upsert, rows, update=update_columns, when=as_read)
 
 
 def recover(ledger: RefundLedger, refunds: Collection[tuple[LedgerRecord, Result]], at: datetime) -> None:

@@ -140,13 +140,18 @@ class LedgerRecord:
         return self.outcome.on_record
 
     @property
+    def lost(self) -> bool:
+        """Whether the response to one of its requests was lost."""
+        return LOST_IN_DETAILS in (self.details or "")
+
+    @property
     def unresolved(self) -> bool:
         """Whether the refund was sent, and FirstPromoter may have recorded it although the ledger does not know it."""
         if self.last_sent_at is None or self.recorded or self.outcome is Outcome.REVERTED:
             return False
         # A 409 for a refund without a referral was looked up, but the commissions that FirstPromoter lists can lag.
         doubtful = self.outcome is Outcome.FAILED or (self.outcome is Outcome.NOT_REFERRED and self.http_status == 409)
-        return doubtful or LOST_IN_DETAILS in (self.details or "")
+        return doubtful or self.lost
 
     def result(self) -> Result:
         """Return the stored result: what the run that wrote it passed downstream, with ``sent`` False."""

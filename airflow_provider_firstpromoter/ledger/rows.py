@@ -99,7 +99,7 @@ def recovered_row(account: str, record: LedgerRecord, result: Result, at: dateti
         "http_status": result.http_status,
         "message": result.message,
         "recorded_amount": result.recorded_amount,
-        "details": result.to_details(),
+        "details": result.model_copy(update={"lost": record.lost}).to_details(),
         "fingerprint": None,
         "row_digest": None,
         "judged_at": at,

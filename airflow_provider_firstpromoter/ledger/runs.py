@@ -6,7 +6,7 @@ import json
 import uuid
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
@@ -35,6 +35,8 @@ from airflow_provider_firstpromoter.refunds import MAX_MESSAGE_LENGTH, Outcome, 
 
 #: The table's name is the ledger's, followed by this.
 SUFFIX = "_runs"
+#: A try that has not ended so long after it started was killed.
+ABANDONED_AFTER = timedelta(days=7)
 
 
 def runs_table(name: str) -> Table:
@@ -167,27 +169,34 @@ class RunHistory(ManagedTable):
         Return what the asset event of this task run has to report: every try of the task that no event reported yet.
 
         A run that reversed commissions and then failed has no event: the next successful run reports for it. The tries
-        are marked with this task run, so that its own retry reports them again, and no other run does.
+        are marked with this task run, so that its own retry reports them again, and no other run does. A try of another
+        run that is under way is left to that run. If it has not ended after :data:`ABANDONED_AFTER`, it was killed.
 
         :param only_reversals: whether there is no event, and so nothing to mark, unless a commission was reversed
         :raises LedgerError: if the database refuses
         """
         c, task = self.table.c, self.run
-        mine = and_(
+        of_this_task = and_(
             c.account == self.account,
             c.dag_id == task.dag_id,
             c.task_id == task.task_id,
             c.map_index == task.map_index,
-            or_(c.event_run_id.is_(None), c.event_run_id == task.run_id),
         )
+        over = or_(c.ended_at.is_not(None), c.run_id == task.run_id, c.started_at < now() - ABANDONED_AFTER)
+        unreported = and_(of_this_task, c.event_run_id.is_(None), over)
+        by_this_run = and_(of_this_task, c.event_run_id == task.run_id)
         reported = EarlierTries()
 
         def change() -> None:
             nonlocal reported
-            with self.engine.begin() as connection:
-                reported = self._totals_of(connection, mine)
-                if not only_reversals or reported.totals.outcomes[Outcome.RECORDED]:
-                    connection.execute(update(self.table).where(mine).values(event_at=now(), event_run_id=task.run_id))
+            with self.engine.connect() as connection:
+                # Marked before they are read: of two runs that end at once, one reports each try.
+                connection.execute(update(self.table).where(unreported).values(event_run_id=task.run_id))
+                reported = self._totals_of(connection, by_this_run)
+                if only_reversals and not reported.totals.outcomes[Outcome.RECORDED]:
+                    return  # without a commit
+                connection.execute(update(self.table).where(by_this_run).values(event_at=now()))
+                connection.commit()
 
         self._change(change)
         return reported

@@ -13,9 +13,9 @@ from airflow_provider_firstpromoter.ledger import LedgerRecord
 from airflow_provider_firstpromoter.reconcile import compare_amounts, created_at
 from airflow_provider_firstpromoter.refunds import Outcome
 
-#: A commission that is older than the first time the ledger's account sent the refund, by more than this, was made by
-#: something else. The ledger has the time of the response, which retries can delay.
-OLDER_BY = timedelta(hours=1)
+#: A commission that was made by more than this before or after the ledger's account sent the refund was made by
+#: something else. The ledger has the time of the response, which retries can delay, and clocks differ.
+TOLERANCE = timedelta(hours=1)
 
 
 class Decision(StrEnum):
@@ -104,10 +104,8 @@ def check(record: LedgerRecord, commissions: Sequence[Commission], *, readable: 
         return decided(Decision.UNREADABLE, "a commission with its event_id is malformed")
     if not commissions:
         return decided(Decision.NOT_FOUND)
-    # A 200 says that the request itself made the commission. A 409 can be due to a commission that another tool made.
-    oldest = min(created_at(one, now) for one in commissions)
-    if record.http_status != 200 and oldest < record.first_sent_at - OLDER_BY:
-        return decided(Decision.NOT_OURS, "its commission is older than the first time that this ledger sent it")
+    if not _made_by_us(record, min(created_at(one, now) for one in commissions)):
+        return decided(Decision.NOT_OURS, "its commission was not made when this ledger sent it")
     notes = _notes(record, commissions)
     if any(one.reward_status == "paid" for one in commissions):
         return decided(Decision.PAID, *notes)
@@ -115,6 +113,21 @@ def check(record: LedgerRecord, commissions: Sequence[Commission], *, readable: 
         reverted = record.outcome is Outcome.REVERTED
         return decided(Decision.ALREADY_REVERTED if reverted else Decision.ALREADY_DENIED, *notes)
     return decided(Decision.REVERT, *notes)
+
+
+def _made_by_us(record: LedgerRecord, made_at: datetime) -> bool:
+    """
+    Return whether a request of this ledger's account can have made the commission.
+
+    A 200 says that the request itself made it. A 409 can be due to a commission that another tool made: it is ours only
+    if it was made when the refund was last sent or, where a response was lost, since it was first sent.
+    """
+    if record.http_status == 200:
+        return True
+    first = record.first_sent_at if record.lost else record.last_sent_at
+    if first is None or record.last_sent_at is None:
+        return False
+    return first - TOLERANCE <= made_at <= record.last_sent_at + TOLERANCE
 
 
 def _notes(record: LedgerRecord, commissions: Sequence[Commission]) -> list[str]:

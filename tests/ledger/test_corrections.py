@@ -10,9 +10,11 @@ from airflow_provider_firstpromoter.ledger import (
     RefundLedger,
     RunKey,
     SentRefund,
+    mark_reverted,
     recover,
     sent_to_leads,
     sent_without_lead,
+    update_rewards,
 )
 from airflow_provider_firstpromoter.refunds import Lead, Outcome, Promoter, Result, Reward
 from tests.ledger.rows import THEN, known, to_write, write
@@ -95,3 +97,16 @@ def test_sent_to_leads_of_a_missing_table_are_none(open_ledger: object) -> None:
     ledger: RefundLedger = open_ledger()  # type: ignore[operator]
     assert list(sent_to_leads(ledger, [1])) == []
     assert list(sent_without_lead(ledger)) == []
+
+
+def test_update_rewards_leaves_a_row_alone_whose_outcome_has_changed_since_it_was_read(ledger: RefundLedger) -> None:
+    reward = Reward(id=5, status="pending", amount=-200, unit="cash")
+    write(ledger, [to_write(event_id, reward=reward) for event_id in ("re_1", "re_2")], SENT_BY)
+    approved = FOUND.model_copy(update={"reward": reward.model_copy(update={"status": "approved"})})
+    read = [(known(ledger, event_id), approved) for event_id in ("re_1", "re_2")]
+    mark_reverted(ledger, ["re_1"], RunKey("dag", "run_2", "revert", -1), LATER)
+
+    update_rewards(ledger, read)
+
+    assert (known(ledger, "re_1").outcome, known(ledger, "re_1").reward_status) == (Outcome.REVERTED, "denied")
+    assert (known(ledger, "re_2").outcome, known(ledger, "re_2").reward_status) == (Outcome.RECORDED, "approved")

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
+from airflow_provider_firstpromoter.reconcile import Reconciliation
 from tests.reconcile.account import AccountWithLedger, nonzero_kinds, refund
 
 
@@ -40,4 +45,27 @@ def test_reverted_refund_whose_commission_is_approved_again_is_a_mismatch_until_
     revert(account)
 
     assert nonzero_kinds(account.reconcile()) == {}
+    assert account.mismatches() == []
+
+
+def test_reward_of_a_refund_that_is_reverted_during_a_reconciliation_stays_denied(
+    account: AccountWithLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account.track(refund(1))
+    account.database.run("UPDATE firstpromoter_refunds SET reward_status = 'pending'")  # as before the approval
+    original = Reconciliation._compare
+
+    def compare_after_revert(reconciliation: Reconciliation, pairs: Any, *more: Any) -> None:
+        if pairs:
+            revert(account)
+        original(reconciliation, pairs, *more)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Reconciliation, "_compare", compare_after_revert)
+        account.reconcile()
+    assert account.ledger("outcome, reward_status")["re_0001"] == ("reverted", "denied")
+
+    account.reconcile()
+
+    assert account.ledger("outcome, reward_status")["re_0001"] == ("reverted", "denied")
     assert account.mismatches() == []

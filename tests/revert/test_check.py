@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -63,3 +64,63 @@ def test_at_most_twenty_unresolved_refunds_are_named_and_all_are_counted(account
 
     assert (report["unresolved"], len(report["cases"]["unresolved"])) == (25, 20)
     assert "25 refunds" in report["warnings"][-1]
+
+
+def make_older(account: AccountToRevert, days: float) -> None:
+    """Let days pass for what the ledger has as sent."""
+    then = (datetime.now(UTC) - timedelta(days=days)).replace(tzinfo=None).isoformat(sep=" ")
+    account.database.run(f"UPDATE firstpromoter_refunds SET first_sent_at = '{then}', last_sent_at = '{then}'")
+
+
+def other_tool_reverses(account: AccountToRevert, number: int, days_ago: float) -> None:
+    account.sandbox.add_lead(uid=f"cus_{number}", promoter="anna")
+    created_at = datetime.now(UTC) - timedelta(days=days_ago)
+    account.sandbox.add_commission(
+        event_id=f"re_{number}", uid=f"cus_{number}", sale_amount=-1500, created_at=created_at
+    )
+    account.sandbox.store.reserve_event_id(account.sandbox.account_id, "refund", f"re_{number}")
+
+
+def test_commission_that_another_tool_made_between_our_404_and_our_409_is_left_alone(account: AccountToRevert) -> None:
+    account.track(refund(500), run_id="first")
+    make_older(account, 10)
+    other_tool_reverses(account, 500, days_ago=5)
+    account.track(refund(500, amount=1501), **WRONG)
+    assert account.ledger("outcome, run_id")["re_500"] == ("already_recorded", "manual__wrong")
+
+    report = account.revert(**WRONG)
+
+    assert (report["reverted"], report["not_ours"]) == (0, 1)
+    assert account.deny_calls() == 0
+
+
+def test_commission_that_another_tool_made_after_our_404_is_left_alone_when_a_reconciliation_found_it(
+    account: AccountToRevert,
+) -> None:
+    account.track(refund(500), **WRONG)
+    make_older(account, 10)
+    other_tool_reverses(account, 500, days_ago=5)
+    account.run(ReconcileRefundsOperator(task_id="reconcile"))
+    assert account.ledger("outcome, run_id")["re_500"] == ("already_recorded", "manual__wrong")
+
+    report = account.revert(**WRONG)
+
+    assert (report["reverted"], report["not_ours"]) == (0, 1)
+
+
+@pytest.mark.parametrize("found_by", ["sync", "reconciliation"])
+def test_commission_of_our_lost_response_is_ours_whenever_it_is_found(account: AccountToRevert, found_by: str) -> None:
+    account.sandbox.fault("reset_after", times=None)
+    with pytest.raises(RefundsFailedError):
+        account.track(refund(1), **WRONG)
+    account.sandbox.clear_faults()
+    make_older(account, 10)
+    ten_days_ago = (datetime.now(UTC) - timedelta(days=10)).isoformat()
+    account.sandbox.store.execute("UPDATE commissions SET created_at = ? WHERE event_id = 're_1'", (ten_days_ago,))
+    if found_by == "sync":
+        account.track(refund(1), **WRONG)
+    else:
+        account.run(ReconcileRefundsOperator(task_id="reconcile"))
+    assert account.ledger() == {"re_1": "already_recorded"}
+
+    assert account.revert(**WRONG)["reverted"] == 1

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+from sqlalchemy import update
+
+from airflow_provider_firstpromoter.ledger import RunHistory, RunKey
 from airflow_provider_firstpromoter.refunds import Outcome, numbered
 from airflow_provider_firstpromoter.sync import RefundSync
 from tests.support import refund
@@ -40,3 +44,62 @@ def test_lost_response_of_one_task_survives_the_404_of_another(track: Refunds) -
 
     assert retry.outcomes == {"already_recorded": 1}
     assert track.stored() == {"re_77": "already_recorded"}
+
+
+# --- what asset events report ---
+
+
+@on_both
+def test_event_of_one_run_leaves_a_run_under_way_its_own_to_report(track: Refunds) -> None:
+    slow, fast = track.make(run_id="slow"), track.make(run_id="fast")
+    reported = []
+
+    def end_first() -> None:
+        fast.run(numbered([refund(9)]))
+        reported.append(fast.since_last_event(only_reversals=True))
+
+    run_with_meanwhile(slow, refund(0), refund(1), meanwhile=end_first)
+    reported.append(slow.since_last_event(only_reversals=True))
+
+    assert len(track.sandbox.recorded()) == 3
+    assert [totals.outcomes["recorded"] for totals in reported] == [1, 2]
+
+
+@pytest.mark.parametrize(("days", "reported"), [(1, 1), (8, 3)])
+def test_what_a_killed_run_reversed_reaches_a_later_event_once(
+    track: Refunds, move_clock: Callable[[float], None], days: int, reported: int
+) -> None:
+    """It cannot be told from a run under way at first."""
+    track(refund(0), refund(1), run_id="killed")
+    ledger = track.ledger
+    with ledger.engine.begin() as connection:
+        connection.execute(update(RunHistory(ledger, RunKey()).table).values(ended_at=None))
+    move_clock(days * 24 * 3600)
+
+    later = track(refund(2), run_id="later").sync
+    assert later.since_last_event(only_reversals=True).outcomes["recorded"] == reported
+
+    last = track(refund(3), run_id="last").sync
+    assert last.since_last_event(only_reversals=True).outcomes["recorded"] == 1
+
+
+def test_what_a_killed_try_reversed_is_reported_by_the_retry(track: Refunds) -> None:
+    track(refund(0), run_id="run")
+    ledger = track.ledger
+    with ledger.engine.begin() as connection:
+        connection.execute(update(RunHistory(ledger, RunKey()).table).values(ended_at=None))
+
+    retry = track(refund(0), refund(1), run_id="run", try_number=2).sync
+
+    assert retry.since_last_event(only_reversals=True).outcomes["recorded"] == 2
+    assert retry.since_last_event(only_reversals=True).outcomes["recorded"] == 2
+
+
+@on_both
+def test_runs_that_end_at_once_report_what_an_earlier_run_reversed_once(track: Refunds, at_once: Any) -> None:
+    track(refund(0), run_id="failed")
+    runs = [track(refund(number), run_id=f"run_{number}").sync for number in (1, 2)]
+
+    reported = at_once(*(lambda run=run: run.since_last_event(only_reversals=True) for run in runs))
+
+    assert sum(totals.outcomes["recorded"] for totals in reported) == 3
