@@ -1,8 +1,9 @@
 """
 ``python -m dev.benchmarks``: measure, then print one table.
 
-What is measured is also kept in the file ``.bench.json``, row by row, until all rows are measured again: a row that failed
-can be repeated alone. With ``--publish``, README.md, docs/performance.md and docs/images get their tables and plots from it.
+What is measured is also kept in the file ``.bench.json``, row by row, until all rows are measured again: so a row that
+failed can be repeated alone. With ``--publish``, README.md, docs/performance.md and docs/images get their tables and
+plots from it.
 """
 
 from __future__ import annotations
