@@ -26,10 +26,14 @@ from sqlalchemy import (
 from sqlalchemy.engine import Dialect
 
 from airflow_provider_firstpromoter.database import ddl_text
+from airflow_provider_firstpromoter.exceptions import RefundsFailedError, RefundsRejectedError
 from airflow_provider_firstpromoter.ledger.table import ON_RECORD
 from airflow_provider_firstpromoter.refunds import Outcome
 
 PROBLEMS = tuple(outcome.value for outcome in Outcome if outcome.stored and outcome.is_problem)
+
+#: The errors of runs that looked at every row.
+COMPLETE_WITH = (RefundsFailedError.__name__, RefundsRejectedError.__name__)
 
 
 class Tables(NamedTuple):
@@ -89,7 +93,8 @@ def _text(words: str) -> Any:
 
 def _open_problems(tables: Tables) -> Any:
     c, runs = tables.ledger.c, tables.runs.c
-    # A later complete run of the same query did not see the row: the query no longer has it, so it is no problem.
+    # A later run of the same query looked at every row and did not see this one: the query no longer has it, so it is
+    # no problem. A run that was refused, killed or limited, or that stopped early, did not look at every row.
     no_longer_selected = exists(
         select(literal(1)).where(
             runs.account == c.account,
@@ -98,6 +103,8 @@ def _open_problems(tables: Tables) -> Any:
             runs.kind == "query",
             runs.ended_at.is_not(None),
             runs.stopped_because.is_(None),
+            or_(runs.error.is_(None), runs.error.in_(COMPLETE_WITH)),
+            func.coalesce(runs[Outcome.PENDING.value], 0) == 0,
             runs.started_at > c.last_seen_at,
         )
     )

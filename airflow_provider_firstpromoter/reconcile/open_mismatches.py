@@ -11,6 +11,7 @@ SCHEMA = """
 CREATE TABLE found (kind TEXT, event_id TEXT, commission_id INTEGER, PRIMARY KEY (kind, event_id, commission_id))
     WITHOUT ROWID;
 CREATE TABLE open_before (kind TEXT, event_id TEXT, commission_id INTEGER);
+CREATE TABLE compared (event_id TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE unreadable (event_id TEXT PRIMARY KEY) WITHOUT ROWID;
 """
 
@@ -25,6 +26,10 @@ class OpenMismatches(PrivateDatabase):
         """Add mismatches that the reconciliation found."""
         self.insert("INSERT OR IGNORE INTO found VALUES (?, ?, ?)", keys)
 
+    def add_compared(self, event_ids: Iterable[str | None]) -> None:
+        """Add refunds of the period that were compared. None is for no event_id."""
+        self.insert("INSERT OR IGNORE INTO compared VALUES (?)", ((one or "",) for one in event_ids))
+
     def add_open(self, keys: Iterable[Key]) -> None:
         """Add mismatches of the period that earlier reconciliations found and that are still open."""
         self.insert("INSERT INTO open_before VALUES (?, ?, ?)", keys)
@@ -34,8 +39,14 @@ class OpenMismatches(PrivateDatabase):
         self.insert("INSERT OR IGNORE INTO unreadable VALUES (?)", ((one or "",) for one in event_ids))
 
     def resolved(self) -> Iterator[Key]:
-        """Yield the mismatches that were open before and were not found now, although they could be read."""
+        """
+        Yield the mismatches that were open before and were not found now, although they could be read.
+
+        All commissions of the period were read: one that is gone is resolved. A refund without a commission is only if
+        it was compared, because a refund that was adopted is of no period.
+        """
         yield from self.connection.execute(
             "SELECT * FROM open_before WHERE event_id NOT IN (SELECT event_id FROM unreadable) "
+            "AND (commission_id <> 0 OR event_id IN (SELECT event_id FROM compared)) "
             "EXCEPT SELECT * FROM found"
         )

@@ -127,6 +127,7 @@ class Reconciliation:
         ]
         # Written before the ledger changes: if the run is killed in between, the next one finds them again.
         accepted = self.table.write(mismatches)
+        open_mismatches.add_compared(pair.event_id for pair in pairs if pair.in_period)
         open_mismatches.add_found(mismatch.key for mismatch in mismatches)
         self._correct_ledger(compared)
         self.report.add(mismatches, accepted)

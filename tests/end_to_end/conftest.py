@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
+from airflow_provider_firstpromoter.sandbox import Sandbox
 from tests.end_to_end.processes import TaskServer
 
 
@@ -21,3 +22,11 @@ def tasks(_task_server: TaskServer) -> Iterator[TaskServer]:
     """Starts tasks in processes of their own, and kills those that are left after the test."""
     yield _task_server
     _task_server.kill_all()
+
+
+@pytest.fixture
+def firstpromoter(sandbox: Sandbox, connect: Callable[..., str]) -> Sandbox:
+    """A FirstPromoter that knows ``cus_0`` to ``cus_9``; the ledger is in the warehouse, as the examples want it."""
+    connect(ledger_conn_id="warehouse", max_attempts=1)
+    sandbox.add_leads({"uid": f"cus_{number}", "promoter": "anna" if number % 2 else "ben"} for number in range(10))
+    return sandbox

@@ -12,10 +12,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_firstpromoter.sandbox import Sandbox
-from tests.end_to_end.test_dags import firstpromoter, refund
+from tests.end_to_end.test_dags import refund
 from tests.end_to_end.test_revert_dag import without_retries
-
-__all__ = ["firstpromoter"]
 
 
 class MailServer(socketserver.ThreadingTCPServer):

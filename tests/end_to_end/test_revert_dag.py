@@ -6,9 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from airflow_provider_firstpromoter.sandbox import Sandbox
-from tests.end_to_end.test_dags import example, firstpromoter, refund
-
-__all__ = ["firstpromoter"]
+from tests.end_to_end.test_dags import example, refund
 
 
 def without_retries(name: str) -> Any:

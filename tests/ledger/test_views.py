@@ -9,9 +9,16 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_firstpromoter.exceptions import (
+    RefundsFailedError,
+    RefundsRejectedError,
+    RunRefusedError,
+    SyncInterruptedError,
+)
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import LedgerBatch, RefundLedger, RunHistory, RunKey
 from airflow_provider_firstpromoter.ledger.__main__ import main
+from airflow_provider_firstpromoter.ledger.views import Tables, views
 from airflow_provider_firstpromoter.reconcile import Mismatch, MismatchKind, MismatchTable
 from airflow_provider_firstpromoter.refunds import Outcome, Promoter, Reward, Summary
 from tests.ledger.rows import THEN, known, run_script, to_write, write
@@ -89,6 +96,35 @@ def test_view_open_lists_what_needs_attention_and_not_what_left_the_query_or_was
         ("re_rejected", "rejected", "amount is not a number"),
         ("stripe_1", "reversed_twice", "the same refund as re_march"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("summary", "error", "looked_at_every_row"),
+    [
+        ({}, None, True),
+        ({}, RefundsFailedError(), True),
+        ({}, RefundsRejectedError(), True),
+        ({}, RunRefusedError(), False),
+        ({}, SyncInterruptedError(), False),
+        ({"outcomes": {Outcome.PENDING: 1}}, None, False),
+        ({"outcomes": {Outcome.PENDING: 1}}, RefundsFailedError(), False),
+        ({"stopped_because": "10 refunds failed in a row"}, RefundsFailedError(), False),
+    ],
+    ids=repr,
+)
+def test_view_open_drops_a_problem_only_after_a_run_that_looked_at_every_row(
+    ledger: RefundLedger, summary: dict[str, Any], error: Exception | None, looked_at_every_row: bool
+) -> None:
+    write(ledger, [to_write("re_bad", Outcome.REJECTED, message="amount is missing", seen_at=THEN)], FIRST)
+    history = RunHistory(ledger, SECOND)
+    history.start()
+    history.finish(Summary(**summary), error)
+    (view,) = [one.query for one in views(Tables(ledger.table, history.table, None)) if one.name == "open"]
+
+    with ledger.engine.connect() as connection:
+        shown = [row.event_id for row in connection.execute(view)]
+
+    assert shown == ([] if looked_at_every_row else ["re_bad"])
 
 
 def test_view_status_has_a_row_for_each_refund(view: Any) -> None:

@@ -58,7 +58,7 @@ def settle(ledger: RefundLedger, of: Row, outcome: Outcome, ago: timedelta = 5 *
     refund = Refund.from_row(of.values) if sent else None
     result = Result(event_id=of.event_id, outcome=outcome, sent=sent, http_status=200 if sent else None)
     at = datetime.now(UTC) - ago
-    write(ledger, [LedgerWrite(result, of.amount, fingerprint(of.values, KEY), refund=refund, at=at)])
+    write(ledger, [LedgerWrite(result, of.amount, fingerprint(of.values, KEY), refund=refund, seen_at=at, at=at)])
 
 
 def found(rows: list[dict[str, object]], ledger: RefundLedger, limit: int = 100, **how: Any) -> list[Row]:
@@ -108,21 +108,22 @@ def test_rejected_row_is_pending_again_after_twenty_hours_only(ledger: RefundLed
     for event_id, ago in (("lately", 19 * HOUR), ("long ago", 20 * HOUR + SECOND)):
         settle(ledger, row(event_id), Outcome.REJECTED, ago)
         rows.append({"event_id": event_id, "amount": 1000})
-    settle(ledger, row("by validation", 0), Outcome.REJECTED, sent=False)
-    rows.append({"event_id": "by validation", "amount": 0})
+    for event_id, ago in (("by validation, lately", 19 * HOUR), ("by validation, long ago", 20 * HOUR + SECOND)):
+        settle(ledger, row(event_id, 0), Outcome.REJECTED, ago, sent=False)
+        rows.append({"event_id": event_id, "amount": 0})
 
-    assert pending(rows, ledger, retry_rejected=True) == ["long ago"]
+    assert sorted(map(str, pending(rows, ledger, retry_rejected=True))) == ["by validation, long ago", "long ago"]
     assert pending(rows, ledger) == []
 
 
-def test_settled_and_rejected_rows_do_not_use_up_the_limit(ledger: RefundLedger) -> None:
+def test_settled_and_rejected_rows_take_no_place_of_a_new_one(ledger: RefundLedger) -> None:
     settle(ledger, row("settled"), Outcome.RECORDED)
     rows: list[dict[str, object]] = [{"event_id": "settled", "amount": 1000}]
     for number in range(5):
         settle(ledger, row(f"rejected {number}", 0), Outcome.REJECTED, sent=False)
         rows.append({"event_id": f"rejected {number}", "amount": 0})
     assert pending(rows, ledger, limit=2) == []
-    assert pending([*rows, {"event_id": "new", "amount": 1}], ledger, limit=2) == ["new"]
+    assert pending([*rows, {"event_id": "new", "amount": 1}], ledger, limit=2) == ["new", "rejected 0"]
 
 
 def test_rows_that_need_attention_are_pending_only_beside_others(ledger: RefundLedger) -> None:

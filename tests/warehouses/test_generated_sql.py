@@ -43,8 +43,9 @@ class Recorder:
 
 
 def filled(sql: str) -> str:
-    """Return the statement with a literal for each placeholder."""
-    return re.sub(r"%\(\w+\)s|%s|\?|(?<!:):\w+", "'x'", sql.replace("%%", "%"))
+    """Return the statement with a literal for each placeholder; what is in quotes stays."""
+    found = r"""('[^']*')|%\(\w+\)s|%s|\?|(?<!:):\w+"""
+    return re.sub(found, lambda match: match[1] or "'x'", sql.replace("%%", "%"))
 
 
 def parse(sql: str, name: str) -> Any:
