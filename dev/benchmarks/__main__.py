@@ -1,8 +1,9 @@
 """
 ``python -m dev.benchmarks``: measure, then print one table.
 
-What is measured is also kept in the file ``.bench.json``, row by row, so that one row can be measured again. With
-``--publish``, the tables of README.md and docs/performance.md and the plots in docs/images are written from it.
+What is measured is also kept in the file ``.bench.json``, row by row, until all rows are measured again: so a row that
+failed can be repeated alone. With ``--publish``, README.md, docs/performance.md and docs/images get their tables and
+plots from it.
 """
 
 from __future__ import annotations
@@ -51,6 +52,8 @@ def main() -> int:
     if unknown := set(options.rows) - set(ROWS):
         parser.error(f"unknown row: {', '.join(sorted(unknown))}; the rows are {', '.join(ROWS)}")
     sizes = Sizes(**{field.name: getattr(options, field.name) for field in fields(Sizes)})
+    if not options.rows:
+        STORE.unlink(missing_ok=True)  # a row that fails now must not be published as it was before
     exit_on_signals()
     progress = Console(stderr=True, highlight=False)
     started = time.monotonic()

@@ -21,7 +21,7 @@ T = TypeVar("T")
 TIMEOUT = 1200
 SLOTS = 8
 #: Runs of each DAG that count, but for the mapped one, which takes minutes.
-TURNS = 2
+TURNS = 3
 TARGET = 100
 
 
@@ -48,7 +48,8 @@ def row(stage: Stage, sizes: Sizes) -> Measured:
                     assert sent == expected, f"{dag} sent {sent} requests for {expected} refunds"
                 _forget_sent(warehouse)
     empty = min(seconds["bench_empty"])
-    ours, mapped = max(seconds["bench_provider"]) - empty, seconds["bench_expand"][0] - empty
+    # On a busy machine an empty task can take longer than one with work.
+    ours, mapped = (max(one - empty, 0.01) for one in (max(seconds["bench_provider"]), seconds["bench_expand"][0]))
     ratio = mapped / ours
     row = Row(
         f"{sizes.mapped} refunds, warehouse to settled, inside of a warm Airflow, net of an empty task",

@@ -45,7 +45,7 @@ def rows(stage: Stage, sizes: Sizes) -> Measured:
         missed = [at_most(one.ratio, target), at_most(grown, FLAT, " MiB")]
         found.append(
             Row(
-                f"the same with the ledger in another database, {sizes.ledger:,} recorded, {kind} ids",
+                f"whole run with nothing new, {sizes.ledger:,} recorded, {kind} ids, ledger in another database",
                 f"{one.ours:.2f} s ({sizes.ledger / one.ours:,.0f} rows/s)",
                 f"reading both sides once by hand: {one.against:.2f} s",
                 f"{one.ratio:.2f} times; peak memory {grown:+.0f} MiB",

@@ -25,5 +25,5 @@ class Sizes:
     adopted: int = _size(1000, "refunds of the row 'adoption'")
     pending: int = _size(1_000_000, "refunds of the row 'memory'")
     written: int = _size(5000, "refunds of each round of the row 'growth'")
-    cpu: int = _size(1000, "refunds in each round of the row 'cpu'")
+    cpu: int = _size(2000, "refunds in each round of the row 'cpu', and half of that with latency")
     repeats: int = _size(3, "rounds of each of the two measurements of a row, where that is cheap")
