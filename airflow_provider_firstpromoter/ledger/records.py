@@ -36,6 +36,7 @@ class LedgerWrite:
     :param fingerprint: of the row's content; None where the content no longer matters
     :param row_digest: the database's hash of the row's content; None likewise
     :param refund: what was sent; None where validation refused the row
+    :param sent_before: what the ledger has as sent, where validation refused the row
     :param refunded_at: when the customer got the money, where the query says it
     :param known: whether the ledger had a row of this refund when the run looked: then this newer result replaces any
         that is not on record
@@ -48,6 +49,7 @@ class LedgerWrite:
     fingerprint: str | None = None
     row_digest: str | None = None
     refund: Refund | None = None
+    sent_before: LedgerRecord | None = None
     refunded_at: datetime | None = None
     known: bool = False
     seen_at: datetime | None = None
@@ -89,6 +91,7 @@ class LedgerWrite:
             tokens,
             digests,
             refund,
+            record if refund is None else None,
             row.refunded_at,
             known=record is not None,
             seen_at=seen_at if result.outcome.is_problem else None,

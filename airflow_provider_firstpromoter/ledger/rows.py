@@ -6,12 +6,12 @@ from datetime import datetime
 from typing import Any
 
 from airflow_provider_firstpromoter.ledger.records import LedgerRecord, LedgerWrite, RunKey
-from airflow_provider_firstpromoter.refunds import Result, Row
+from airflow_provider_firstpromoter.refunds import Outcome, Result, Row
 
 
 def ledger_row(account: str, write: LedgerWrite, run: RunKey) -> dict[str, Any]:
     """Return the row of a result."""
-    result, refund = write.result, write.refund
+    result = write.result
     reward, lead, promoter = result.reward, result.lead, result.promoter
     return {
         "account": account,
@@ -20,9 +20,7 @@ def ledger_row(account: str, write: LedgerWrite, run: RunKey) -> dict[str, Any]:
         "http_status": result.http_status,
         "message": result.message,
         "row_amount": write.row_amount,
-        "sent_amount": refund.amount if refund else None,
-        "sent_currency": refund.currency if refund else None,
-        "sale_event_id": refund.sale_event_id if refund else None,
+        **_sent_columns(write),
         "recorded_amount": result.recorded_amount,
         "refund_id": result.refund_id,
         **_reward_columns(reward),
@@ -34,7 +32,6 @@ def ledger_row(account: str, write: LedgerWrite, run: RunKey) -> dict[str, Any]:
         "row_digest": write.row_digest,
         **run._asdict(),
         "first_sent_at": write.at if result.sent else None,
-        "last_sent_at": write.at if result.sent else None,
         "refunded_at": write.refunded_at,
         "judged_at": write.at,
         "last_seen_at": write.seen_at,
@@ -47,18 +44,29 @@ def ledger_row(account: str, write: LedgerWrite, run: RunKey) -> dict[str, Any]:
     }
 
 
+def _sent_columns(write: LedgerWrite) -> dict[str, Any]:
+    """Return what was sent last and when: a row that validation refuses does not end that."""
+    before, refund = write.sent_before, write.refund
+    last = refund or before
+    return {
+        "sent_amount": refund.amount if refund else before and before.sent_amount,
+        "sent_currency": refund.currency if refund else before and before.sent_currency,
+        "sale_event_id": last and last.sale_event_id,
+        "last_sent_at": write.at if write.result.sent else before and before.last_sent_at,
+    }
+
+
 def changed_row(account: str, record: LedgerRecord, amount: str, seen_at: datetime) -> dict[str, Any]:
-    """Return the columns that say that the amount of a recorded refund's row has changed."""
-    same = record.changed_amount == amount
+    """Return the columns for the new amount of a recorded refund's row: not reported and not accepted yet."""
     return {
         "account": account,
         "event_id": record.event_id,
         "outcome": record.outcome,
         "changed_amount": amount,
         "last_seen_at": seen_at,
-        "reported_at": record.reported_at if same else None,
-        "reported_run_id": record.reported_run_id if same else None,
-        "accepted_at": record.accepted_at if same else None,
+        "reported_at": None,
+        "reported_run_id": None,
+        "accepted_at": None,
     }
 
 
@@ -96,6 +104,8 @@ def recovered_row(account: str, record: LedgerRecord, result: Result, at: dateti
     return {
         **reward_row(account, record, result),
         "outcome": result.outcome,
+        # What the rejected row says now was not sent: it is compared with what is recorded.
+        "row_amount": None if record.outcome is Outcome.REJECTED else record.row_amount,
         "http_status": result.http_status,
         "message": result.message,
         "recorded_amount": result.recorded_amount,

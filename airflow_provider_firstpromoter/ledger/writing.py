@@ -35,7 +35,8 @@ def write_batch(ledger: RefundLedger, connection: Connection, batch: LedgerBatch
     ledger.upsert(
         connection,
         last_of_each(changed_row(ledger.account, *change) for change in batch.changed),
-        update=("changed_amount", "last_seen_at", "reported_at", "reported_run_id", "accepted_at"),
+        update=("changed_amount", "reported_at", "reported_run_id", "accepted_at"),
+        when=_is_another_amount,  # else an amount that was accepted during the run would be open again
     )
     ledger.upsert(
         connection,
@@ -43,7 +44,8 @@ def write_batch(ledger: RefundLedger, connection: Connection, batch: LedgerBatch
         update=("row_amount", "fingerprint", "row_digest"),
         keep=("row_amount",),
     )
-    set_columns(ledger, connection, batch.seen, last_seen_at=batch.seen_at)
+    seen = [*batch.seen, *(record.event_id for record, *_ in batch.changed)]
+    set_columns(ledger, connection, seen, last_seen_at=batch.seen_at)
 
 
 def set_columns(ledger: RefundLedger, connection: Connection, event_ids: Sequence[str], **values: Any) -> None:
@@ -58,6 +60,11 @@ def set_columns(ledger: RefundLedger, connection: Connection, event_ids: Sequenc
 def last_of_each(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the last row of each event_id: one statement may not change a row twice."""
     return list({row["event_id"]: row for row in rows}.values())
+
+
+def _is_another_amount(old: Any, new: Any) -> ColumnElement[bool]:
+    """Return the condition under which a changed amount is not the one that the ledger already has."""
+    return or_(old.changed_amount.is_(None), old.changed_amount != new.changed_amount)
 
 
 def _may_replace(known: bool) -> Callable[[Any, Any], ColumnElement[bool]]:

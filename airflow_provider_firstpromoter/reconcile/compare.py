@@ -61,9 +61,9 @@ def compare(pair: RefundPair, *, adopt: bool, now: datetime) -> Comparison:
 
     A refund that the ledger has as sent, and as ``not_referred`` or ``failed``, is recovered if FirstPromoter has a
     negative commission under its event_id: a response was lost, or the commission was not listed yet when the refund
-    was looked up. A duplicate is never adopted, because as a row of the ledger it would no longer look wrong. A
-    commission that was denied reverses nothing: the ledger need not know it. The commissions of a refund that was
-    reverted must be denied or deleted.
+    was looked up. So is one whose response was lost and whose row was ``rejected`` since. A duplicate is never adopted,
+    because as a row of the ledger it would no longer look wrong. A commission that was denied reverses nothing: the
+    ledger need not know it. The commissions of a refund that was reverted must be denied or deleted.
 
     :param adopt: whether the ledger takes over refunds that it does not have as sent
     :param now: aware; replaces times that cannot be read

@@ -82,7 +82,12 @@ class RefundPair(NamedTuple):
 
 
 def _recoverable(record: LedgerRecord) -> bool:
-    return record.last_sent_at is not None and record.outcome in (Outcome.NOT_REFERRED, Outcome.FAILED)
+    if record.last_sent_at is None:
+        return False
+    # FirstPromoter recorded nothing of what it rejected, unless a response was lost before.
+    return record.outcome in (Outcome.NOT_REFERRED, Outcome.FAILED) or (
+        record.outcome is Outcome.REJECTED and record.lost
+    )
 
 
 class Staging(PrivateDatabase):

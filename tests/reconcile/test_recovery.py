@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_firstpromoter.exceptions import RefundsFailedError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import RefundLedger
 from airflow_provider_firstpromoter.reconcile import Period, Reconciliation
@@ -150,3 +151,23 @@ def test_two_reconciliations_at_once_recover_and_report_the_same(
 
 def _killed(*_: Any) -> None:
     raise KeyboardInterrupt
+
+
+def test_refund_whose_response_was_lost_is_recovered_although_its_row_is_rejected_now(
+    account: AccountWithLedger,
+) -> None:
+    account.sandbox.fault("reset_after", times=3)
+    with pytest.raises(RefundsFailedError):
+        account.track(refund(1, amount=1000))
+    (before,) = account.ledger("sent_amount, first_sent_at, last_sent_at").values()
+    account.track(refund(1, amount=0), max_rejected=None)
+    assert account.ledger("outcome, sent_amount, first_sent_at, last_sent_at")["re_0001"] == ("rejected", *before)
+
+    report = account.reconcile()
+
+    assert (report["recovered"], report["mismatches"]) == (1, 0)
+    assert account.ledger() == {"re_0001": "already_recorded"}
+    (result,) = account.track(refund(1, amount=0), max_rejected=None)
+    assert result["outcome"] == "changed", "it is recorded, and its row is still invalid"
+    (result,) = account.track(refund(1, amount=1000))
+    assert result["outcome"] == "already_recorded"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
-from airflow_provider_firstpromoter.ledger import RunHistory, RunKey
+from airflow_provider_firstpromoter.ledger import RunHistory, RunKey, now
 from airflow_provider_firstpromoter.refunds import Outcome, numbered
 from airflow_provider_firstpromoter.sync import RefundSync
 from tests.support import refund
@@ -103,3 +103,23 @@ def test_runs_that_end_at_once_report_what_an_earlier_run_reversed_once(track: R
     reported = at_once(*(lambda run=run: run.since_last_event(only_reversals=True) for run in runs))
 
     assert sum(totals.outcomes[Outcome.RECORDED] for totals in reported) == 3
+
+
+# --- what is accepted meanwhile ---
+
+
+@on_both
+def test_amount_that_is_accepted_during_a_run_stays_accepted(track: Refunds) -> None:
+    track(refund(0, amount=1000))
+    track(refund(0, amount=2000))
+
+    def accept() -> None:
+        track.ledger.mark(["re_0"], accepted_at=now())  # as the command line does
+
+    run_with_meanwhile(track.make(), refund(0, amount=2000), refund(1), meanwhile=accept)
+
+    record = track.records()["re_0"]
+    assert (record.changed_amount, record.accepted_at is not None) == ("2000", True)
+    assert track(refund(0, amount=2000)).outcomes == {"recorded": 1}
+    assert track(refund(0, amount=3000)).outcomes == {"changed": 1}
+    assert track.records()["re_0"].accepted_at is None
