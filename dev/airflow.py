@@ -188,8 +188,9 @@ class Api:
     def _request(self, method: str, path: str, **options: Any) -> Any:
         url = f"{self.url}/api/v2/{path}"
         try:
-            token = self._session.get(f"{self.url}/auth/token", timeout=10).json()["access_token"]
-            headers = {"Authorization": f"Bearer {token}"}
+            login = self._session.get(f"{self.url}/auth/token", timeout=10)
+            login.raise_for_status()
+            headers = {"Authorization": f"Bearer {login.json()['access_token']}"}
             response = self._session.request(method, url, headers=headers, timeout=10, **options)
         except requests.RequestException:
             return None

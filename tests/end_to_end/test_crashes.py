@@ -54,8 +54,10 @@ class CrashScenario(Scenario):
         for event_id, outcome in ledger.items():
             by_outcome.setdefault(outcome, set()).add(event_id)
         assert by_outcome.pop("not_referred") == {f"re_{n:05}" for n in range(0, self.count, 3)}
-        assert by_outcome.keys() <= ({"recorded", "already_recorded"} if killed else {"recorded"})
-        stored = self.warehouse.run("SELECT event_id, reward_id FROM firstpromoter_refunds WHERE outcome = 'recorded'")
+        assert by_outcome.keys() <= {"recorded", "already_recorded"}
+        # On a slow machine a response can be lost without a kill: its commission is then found, with the reward.
+        known = "outcome = 'recorded'" if killed else "outcome <> 'not_referred'"
+        stored = self.warehouse.run(f"SELECT event_id, reward_id FROM firstpromoter_refunds WHERE {known}")
         rewards = {refund.event_id: refund.reward_id for refund in self.sandbox.recorded()}
         assert all(rewards[event_id] == reward_id for event_id, reward_id in stored)
         assert self.temporary_files() == []

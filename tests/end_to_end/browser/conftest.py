@@ -27,13 +27,26 @@ FLAGS = (
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed (pip install playwright)")
+def chromium() -> str:
+    """The program's path."""
+    pytest.importorskip("playwright", reason="Playwright is not installed (pip install playwright)")
     program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if program is None:
         pytest.skip("No Chromium is installed here (Debian: apt-get install chromium)")
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=FLAGS.split())
+    return program
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Any]:
+    """
+    A browser for the tests of one file.
+
+    Playwright keeps an event loop running in this thread, so that ``asyncio.run`` fails in other tests until it ends.
+    """
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS.split())
         yield browser
         browser.close()
 
@@ -44,7 +57,7 @@ def page(browser: Any) -> Iterator[Any]:
         yield page
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def cookies(browser: Any, airflow: Airflow) -> list[Any]:
     """The session cookies of the user ``admin``, from one login: Airflow 2 refuses a sixth login within 40 seconds."""
     if AIRFLOW_3:
@@ -88,7 +101,7 @@ def screenshot(page: Any) -> Callable[..., None]:
 
 
 @pytest.fixture(scope="session")
-def airflow(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
+def airflow(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
     """An Airflow without DAGs and without a login; started once, after it is known that there is a browser."""
     home = Home(tmp_path_factory.mktemp("airflow"))
     (home.folder / "dags").mkdir()
