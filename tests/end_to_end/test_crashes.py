@@ -146,6 +146,8 @@ def test_task_cleared_while_running_pushes_the_results_of_the_whole_task_run(sce
 def test_two_tasks_at_once_record_each_refund_once_and_both_succeed(scenario: CrashScenario) -> None:
     """Two processes with overlapping queries and one account: the ledger keeps the stronger outcome."""
     scenario.fill(400)
+    # Neither process gets far before the other has started as well.
+    scenario.sandbox.fault("latency", times=2, seconds=5)
     processes = [
         scenario.start("SELECT * FROM refunds WHERE event_id IS NULL OR event_id < 're_00300'"),
         scenario.start("SELECT * FROM refunds WHERE event_id > 're_00050' ORDER BY event_id"),
