@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -97,6 +98,13 @@ class TaskInstance:
         return None
 
 
+def _allow_execute_in_this_thread() -> None:
+    """Airflow 2 guards against nested operators with a variable that it sets in the main thread alone."""
+    guard = getattr(sys.modules.get("airflow.models.baseoperator"), "ExecutorSafeguard", None)
+    if guard is not None:
+        vars(guard)["_sentinel"].__dict__.setdefault("callers", {})
+
+
 class Task:
     """An operator that runs as a task, with the XComs that it pushed even if it failed."""
 
@@ -105,6 +113,7 @@ class Task:
         self.ti = TaskInstance(operator.task_id, **task_instance)
 
     def run(self, **context: Any) -> Any:
+        _allow_execute_in_this_thread()
         return self.operator.execute({"ti": self.ti, **context})
 
     @property
