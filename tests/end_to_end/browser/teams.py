@@ -116,7 +116,7 @@ _numbers = iter(range(1, 1000))
 
 
 @pytest.fixture(scope="package")
-def teams(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Teams]:
+def teams(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Teams]:
     home = Home(tmp_path_factory.mktemp("teams"))
     url = f"http://127.0.0.1:{free_port()}/data/airflow"
     with running_sandbox(Settings(accounts=tuple(ACCOUNTS.values()), requests_per_minute=0)) as sandbox:
@@ -176,7 +176,7 @@ def _environment(home: Home, url: str, sandbox: str) -> dict[str, str]:
     )
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def sessions(browser: Any, teams: Teams) -> dict[str, list[Any]]:
     """The cookies of each user, from one login at Airflow's own form."""
     cookies = {}
