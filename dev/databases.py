@@ -89,7 +89,7 @@ def postgresql(*, durable: bool = True) -> Iterator[PostgreSQL]:
 def postgresql_version() -> str | None:
     """Return the version of the PostgreSQL server; None if it is not installed or does not run on this machine."""
     try:
-        command = Path(_pgserver().__file__).parent / "pginstall" / "bin" / "postgres"
+        command = Path(_pgserver().__file__).parent / "pginstall18" / "bin" / "postgres"
         printed = subprocess.run([command, "--version"], capture_output=True, text=True, check=True).stdout
     except (ImportError, OSError, subprocess.CalledProcessError):
         return None
