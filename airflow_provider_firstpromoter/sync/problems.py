@@ -9,7 +9,7 @@ from airflow_provider_firstpromoter.sync.ledger_writer import LedgerWriter
 
 class Problems:
     """
-    The rows of a run that somebody has to look at.
+    The rows of a run that need attention.
 
     :param run: the task run that reports them
     """
