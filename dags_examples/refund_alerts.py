@@ -43,7 +43,8 @@ def refund_alerts() -> None:
         on_failure_callback=SmtpNotifier(
             to=ON_CALL,
             subject="{{ ti.dag_id }} has failed",
-            html_content="{{ exception | e }}",  # escaped, because it names event_ids
+            # Escaped, because it names event_ids. Airflow 3.0 does not pass the exception.
+            html_content="{{ exception | default('The log of the task says why.') | e }}",
         ),
     )
 
