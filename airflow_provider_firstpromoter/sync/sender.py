@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterator
 
 from airflow_provider_firstpromoter.refunds import Result
 from airflow_provider_firstpromoter.sync.job import Job
-from airflow_provider_firstpromoter.sync.thread_pool import Done, ThreadPool
+from airflow_provider_firstpromoter.sync.thread_pool import BATCH, Done, ThreadPool
 
 #: Seconds; how soon a kill is noticed.
 TICK = 0.25
+#: Refunds that the threads have beside those in flight, so that none waits for the main thread.
+AHEAD = 2 * BATCH
 
 
 class Sender:
@@ -24,9 +26,10 @@ class Sender:
 
     def __init__(self, send: Callable[[Job], Result], max_in_flight: int) -> None:
         self._max_in_flight = max_in_flight
-        self._threads: ThreadPool[Job, Result] = ThreadPool(send, max_in_flight)
+        # After any other result, the run may have to stop.
+        self._threads: ThreadPool[Job, Result] = ThreadPool(send, max_in_flight, lambda result: result.outcome.settled)
         self._queue: deque[Job] = deque()
-        self._in_flight: dict[int, Job] = {}
+        self._submitted: dict[int, Job] = {}
         self._answered = False
         self.stopped = False
 
@@ -37,9 +40,11 @@ class Sender:
     def stop(self) -> None:
         """Send nothing more; what is in flight comes back."""
         self.stopped = True
+        self._withdraw()
 
     def clear_queue(self) -> list[Job]:
         """Empty the queue, and return the refunds that were in it and are not in flight."""
+        self._withdraw()
         left = list(self._queue)
         self._queue.clear()
         return left
@@ -51,26 +56,27 @@ class Sender:
         :param drain: wait also for what is in flight when the queue is empty
         :returns: what has come back; None at least four times a second, so that the caller can notice a kill
         """
-        while not self.stopped and (self._queue or (drain and self._in_flight)):
+        while not self.stopped and (self._queue or (drain and self._submitted)):
             # One alone until the first response: a wrong key or host must not be tried by eight threads at once.
-            most = self._max_in_flight if self._answered else 1
-            while self._queue and len(self._in_flight) < most:
+            most = self._max_in_flight + AHEAD if self._answered else 1
+            while self._queue and len(self._submitted) < most:
                 job = self._queue.popleft()
-                self._in_flight[job.row.position] = job
+                self._submitted[job.row.position] = job
                 self._threads.submit(job)
             yield self._take()
 
     def results_in_flight(self, seconds: float) -> Iterator[Done[Job, Result]]:
         """Return what comes back within so many seconds; nothing more is sent."""
+        self._withdraw()
         until = time.monotonic() + seconds
-        while self._in_flight and time.monotonic() < until:
+        while self._submitted and time.monotonic() < until:
             if done := self._take():
                 yield done
 
     def abandon(self) -> list[Job]:
         """Give up on what is in flight, and return it."""
-        left = list(self._in_flight.values())
-        self._in_flight.clear()
+        left = list(self._submitted.values())
+        self._submitted.clear()
         return left
 
     def close(self) -> None:
@@ -79,7 +85,13 @@ class Sender:
 
     def _take(self) -> Done[Job, Result] | None:
         done = self._threads.take(TICK)
-        if done is None or self._in_flight.pop(done.job.row.position, None) is None:
+        if done is None or self._submitted.pop(done.job.row.position, None) is None:
             return None  # nothing yet, or given up on before it came
         self._answered = True
         return done
+
+    def _withdraw(self) -> None:
+        """Take back the refunds that no thread has begun to send."""
+        for job in reversed(self._threads.withdraw()):
+            del self._submitted[job.row.position]
+            self._queue.appendleft(job)

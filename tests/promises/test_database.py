@@ -21,7 +21,8 @@ from airflow_provider_firstpromoter.sync import RefundSync, SyncOptions, ledger_
 from airflow_provider_firstpromoter.sync.from_query import run_query
 
 TABLE = "firstpromoter_refunds"
-COUNT = 60
+#: More than the threads have at once beside those in flight.
+COUNT = 120
 
 
 @pytest.fixture

@@ -259,17 +259,18 @@ def test_killed_process_leaves_a_row_that_has_not_ended_and_equals_the_ledger(tr
     (row,) = track.history()
     assert (row["run_id"], row["ended_at"], row["error"]) == ("killed", None, None)
     assert counts(row) == in_ledger(track, "killed") == {"recorded": 6}
-    assert len(track.sandbox.recorded()) == 8, "two of them were recorded and not written"
+    not_written = len(track.sandbox.recorded()) - 6
+    assert 2 <= not_written <= 4, "the main thread was killed at the eighth result; a thread may have sent more"
 
     again = track(*refunds(10), run_id="killed", try_number=2, as_query=True)
 
     total = again.sync.total()
     assert {outcome.value: count for outcome, count in total.outcomes.items() if count} == {
-        "recorded": 8,
-        "already_recorded": 2,
+        "recorded": 10 - not_written,
+        "already_recorded": not_written,
     }
     assert total.reversed["cash"] == sum(recorded.reward_amount for recorded in track.sandbox.recorded()), (
-        "the retry of the task looks up the rewards of the two"
+        "the retry of the task looks up the rewards of those"
     )
     assert total.rewards_unknown == 0
 
