@@ -13,9 +13,7 @@ import threading
 import time
 from http.client import HTTPResponse
 from typing import Any
-from urllib.parse import urlsplit
 
-from requests import PreparedRequest
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -35,22 +33,6 @@ class DeadlineAdapter(HTTPAdapter):
     A response that is late or too large ends with an error, as any read timeout does: a part of it is never taken for
     the whole.
     """
-
-    #: The last pool, and what it was found by. One is enough: an adapter serves one thread and one API.
-    _last: tuple[Any, Any] | None = None
-
-    def get_connection_with_tls_context(
-        self, request: PreparedRequest, verify: Any, proxies: Any = None, cert: Any = None
-    ) -> Any:
-        """Return the pool for a request; to find it anew each time would cost a tenth of the request."""
-        key = urlsplit(request.url or "")[:2], verify, cert, tuple((proxies or {}).items())
-        if self._last is None or self._last[0] != key:
-            self._last = key, super().get_connection_with_tls_context(request, verify, proxies, cert)
-        return self._last[1]
-
-    def close(self) -> None:
-        self._last = None
-        super().close()
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)

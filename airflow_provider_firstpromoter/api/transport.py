@@ -1,4 +1,4 @@
-"""HTTP requests to FirstPromoter: sessions, headers, retries, and the bounds of a response."""
+"""HTTP requests to FirstPromoter: retries, the rate limit, and the bounds of a response."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import requests
-from requests.auth import AuthBase
 
-from airflow_provider_firstpromoter import __version__
 from airflow_provider_firstpromoter.api.account import Account
-from airflow_provider_firstpromoter.api.deadline import DeadlineAdapter, thread_state
+from airflow_provider_firstpromoter.api.client import Client
+from airflow_provider_firstpromoter.api.deadline import thread_state
 from airflow_provider_firstpromoter.api.network_errors import NETWORK_ERRORS, describe_network_error
 from airflow_provider_firstpromoter.api.rate_limit import rate_limiter_for, sleep
 from airflow_provider_firstpromoter.api.responses import BROKEN_JSON, NO_JSON, ApiResponse
@@ -120,10 +119,10 @@ class Transport:
         finally:
             self.rate_limiter.release()
 
-    def _client(self) -> _Client:
-        client: _Client | None = getattr(self._threads, "client", None)
+    def _client(self) -> Client:
+        client: Client | None = getattr(self._threads, "client", None)
         if client is None:
-            client = self._threads.client = _Client(self.account)
+            client = self._threads.client = Client(self.account)
         return client
 
     def _refusal(self, response: ApiResponse, sent: Mapping[str, Any] | None) -> str:
@@ -136,71 +135,6 @@ class Transport:
             f"{f': {message}' if message else ''}). Check its password (API key) and login (Account ID) against "
             "Settings > Integrations in FirstPromoter."
         )
-
-
-class _Session(requests.Session):
-    def get_redirect_target(self, resp: requests.Response) -> None:
-        """Follow no redirect: it could carry the key to another host, and requests would read all of its body."""
-
-
-class _Client:
-    """
-    One thread's session, with everything that is the same for all of its requests computed once.
-
-    ``Session.request`` looks up the environment's proxies and certificates and merges headers and cookies again for
-    each request, which costs more than the rest. Requests are given to the session's adapter instead, which also
-    ignores the cookies and redirects of a hostile server.
-    """
-
-    def __init__(self, account: Account) -> None:
-        self.session = session = _Session()
-        session.auth = _AccountAuth(account)
-        for scheme in ("https://", "http://"):
-            session.mount(scheme, DeadlineAdapter())
-        session.headers.update(
-            {
-                "Accept": "application/json",
-                "Accept-Encoding": "gzip",  # the one that can be unzipped within bounds, see _read_body
-                "User-Agent": f"airflow-provider-firstpromoter/{__version__}",
-            }
-        )
-        # A proxy meant for other hosts must not see the key on its way to this very machine.
-        session.trust_env = account.base_url.startswith("https:")
-        self._base_url = account.base_url
-        self._settings: dict[str, Any] = {
-            **session.merge_environment_settings(account.base_url, {}, True, None, None),
-            "timeout": (account.extra.timeout, account.extra.timeout),
-        }
-        self._prepared: dict[tuple[str, str], requests.PreparedRequest] = {}
-
-    def send(
-        self, method: str, path: str, json: Mapping[str, Any] | None, params: Mapping[str, Any] | None
-    ) -> requests.Response:
-        """Send a request; the body of its response is not read yet."""
-        prepared = self._prepared.get((method, path))
-        if prepared is None:
-            prepared = self.session.prepare_request(requests.Request(method, self._base_url + path))
-            self._prepared[method, path] = prepared
-        prepared = prepared.copy()
-        if json is not None:
-            prepared.prepare_body(None, None, json)
-        if params is not None:
-            prepared.prepare_url(prepared.url, params)
-        return self.session.get_adapter(self._base_url).send(prepared, **self._settings)
-
-
-class _AccountAuth(AuthBase):
-    """Adds both headers. It is an ``auth`` object so that a .netrc of the worker cannot replace the key."""
-
-    def __init__(self, account: Account) -> None:
-        self._headers = {
-            "Authorization": f"Bearer {account.api_key.get_secret_value()}",
-            "Account-ID": account.account_id,
-        }
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers.update(self._headers)
-        return request
 
 
 def _possibly_processed(response: ApiResponse) -> bool:
