@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from airflow_provider_firstpromoter.refunds import (
     LOST_IN_DETAILS,
+    REWARD_IN_DETAILS,
     Outcome,
     Refund,
     Result,
@@ -146,6 +147,11 @@ class LedgerRecord:
     def lost(self) -> bool:
         """Whether the response to one of its requests was lost."""
         return LOST_IN_DETAILS in (self.details or "")
+
+    @property
+    def has_reward(self) -> bool:
+        """Whether the stored result has a reward; cheaper than to read the result."""
+        return REWARD_IN_DETAILS in (self.details or "")
 
     @property
     def unresolved(self) -> bool:

@@ -25,6 +25,7 @@ from airflow_provider_firstpromoter.refunds.refund import (
 )
 from airflow_provider_firstpromoter.refunds.result import (
     LOST_IN_DETAILS,
+    REWARD_IN_DETAILS,
     Lead,
     Number,
     Private,
@@ -58,6 +59,7 @@ __all__ = [
     "MAX_MESSAGE_LENGTH",
     "REASON_COLUMN",
     "REFUND_COLUMNS",
+    "REWARD_IN_DETAILS",
     "ZERO_DECIMAL_CURRENCIES",
     "AmountUnit",
     "Identity",

@@ -32,6 +32,7 @@ REFUND_COLUMNS = (
     "sale_event_id",
     "skip_email_notification",
 )
+_REFUND_COLUMNS = frozenset(REFUND_COLUMNS)
 IDENTIFIER_COLUMNS = ("event_id", "uid", "email", "sale_event_id")
 #: Columns that a query may carry besides: for reports, never sent.
 REPORT_COLUMNS = ("refunded_at",)
@@ -141,7 +142,9 @@ def _reasons(error: ValidationError) -> str:
 
 def known_columns(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return the row's columns of the refund call, by their lower-case names: some databases write them in capitals."""
-    lowered = {str(name).lower(): value for name, value in row.items()}
+    lowered = row
+    if not row.keys() <= _REFUND_COLUMNS:
+        lowered = {str(name).lower(): value for name, value in row.items()}
     return {name: lowered[name] for name in REFUND_COLUMNS if name in lowered}
 
 

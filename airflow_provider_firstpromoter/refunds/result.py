@@ -11,6 +11,8 @@ from airflow_provider_firstpromoter.refunds.values import UNSENDABLE
 
 #: What :meth:`Result.to_details` contains if, and only if, a response was lost: quotes within values are escaped.
 LOST_IN_DETAILS = '"lost":true'
+#: The same if there is a reward.
+REWARD_IN_DETAILS = '"reward":{'
 
 
 def _none_if_unreadable(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:

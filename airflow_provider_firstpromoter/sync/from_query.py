@@ -40,11 +40,12 @@ def rewards_of_run(sync: RefundSync) -> list[dict[str, Any]]:
     rewards: list[dict[str, Any]] = []
     beyond = 0
     for record in sync.ledger.records_of_run(sync.run_key):
-        if record.recorded and (result := record.result()).reward is not None:
-            if len(rewards) < MOST_REWARDS:
-                rewards.append(result.to_json())
-            else:
-                beyond += 1
+        if not (record.recorded and record.has_reward):
+            continue
+        if len(rewards) < MOST_REWARDS:
+            rewards.append(record.result().to_json())
+        else:
+            beyond += 1
     if beyond:
         sync.summary.warnings.append(f"{beyond} more rewards than the {MOST_REWARDS} in XCom: read them in the ledger")
     return rewards
