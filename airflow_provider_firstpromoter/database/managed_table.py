@@ -17,7 +17,7 @@ from tenacity.wait import wait_random
 from airflow_provider_firstpromoter.database.dialects import BY_DIALECT, LEDGER_DATABASES, kind_of_dialect
 from airflow_provider_firstpromoter.database.errors import errors_as, first_line
 from airflow_provider_firstpromoter.database.kinds import LedgerSql
-from airflow_provider_firstpromoter.database.upsert import Upsert, When, execute
+from airflow_provider_firstpromoter.database.upsert import Statement, Upsert, When, execute
 from airflow_provider_firstpromoter.exceptions import ConnectionSettingsError, LedgerError
 from airflow_provider_firstpromoter.refunds import MAX_ID_LENGTH
 
@@ -88,6 +88,7 @@ class ManagedTable:
         self.table = table
         self.name = name
         self._checked = False
+        self._statements: dict[Upsert, Statement] = {}
 
     def ensure(self) -> None:
         """
@@ -163,14 +164,20 @@ class ManagedTable:
         :param rows: all with the same columns, the key's among them, and each key once
         :param update: the columns that are set where the key exists
         :param when: takes the columns of the existing and of the new row (``old.outcome``, ``new["outcome"]``) and
-            returns the condition under which they are set, of columns and constants; None for always
+            returns the condition under which they are set, of columns and constants; None for always. The statement is
+            kept, so that a run writes it once: give the same function each time, and one without values of its own
         :param keep: those columns of ``update`` whose existing value stays unless it is NULL
         :raises ConnectionSettingsError: if this database cannot hold the ledger
         :raises sqlalchemy.exc.DBAPIError: if the database refuses
         """
         form = self.sql_of_database().upsert
-        if rows:
-            execute(connection, form, Upsert(self.table, tuple(rows[0]), tuple(update), when, tuple(keep)), rows)
+        if not rows:
+            return
+        upsert = Upsert(self.table, tuple(rows[0]), tuple(update), when, tuple(keep))
+        statement = self._statements.get(upsert)
+        if statement is None:
+            statement = self._statements[upsert] = form(upsert, self.engine.dialect)
+        execute(connection, statement, upsert, rows)
 
     def sql_of_database(self) -> LedgerSql:
         """

@@ -156,14 +156,14 @@ def merge(upsert: Upsert, dialect: Dialect) -> Statement:
     )
 
 
-def execute(connection: Connection, form: Form, upsert: Upsert, rows: Sequence[Mapping[str, Any]]) -> None:
+def execute(connection: Connection, statement: Statement, upsert: Upsert, rows: Sequence[Mapping[str, Any]]) -> None:
     """
-    Write the rows: one statement for each :data:`MOST_ROWS` of them.
+    Write the rows: the statement once for each :data:`MOST_ROWS` of them.
 
+    :param statement: of the upsert, in the form of the connection's database
     :param rows: each key once
     """
     dialect = connection.dialect
-    statement = form(upsert, dialect)
     types = [upsert.table.c[name].type for name in upsert.columns]
     processors = [type_.dialect_impl(dialect).bind_processor(dialect) for type_ in types]
     # In the order of the key, so that two writers wait for each other instead of ending in a deadlock.

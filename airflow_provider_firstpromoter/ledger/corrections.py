@@ -103,15 +103,10 @@ def update_rewards(ledger: RefundLedger, refunds: Collection[tuple[LedgerRecord,
     :param refunds: each with a result that has its reward
     :raises LedgerError: if the database refuses; nothing of it is then written
     """
-
-    def as_read(old: Any, new: Any) -> ColumnElement[bool]:
-        condition: ColumnElement[bool] = old.outcome == new.outcome
-        return condition
-
     rows = last_of_each(reward_row(ledger.account, *refund) for refund in refunds)
     if rows:
         update_columns = [name for name in rows[0] if name not in ("account", "event_id", "outcome")]
-        ledger.change(ledger.upsert, rows, update=update_columns, when=as_read)
+        ledger.change(ledger.upsert, rows, update=update_columns, when=_has_same_outcome)
 
 
 def recover(ledger: RefundLedger, refunds: Collection[tuple[LedgerRecord, Result]], at: datetime) -> None:
@@ -124,15 +119,20 @@ def recover(ledger: RefundLedger, refunds: Collection[tuple[LedgerRecord, Result
     :param at: when that was decided
     :raises LedgerError: if the database refuses; then none is recorded
     """
-
-    def not_on_record(old: Any, _: Any) -> ColumnElement[bool]:
-        condition: ColumnElement[bool] = old.outcome.not_in(KEPT_OUTCOMES)
-        return condition
-
     rows = [recovered_row(ledger.account, record, result, at) for record, result in refunds]
     if rows:
         columns = [name for name in rows[0] if name not in ("account", "event_id")]
-        ledger.change(ledger.upsert, rows, update=columns, when=not_on_record)
+        ledger.change(ledger.upsert, rows, update=columns, when=_is_not_on_record)
+
+
+def _has_same_outcome(old: Any, new: Any) -> ColumnElement[bool]:
+    condition: ColumnElement[bool] = old.outcome == new.outcome
+    return condition
+
+
+def _is_not_on_record(old: Any, _: Any) -> ColumnElement[bool]:
+    condition: ColumnElement[bool] = old.outcome.not_in(KEPT_OUTCOMES)
+    return condition
 
 
 def _sent_and_recorded(ledger: RefundLedger) -> ColumnElement[bool]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import and_, case, literal, not_, or_, update
@@ -29,9 +29,9 @@ def write_batch(ledger: RefundLedger, connection: Connection, batch: LedgerBatch
     :param run: the task run that the rows of results name
     """
     columns = [column.name for column in ledger.table.columns if not column.primary_key]
-    for known in (False, True):
+    for known, replaces in ((False, _replaces_unknown), (True, _replaces_known)):
         rows = [ledger_row(ledger.account, write, run) for write in batch.strongest(known)]
-        ledger.upsert(connection, rows, update=columns, when=_may_replace(known), keep=KEPT_COLUMNS)
+        ledger.upsert(connection, rows, update=columns, when=replaces, keep=KEPT_COLUMNS)
     ledger.upsert(
         connection,
         last_of_each(changed_row(ledger.account, *change) for change in batch.changed),
@@ -67,35 +67,37 @@ def _is_another_amount(old: Any, new: Any) -> ColumnElement[bool]:
     return or_(old.changed_amount.is_(None), old.changed_amount != new.changed_amount)
 
 
-def _may_replace(known: bool) -> Callable[[Any, Any], ColumnElement[bool]]:
+def _is_stronger(old: Any, new: Any) -> ColumnElement[bool]:
     """
     Return the condition under which a new row replaces an old one, whoever wrote it in the meantime.
 
     What is recorded stays as it was first recorded, and a reward belongs to the run that wrote it first: of two racing
     runs only that one reports it. A reconciliation can write a reward, adopted or recovered, before the run whose
-    request was answered with 200 does: it still belongs to that run. Of the other outcomes, a run that knew the old row
-    replaces it by its newer result; one that did not know it follows the strength of the outcomes, and does not
-    overwrite that a response was lost.
+    request was answered with 200 does: it still belongs to that run.
     """
+    claimed = and_(old.outcome.in_(ON_RECORD), old.reward_id.is_not(None))
+    # Only what a reconciliation found is on record without a response.
+    found = and_(old.outcome == Outcome.ALREADY_RECORDED.value, old.http_status.is_(None))
+    claimed = and_(claimed, not_(and_(found, new.outcome == Outcome.RECORDED.value)))
+    return and_(_strength(new) > _strength(old), not_(claimed))
 
-    def strength(row: Any) -> Any:
-        # A refund whose response was lost may be recorded, whatever another run was answered: its retry looks it up.
-        lost = and_(row.outcome.not_in(KEPT_OUTCOMES), row.details.like(f"%{LOST_IN_DETAILS}%"))
-        return case(
-            (lost, literal(Outcome.ALREADY_RECORDED.strength - 0.5)),
-            *((row.outcome == outcome.value, literal(outcome.strength)) for outcome in Outcome if outcome.stored),
-            else_=literal(0),
-        )
 
-    def condition(old: Any, new: Any) -> ColumnElement[bool]:
-        claimed = and_(old.outcome.in_(ON_RECORD), old.reward_id.is_not(None))
-        # Only what a reconciliation found is on record without a response.
-        found = and_(old.outcome == Outcome.ALREADY_RECORDED.value, old.http_status.is_(None))
-        claimed = and_(claimed, not_(and_(found, new.outcome == Outcome.RECORDED.value)))
-        stronger = and_(strength(new) > strength(old), not_(claimed))
-        if known:
-            return or_(stronger, old.outcome.not_in(KEPT_OUTCOMES))
-        renewed = and_(new.outcome == old.outcome, new.outcome.not_in(KEPT_OUTCOMES), strength(new) >= strength(old))
-        return or_(stronger, renewed)
+def _replaces_known(old: Any, new: Any) -> ColumnElement[bool]:
+    """Return the condition for a run that knew the old row: it also replaces it by its newer result."""
+    return or_(_is_stronger(old, new), old.outcome.not_in(KEPT_OUTCOMES))
 
-    return condition
+
+def _replaces_unknown(old: Any, new: Any) -> ColumnElement[bool]:
+    """Return the condition for a run that did not know the old row: it does not overwrite that a response was lost."""
+    is_same = and_(new.outcome == old.outcome, new.outcome.not_in(KEPT_OUTCOMES), _strength(new) >= _strength(old))
+    return or_(_is_stronger(old, new), is_same)
+
+
+def _strength(row: Any) -> Any:
+    # A refund whose response was lost may be recorded, whatever another run was answered: its retry looks it up.
+    lost = and_(row.outcome.not_in(KEPT_OUTCOMES), row.details.like(f"%{LOST_IN_DETAILS}%"))
+    return case(
+        (lost, literal(Outcome.ALREADY_RECORDED.strength - 0.5)),
+        *((row.outcome == outcome.value, literal(outcome.strength)) for outcome in Outcome if outcome.stored),
+        else_=literal(0),
+    )
