@@ -17,6 +17,7 @@ from airflow_provider_firstpromoter.database.managed_table import (
     ddl_text,
     key_text,
     retry_on_conflict,
+    sparse_text,
 )
 from airflow_provider_firstpromoter.database.query import RefundQuery
 from airflow_provider_firstpromoter.database.read_ahead import read_ahead
@@ -44,5 +45,6 @@ __all__ = [
     "read_ahead",
     "retry_on_conflict",
     "scratch_database",
+    "sparse_text",
     "without_semicolon",
 ]

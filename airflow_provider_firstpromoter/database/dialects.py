@@ -103,6 +103,7 @@ POSTGRESQL = DatabaseKind(
         # A query that a cursor reads is not run in parallel, and one with a LIMIT is planned for its first rows.
         if_few="WITH firstpromoter_rows AS MATERIALIZED (\n{sql}\n) SELECT * FROM firstpromoter_rows LIMIT {limit}",
         covering_indexes=True,
+        plans_by_length=True,
         least_version=(11,),
     ),
 )
@@ -152,7 +153,7 @@ MYSQL = DatabaseKind(
         contains=f"LOCATE({_MYSQL_TEXT.format('{value}')}, {{column}}) > 0",
         digest=_text_of_parts(lambda parts: f"CONCAT({', '.join(parts)})"),
         # No NOT EXISTS: MariaDB remembers its result for an event_id, compared in the collation of the author's column.
-        left_out="LEFT JOIN {ledger} l ON {key} WHERE ({unsettled}) IS NOT FALSE",
+        left_out="LEFT JOIN {ledger} l ON {key} WHERE ({settled}) IS NOT TRUE",
         placeholders="percent",
         columns=_columns_of_subquery,
         key_collation="utf8mb4_bin",

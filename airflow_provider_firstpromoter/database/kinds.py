@@ -37,12 +37,14 @@ class LedgerSql:
     :param contains: whether a text column of the provider contains a text
     :param digest: a keyed hash of some texts, of which each may be NULL
     :param placeholders: how parameters are written
-    :param left_out: a query ``q`` without rows for which ``unsettled`` is false in the row of ``ledger`` that fulfils
+    :param left_out: a query ``q`` without rows for which ``settled`` is true in the row of ``ledger`` that fulfils
         ``key``; where it is unknown (NULL), the row stays
     :param columns: the names of a query's columns as its author wrote them, without running it
     :param key_collation: compares the provider's key columns byte for byte; None where every text is compared so
     :param indexes: whether tables may have indexes besides the key
     :param covering_indexes: whether an index may hold further columns
+    :param plans_by_length: whether the planner takes a column in which all values are NULL for half as long as its type
+        allows, so that such a column needs a type without a length
     :param least_version: the oldest usable version of the server, where older ones lack a part of this
     :param connect: opens the connections of SQLAlchemy's engine; None opens them like those through which rows are read
     :param if_few: a query with a limit, written so that it is planned as without one; None where streams are no slower
@@ -59,10 +61,11 @@ class LedgerSql:
     placeholders: Literal["percent", "question", "dollar"]
     columns: Callable[[Any, str, Parameters], list[str]]
     same_key: str = "{column} = {value}"
-    left_out: str = "WHERE NOT EXISTS (SELECT 1 FROM {ledger} l WHERE {key} AND NOT ({unsettled}))"
+    left_out: str = "WHERE NOT EXISTS (SELECT 1 FROM {ledger} l WHERE {key} AND ({settled}))"
     key_collation: str | None = None
     indexes: bool = True
     covering_indexes: bool = False
+    plans_by_length: bool = False
     least_version: tuple[int, ...] = ()
     connect: Callable[[Any], Any] | None = None
     if_few: str | None = None

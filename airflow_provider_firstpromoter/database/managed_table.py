@@ -7,7 +7,19 @@ from datetime import UTC, datetime
 from typing import Any, Self
 
 from airflow.providers.common.compat.sdk import AirflowException
-from sqlalchemy import Column, DateTime, Index, String, Table, TypeDecorator, false, inspect, literal_column, select
+from sqlalchemy import (
+    Column,
+    DateTime,
+    Index,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    false,
+    inspect,
+    literal_column,
+    select,
+)
 from sqlalchemy.engine import Connection, Dialect, Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateIndex, CreateTable
@@ -43,6 +55,15 @@ def key_text(length: int = MAX_ID_LENGTH) -> String:
     for dialect, kind in BY_DIALECT.items():
         if kind.ledger is not None and kind.ledger.key_collation:
             text = text.with_variant(String(length, collation=kind.ledger.key_collation), dialect)
+    return text
+
+
+def sparse_text(length: int) -> String:
+    """Return a type for texts that may be NULL in all rows, and that a join of many rows reads."""
+    text = String(length)
+    for dialect, kind in BY_DIALECT.items():
+        if kind.ledger is not None and kind.ledger.plans_by_length:
+            text = text.with_variant(Text(), dialect)
     return text
 
 

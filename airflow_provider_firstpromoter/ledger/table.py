@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, String, Table, Text, TypeDecorator
 
 from airflow_provider_firstpromoter.api import DEFAULT_LEDGER_TABLE
-from airflow_provider_firstpromoter.database import Utc, covering_index, key_text
+from airflow_provider_firstpromoter.database import Utc, covering_index, key_text, sparse_text
 from airflow_provider_firstpromoter.refunds import MAX_AMOUNT_LENGTH, MAX_ID_LENGTH, MAX_MESSAGE_LENGTH, Outcome
 
 ON_RECORD = tuple(outcome.value for outcome in Outcome if outcome.on_record)
@@ -71,7 +71,7 @@ def ledger_table(name: str = DEFAULT_LEDGER_TABLE) -> Table:
         Column("lead_id", BigInteger),
         Column("details", Text, comment="the result as JSON"),
         Column("fingerprint", String(255), comment="keyed hash of the row, used to detect changes"),
-        Column("row_digest", String(255), comment="the same, computed by the database"),
+        Column("row_digest", sparse_text(255), comment="the same, computed by the database"),
         Column("dag_id", String(250), comment="the task run that decided the outcome"),
         Column("run_id", String(250)),
         Column("task_id", String(250)),
@@ -81,7 +81,7 @@ def ledger_table(name: str = DEFAULT_LEDGER_TABLE) -> Table:
         Column("refunded_at", Utc, comment="the refund's own time, where the query has it; UTC"),
         Column("judged_at", Utc, comment="when this outcome was decided; UTC"),
         Column("last_seen_at", Utc, comment="rejected, changed, failed: when the query last had the row; UTC"),
-        Column("changed_amount", String(MAX_AMOUNT_LENGTH), comment="the row's new amount, where it changed"),
+        Column("changed_amount", sparse_text(MAX_AMOUNT_LENGTH), comment="the row's new amount, where it changed"),
         Column("reported_at", Utc, comment="rejected, changed: when a run reported it; UTC"),
         Column("reported_run_id", String(250), comment="the run that reported it"),
         Column("accepted_at", Utc, comment="when changed_amount was accepted as it is; UTC"),

@@ -14,7 +14,7 @@ from airflow_provider_firstpromoter.database import Binds, RefundQuery, without_
 from airflow_provider_firstpromoter.exceptions import SourceError
 from airflow_provider_firstpromoter.ledger import RefundLedger
 from airflow_provider_firstpromoter.pending.local_join import join_locally
-from airflow_provider_firstpromoter.pending.rules import unsettled_condition
+from airflow_provider_firstpromoter.pending.rules import settled_condition
 from airflow_provider_firstpromoter.refunds import DIGEST_COLUMN, REFUND_COLUMNS, Identity
 
 log = logging.getLogger(__name__)
@@ -102,7 +102,7 @@ def without_settled(
     left_out = ledger.sql_of_database().left_out.format(
         ledger=ledger.quoted_name,
         key=f"l.account = {sql.bind(ledger.account)} AND {sql.same_event_id()}",
-        unsettled=unsettled_condition(sql, datetime.now(UTC), recheck_unreferred),
+        settled=settled_condition(sql, datetime.now(UTC), recheck_unreferred),
     )
     text, parameters = sql.binds.complete(
         # The author's SQL comes before all our placeholders, and may end in a comment: hence the line break.

@@ -1,7 +1,7 @@
 """
 Decides which refunds need sending: in Python, and in SQL as a filter before it.
 
-:meth:`PendingRules.classify` is the rule. :func:`unsettled_condition` lets a database leave out rows before they are
+:meth:`PendingRules.classify` is the rule. :func:`settled_condition` lets a database leave out rows before they are
 read: it may let through rows that the rule then finds settled, and never leaves out a row that the rule does not find
 settled.
 """
@@ -146,35 +146,38 @@ class JoinSql(Protocol):
         """Add a value and return the placeholder that stands for it."""
 
 
-def unsettled_condition(sql: JoinSql, now: datetime, recheck_unreferred: timedelta | None) -> str:
+def settled_condition(sql: JoinSql, now: datetime, recheck_unreferred: timedelta | None) -> str:
     """
-    Return the SQL condition for rows that may need handling.
+    Return the SQL condition under which a row is settled by the ledger's row of its event_id.
 
-    The comparison of amounts comes before that of contents, which costs a hash of each row without a referral.
+    What is recorded comes first, because it needs no hash of the row. Where a value is missing, the condition is false
+    or NULL, and the row is not settled.
 
     :param now: aware
     """
-    on_record = ", ".join(f"'{outcome.value}'" for outcome in Outcome if outcome.on_record)
-    unsettled = ", ".join(f"'{outcome.value}'" for outcome in Outcome if outcome.stored and not outcome.settled)
-    settled_by_content = ", ".join(
-        f"'{outcome.value}'" for outcome in Outcome if outcome.settled and outcome.remembers_content
-    )
-    conditions = [
-        "l.event_id IS NULL",
-        f"l.outcome IN ({unsettled})",
-        f"{sql.amount} IS NULL",
-        f"(l.outcome IN ({on_record}) AND (l.row_amount IS NULL OR (l.row_amount <> {sql.amount} "
-        f"AND NOT (l.accepted_at IS NOT NULL AND l.changed_amount = {sql.amount}))))",
-        f"(l.outcome IN ({settled_by_content}) "
-        f"AND (l.row_digest IS NULL OR NOT {sql.contains('l.row_digest', sql.digest)}))",
-    ]
+    on_record = _words(outcome for outcome in Outcome if outcome.on_record)
+    settled = {outcome for outcome in Outcome if outcome.settled and not outcome.on_record}
+    by_content = _words(outcome for outcome in Outcome if outcome in settled and outcome.remembers_content)
+    always = _words(outcome for outcome in Outcome if outcome in settled and not outcome.remembers_content)
+    is_known = f"{sql.amount} IS NOT NULL AND {sql.contains('l.row_digest', sql.digest)}"
     if recheck_unreferred is not None:
-        conditions.append(
-            f"(l.outcome = '{Outcome.NOT_REFERRED.value}' "
+        is_known += (
+            f" AND NOT (l.outcome = '{Outcome.NOT_REFERRED.value}' "
             f"AND l.first_sent_at > {sql.bind(now - recheck_unreferred)} "
             f"AND l.last_sent_at <= {sql.bind(now - RECHECK_EVERY)})"
         )
-    return " OR ".join(conditions)
+    return " OR ".join(
+        [
+            f"(l.outcome IN ({on_record}) AND (l.row_amount = {sql.amount} "
+            f"OR (l.row_amount IS NOT NULL AND l.accepted_at IS NOT NULL AND l.changed_amount = {sql.amount})))",
+            f"(l.outcome IN ({always}) AND {sql.amount} IS NOT NULL)",
+            f"(l.outcome IN ({by_content}) AND {is_known})",
+        ]
+    )
+
+
+def _words(outcomes: Iterable[Outcome]) -> str:
+    return ", ".join(f"'{outcome.value}'" for outcome in outcomes)
 
 
 class ClassifiedRow(NamedTuple):

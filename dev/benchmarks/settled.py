@@ -47,9 +47,9 @@ def nothing_new(stage: Stage, sizes: Sizes) -> Measured:
             f"{one.ratio:.2f} times",
             f"at most {TARGET}" if size >= 1_000_000 else "-",
             at_most(one.ratio, TARGET) if size >= 1_000_000 else "",
-            f"{one.both}, each the median of {sizes.repeats} rounds in turns in one process. The run is that of the "
-            "operator, from reading the connections to the run history's last row, and its join also compares every "
-            "amount; by hand is PostgresHook.get_records.",
+            f"{one.both}, each the median of {2 * sizes.repeats} rounds in turns in one process. The run is that of "
+            "the operator, from reading the connections to the run history's last row, and its join also compares "
+            "every amount; by hand is PostgresHook.get_records.",
         )
         for size, one in found.items()
     ]
@@ -80,7 +80,7 @@ def _nothing_new(stage: Stage, sizes: Sizes, size: int, unmatched: str = "false"
     else:
         connections = {"firstpromoter_default": firstpromoter(URL), "warehouse": stage.postgresql("nothing_new")}
         measured(stage, fill, connections, settled=size, new=0, unmatched=unmatched)
-    times = measured(stage, whole_runs, connections, settled=size, rounds=2 * sizes.repeats)
+    times = measured(stage, whole_runs, connections, settled=size, rounds=4 * sizes.repeats)
     stage.drop_postgresql("nothing_new")
     return worse_of_two(times["ours"], times["by_hand"])
 

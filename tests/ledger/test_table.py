@@ -7,9 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from sqlalchemy.dialects import postgresql, sqlite
 
+from airflow_provider_firstpromoter.database import ddl_text
 from airflow_provider_firstpromoter.exceptions import LedgerError
 from airflow_provider_firstpromoter.ledger import RefundLedger
+from airflow_provider_firstpromoter.ledger.table import ledger_table
 from airflow_provider_firstpromoter.refunds import Lead, Outcome
 from tests.ledger.rows import THEN, known, run_script, to_write, write
 
@@ -101,3 +104,12 @@ def test_table_can_be_in_another_schema(
     assert f"ledger '{schema}.refunds'" in str(ledger)
     if database.kind in ("postgresql", "mariadb"):  # DuckDB's dialect finds a table in whatever schema it is
         assert not open_ledger(table="refunds").exists()
+
+
+@pytest.mark.parametrize(("dialect", "type_"), [(postgresql.dialect(), "TEXT"), (sqlite.dialect(), "VARCHAR")])
+def test_columns_of_the_join_that_may_be_all_null_have_no_length_in_postgresql(dialect: Any, type_: str) -> None:
+    """It would take them for hundreds of bytes wide, and choose the slower join of a large ledger."""
+    ddl = ddl_text(ledger_table(), dialect)
+
+    for name in ("row_digest", "changed_amount"):
+        assert re.search(rf"\t{name} {type_}\b", ddl)
