@@ -46,16 +46,17 @@ class Client:
             **session.merge_environment_settings(account.base_url, {}, True, None, None),
             "timeout": (account.extra.timeout, account.extra.timeout),
         }
-        self._prepared: dict[tuple[str, str], requests.PreparedRequest] = {}
+        self._prepared: dict[tuple[str, str, bool], requests.PreparedRequest] = {}
 
     def send(
         self, method: str, path: str, json: Mapping[str, Any] | None, params: Mapping[str, Any] | None
     ) -> requests.Response:
         """Send a request; the body of its response is not read yet."""
-        prepared = self._prepared.get((method, path))
+        key = method, path, json is not None
+        prepared = self._prepared.get(key)
         if prepared is None:
             prepared = self.session.prepare_request(requests.Request(method, self._base_url + path))
-            self._prepared[method, path] = prepared
+            self._prepared[key] = prepared
         if json is not None:
             prepared.prepare_body(None, None, json)  # replaces the body of the request before
         if params is not None:

@@ -49,6 +49,24 @@ def test_commissions_query_has_its_parameters_and_no_body(
     assert [(method, body) for method, _, _, body in server.asked] == [("GET", b"")] * 2
 
 
+def test_request_has_nothing_of_the_one_before(
+    serve: Callable[..., Server], hook_on: Callable[..., FirstPromoterHook]
+) -> None:
+    server = serve(body=b"{}")
+    transport = hook_on(server).transport
+
+    for body in ({"event_id": "re_1", "amount": "1"}, {"event_id": "a much longer one"}, None, {"event_id": "re_2"}):
+        transport.request("POST", "/track/refund", json=body)
+
+    assert [json.loads(body or b"null") for _, _, _, body in server.asked] == [
+        {"event_id": "re_1", "amount": "1"},
+        {"event_id": "a much longer one"},
+        None,
+        {"event_id": "re_2"},
+    ]
+    assert [headers["Content-Length"] for _, _, headers, _ in server.asked] == ["35", "33", "0", "20"]
+
+
 def test_each_thread_keeps_one_connection(sandbox: Sandbox, hook: Any) -> None:
     begun = hook.transport.requests
     sessions = {id(hook.get_conn()) for _ in range(3)}
