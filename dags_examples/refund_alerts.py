@@ -43,7 +43,7 @@ def refund_alerts() -> None:
         on_failure_callback=SmtpNotifier(
             to=ON_CALL,
             subject="{{ ti.dag_id }} has failed",
-            # Escaped, because it names event_ids. Airflow 3.0 and 3.1 pass no exception.
+            # Escaped, because it names event_ids. Airflow 3.0 to 3.2 pass no exception.
             html_content="{{ exception | default('The log of the task says why.') | e }}",
         ),
     )
