@@ -38,7 +38,7 @@ class Dispatcher:
         self._options = options
         self._recorder = recorder
         self._log = log
-        self._sender = Sender(self._send, options.max_in_flight)
+        self._sender = Sender(self._send, options.max_in_flight, lambda: recorder.room)
         self._dispatched = 0
         self._rank = 0
         self._stopped_rank: int | None = None

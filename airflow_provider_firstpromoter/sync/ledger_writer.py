@@ -126,6 +126,11 @@ class LedgerWriter:
         return claimed
 
     @property
+    def room(self) -> int:
+        """How many more results fit into the batch before it is written."""
+        return FLUSH_EVERY_RESULTS - (len(self._batch) if self._batch is not None else 0)
+
+    @property
     def has_unwritten(self) -> bool:
         """Whether something was collected and not written yet."""
         return self._batch is not None and len(self._batch) > 0

@@ -142,6 +142,11 @@ class Recorder:
 
     # --- writing ---
 
+    @property
+    def room(self) -> int:
+        """How many more results can be collected before they are written."""
+        return self._writer.room
+
     def flush(self, *, only_if_due: bool = False) -> None:
         """
         Write what was collected.

@@ -22,10 +22,12 @@ class Sender:
 
     :param send: sends one refund; an exception that it raises comes back in its :class:`Done`
     :param max_in_flight: how many at once
+    :param room: returns how many more results can be collected before they are written
     """
 
-    def __init__(self, send: Callable[[Job], Result], max_in_flight: int) -> None:
+    def __init__(self, send: Callable[[Job], Result], max_in_flight: int, room: Callable[[], int]) -> None:
         self._max_in_flight = max_in_flight
+        self._room = room
         # After any other result, the run may have to stop.
         self._threads: ThreadPool[Job, Result] = ThreadPool(send, max_in_flight, lambda result: result.outcome.settled)
         self._queue: deque[Job] = deque()
@@ -57,9 +59,7 @@ class Sender:
         :returns: what has come back; None at least four times a second, so that the caller can notice a kill
         """
         while not self.stopped and (self._queue or (drain and self._submitted)):
-            # One alone until the first response: a wrong key or host must not be tried by eight threads at once.
-            most = self._max_in_flight + AHEAD if self._answered else 1
-            while self._queue and len(self._submitted) < most:
+            while self._queue and len(self._submitted) < self._most():
                 job = self._queue.popleft()
                 self._submitted[job.row.position] = job
                 self._threads.submit(job)
@@ -89,6 +89,13 @@ class Sender:
             return None  # nothing yet, or given up on before it came
         self._answered = True
         return done
+
+    def _most(self) -> int:
+        """Return how many refunds the threads may have."""
+        if not self._answered:
+            return 1  # a wrong key or host must not be tried by eight threads at once
+        # A killed process has sent no more than a batch of results and what was in flight without writing it.
+        return self._max_in_flight + max(0, min(AHEAD, self._room()))
 
     def _withdraw(self) -> None:
         """Take back the refunds that no thread has begun to send."""

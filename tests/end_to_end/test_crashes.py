@@ -14,7 +14,6 @@ import pytest
 
 from airflow_provider_firstpromoter.sandbox import Sandbox
 from airflow_provider_firstpromoter.sync.ledger_writer import FLUSH_EVERY_RESULTS
-from airflow_provider_firstpromoter.sync.sender import AHEAD
 from tests.end_to_end.processes import STOPPED, TaskServer
 from tests.end_to_end.scenario import Scenario
 from tests.support import ledger_outcomes, refunds
@@ -76,7 +75,7 @@ def test_task_killed_repeatedly_sends_the_rest_and_records_each_refund_once(scen
     """SIGKILL at random points: what is lost each time is at most what one flush writes, and what is under way."""
     scenario.fill(1200)
     chance = random.Random(SEED)
-    unwritten = FLUSH_EVERY_RESULTS + IN_FLIGHT + AHEAD
+    unwritten = FLUSH_EVERY_RESULTS + IN_FLIGHT
     spooled = False
     for first, last in [(1, unwritten), (unwritten + 1, 900), (1, unwritten), (1, unwritten)]:
         requested, known = scenario.request_count(), len(scenario.ledger()) if scenario.request_count() else 0

@@ -21,8 +21,7 @@ from airflow_provider_firstpromoter.sync import RefundSync, SyncOptions, ledger_
 from airflow_provider_firstpromoter.sync.from_query import run_query
 
 TABLE = "firstpromoter_refunds"
-#: More than the threads have at once beside those in flight.
-COUNT = 120
+COUNT = 60
 
 
 @pytest.fixture
