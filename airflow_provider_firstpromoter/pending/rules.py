@@ -155,10 +155,10 @@ def settled_condition(sql: JoinSql, now: datetime, recheck_unreferred: timedelta
 
     :param now: aware
     """
-    on_record = _words(outcome for outcome in Outcome if outcome.on_record)
+    on_record = outcome_list(outcome for outcome in Outcome if outcome.on_record)
     settled = {outcome for outcome in Outcome if outcome.settled and not outcome.on_record}
-    by_content = _words(outcome for outcome in Outcome if outcome in settled and outcome.remembers_content)
-    always = _words(outcome for outcome in Outcome if outcome in settled and not outcome.remembers_content)
+    by_content = outcome_list(outcome for outcome in Outcome if outcome in settled and outcome.remembers_content)
+    always = outcome_list(outcome for outcome in Outcome if outcome in settled and not outcome.remembers_content)
     is_known = f"{sql.amount} IS NOT NULL AND {sql.contains('l.row_digest', sql.digest)}"
     if recheck_unreferred is not None:
         is_known += (
@@ -176,7 +176,8 @@ def settled_condition(sql: JoinSql, now: datetime, recheck_unreferred: timedelta
     )
 
 
-def _words(outcomes: Iterable[Outcome]) -> str:
+def outcome_list(outcomes: Iterable[Outcome]) -> str:
+    """Return outcomes as the values of an SQL ``IN``."""
     return ", ".join(f"'{outcome.value}'" for outcome in outcomes)
 
 

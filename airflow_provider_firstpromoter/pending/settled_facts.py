@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from airflow_provider_firstpromoter.database import Binds, Source, errors_as
 from airflow_provider_firstpromoter.exceptions import LedgerError
 from airflow_provider_firstpromoter.ledger import RefundLedger
+from airflow_provider_firstpromoter.pending.rules import outcome_list
 from airflow_provider_firstpromoter.recheck import RECHECK_EVERY
 from airflow_provider_firstpromoter.refunds import REFUND_COLUMNS, Outcome, amount_text, event_id_of
 
@@ -54,8 +55,8 @@ def facts_of(
     """
     sql = ledger.sql_of_database()
     bind = Binds(None, sql.placeholders)
-    on_record = _words(outcome for outcome in Outcome if outcome.on_record)
-    by_content = _words(outcome for outcome in Outcome if outcome.settled and outcome.remembers_content)
+    on_record = outcome_list(outcome for outcome in Outcome if outcome.on_record)
+    by_content = outcome_list(outcome for outcome in Outcome if outcome.settled and outcome.remembers_content)
     due = ""
     if recheck_unreferred is not None:
         first, last = now - recheck_unreferred, now - RECHECK_EVERY
@@ -81,10 +82,6 @@ def facts_of(
     ):
         for batch in batches:
             yield batch.rows  # type: ignore[misc]
-
-
-def _words(outcomes: Any) -> str:
-    return ", ".join(f"'{outcome.value}'" for outcome in outcomes)
 
 
 class RowReader:

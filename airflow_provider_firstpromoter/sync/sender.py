@@ -98,7 +98,7 @@ class Sender:
         return self._max_in_flight + max(0, min(AHEAD, self._room()))
 
     def _withdraw(self) -> None:
-        """Take back the refunds that no thread has begun to send."""
+        """Put the refunds that no thread has begun to send back into the queue."""
         for job in reversed(self._threads.withdraw()):
             del self._submitted[job.row.position]
             self._queue.appendleft(job)

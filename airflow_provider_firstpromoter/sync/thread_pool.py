@@ -64,7 +64,7 @@ class ThreadPool(Generic[Job, Value]):
         self._jobs.put(job)
 
     def withdraw(self) -> list[Job]:
-        """Take back the jobs that no thread has begun, and return them in their order."""
+        """Withdraw the jobs that no thread has begun, and return them in their order."""
         jobs = []
         with contextlib.suppress(queue.Empty):
             while (job := self._jobs.get_nowait()) is not None:
@@ -98,16 +98,17 @@ class ThreadPool(Generic[Job, Value]):
 
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
-            done = self._finish(job)
-            waits = done.error is not None or not self._is_routine(done.value)  # type: ignore[arg-type]
+            done, waits = self._finish(job)
             self._done.append((done, waits))
             if (waits or len(self._done) >= BATCH or self._jobs.empty()) and self._wake.empty():
                 self._wake.put(None)
             if waits:
                 self._seen.get()
 
-    def _finish(self, job: Job) -> Done[Job, Value]:
+    def _finish(self, job: Job) -> tuple[Done[Job, Value], bool]:
+        """Do a job; also returns whether the thread then waits until the caller has seen it."""
         try:
-            return Done(job, self._work(job), None)
+            value = self._work(job)
+            return Done(job, value, None), not self._is_routine(value)
         except BaseException as error:
-            return Done(job, None, error)
+            return Done(job, None, error), True

@@ -72,7 +72,7 @@ def scenario(
 
 
 def test_task_killed_repeatedly_sends_the_rest_and_records_each_refund_once(scenario: CrashScenario) -> None:
-    """SIGKILL at random points: what is lost each time is at most what one flush writes, and what is under way."""
+    """SIGKILL at random points, before and after results are written; at most one flush's worth is lost each time."""
     scenario.fill(1200)
     chance = random.Random(SEED)
     unwritten = FLUSH_EVERY_RESULTS + IN_FLIGHT
