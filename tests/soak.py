@@ -28,8 +28,8 @@ TESTS = (
     "tests/promises/test_network.py",
     # Any row, any request body.
     "tests/promises/test_any_row.py",
-    "tests/refunds/test_request_body.py",
-    "tests/refunds/test_properties.py",
+    "tests/calls/test_request_body.py",
+    "tests/calls/test_properties.py",
 )
 #: Migrating Airflow's database takes longer than all else in a round; the kills of the other tests are alike.
 LEFT_OUT = (

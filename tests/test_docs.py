@@ -12,10 +12,8 @@ import pytest
 from sqlalchemy import create_engine
 
 from airflow_provider_firstpromoter import exceptions
-from airflow_provider_firstpromoter.api.account import Extra
-from airflow_provider_firstpromoter.ledger import LedgerBatch, LedgerWrite, RefundLedger, RunKey, ledger_table, now
-from airflow_provider_firstpromoter.reconcile import Mismatch, MismatchKind, MismatchTable, mismatch_table
-from airflow_provider_firstpromoter.refunds import (
+from airflow_provider_firstpromoter.account import Extra
+from airflow_provider_firstpromoter.calls import (
     MANY_DECIMAL_CURRENCIES,
     ZERO_DECIMAL_CURRENCIES,
     Outcome,
@@ -23,6 +21,8 @@ from airflow_provider_firstpromoter.refunds import (
     Reward,
     Summary,
 )
+from airflow_provider_firstpromoter.ledger import LedgerBatch, LedgerWrite, RefundLedger, RunKey, ledger_table, now
+from airflow_provider_firstpromoter.reconcile import Mismatch, MismatchKind, MismatchTable, mismatch_table
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

@@ -12,32 +12,32 @@ import pytest
 PACKAGE = "airflow_provider_firstpromoter"
 ROOT = Path(__file__).parents[1] / PACKAGE
 #: Modules of the provider itself, which every package may use; they import none of it.
-SHARED = {"exceptions", "recheck", "get_provider_info"}
+SHARED = {"account", "exceptions", "recheck", "get_provider_info"}
 #: What Airflow's own kinds may use: parameters in, a run called, XCom out.
-AIRFLOW_KINDS = {"api", "assets", "database", "hooks", "ledger", "pending", "reconcile", "refunds", "revert", "sync"}
+AIRFLOW_KINDS = {"api", "assets", "database", "hooks", "ledger", "pending", "reconcile", "calls", "sync"}
 #: Which packages each package may import.
 MAY_IMPORT: dict[str, set[str]] = {
-    "refunds": set(),
+    "calls": set(),
     "assets": set(),
     "plugins": set(),
     "sandbox": set(),
-    "database": {"refunds"},
-    "api": {"refunds"},
-    "hooks": {"api", "refunds"},
-    "ledger": {"api", "database", "refunds"},
-    "pending": {"api", "database", "hooks", "ledger", "refunds"},
-    "sync": {"api", "database", "hooks", "ledger", "pending", "refunds"},
-    "reconcile": {"api", "database", "hooks", "ledger", "refunds"},
-    "revert": {"api", "database", "hooks", "ledger", "reconcile", "refunds"},
+    "database": {"calls"},
+    "api": {"calls"},
+    "hooks": {"api", "calls"},
+    "ledger": {"database", "calls"},
+    "pending": {"api", "database", "hooks", "ledger", "calls"},
+    "sync": {"api", "database", "hooks", "ledger", "pending", "calls"},
+    "reconcile": {"api", "database", "hooks", "ledger", "calls"},
     "operators": AIRFLOW_KINDS,
     "transfers": AIRFLOW_KINDS | {"operators"},
     "sensors": AIRFLOW_KINDS | {"operators", "triggers"},
     "triggers": AIRFLOW_KINDS,
+    "cli": AIRFLOW_KINDS,
 }
 #: Programs, which may import all packages.
-PROGRAMS = {"ledger/__main__.py"}
+PROGRAMS = {"cli/commands.py", "cli/report_tables.py", "__main__.py"}
 #: Airflow's own kinds have no exports: Airflow names their modules.
-NAMED_BY_MODULE = {"operators", "transfers", "sensors", "triggers", "plugins", "assets"}
+NAMED_BY_MODULE = {"operators", "transfers", "sensors", "triggers", "plugins", "assets", "cli"}
 
 PACKAGES = sorted(path.name for path in ROOT.iterdir() if path.is_dir() and (path / "__init__.py").exists())
 
@@ -101,8 +101,8 @@ SQL = ("sqlalchemy", "sqlite3", "airflow.providers.common.sql")
 @pytest.mark.parametrize(
     ("package", "libraries"),
     [
-        *((package, HTTP) for package in ("refunds", "database", "ledger")),
-        *((package, SQL) for package in ("refunds", "api", "hooks")),
+        *((package, HTTP) for package in ("calls", "database", "ledger")),
+        *((package, SQL) for package in ("calls", "api", "hooks")),
     ],
     ids=lambda value: value if isinstance(value, str) else value[0],
 )
@@ -141,7 +141,7 @@ def test_picture_of_the_packages_shows_each_and_only_possible_imports() -> None:
     page = (ROOT.parent / "docs" / "architecture.md").read_text()
     picture = page.partition("```mermaid\n")[2].partition("```")[0]
     below: dict[str, set[str]] = {name: set() for name in re.findall(r"(\w+)\[", picture)}
-    assert below.keys() == MAY_IMPORT.keys() - {"operators", "transfers", "sensors", "triggers"} | {"airflow"}
+    assert below.keys() == MAY_IMPORT.keys() - {"operators", "transfers", "sensors", "triggers", "cli"} | {"airflow"}
     for package, other in re.findall(r"^ *(\w+)(?:\[.*\])? --> (\w+)", picture, re.MULTILINE):
         below[package].add(other)
 

@@ -1,10 +1,9 @@
 """
-Access to FirstPromoter's API: the account of a connection, HTTP, retries, the rate limit, and what responses mean.
+Access to FirstPromoter's API: HTTP, retries, the rate limit, and what responses mean.
 
 This package uses HTTP and no SQL.
 """
 
-from airflow_provider_firstpromoter.api.account import DEFAULT_LEDGER_TABLE, DEFAULT_PATH, PUBLIC_HOST, Account
 from airflow_provider_firstpromoter.api.batches import (
     BATCH_TIMEOUT,
     MOST_IDS,
@@ -28,11 +27,7 @@ from airflow_provider_firstpromoter.api.transport import Exchange, Transport
 
 __all__ = [
     "BATCH_TIMEOUT",
-    "DEFAULT_LEDGER_TABLE",
-    "DEFAULT_PATH",
     "MOST_IDS",
-    "PUBLIC_HOST",
-    "Account",
     "ApiResponse",
     "Batch",
     "Commission",

@@ -10,8 +10,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from airflow_provider_firstpromoter.api.rate_limit import sleep
 from airflow_provider_firstpromoter.api.responses import describe_failure
+from airflow_provider_firstpromoter.calls import Number, Word, masked
 from airflow_provider_firstpromoter.exceptions import AccessRefusedError, RefundsFailedError
-from airflow_provider_firstpromoter.refunds import Number, Word, masked
 
 if TYPE_CHECKING:
     from airflow_provider_firstpromoter.api.transport import Transport

@@ -13,7 +13,7 @@ import requests
 from requests.auth import AuthBase
 
 from airflow_provider_firstpromoter import __version__
-from airflow_provider_firstpromoter.api.account import Account
+from airflow_provider_firstpromoter.account import Account
 from airflow_provider_firstpromoter.api.deadline import DeadlineAdapter
 
 

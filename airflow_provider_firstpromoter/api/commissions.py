@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from airflow_provider_firstpromoter.api.responses import describe_failure
+from airflow_provider_firstpromoter.calls import Lead, Number, Private, Promoter, Reward, Word, event_id_of
 from airflow_provider_firstpromoter.exceptions import AccessRefusedError, ReadError
-from airflow_provider_firstpromoter.refunds import Lead, Number, Private, Promoter, Reward, Word, event_id_of
 
 if TYPE_CHECKING:
     from airflow_provider_firstpromoter.api.transport import Transport

@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from airflow_provider_firstpromoter.api.account import Account
+from airflow_provider_firstpromoter.account import Account
 from airflow_provider_firstpromoter.exceptions import SyncInterruptedError
 
 #: Seconds: the API's minute, and a little more, because the speed of two computers' clocks may differ by up to 500

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_provider_firstpromoter.refunds import Outcome, Refund, Result, masked
+from airflow_provider_firstpromoter.calls import Outcome, Refund, Result, masked
 
 
 @dataclass(frozen=True, slots=True)

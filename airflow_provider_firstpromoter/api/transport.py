@@ -10,15 +10,15 @@ from typing import Any, NamedTuple
 
 import requests
 
-from airflow_provider_firstpromoter.api.account import Account
+from airflow_provider_firstpromoter.account import Account
 from airflow_provider_firstpromoter.api.client import Client
 from airflow_provider_firstpromoter.api.deadline import thread_state
 from airflow_provider_firstpromoter.api.network_errors import NETWORK_ERRORS, describe_network_error
 from airflow_provider_firstpromoter.api.rate_limit import rate_limiter_for, sleep
 from airflow_provider_firstpromoter.api.responses import BROKEN_JSON, NO_JSON, ApiResponse
 from airflow_provider_firstpromoter.api.retry import Retries, parse_retry_after
+from airflow_provider_firstpromoter.calls import masked
 from airflow_provider_firstpromoter.exceptions import AccessRefusedError, SyncInterruptedError
-from airflow_provider_firstpromoter.refunds import masked
 
 #: The most bytes of a body, once it is unzipped; the response to a refund has about two thousand.
 LARGEST_RESPONSE = 1024 * 1024

@@ -6,6 +6,7 @@ difference between databases is in :mod:`~airflow_provider_firstpromoter.databas
 no HTTP.
 """
 
+from airflow_provider_firstpromoter.database.background import in_background, stop_if_cancelled
 from airflow_provider_firstpromoter.database.dialects import kind_of_dialect
 from airflow_provider_firstpromoter.database.engine import engine_for
 from airflow_provider_firstpromoter.database.errors import errors_as, first_line
@@ -21,7 +22,7 @@ from airflow_provider_firstpromoter.database.managed_table import (
 )
 from airflow_provider_firstpromoter.database.query import RefundQuery
 from airflow_provider_firstpromoter.database.read_ahead import read_ahead
-from airflow_provider_firstpromoter.database.scratch import disk_errors, scratch_database
+from airflow_provider_firstpromoter.database.scratch import PrivateDatabase, disk_errors, scratch_database
 from airflow_provider_firstpromoter.database.source import Batch, Source
 from airflow_provider_firstpromoter.database.sql_text import Binds, without_semicolon
 
@@ -31,6 +32,7 @@ __all__ = [
     "LedgerSql",
     "ManagedTable",
     "Parameters",
+    "PrivateDatabase",
     "RefundQuery",
     "Source",
     "Utc",
@@ -40,11 +42,13 @@ __all__ = [
     "engine_for",
     "errors_as",
     "first_line",
+    "in_background",
     "key_text",
     "kind_of_dialect",
     "read_ahead",
     "retry_on_conflict",
     "scratch_database",
     "sparse_text",
+    "stop_if_cancelled",
     "without_semicolon",
 ]

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from airflow.providers.common.compat.sdk import AirflowException
 from sqlalchemy.exc import SQLAlchemyError
 
-from airflow_provider_firstpromoter.refunds import masked
+from airflow_provider_firstpromoter.calls import masked
 
 #: How databases name a value that they could not take. Greedy, because they do not escape quotes in it; names of
 #: tables and columns follow other words.

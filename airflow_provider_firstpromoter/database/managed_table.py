@@ -26,12 +26,12 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 from tenacity.wait import wait_random
 
+from airflow_provider_firstpromoter.calls import MAX_ID_LENGTH
 from airflow_provider_firstpromoter.database.dialects import BY_DIALECT, LEDGER_DATABASES, kind_of_dialect
 from airflow_provider_firstpromoter.database.errors import errors_as, first_line
 from airflow_provider_firstpromoter.database.kinds import LedgerSql
 from airflow_provider_firstpromoter.database.upsert import Statement, Upsert, When, execute
 from airflow_provider_firstpromoter.exceptions import ConnectionSettingsError, LedgerError
-from airflow_provider_firstpromoter.refunds import MAX_ID_LENGTH
 
 _COVERING = "covering"
 

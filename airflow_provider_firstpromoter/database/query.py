@@ -7,12 +7,12 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Self
 
+from airflow_provider_firstpromoter.calls import Identity, missing_columns, repeated_columns
 from airflow_provider_firstpromoter.database.errors import errors_as
 from airflow_provider_firstpromoter.database.kinds import Parameters
 from airflow_provider_firstpromoter.database.source import Batch, Source
 from airflow_provider_firstpromoter.database.sql_text import without_semicolon
 from airflow_provider_firstpromoter.exceptions import RefundInputError, SourceError
-from airflow_provider_firstpromoter.refunds import Identity, missing_columns, repeated_columns
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from airflow_provider_firstpromoter.api import ApiResponse
+from airflow_provider_firstpromoter.calls import Outcome, Result
 from airflow_provider_firstpromoter.exceptions import ReadError
-from airflow_provider_firstpromoter.refunds import Outcome, Result
 
 #: Looks up what FirstPromoter reversed for an event_id, as
 #: :meth:`~airflow_provider_firstpromoter.hooks.firstpromoter.FirstPromoterHook.find_reversal` does.

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow_provider_firstpromoter.api import DEFAULT_PATH, PUBLIC_HOST, Transport
-from airflow_provider_firstpromoter.refunds import masked
+from airflow_provider_firstpromoter.account import DEFAULT_PATH, PUBLIC_HOST
+from airflow_provider_firstpromoter.api import Transport
+from airflow_provider_firstpromoter.calls import masked
 
 
 def try_connection(transport: Transport) -> tuple[bool, str]:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, cast
 import requests
 from airflow.providers.common.compat.sdk import AirflowException, BaseHook
 
+from airflow_provider_firstpromoter.account import Account
 from airflow_provider_firstpromoter.api import (
     BATCH_TIMEOUT,
-    Account,
     Batch,
     Commission,
     Transport,
@@ -24,10 +24,10 @@ from airflow_provider_firstpromoter.api import (
     read_commissions,
     reversal_from,
 )
+from airflow_provider_firstpromoter.calls import Identity, Refund, Result, Reward
 from airflow_provider_firstpromoter.exceptions import AccessRefusedError, ReadError
 from airflow_provider_firstpromoter.hooks.connection_test import try_connection
-from airflow_provider_firstpromoter.hooks.refund_call import send_refund
-from airflow_provider_firstpromoter.refunds import Identity, Refund, Result, Reward
+from airflow_provider_firstpromoter.hooks.tracking_call import send_refund
 
 if TYPE_CHECKING:
     import logging
@@ -69,7 +69,7 @@ class FirstPromoterHook(BaseHook):
     @classmethod
     def get_connection_form_widgets(cls) -> dict[str, Any]:
         """Return the form's fields for the extra, for Airflow before 3.2; later versions read the provider info."""
-        from airflow_provider_firstpromoter.hooks.connection_form import form_widgets
+        from airflow_provider_firstpromoter.hooks.connection_ui import form_widgets
 
         return form_widgets()
 

@@ -10,6 +10,7 @@ from sqlalchemy import and_, func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.sql.elements import ColumnElement
 
+from airflow_provider_firstpromoter.calls import Result, batches
 from airflow_provider_firstpromoter.database import first_line
 from airflow_provider_firstpromoter.exceptions import LedgerError
 from airflow_provider_firstpromoter.ledger.records import LedgerRecord
@@ -17,7 +18,6 @@ from airflow_provider_firstpromoter.ledger.rows import recovered_row, reward_row
 from airflow_provider_firstpromoter.ledger.store import RefundLedger
 from airflow_provider_firstpromoter.ledger.table import KEPT_OUTCOMES, ON_RECORD
 from airflow_provider_firstpromoter.ledger.writing import last_of_each
-from airflow_provider_firstpromoter.refunds import Result, batches
 
 
 class SentRefund(NamedTuple):

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import and_, or_, select
 from sqlalchemy.engine import Connection
 
+from airflow_provider_firstpromoter.calls import batches
 from airflow_provider_firstpromoter.ledger.records import DETAIL_COLUMNS, RULE_COLUMNS, LedgerRecord, RunKey
 from airflow_provider_firstpromoter.ledger.table import ON_RECORD
-from airflow_provider_firstpromoter.refunds import batches
 
 if TYPE_CHECKING:
     from sqlalchemy.sql.elements import ColumnElement

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from airflow_provider_firstpromoter.refunds import (
+from airflow_provider_firstpromoter.calls import (
     LOST_IN_DETAILS,
     REWARD_IN_DETAILS,
     Outcome,

@@ -9,10 +9,10 @@ from sqlalchemy import and_, update
 from sqlalchemy.engine import Connection
 from sqlalchemy.sql.elements import ColumnElement
 
+from airflow_provider_firstpromoter.calls import Outcome, batches
 from airflow_provider_firstpromoter.ledger.records import LedgerRecord, RunKey
 from airflow_provider_firstpromoter.ledger.store import RefundLedger
 from airflow_provider_firstpromoter.ledger.table import ON_RECORD
-from airflow_provider_firstpromoter.refunds import Outcome, batches
 
 
 def sent_by_run(ledger: RefundLedger, dag_id: str, run_id: str) -> Iterator[LedgerRecord]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from airflow_provider_firstpromoter.calls import Outcome, Result, Row
 from airflow_provider_firstpromoter.ledger.records import LedgerRecord, LedgerWrite, RunKey
-from airflow_provider_firstpromoter.refunds import Outcome, Result, Row
 
 
 def ledger_row(account: str, write: LedgerWrite, run: RunKey) -> dict[str, Any]:

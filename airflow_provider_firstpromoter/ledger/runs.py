@@ -27,11 +27,11 @@ from sqlalchemy import (
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
+from airflow_provider_firstpromoter.calls import MAX_MESSAGE_LENGTH, Outcome, Summary, Totals
 from airflow_provider_firstpromoter.database import ManagedTable, Utc, first_line, key_text, retry_on_conflict
 from airflow_provider_firstpromoter.exceptions import LedgerError
 from airflow_provider_firstpromoter.ledger.records import RunKey
 from airflow_provider_firstpromoter.ledger.store import RefundLedger, now
-from airflow_provider_firstpromoter.refunds import MAX_MESSAGE_LENGTH, Outcome, Summary, Totals
 
 #: The table's name is the ledger's, followed by this.
 SUFFIX = "_runs"

@@ -11,14 +11,14 @@ from sqlalchemy import and_
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from airflow_provider_firstpromoter.api import DEFAULT_LEDGER_TABLE, Account
+from airflow_provider_firstpromoter.account import DEFAULT_LEDGER_TABLE, Account
+from airflow_provider_firstpromoter.calls import batches
 from airflow_provider_firstpromoter.database import ManagedTable, engine_for, first_line, retry_on_conflict
 from airflow_provider_firstpromoter.exceptions import ConnectionSettingsError, LedgerError
 from airflow_provider_firstpromoter.ledger.reading import find_records, recorded_by_others, select_records
 from airflow_provider_firstpromoter.ledger.records import LedgerBatch, LedgerRecord, RunKey
 from airflow_provider_firstpromoter.ledger.table import ledger_table
 from airflow_provider_firstpromoter.ledger.writing import set_columns, write_batch
-from airflow_provider_firstpromoter.refunds import batches
 
 if TYPE_CHECKING:
     from sqlalchemy.sql.elements import ColumnElement

@@ -6,9 +6,9 @@ from typing import Any
 
 from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, String, Table, Text, TypeDecorator
 
-from airflow_provider_firstpromoter.api import DEFAULT_LEDGER_TABLE
+from airflow_provider_firstpromoter.account import DEFAULT_LEDGER_TABLE
+from airflow_provider_firstpromoter.calls import MAX_AMOUNT_LENGTH, MAX_ID_LENGTH, MAX_MESSAGE_LENGTH, Outcome
 from airflow_provider_firstpromoter.database import Utc, covering_index, key_text, sparse_text
-from airflow_provider_firstpromoter.refunds import MAX_AMOUNT_LENGTH, MAX_ID_LENGTH, MAX_MESSAGE_LENGTH, Outcome
 
 ON_RECORD = tuple(outcome.value for outcome in Outcome if outcome.on_record)
 #: The outcomes that a later result of a run overwrites only if it is stronger: recorded, and reverted since.

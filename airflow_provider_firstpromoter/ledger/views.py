@@ -25,10 +25,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import Dialect
 
+from airflow_provider_firstpromoter.calls import Outcome
 from airflow_provider_firstpromoter.database import ddl_text
 from airflow_provider_firstpromoter.exceptions import RefundsFailedError, RefundsRejectedError
 from airflow_provider_firstpromoter.ledger.table import ON_RECORD
-from airflow_provider_firstpromoter.refunds import Outcome
 
 PROBLEMS = tuple(outcome.value for outcome in Outcome if outcome.stored and outcome.is_problem)
 

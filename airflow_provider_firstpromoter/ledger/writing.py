@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import and_, case, literal, not_, or_, update
 from sqlalchemy.engine import Connection
 
+from airflow_provider_firstpromoter.calls import LOST_IN_DETAILS, Outcome, batches
 from airflow_provider_firstpromoter.ledger.records import LedgerBatch, RunKey
 from airflow_provider_firstpromoter.ledger.rows import changed_row, ledger_row, renewed_row
 from airflow_provider_firstpromoter.ledger.table import KEPT_OUTCOMES, ON_RECORD
-from airflow_provider_firstpromoter.refunds import LOST_IN_DETAILS, Outcome, batches
 
 if TYPE_CHECKING:
     from sqlalchemy.sql.elements import ColumnElement

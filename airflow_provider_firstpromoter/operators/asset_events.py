@@ -10,7 +10,7 @@ from airflow.providers.common.compat.sdk import Asset, AssetAlias
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_firstpromoter.refunds import Summary
+    from airflow_provider_firstpromoter.calls import Summary
     from airflow_provider_firstpromoter.sync import RefundSync
 
 
@@ -26,7 +26,7 @@ def attach_asset_events(outlets: Sequence[Any] | None, context: Context, sync: R
     if not any(isinstance(outlet, Asset | AssetAlias) for outlet in outlets or ()):
         return
     from airflow_provider_firstpromoter.assets.firstpromoter import create_asset
-    from airflow_provider_firstpromoter.refunds import Outcome
+    from airflow_provider_firstpromoter.calls import Outcome
 
     every_run = any(isinstance(outlet, Asset) for outlet in outlets or ())
     since = sync.since_last_event(only_reversals=not every_run)

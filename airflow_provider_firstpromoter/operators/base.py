@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
     from airflow.providers.openlineage.extractors import OperatorLineage
 
-    from airflow_provider_firstpromoter.refunds import AmountUnit, Identity
+    from airflow_provider_firstpromoter.calls import AmountUnit, Identity
     from airflow_provider_firstpromoter.sync import FailOn, RefundSync
 
 

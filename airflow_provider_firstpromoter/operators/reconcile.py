@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_firstpromoter.api import Account
+    from airflow_provider_firstpromoter.account import Account
     from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 
 
@@ -44,7 +44,7 @@ class ReconcileRefundsOperator(BaseOperator):
 
     All mismatches are written to a table beside the ledger, whose name is the ledger's followed by ``_mismatches``.
     One that a later run over the same days no longer finds gets a ``resolved_at``. One that an operator accepts, by
-    ``python -m airflow_provider_firstpromoter.ledger accept CONN_ID EVENT_ID``, no longer counts until it changes.
+    ``python -m airflow_provider_firstpromoter accept CONN_ID EVENT_ID``, no longer counts until it changes.
 
     The ledger takes over the rewards of recorded refunds: those that it lacks, and the status (``pending``,
     ``approved``, ``denied``, ``paid``) of the others. A refund that it has as sent, and as ``not_referred`` or

@@ -10,7 +10,7 @@ from airflow_provider_firstpromoter.operators.base import RefundOperator
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_firstpromoter.refunds import Result, Row
+    from airflow_provider_firstpromoter.calls import Result, Row
     from airflow_provider_firstpromoter.sync import RefundSync
 
 
@@ -62,7 +62,7 @@ class TrackRefundOperator(RefundOperator):
         :raises RefundsFailedError: if some could not be sent; a retry sends them again
         :raises RefundsRejectedError: if more were rejected or changed than ``max_rejected`` allows
         """
-        from airflow_provider_firstpromoter.refunds import numbered
+        from airflow_provider_firstpromoter.calls import numbered
 
         given = _mappings(self.refunds, self.identify_by)
         rows = list(numbered(given))
@@ -96,8 +96,8 @@ def _mappings(refunds: Any, identify_by: Sequence[Any]) -> list[Mapping[str, Any
 
     :raises RefundInputError: if it is something else, a column is missing everywhere, or one occurs twice
     """
+    from airflow_provider_firstpromoter.calls import missing_columns, repeated_columns
     from airflow_provider_firstpromoter.exceptions import RefundInputError
-    from airflow_provider_firstpromoter.refunds import missing_columns, repeated_columns
 
     if isinstance(refunds, str | bytes):
         raise RefundInputError(
@@ -135,7 +135,7 @@ def _in_order(rows: Sequence[Row], results: Mapping[int, Result]) -> list[Result
 
     The result of a repeated row says that it is one, and has no reward: otherwise sums would count it twice.
     """
-    from airflow_provider_firstpromoter.refunds import Outcome, Result
+    from airflow_provider_firstpromoter.calls import Outcome, Result
 
     of_event = {row.event_id: results[row.position] for row in reversed(rows) if row.position in results}
     again = {"sent": False, "reward": None, "message": "the same event_id as another row"}

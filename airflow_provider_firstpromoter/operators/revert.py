@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_firstpromoter.hooks import FirstPromoterHook
-    from airflow_provider_firstpromoter.revert import Revert
+    from airflow_provider_firstpromoter.reconcile import Revert
 
 
 class RevertRefundsOperator(BaseOperator):
@@ -139,7 +139,7 @@ class RevertRefundsOperator(BaseOperator):
         from airflow_provider_firstpromoter.exceptions import RunRefusedError
         from airflow_provider_firstpromoter.hooks import FirstPromoterHook
         from airflow_provider_firstpromoter.ledger import RefundLedger, RunKey
-        from airflow_provider_firstpromoter.revert import Revert, Selection
+        from airflow_provider_firstpromoter.reconcile import Revert, Selection
 
         started_at = datetime.now(UTC)
         preview, max_reverted = _flag(self.preview), _number(self.max_reverted)
@@ -170,7 +170,7 @@ class RevertRefundsOperator(BaseOperator):
 
     def _push(self, context: Context, revert: Revert, started_at: datetime) -> dict[str, Any]:
         """Log the report and push it to XCom."""
-        from airflow_provider_firstpromoter.revert import MOST_TO_REVERT
+        from airflow_provider_firstpromoter.reconcile import MOST_TO_REVERT
 
         self.log.info("%s", revert.report.text())
         value = revert.report.to_json(MOST_TO_REVERT)

@@ -10,12 +10,12 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from airflow_provider_firstpromoter.calls import DIGEST_COLUMN, REFUND_COLUMNS, Identity
 from airflow_provider_firstpromoter.database import Binds, RefundQuery, without_semicolon
 from airflow_provider_firstpromoter.exceptions import SourceError
 from airflow_provider_firstpromoter.ledger import RefundLedger
-from airflow_provider_firstpromoter.pending.local_join import join_locally
+from airflow_provider_firstpromoter.pending.merge_join import join_locally
 from airflow_provider_firstpromoter.pending.rules import settled_condition
-from airflow_provider_firstpromoter.refunds import DIGEST_COLUMN, REFUND_COLUMNS, Identity
 
 log = logging.getLogger(__name__)
 

@@ -7,10 +7,10 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from airflow_provider_firstpromoter.api import Commission, reversal_from
+from airflow_provider_firstpromoter.calls import Outcome, Result
 from airflow_provider_firstpromoter.ledger import LedgerRecord
 from airflow_provider_firstpromoter.reconcile.mismatches import Mismatch, MismatchKind
 from airflow_provider_firstpromoter.reconcile.staging import RefundPair
-from airflow_provider_firstpromoter.refunds import Outcome, Result
 
 ADOPTED = "adopted from FirstPromoter's commissions"
 RECOVERED = "sent before, and a reconciliation found its commission"

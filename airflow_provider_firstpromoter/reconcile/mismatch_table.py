@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import and_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
+from airflow_provider_firstpromoter.calls import batches
 from airflow_provider_firstpromoter.database import (
     ManagedTable,
     first_line,
@@ -18,7 +19,6 @@ from airflow_provider_firstpromoter.database import (
 from airflow_provider_firstpromoter.exceptions import LedgerError
 from airflow_provider_firstpromoter.ledger import RefundLedger, RunKey
 from airflow_provider_firstpromoter.reconcile.mismatches import SUFFIX, Key, Mismatch, MismatchKind, mismatch_table
-from airflow_provider_firstpromoter.refunds import batches
 
 #: An accepted mismatch whose values here change is no longer accepted. A reward's status and the ids that a
 #: reconciliation fills in are not among them: they change in normal operation.

@@ -9,8 +9,8 @@ from typing import Any
 
 from sqlalchemy import BigInteger, Column, MetaData, String, Table
 
+from airflow_provider_firstpromoter.calls import MAX_ID_LENGTH
 from airflow_provider_firstpromoter.database import Utc, key_text
-from airflow_provider_firstpromoter.refunds import MAX_ID_LENGTH
 
 #: The name of the table of mismatches is the ledger's, followed by this.
 SUFFIX = "_mismatches"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from airflow_provider_firstpromoter.database import PrivateDatabase
 from airflow_provider_firstpromoter.reconcile.mismatches import Key
-from airflow_provider_firstpromoter.reconcile.private_database import PrivateDatabase
 
 SCHEMA = """
 CREATE TABLE found (kind TEXT, event_id TEXT, commission_id INTEGER, PRIMARY KEY (kind, event_id, commission_id))

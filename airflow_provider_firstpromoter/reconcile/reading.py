@@ -13,16 +13,16 @@ from airflow_provider_firstpromoter.api import (
     describe_unreadable,
     read_commissions,
 )
+from airflow_provider_firstpromoter.calls import batches
+from airflow_provider_firstpromoter.database import in_background, stop_if_cancelled
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import RefundLedger, recorded_between, sent_to_leads, sent_without_lead
-from airflow_provider_firstpromoter.reconcile.background import in_background, stop_if_cancelled
 from airflow_provider_firstpromoter.reconcile.compare import created_at
 from airflow_provider_firstpromoter.reconcile.lookups import Lookups
 from airflow_provider_firstpromoter.reconcile.open_mismatches import OpenMismatches
 from airflow_provider_firstpromoter.reconcile.period import Period
 from airflow_provider_firstpromoter.reconcile.report import Report
 from airflow_provider_firstpromoter.reconcile.staging import RefundPair, Staging
-from airflow_provider_firstpromoter.refunds import batches
 
 PROGRESS_EVERY_SECONDS = 10.0
 #: The number of refunds that are looked up before those that FirstPromoter does not have are written: what a kill

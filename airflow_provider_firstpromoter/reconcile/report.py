@@ -119,7 +119,7 @@ class Report:
             f"{' and '.join(f'{self.counts[kind]} {kind}' for kind in kinds)} (max_mismatches={max_mismatches}): "
             f"{'; '.join(map(describe_mismatch, first))}{' …' if self.mismatches > len(first) else ''}. "
             f"All of them are in {self.table}, where resolved_at and accepted_at are empty. To accept one as it is: "
-            f"python -m airflow_provider_firstpromoter.ledger accept {self.conn_id} EVENT_ID"
+            f"python -m airflow_provider_firstpromoter accept {self.conn_id} EVENT_ID"
         )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import time
 
+from airflow_provider_firstpromoter.calls import Result, batches
+from airflow_provider_firstpromoter.database import stop_if_cancelled
 from airflow_provider_firstpromoter.exceptions import LedgerError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import (
@@ -18,7 +20,6 @@ from airflow_provider_firstpromoter.ledger import (
     recover,
     update_rewards,
 )
-from airflow_provider_firstpromoter.reconcile.background import stop_if_cancelled
 from airflow_provider_firstpromoter.reconcile.compare import Comparison, Correction, compare
 from airflow_provider_firstpromoter.reconcile.mismatch_table import MismatchTable
 from airflow_provider_firstpromoter.reconcile.open_mismatches import OpenMismatches
@@ -26,7 +27,6 @@ from airflow_provider_firstpromoter.reconcile.period import Period
 from airflow_provider_firstpromoter.reconcile.reading import Reader
 from airflow_provider_firstpromoter.reconcile.report import Report
 from airflow_provider_firstpromoter.reconcile.staging import RefundPair, Staging
-from airflow_provider_firstpromoter.refunds import Result, batches
 
 
 class Reconciliation:

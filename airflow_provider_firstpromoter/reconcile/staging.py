@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 from pydantic import TypeAdapter
 
 from airflow_provider_firstpromoter.api import Commission
+from airflow_provider_firstpromoter.calls import Outcome
+from airflow_provider_firstpromoter.database import PrivateDatabase
 from airflow_provider_firstpromoter.ledger import LedgerRecord, SentRefund
 from airflow_provider_firstpromoter.reconcile.duplicates import Reversal, match_duplicates
-from airflow_provider_firstpromoter.reconcile.private_database import PrivateDatabase
-from airflow_provider_firstpromoter.refunds import Outcome
 
 _record_adapter = TypeAdapter(LedgerRecord)
 

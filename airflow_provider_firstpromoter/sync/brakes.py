@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from airflow_provider_firstpromoter.refunds import Outcome, Result
+from airflow_provider_firstpromoter.calls import Outcome, Result
 
 #: The number of results with the same outcome in a row at which the run stops.
 IN_A_ROW = {Outcome.REJECTED: 20, Outcome.FAILED: 10}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 
+from airflow_provider_firstpromoter.calls import Outcome, Result
 from airflow_provider_firstpromoter.exceptions import AccessRefusedError, SyncInterruptedError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.pending import Action
-from airflow_provider_firstpromoter.refunds import Outcome, Result
 from airflow_provider_firstpromoter.sync import log_text
 from airflow_provider_firstpromoter.sync.brakes import Brakes
 from airflow_provider_firstpromoter.sync.job import Job

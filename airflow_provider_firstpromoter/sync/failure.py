@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from airflow.providers.common.compat.sdk import AirflowException
 
+from airflow_provider_firstpromoter.calls import Outcome, Summary
 from airflow_provider_firstpromoter.exceptions import RefundsFailedError, RefundsRejectedError
-from airflow_provider_firstpromoter.refunds import Outcome, Summary
 from airflow_provider_firstpromoter.sync import log_text
 from airflow_provider_firstpromoter.sync.options import SyncOptions
 

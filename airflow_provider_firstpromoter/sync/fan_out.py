@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from airflow_provider_firstpromoter.calls import Refund, Row, content_token
 from airflow_provider_firstpromoter.pending import Action, ClassifiedRow
-from airflow_provider_firstpromoter.refunds import Refund, Row, content_token
 from airflow_provider_firstpromoter.sync.job import Job
 
 _IDS = ("uid", "email")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from contextlib import closing
 from typing import Any
 
+from airflow_provider_firstpromoter.calls import numbered
 from airflow_provider_firstpromoter.database import RefundQuery
 from airflow_provider_firstpromoter.pending import unsettled_rows
-from airflow_provider_firstpromoter.refunds import numbered
 from airflow_provider_firstpromoter.sync.run import RefundSync
 
 #: The most results in the XCom ``rewards``; the others are in the ledger.

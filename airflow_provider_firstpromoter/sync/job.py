@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from airflow_provider_firstpromoter.calls import Identity, Outcome, Refund, Row
 from airflow_provider_firstpromoter.ledger import LedgerRecord
-from airflow_provider_firstpromoter.refunds import Identity, Outcome, Refund, Row
 
 
 @dataclass(frozen=True, slots=True)

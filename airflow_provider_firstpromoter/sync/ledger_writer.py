@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 
 from sqlalchemy.engine import Connection
 
+from airflow_provider_firstpromoter.calls import Refund, Result, Row, add_digest, fingerprint
 from airflow_provider_firstpromoter.ledger import LedgerBatch, LedgerRecord, LedgerWrite, RefundLedger, RunKey
-from airflow_provider_firstpromoter.refunds import Refund, Result, Row, add_digest, fingerprint
 
 #: Results are written when this number has been collected, or this number of seconds has passed.
 FLUSH_EVERY_RESULTS = 500

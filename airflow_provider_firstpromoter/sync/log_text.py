@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 from pathlib import Path
 
-from airflow_provider_firstpromoter.refunds import Outcome, Summary
+from airflow_provider_firstpromoter.calls import Outcome, Summary
 
 
 def announcement(pending: int, limit: int | None, requests_per_minute: int, *, preview: bool) -> str:
@@ -124,7 +124,7 @@ def failure(summary: Summary, *outcomes: Outcome, new_only: bool = False) -> str
     if summary.outcomes[Outcome.CHANGED] and Outcome.CHANGED in outcomes:
         text += (
             ". To accept a changed amount as it is: "
-            "python -m airflow_provider_firstpromoter.ledger accept FIRSTPROMOTER_CONN_ID EVENT_ID"
+            "python -m airflow_provider_firstpromoter accept FIRSTPROMOTER_CONN_ID EVENT_ID"
         )
     if summary.stopped_because:
         text += f". The run stopped early: {summary.stopped_because}"

@@ -6,7 +6,7 @@ from collections import Counter
 
 from airflow.providers.common.compat.sdk import Stats
 
-from airflow_provider_firstpromoter.refunds import Result
+from airflow_provider_firstpromoter.calls import Result
 
 
 class Metrics:

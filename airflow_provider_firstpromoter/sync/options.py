@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
 
-from airflow_provider_firstpromoter.refunds import AmountUnit, Identity
+from airflow_provider_firstpromoter.calls import AmountUnit, Identity
 
 FailOn = Literal["new", "any"]
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from airflow_provider_firstpromoter.calls import Outcome, Result, Row
 from airflow_provider_firstpromoter.ledger import LedgerRecord, RunKey
-from airflow_provider_firstpromoter.refunds import Outcome, Result, Row
 from airflow_provider_firstpromoter.sync.ledger_writer import LedgerWriter
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from airflow_provider_firstpromoter.api import Transport
-from airflow_provider_firstpromoter.refunds import Result, Row, Summary
+from airflow_provider_firstpromoter.calls import Result, Row, Summary
 from airflow_provider_firstpromoter.sync import log_text
 from airflow_provider_firstpromoter.sync.metrics import Metrics
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from airflow_provider_firstpromoter.calls import Outcome, Result, Row, Summary, same_amount
 from airflow_provider_firstpromoter.ledger import LedgerBatch, LedgerRecord, RefundLedger, RunHistory, RunKey
-from airflow_provider_firstpromoter.refunds import Outcome, Result, Row, Summary, same_amount
 from airflow_provider_firstpromoter.sync import fan_out
 from airflow_provider_firstpromoter.sync.job import Job
 from airflow_provider_firstpromoter.sync.ledger_writer import LedgerWriter

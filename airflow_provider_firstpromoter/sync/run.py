@@ -6,16 +6,16 @@ import logging
 from collections.abc import Iterable
 from typing import Self
 
+from airflow_provider_firstpromoter.calls import Row, Summary, Totals, Validation, batches
 from airflow_provider_firstpromoter.exceptions import LedgerError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import RefundLedger, RunHistory, RunKey, now
 from airflow_provider_firstpromoter.pending import PendingRules
-from airflow_provider_firstpromoter.refunds import Row, Summary, Totals, Validation, batches
 from airflow_provider_firstpromoter.sync import log_text
 from airflow_provider_firstpromoter.sync.dispatcher import Dispatcher
 from airflow_provider_firstpromoter.sync.failure import error_of
-from airflow_provider_firstpromoter.sync.groups import GroupHandler
 from airflow_provider_firstpromoter.sync.options import SyncOptions
+from airflow_provider_firstpromoter.sync.plan import GroupHandler
 from airflow_provider_firstpromoter.sync.progress import OnResult, Progress
 from airflow_provider_firstpromoter.sync.recorder import Recorder
 from airflow_provider_firstpromoter.sync.selection import Selection, refuse_too_many

@@ -7,8 +7,8 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
+from airflow_provider_firstpromoter.calls import Result, Row, Summary, Totals
 from airflow_provider_firstpromoter.ledger import EarlierTries, LedgerRecord, RunHistory, RunKey
-from airflow_provider_firstpromoter.refunds import Result, Row, Summary, Totals
 from airflow_provider_firstpromoter.sync.job import Job
 
 

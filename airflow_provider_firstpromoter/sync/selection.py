@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
+from airflow_provider_firstpromoter.calls import InvalidRefund, Refund, Row, Validation
 from airflow_provider_firstpromoter.exceptions import RunRefusedError
 from airflow_provider_firstpromoter.ledger import RefundLedger
 from airflow_provider_firstpromoter.pending import Action, ClassifiedRow, PendingRules, classify_rows
-from airflow_provider_firstpromoter.refunds import InvalidRefund, Refund, Row, Validation
 from airflow_provider_firstpromoter.sync.spool import Spool
 from airflow_provider_firstpromoter.sync.totals import PendingTotals
 

@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 
-from airflow_provider_firstpromoter.refunds import Result
+from airflow_provider_firstpromoter.calls import Result
 from airflow_provider_firstpromoter.sync.job import Job
 from airflow_provider_firstpromoter.sync.thread_pool import BATCH, Done, ThreadPool
 

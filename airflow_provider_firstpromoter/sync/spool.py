@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from airflow_provider_firstpromoter.calls import Row, batches
 from airflow_provider_firstpromoter.database import disk_errors, scratch_database
 from airflow_provider_firstpromoter.pending import Action, ClassifiedRow
-from airflow_provider_firstpromoter.refunds import Row, batches
 
 #: The order of a run: what needs no request, then refunds never tried, then those tried before, then rechecks.
 RANKS = {

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from airflow_provider_firstpromoter.refunds import InvalidRefund, Refund, Row, Validation
+from airflow_provider_firstpromoter.calls import InvalidRefund, Refund, Row, Validation
 
 #: The number of refunds that a preview shows.
 SAMPLE = 10

@@ -80,7 +80,7 @@ def all_at_once(names: list[str], size: int, window: float) -> dict[str, float]:
     # What a worker of Celery has imported before it forks.
     import airflow_provider_firstpromoter.sync
     import airflow_provider_firstpromoter.transfers.sql_to_firstpromoter  # noqa: F401
-    from airflow_provider_firstpromoter.api import Account
+    from airflow_provider_firstpromoter.account import Account
     from airflow_provider_firstpromoter.database.engine import engine_for
     from airflow_provider_firstpromoter.hooks import FirstPromoterHook
     from airflow_provider_firstpromoter.ledger import RefundLedger

@@ -93,7 +93,7 @@ class Stage:
 
         :param arguments: those of its command ``report``
         """
-        command = [sys.executable, "-m", "airflow_provider_firstpromoter.ledger", "report", "firstpromoter_default"]
+        command = [sys.executable, "-m", "airflow_provider_firstpromoter", "report", "firstpromoter_default"]
         done = subprocess.run(
             [*command, *arguments.split(), "--csv"],
             env=self.env,

@@ -10,7 +10,7 @@ from unittest import mock
 import pytest
 from airflow.models.connection import Connection
 
-from airflow_provider_firstpromoter.api.account import Account
+from airflow_provider_firstpromoter.account import Account
 from airflow_provider_firstpromoter.exceptions import ConnectionSettingsError
 
 KEY = "sekrit-key-0123"

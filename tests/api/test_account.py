@@ -9,7 +9,7 @@ from urllib.parse import quote
 import pytest
 from airflow.models.connection import Connection
 
-from airflow_provider_firstpromoter.api.account import Account, Extra
+from airflow_provider_firstpromoter.account import Account, Extra
 from airflow_provider_firstpromoter.exceptions import ConnectionSettingsError
 from airflow_provider_firstpromoter.get_provider_info import CONN_FIELDS
 from tests.api.connections import KEY, PUBLIC, environment, form, refused, uri

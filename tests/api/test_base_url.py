@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
-from airflow_provider_firstpromoter.api.account import Account
+from airflow_provider_firstpromoter.account import Account
 from airflow_provider_firstpromoter.exceptions import ConnectionSettingsError
 from tests.api.connections import PUBLIC, form, refused, uri
 

@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
+from airflow_provider_firstpromoter.account import Account, Extra
 from airflow_provider_firstpromoter.api import rate_limit
-from airflow_provider_firstpromoter.api.account import Account, Extra
 from airflow_provider_firstpromoter.api.rate_limit import (
     LONGEST_WAIT,
     WINDOW,

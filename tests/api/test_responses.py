@@ -17,7 +17,7 @@ from airflow_provider_firstpromoter.api.responses import (
     result_from,
 )
 from airflow_provider_firstpromoter.api.transport import _read
-from airflow_provider_firstpromoter.refunds import Outcome, Refund
+from airflow_provider_firstpromoter.calls import Outcome, Refund
 
 REFUND = Refund.from_row({"event_id": "re_1", "amount": 1000, "uid": "cus_1", "email": "jane@example.com"})
 HTML = "<html><body>502 Bad Gateway</body></html>"

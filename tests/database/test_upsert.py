@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Column, Index, Integer, MetaData, String, Table, and_, create_engine, event, or_, select
 
+from airflow_provider_firstpromoter.calls import batches
 from airflow_provider_firstpromoter.database import ManagedTable, Utc, key_text, retry_on_conflict
-from airflow_provider_firstpromoter.refunds import batches
 from tests.support import needs_locks
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_firstpromoter.calls import Refund
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
-from airflow_provider_firstpromoter.refunds import Refund
 from airflow_provider_firstpromoter.sandbox import Sandbox
 from tests.http_server import EMAIL, REFUND, bodies
 

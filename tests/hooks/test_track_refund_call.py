@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
+from airflow_provider_firstpromoter.calls import InvalidRefund
 from airflow_provider_firstpromoter.exceptions import AccessRefusedError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
-from airflow_provider_firstpromoter.refunds import InvalidRefund
 from airflow_provider_firstpromoter.sandbox import Sandbox
 from tests.http_server import EMAIL, HTML, KEY, REFUND, Server, bodies, says
 

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
+from airflow_provider_firstpromoter.calls import Outcome, Refund, Result
 from airflow_provider_firstpromoter.ledger import LedgerBatch, LedgerRecord, LedgerWrite, RefundLedger, RunKey
-from airflow_provider_firstpromoter.refunds import Outcome, Refund, Result
 
 NO_RUN = RunKey()
 

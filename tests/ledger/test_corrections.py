@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from airflow_provider_firstpromoter.calls import Lead, Outcome, Promoter, Result, Reward
 from airflow_provider_firstpromoter.ledger import (
     RefundLedger,
     RunKey,
@@ -16,7 +17,6 @@ from airflow_provider_firstpromoter.ledger import (
     sent_without_lead,
     update_rewards,
 )
-from airflow_provider_firstpromoter.refunds import Lead, Outcome, Promoter, Result, Reward
 from tests.ledger.rows import THEN, known, to_write, write
 
 LATER = THEN + timedelta(days=3)

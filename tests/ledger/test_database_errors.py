@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_firstpromoter.calls import Outcome
 from airflow_provider_firstpromoter.exceptions import LedgerError
 from airflow_provider_firstpromoter.ledger import RefundLedger
-from airflow_provider_firstpromoter.refunds import Outcome
 from tests.ledger.rows import known, to_write, write
 
 #: What no error may show; it would stand in the traceback's lines of source if it were written there.

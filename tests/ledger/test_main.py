@@ -1,4 +1,4 @@
-"""``python -m airflow_provider_firstpromoter.ledger``: the statements that make the tables."""
+"""``python -m airflow_provider_firstpromoter``: the statements that make the tables."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_firstpromoter.calls import Outcome, Summary
+from airflow_provider_firstpromoter.cli.commands import main
 from airflow_provider_firstpromoter.ledger import RefundLedger, RunHistory, RunKey
-from airflow_provider_firstpromoter.ledger.__main__ import main
 from airflow_provider_firstpromoter.reconcile import MismatchTable
-from airflow_provider_firstpromoter.refunds import Outcome, Summary
 from tests.ledger.rows import known, quiet_while_imported, run_script, to_write, write
 
 
@@ -49,7 +49,7 @@ def test_main_with_a_dialect_alone_prints_its_tables(capsys: pytest.CaptureFixtu
 
 
 def test_main_prints_nothing_but_sql_from_the_command_line() -> None:
-    command = [sys.executable, "-m", "airflow_provider_firstpromoter.ledger"]
+    command = [sys.executable, "-m", "airflow_provider_firstpromoter"]
     done = subprocess.run(
         [*command, "postgresql", "finance.refunds"],
         capture_output=True,
@@ -66,4 +66,4 @@ def test_main_with_an_unknown_or_missing_dialect_exits_with_a_message(capsys: py
         main(["tabledb"])
     with pytest.raises(SystemExit):
         main([])
-    assert "usage: python -m airflow_provider_firstpromoter.ledger" in capsys.readouterr().err
+    assert "usage: python -m airflow_provider_firstpromoter" in capsys.readouterr().err

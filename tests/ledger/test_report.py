@@ -1,4 +1,4 @@
-"""``python -m airflow_provider_firstpromoter.ledger report``: on terminals, and as CSV."""
+"""``python -m airflow_provider_firstpromoter report``: on terminals, and as CSV."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_firstpromoter.calls import Outcome, Promoter, Reward, Summary
+from airflow_provider_firstpromoter.cli.commands import main
 from airflow_provider_firstpromoter.ledger import RefundLedger, RunHistory, RunKey
-from airflow_provider_firstpromoter.ledger.__main__ import main
-from airflow_provider_firstpromoter.refunds import Outcome, Promoter, Reward, Summary
 from tests.ledger.rows import quiet_while_imported, to_write, write
 
 #: As long as Stripe's.
@@ -78,7 +78,7 @@ def test_report_as_csv_has_every_column(account_ledger: RefundLedger, capsys: py
 
 def test_report_as_csv_prints_nothing_else_to_standard_output(account_ledger: RefundLedger) -> None:
     """Airflow 2.11 logs each connection that it reads to standard output."""
-    module = "airflow_provider_firstpromoter.ledger"
+    module = "airflow_provider_firstpromoter"
     command = [sys.executable, "-m", module, "report", "firstpromoter_default", "--view", "reversed", "--csv"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=quiet_while_imported())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 
+from airflow_provider_firstpromoter.calls import Outcome, Reward
 from airflow_provider_firstpromoter.ledger import (
     RefundLedger,
     RunKey,
@@ -12,7 +13,6 @@ from airflow_provider_firstpromoter.ledger import (
     mark_reverted,
     sent_by_run,
 )
-from airflow_provider_firstpromoter.refunds import Outcome, Reward
 from tests.ledger.rows import THEN, known, to_write, write
 
 WRONG = RunKey("sync", "run_1", "sync", -1)

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_firstpromoter.api.account import Account
+from airflow_provider_firstpromoter.account import Account
+from airflow_provider_firstpromoter.calls import Lead, Outcome, Promoter, Result, Reward
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import LedgerWrite, RefundLedger, RunKey
-from airflow_provider_firstpromoter.refunds import Lead, Outcome, Promoter, Result, Reward
 from tests.ledger.rows import THEN, count, known, to_write, write
 
 DAY = timedelta(days=1)

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from sqlalchemy.dialects import postgresql, sqlite
 
+from airflow_provider_firstpromoter.calls import Lead, Outcome
 from airflow_provider_firstpromoter.database import ddl_text
 from airflow_provider_firstpromoter.exceptions import LedgerError
 from airflow_provider_firstpromoter.ledger import RefundLedger
 from airflow_provider_firstpromoter.ledger.table import ledger_table
-from airflow_provider_firstpromoter.refunds import Lead, Outcome
 from tests.ledger.rows import THEN, known, run_script, to_write, write
 
 

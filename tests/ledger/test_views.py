@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_firstpromoter.calls import Outcome, Promoter, Reward, Summary
+from airflow_provider_firstpromoter.cli.commands import main
 from airflow_provider_firstpromoter.exceptions import (
     RefundsFailedError,
     RefundsRejectedError,
@@ -17,10 +19,8 @@ from airflow_provider_firstpromoter.exceptions import (
 )
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import LedgerBatch, RefundLedger, RunHistory, RunKey
-from airflow_provider_firstpromoter.ledger.__main__ import main
 from airflow_provider_firstpromoter.ledger.views import Tables, views
 from airflow_provider_firstpromoter.reconcile import Mismatch, MismatchKind, MismatchTable
-from airflow_provider_firstpromoter.refunds import Outcome, Promoter, Reward, Summary
 from tests.ledger.rows import THEN, known, run_script, to_write, write
 
 FIRST, SECOND = RunKey("dag", "first", "sync", -1), RunKey("dag", "second", "sync", -1)

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_firstpromoter.calls import Outcome, Reward, numbered
 from airflow_provider_firstpromoter.ledger import LedgerBatch, RefundLedger, RunKey
-from airflow_provider_firstpromoter.refunds import Outcome, Reward, numbered
 from tests.ledger.rows import THEN, count, known, to_write, write
 from tests.support import needs_locks
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_firstpromoter.pending import local_join
+from airflow_provider_firstpromoter.pending import merge_join
 from tests.pending.joining import WAYS, Side, unsettled
 from tests.support import ALL_REFUNDS
 
@@ -23,7 +23,7 @@ def beside(database: Any) -> Side:
 @pytest.fixture(params=WAYS)
 def crossing(request: pytest.FixtureRequest, beside: Side, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Any]]:
     """Return the event_ids that come through, in each way of joining in turn."""
-    monkeypatch.setattr(local_join, "FEW_ROWS", 0)
+    monkeypatch.setattr(merge_join, "FEW_ROWS", 0)
 
     def crossing(sql: str = ALL_REFUNDS, parameters: Any = None, recheck: timedelta | None = None) -> list[Any]:
         rows = unsettled(request.param, beside.query(sql, parameters), beside.ledger, recheck)

@@ -10,11 +10,11 @@ from typing import Any
 
 from sqlalchemy import insert
 
+from airflow_provider_firstpromoter.calls import DIGEST_COLUMN, Outcome
 from airflow_provider_firstpromoter.database import RefundQuery, Source
 from airflow_provider_firstpromoter.ledger import RefundLedger
 from airflow_provider_firstpromoter.pending.antijoin import without_settled
-from airflow_provider_firstpromoter.pending.local_join import join_locally
-from airflow_provider_firstpromoter.refunds import DIGEST_COLUMN, Outcome
+from airflow_provider_firstpromoter.pending.merge_join import join_locally
 from tests.support import ALL_REFUNDS
 
 #: In the database of both; on the worker, merged in byte order; on the worker, by way of its disk.

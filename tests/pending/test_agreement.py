@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import delete
 
-from airflow_provider_firstpromoter.pending import local_join
+from airflow_provider_firstpromoter.calls import DIGEST_COLUMN, Outcome, Row, amount_text, fingerprint
+from airflow_provider_firstpromoter.pending import merge_join
 from airflow_provider_firstpromoter.pending.rules import Action, PendingRules
-from airflow_provider_firstpromoter.refunds import DIGEST_COLUMN, Outcome, Row, amount_text, fingerprint
 from tests.pending.joining import WAYS, Side, unsettled
 
 KEY = b"the key of the fingerprints"
@@ -151,7 +151,7 @@ class Agreement:
 
 
 def test_sql_and_python_agree_which_rows_are_settled(database: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local_join, "FEW_ROWS", 0)
+    monkeypatch.setattr(merge_join, "FEW_ROWS", 0)
     agreement = Agreement(Side(database))
 
     @settings(max_examples=15, suppress_health_check=list(HealthCheck))

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_firstpromoter.calls import Outcome
 from airflow_provider_firstpromoter.exceptions import RefundInputError, SourceError
 from airflow_provider_firstpromoter.ledger import RefundLedger
-from airflow_provider_firstpromoter.pending import local_join
+from airflow_provider_firstpromoter.pending import merge_join
 from airflow_provider_firstpromoter.pending.antijoin import unsettled_rows
-from airflow_provider_firstpromoter.refunds import Outcome
 from tests.pending.joining import Row, Side, digests, unsettled
 from tests.support import ALL_REFUNDS, EVERY_DATABASE, per_database, refund_with_id
 
@@ -132,7 +132,7 @@ def test_column_of_the_call_that_occurs_twice_is_refused(
 
 @pytest.mark.parametrize("name", ["warehouse", "another_connection"])
 def test_other_column_that_occurs_twice_is_allowed(name: str, beside: Side, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local_join, "FEW_ROWS", 0)
+    monkeypatch.setattr(merge_join, "FEW_ROWS", 0)
     beside.settle("re_1")
     beside.fill(refund_with_id("re_1"), refund_with_id("re_2"))
 
@@ -202,7 +202,7 @@ def test_database_that_refuses_the_join_is_joined_on_the_worker(
     refused: str, beside: Side, fallback_logged: Callable[[], bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """SQL Server takes no ``WITH`` in a subquery; none of the databases here is of that kind."""
-    monkeypatch.setattr(local_join, "FEW_ROWS", 0)
+    monkeypatch.setattr(merge_join, "FEW_ROWS", 0)
     beside.settle("re_1")
     beside.fill(refund_with_id("re_1"), refund_with_id("re_2"))
     query = beside.query("WITH r AS (SELECT * FROM refunds) SELECT * FROM r")

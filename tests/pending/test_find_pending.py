@@ -10,6 +10,14 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine
 
+from airflow_provider_firstpromoter.calls import (
+    Outcome,
+    Refund,
+    Result,
+    Row,
+    fingerprint,
+    numbered,
+)
 from airflow_provider_firstpromoter.ledger import LedgerWrite, RefundLedger
 from airflow_provider_firstpromoter.pending.lookup import find_pending
 from airflow_provider_firstpromoter.pending.rules import (
@@ -18,14 +26,6 @@ from airflow_provider_firstpromoter.pending.rules import (
     Action,
     PendingRules,
     classify_rows,
-)
-from airflow_provider_firstpromoter.refunds import (
-    Outcome,
-    Refund,
-    Result,
-    Row,
-    fingerprint,
-    numbered,
 )
 from tests.ledger.rows import write
 

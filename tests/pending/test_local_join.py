@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_firstpromoter.calls import DIGEST_COLUMN, Outcome
 from airflow_provider_firstpromoter.database import scratch_database
 from airflow_provider_firstpromoter.exceptions import LedgerError, SourceError, SpoolError
-from airflow_provider_firstpromoter.pending import local_join
+from airflow_provider_firstpromoter.pending import merge_join
 from airflow_provider_firstpromoter.pending.antijoin import unsettled_rows
-from airflow_provider_firstpromoter.refunds import DIGEST_COLUMN, Outcome
 from tests.pending.joining import Side, ago
 from tests.support import ALL_REFUNDS, EVERY_DATABASE, refund_with_id
 
@@ -33,7 +33,7 @@ PAIRS = [
 
 @pytest.fixture(autouse=True)
 def no_query_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local_join, "FEW_ROWS", 0)
+    monkeypatch.setattr(merge_join, "FEW_ROWS", 0)
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_many_rows_are_compared_in_batches(
     ledger_has: str, is_sorted: bool, new_side: Callable[[str, str], Side], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both sides have several batches, whose borders lie differently."""
-    monkeypatch.setattr(local_join, "MOST_KNOWN", 3000)
+    monkeypatch.setattr(merge_join, "MOST_KNOWN", 3000)
     source, ledger = new_side("postgresql", "warehouse"), new_side("postgresql", "ledger")
     ledger.ledger.ensure()
     low, high, step = {"more": (-20_000, 40_000, 1), "fewer": (5000, 9000, 3), "the-same": (1, 12_000, 1)}[ledger_has]
@@ -111,7 +111,7 @@ def test_many_rows_are_compared_in_batches(
     query = source.query(sql)
     names = query.column_names() if is_sorted else None
 
-    found = {row["n"] for row in local_join.join_locally(query, ledger.ledger, names)}
+    found = {row["n"] for row in merge_join.join_locally(query, ledger.ledger, names)}
 
     settled = set(range(low, high + 1, step))
     assert found == {n for n in range(1, 12_001) if n not in settled or n % 1000 == 7}
@@ -145,7 +145,7 @@ def test_source_in_another_order_is_reported_and_loses_no_row(
 def test_few_rows_are_passed_on_without_reading_the_ledger(
     new_side: Callable[[str, str], Side], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local_join, "FEW_ROWS", 3)
+    monkeypatch.setattr(merge_join, "FEW_ROWS", 3)
     source, ledger = new_side("postgresql", "warehouse"), new_side("sqlite", "ledger")
     ledger.settle("a")
     source.fill(*map(refund_with_id, "abc"))
@@ -221,7 +221,7 @@ def test_full_disk_ends_the_local_join(new_side: Callable[[str, str], Side], mon
         database.execute("PRAGMA max_page_count = 5")
         return database
 
-    monkeypatch.setattr(local_join, "scratch_database", small)
+    monkeypatch.setattr(merge_join, "scratch_database", small)
 
     with pytest.raises(SpoolError, match=r"database or disk is full.*TMPDIR"):
-        list(local_join.join_locally(source.query(), ledger.ledger, None))
+        list(merge_join.join_locally(source.query(), ledger.ledger, None))

@@ -7,16 +7,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_firstpromoter.ledger import LedgerRecord
-from airflow_provider_firstpromoter.pending.rules import (
-    REASON_RECHECK,
-    REASON_RETRY,
-    Action,
-    Decision,
-    PendingRules,
-    decide,
-)
-from airflow_provider_firstpromoter.refunds import (
+from airflow_provider_firstpromoter.calls import (
     DIGEST_COLUMN,
     REASON_COLUMN,
     Outcome,
@@ -26,6 +17,15 @@ from airflow_provider_firstpromoter.refunds import (
     Validation,
     fingerprint,
     numbered,
+)
+from airflow_provider_firstpromoter.ledger import LedgerRecord
+from airflow_provider_firstpromoter.pending.rules import (
+    REASON_RECHECK,
+    REASON_RETRY,
+    Action,
+    Decision,
+    PendingRules,
+    decide,
 )
 
 KEY = b"a key"

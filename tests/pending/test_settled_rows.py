@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_firstpromoter.calls import DIGEST_COLUMN, Outcome
 from airflow_provider_firstpromoter.ledger import RefundLedger
-from airflow_provider_firstpromoter.refunds import DIGEST_COLUMN, Outcome
 from tests.pending.joining import Side, ago, digests, unsettled
 from tests.support import ALL_REFUNDS, refund_with_id
 

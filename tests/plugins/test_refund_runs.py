@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_firstpromoter.calls import ZERO_DECIMAL_CURRENCIES, Outcome
 from airflow_provider_firstpromoter.plugins.refund_runs import (
     FILES,
     URL_PREFIX,
@@ -20,7 +21,6 @@ from airflow_provider_firstpromoter.plugins.refund_runs import (
     StaticPage,
 )
 from airflow_provider_firstpromoter.reconcile import MismatchKind
-from airflow_provider_firstpromoter.refunds import ZERO_DECIMAL_CURRENCIES, Outcome
 
 AIRFLOW = importlib.metadata.version("apache-airflow")
 #: The first version whose pages can have a page of a plugin.

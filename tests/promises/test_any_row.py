@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft4Validator
 
 from airflow_provider_firstpromoter.api.responses import ApiResponse, result_from
-from airflow_provider_firstpromoter.ledger import LedgerWrite, RefundLedger, RunKey
-from airflow_provider_firstpromoter.refunds import (
+from airflow_provider_firstpromoter.calls import (
     REFUND_COLUMNS,
     InvalidRefund,
     Outcome,
@@ -25,6 +24,7 @@ from airflow_provider_firstpromoter.refunds import (
     fingerprint,
     portable,
 )
+from airflow_provider_firstpromoter.ledger import LedgerWrite, RefundLedger, RunKey
 from airflow_provider_firstpromoter.sandbox.schema import DOCUMENT
 from tests.ledger.rows import write
 

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 import sqlalchemy
 
+from airflow_provider_firstpromoter.calls import Outcome, numbered
 from airflow_provider_firstpromoter.database.query import RefundQuery
 from airflow_provider_firstpromoter.exceptions import LedgerError, SourceError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import RefundLedger, RunHistory, RunKey
-from airflow_provider_firstpromoter.refunds import Outcome, numbered
 from airflow_provider_firstpromoter.sync import RefundSync, SyncOptions, ledger_writer
 from airflow_provider_firstpromoter.sync.from_query import run_query
 

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_firstpromoter.calls import MAX_MESSAGE_LENGTH, numbered
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import RefundLedger
-from airflow_provider_firstpromoter.refunds import MAX_MESSAGE_LENGTH, numbered
 from airflow_provider_firstpromoter.sync import RefundSync, SyncOptions
 from tests.http_server import serving
 
@@ -193,7 +193,7 @@ import json, sys
 from airflow_provider_firstpromoter.api import rate_limit, retry
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import RefundLedger
-from airflow_provider_firstpromoter.refunds import numbered
+from airflow_provider_firstpromoter.calls import numbered
 from airflow_provider_firstpromoter.sync import RefundSync, SyncOptions
 
 rate_limit.WINDOW = 1.0  # a sixtieth of the API's, and the waits likewise

@@ -6,12 +6,11 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_firstpromoter.calls import numbered
 from airflow_provider_firstpromoter.exceptions import RefundsFailedError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import RefundLedger, RunKey
-from airflow_provider_firstpromoter.reconcile import Period, Reconciliation
-from airflow_provider_firstpromoter.refunds import numbered
-from airflow_provider_firstpromoter.revert import Revert, Selection
+from airflow_provider_firstpromoter.reconcile import Period, Reconciliation, Revert, Selection
 from airflow_provider_firstpromoter.sync import RefundSync, SyncOptions
 from tests.reconcile.account import AccountWithLedger, refund
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_firstpromoter.database.background import in_background
 from airflow_provider_firstpromoter.exceptions import SyncInterruptedError
 from airflow_provider_firstpromoter.operators.reconcile import ReconcileRefundsOperator
-from airflow_provider_firstpromoter.reconcile.background import in_background
 from tests.reconcile.account import TODAY, AccountWithLedger, refund
 from tests.support import Task
 

@@ -11,7 +11,7 @@ from airflow_provider_firstpromoter.exceptions import RefundsFailedError, RunRef
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import RefundLedger
 from airflow_provider_firstpromoter.operators.revert import RevertRefundsOperator
-from airflow_provider_firstpromoter.revert import Revert, RevertReport, Selection
+from airflow_provider_firstpromoter.reconcile import Revert, RevertReport, Selection
 from tests.revert.mistake import AccountToRevert
 from tests.support import refund, refunds
 
@@ -190,7 +190,7 @@ def test_paid_and_partly_paid_refunds_are_left_alone(account: AccountToRevert) -
 def test_refund_that_is_paid_after_the_check_is_left_alone(
     account: AccountToRevert, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from airflow_provider_firstpromoter.revert.denial import CommissionDenier
+    from airflow_provider_firstpromoter.reconcile.denial import CommissionDenier
 
     account.track(*refunds(3))
     original = CommissionDenier._deny_group
@@ -306,7 +306,7 @@ def test_deny_call_that_always_fails_fails_the_task(account: AccountToRevert, im
 def test_run_killed_between_deny_and_ledger_is_finished_by_the_next(
     account: AccountToRevert, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from airflow_provider_firstpromoter.revert import denial
+    from airflow_provider_firstpromoter.reconcile import denial
 
     right = make_mistake(account, 130)
     original: Any = vars(denial)["mark_reverted"]

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine
 
+from airflow_provider_firstpromoter.calls import REASON_COLUMN
 from airflow_provider_firstpromoter.exceptions import RefundsFailedError
 from airflow_provider_firstpromoter.operators.refund import TrackRefundOperator
-from airflow_provider_firstpromoter.refunds import REASON_COLUMN
 from airflow_provider_firstpromoter.sandbox import Sandbox
 from airflow_provider_firstpromoter.sensors.refund import UnrecordedRefundSensor
 from airflow_provider_firstpromoter.transfers.sql_to_firstpromoter import SqlToFirstPromoterOperator

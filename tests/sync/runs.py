@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
+from airflow_provider_firstpromoter.calls import Result, Row, Summary, numbered
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import LedgerRecord, RefundLedger, RunHistory, RunKey
-from airflow_provider_firstpromoter.refunds import Result, Row, Summary, numbered
 from airflow_provider_firstpromoter.sandbox import Sandbox
 from airflow_provider_firstpromoter.sync import RefundSync, SyncOptions
 

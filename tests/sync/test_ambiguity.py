@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_firstpromoter.calls import Outcome, numbered
 from airflow_provider_firstpromoter.exceptions import SyncInterruptedError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
-from airflow_provider_firstpromoter.refunds import Outcome, numbered
 from tests.support import refund, refunds
 from tests.sync.runs import A_MONTH, EVERY_TIME, LISTING, NOT_FOUND, Refunds, cancelled_when, on_both
 

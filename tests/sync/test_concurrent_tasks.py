@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
+from airflow_provider_firstpromoter.calls import Outcome, numbered
 from airflow_provider_firstpromoter.ledger import RunHistory, RunKey, now
-from airflow_provider_firstpromoter.refunds import Outcome, numbered
 from airflow_provider_firstpromoter.sync import RefundSync
 from tests.support import refund
 from tests.sync.runs import Refunds, on_both

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_firstpromoter.calls import is_known_content, made_with
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
-from airflow_provider_firstpromoter.refunds import is_known_content, made_with
 from airflow_provider_firstpromoter.sandbox import Account, Sandbox
 from tests.support import refund, refunds
 from tests.sync.runs import EVERY_TIME, UNKNOWN_CURRENCY, Refunds, on_both

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_firstpromoter.calls import Outcome
 from airflow_provider_firstpromoter.exceptions import RefundsRejectedError
-from airflow_provider_firstpromoter.refunds import Outcome
 from tests.support import refund, refunds
 from tests.sync.runs import EVERY_TIME, UNKNOWN_CURRENCY, Refunds, on_both
 

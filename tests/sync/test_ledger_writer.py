@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_firstpromoter.refunds import Result
-from airflow_provider_firstpromoter.refunds.rows import numbered
+from airflow_provider_firstpromoter.calls import Result
+from airflow_provider_firstpromoter.calls.row import numbered
 from tests.support import refund, refunds
 from tests.sync.runs import Refunds, on_both
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_firstpromoter.refunds import Outcome, Result, Reward, Summary
+from airflow_provider_firstpromoter.calls import Outcome, Result, Reward, Summary
 from airflow_provider_firstpromoter.sync.log_text import announcement, duration, failure, progress, table
 
 
@@ -151,7 +151,7 @@ def test_table_columns_are_aligned() -> None:
 WHERE = ". The reasons are in this task's log, in XCom 'summary' and in the ledger's column 'message'"
 HOW_TO_ACCEPT = (
     ". To accept a changed amount as it is: "
-    "python -m airflow_provider_firstpromoter.ledger accept FIRSTPROMOTER_CONN_ID EVENT_ID"
+    "python -m airflow_provider_firstpromoter accept FIRSTPROMOTER_CONN_ID EVENT_ID"
 )
 
 

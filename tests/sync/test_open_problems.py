@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_firstpromoter.calls import numbered
 from airflow_provider_firstpromoter.exceptions import AccessRefusedError, RefundsRejectedError, SyncInterruptedError
-from airflow_provider_firstpromoter.refunds import numbered
 from tests.support import refund, refunds
 from tests.sync.runs import EVERY_TIME, UNKNOWN_CURRENCY, Refunds, Run, on_both
 

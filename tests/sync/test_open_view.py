@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from airflow_provider_firstpromoter.calls import numbered
 from airflow_provider_firstpromoter.exceptions import RunRefusedError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import RunHistory, RunKey
 from airflow_provider_firstpromoter.ledger.views import Tables, views
-from airflow_provider_firstpromoter.refunds import numbered
 from airflow_provider_firstpromoter.sync import RefundSync, SyncOptions
 from tests.support import refund, refunds
 from tests.sync.runs import EVERY_TIME, Refunds

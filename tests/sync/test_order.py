@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_firstpromoter.calls import Outcome
 from airflow_provider_firstpromoter.exceptions import RefundsFailedError, RefundsRejectedError, RunRefusedError
-from airflow_provider_firstpromoter.refunds import Outcome
 from tests.support import refund, refunds
 from tests.sync.runs import A_MONTH, EVERY_TIME, UNKNOWN_CURRENCY, Refunds
 

@@ -17,12 +17,12 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_firstpromoter.calls import numbered
 from airflow_provider_firstpromoter.exceptions import LedgerError, SyncInterruptedError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import RefundLedger, RunHistory
 from airflow_provider_firstpromoter.reconcile import Period, Reconciliation
 from airflow_provider_firstpromoter.reconcile.mismatches import MismatchKind
-from airflow_provider_firstpromoter.refunds import numbered
 from airflow_provider_firstpromoter.sandbox import Sandbox
 from tests.sync.runs import A_MONTH, LISTING, NOT_FOUND, Refunds, cancelled_when
 

@@ -10,12 +10,12 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 from sqlalchemy import inspect
 
+from airflow_provider_firstpromoter.calls import Outcome
 from airflow_provider_firstpromoter.exceptions import (
     RefundsFailedError,
     RefundsRejectedError,
 )
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
-from airflow_provider_firstpromoter.refunds import Outcome
 from tests.support import nonzero_outcomes, refund, refunds
 from tests.sync.runs import UNKNOWN_CURRENCY, Refunds, on_both
 
@@ -197,7 +197,7 @@ def test_recorded_refund_with_another_amount_is_reported_and_not_sent(
     assert record.changed_amount == (str(amount) if isinstance(amount, int) else "")
     with pytest.raises(RefundsRejectedError, match="1 changed: 're_0': is recorded") as caught:
         again.sync.raise_for_summary()
-    assert "python -m airflow_provider_firstpromoter.ledger accept" in str(caught.value)
+    assert "python -m airflow_provider_firstpromoter accept" in str(caught.value)
 
 
 def test_accepted_amount_is_not_reported_until_it_changes_again(track: Refunds) -> None:

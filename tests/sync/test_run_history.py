@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_firstpromoter.calls import Outcome, Result, numbered
 from airflow_provider_firstpromoter.exceptions import (
     AccessRefusedError,
     LedgerError,
@@ -21,7 +22,6 @@ from airflow_provider_firstpromoter.exceptions import (
     SyncInterruptedError,
 )
 from airflow_provider_firstpromoter.ledger import RunHistory, RunKey
-from airflow_provider_firstpromoter.refunds import Outcome, Result, numbered
 from airflow_provider_firstpromoter.sandbox import Sandbox
 from tests.support import refund, refunds
 from tests.sync.runs import EVERY_TIME, UNKNOWN_CURRENCY, Refunds, cancelled_when, on_both
@@ -228,7 +228,7 @@ PROGRAM = """
     from tests.sync.runs import Refunds
     from airflow_provider_firstpromoter.hooks import FirstPromoterHook
     from airflow_provider_firstpromoter.ledger import RefundLedger, RunKey
-    from airflow_provider_firstpromoter.refunds import numbered
+    from airflow_provider_firstpromoter.calls import numbered
     from airflow_provider_firstpromoter.sync import RefundSync, SyncOptions, ledger_writer, sender
 
     ledger_writer.FLUSH_EVERY_RESULTS = 3

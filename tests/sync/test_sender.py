@@ -6,11 +6,11 @@ import time
 
 import pytest
 
+from airflow_provider_firstpromoter.calls import Outcome, Refund, Result
+from airflow_provider_firstpromoter.calls.row import numbered
 from airflow_provider_firstpromoter.exceptions import (
     SyncInterruptedError,
 )
-from airflow_provider_firstpromoter.refunds import Outcome, Refund, Result
-from airflow_provider_firstpromoter.refunds.rows import numbered
 from airflow_provider_firstpromoter.sandbox import Sandbox
 from airflow_provider_firstpromoter.sync.job import Job
 from airflow_provider_firstpromoter.sync.sender import AHEAD, Sender

@@ -16,11 +16,11 @@ from uuid import UUID
 
 import pytest
 
+from airflow_provider_firstpromoter.calls import DIGEST_COLUMN, REASON_COLUMN, Outcome, Row, content_token, numbered
+from airflow_provider_firstpromoter.calls.row import BATCH
 from airflow_provider_firstpromoter.exceptions import SpoolError
 from airflow_provider_firstpromoter.ledger import LedgerRecord
 from airflow_provider_firstpromoter.pending import Action, ClassifiedRow
-from airflow_provider_firstpromoter.refunds import DIGEST_COLUMN, REASON_COLUMN, Outcome, Row, content_token, numbered
-from airflow_provider_firstpromoter.refunds.rows import BATCH
 from airflow_provider_firstpromoter.sync.spool import Spool
 from tests.support import refund_with_id
 
@@ -228,7 +228,7 @@ PROGRAM = """
     import json, os, resource, signal, stat, sys
     from pathlib import Path
     from airflow_provider_firstpromoter.pending import Action, ClassifiedRow
-    from airflow_provider_firstpromoter.refunds.rows import numbered
+    from airflow_provider_firstpromoter.calls.row import numbered
     from airflow_provider_firstpromoter.sync.spool import Spool
 
     folder, count, end = sys.argv[1], int(sys.argv[2]), sys.argv[3]

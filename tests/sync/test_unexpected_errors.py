@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from airflow_provider_firstpromoter.api import Transport
+from airflow_provider_firstpromoter.calls import Refund
 from airflow_provider_firstpromoter.exceptions import RefundsFailedError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
-from airflow_provider_firstpromoter.refunds import Refund
 from tests.support import refund, refunds
 from tests.sync.runs import Refunds
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_firstpromoter.cli.commands import main
 from airflow_provider_firstpromoter.exceptions import (
     LedgerError,
     RefundInputError,
@@ -16,7 +17,6 @@ from airflow_provider_firstpromoter.exceptions import (
     RefundsRejectedError,
 )
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
-from airflow_provider_firstpromoter.ledger.__main__ import main
 from airflow_provider_firstpromoter.sandbox import Sandbox
 from tests.support import ledger_outcomes, nonzero_outcomes
 from tests.transfers.syncing import refund, refunds, sent, sync_task
@@ -145,7 +145,7 @@ def test_rotated_api_key_sends_no_rejected_row_again(
         sync_task(max_rejected=5, max_in_flight=1).run()
     before = len(sent(sandbox))
     monkeypatch.setattr(
-        "airflow_provider_firstpromoter.api.account.Account.fingerprint_key", property(lambda self: b"another key" * 3)
+        "airflow_provider_firstpromoter.account.Account.fingerprint_key", property(lambda self: b"another key" * 3)
     )
     warehouse.fill(refunds(3))
 

@@ -13,11 +13,11 @@ pytest.importorskip("sqlglot", reason="needs an environment of its own: make tes
 
 import sqlglot
 
+from airflow_provider_firstpromoter.calls import Outcome
 from airflow_provider_firstpromoter.database import RefundQuery, Source
 from airflow_provider_firstpromoter.ledger import LedgerBatch, RefundLedger, RunKey
 from airflow_provider_firstpromoter.ledger.writing import write_batch
 from airflow_provider_firstpromoter.pending.antijoin import without_settled
-from airflow_provider_firstpromoter.refunds import Outcome
 from tests.ledger.rows import THEN, to_write
 
 #: MySQL itself is not run anywhere in the tests: MariaDB writes the same statements in another way.

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_firstpromoter.api.account import Account, Extra
+from airflow_provider_firstpromoter.account import Account, Extra
 from airflow_provider_firstpromoter.get_provider_info import CONN_FIELDS
 from dev.processes import free_port
 from tests.end_to_end.browser.airflow_server import AIRFLOW, AIRFLOW_3, Airflow

@@ -1,0 +1,95 @@
+"""
+The vocabulary of the provider: what a refund, an outcome, a result and a summary are, and what a row can contain.
+
+Pure functions and data types: no input or output, no Airflow, and no import of another package of the provider.
+"""
+
+from airflow_provider_firstpromoter.calls.fingerprint import (
+    add_digest,
+    content_token,
+    fingerprint,
+    is_known_content,
+    made_with,
+)
+from airflow_provider_firstpromoter.calls.masking import MAX_MESSAGE_LENGTH, masked
+from airflow_provider_firstpromoter.calls.outcome import Outcome
+from airflow_provider_firstpromoter.calls.refund import (
+    REFUND_COLUMNS,
+    InvalidRefund,
+    Refund,
+    event_id_of,
+    known_columns,
+    missing_columns,
+    portable,
+    repeated_columns,
+)
+from airflow_provider_firstpromoter.calls.result import (
+    LOST_IN_DETAILS,
+    REWARD_IN_DETAILS,
+    Lead,
+    Number,
+    Private,
+    Promoter,
+    Result,
+    Reward,
+    Word,
+)
+from airflow_provider_firstpromoter.calls.row import DIGEST_COLUMN, REASON_COLUMN, Row, batches, numbered
+from airflow_provider_firstpromoter.calls.summary import Summary, Totals
+from airflow_provider_firstpromoter.calls.values import (
+    MANY_DECIMAL_CURRENCIES,
+    MAX_AMOUNT,
+    MAX_AMOUNT_LENGTH,
+    MAX_ID_LENGTH,
+    ZERO_DECIMAL_CURRENCIES,
+    AmountUnit,
+    Identity,
+    Validation,
+    amount_text,
+    same_amount,
+)
+
+__all__ = [
+    "DIGEST_COLUMN",
+    "LOST_IN_DETAILS",
+    "MANY_DECIMAL_CURRENCIES",
+    "MAX_AMOUNT",
+    "MAX_AMOUNT_LENGTH",
+    "MAX_ID_LENGTH",
+    "MAX_MESSAGE_LENGTH",
+    "REASON_COLUMN",
+    "REFUND_COLUMNS",
+    "REWARD_IN_DETAILS",
+    "ZERO_DECIMAL_CURRENCIES",
+    "AmountUnit",
+    "Identity",
+    "InvalidRefund",
+    "Lead",
+    "Number",
+    "Outcome",
+    "Private",
+    "Promoter",
+    "Refund",
+    "Result",
+    "Reward",
+    "Row",
+    "Summary",
+    "Totals",
+    "Validation",
+    "Word",
+    "add_digest",
+    "amount_text",
+    "batches",
+    "content_token",
+    "event_id_of",
+    "fingerprint",
+    "is_known_content",
+    "known_columns",
+    "made_with",
+    "masked",
+    "missing_columns",
+    "numbered",
+    "portable",
+    "repeated_columns",
+    "same_amount",
+]

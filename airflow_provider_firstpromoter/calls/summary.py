@@ -1,0 +1,188 @@
+"""The counts and sums of a run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import datetime
+from typing import Any, ClassVar, Self
+
+from pydantic import BaseModel, Field, PrivateAttr
+
+from airflow_provider_firstpromoter.calls.outcome import Outcome
+from airflow_provider_firstpromoter.calls.result import Result
+
+
+class Problem(BaseModel):
+    """
+    A refund that needs attention, or that failed.
+
+    :param new: False if an earlier run has reported the same problem
+    """
+
+    event_id: str | None
+    outcome: Outcome
+    reason: str | None
+    new: bool = True
+
+
+class Totals(BaseModel):
+    """
+    The counts and sums of refunds, of one try or of all tries of a task run.
+
+    :param outcomes: refunds by outcome
+    :param reversed: sum of the rewards by unit, negative; ``cash`` is minor units of the account's currency
+    :param refunded: sum of the recorded refunds by currency, minor units; ``account`` where a row names no currency
+    :param rewards_unknown: recorded, but the reward is not known because its response was lost
+    :param without_sale_event_id: recorded refunds that name no sale
+    """
+
+    outcomes: Counter[Outcome] = Field(default_factory=Counter)
+    reversed: Counter[str] = Field(default_factory=Counter)
+    refunded: Counter[str] = Field(default_factory=Counter)
+    rewards_unknown: int = 0
+    without_sale_event_id: int = 0
+
+    def count(
+        self,
+        result: Result,
+        *,
+        amount: int | None = None,
+        currency: str | None = None,
+        sale_event_id: str | None = None,
+        times: int = 1,
+    ) -> None:
+        """
+        Count one refund.
+
+        :param amount: what was sent, in minor units of ``currency``; None where it is not known
+        :param times: -1 subtracts what was counted before
+        """
+        self.outcomes[result.outcome] += times
+        if not result.outcome.on_record:
+            return
+        if result.reward is None or result.reward.amount is None:
+            self.rewards_unknown += times
+        else:
+            self.reversed[result.reward.unit or "unknown"] += times * result.reward.amount
+        if amount is not None:
+            self.refunded[currency or "account"] += times * amount
+            self.without_sale_event_id += times * (sale_event_id is None)
+
+    def attribute_elsewhere(self, result: Result, **sent: Any) -> None:
+        """
+        Leave the sums of a refund out, but not its outcome: another task run reversed the commission and reports it.
+
+        :param sent: as it was counted
+        """
+        self.count(result, **sent, times=-1)
+        self.outcomes[result.outcome] += 1
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON; every outcome is present, even with 0."""
+        return {
+            **self.model_dump(mode="json"),
+            "outcomes": {outcome.value: self.outcomes[outcome] for outcome in Outcome},
+            "reversed": {unit: amount for unit, amount in self.reversed.items() if amount},
+            "refunded": {currency: amount for currency, amount in self.refunded.items() if amount},
+        }
+
+    def subtract(self, other: Totals) -> None:
+        """Subtract the counts and sums of other totals."""
+        self.outcomes.subtract(other.outcomes)
+        self.reversed.subtract(other.reversed)
+        self.refunded.subtract(other.refunded)
+        self.rewards_unknown -= other.rewards_unknown
+        self.without_sale_event_id -= other.without_sale_event_id
+
+    def plus_settled(self, earlier: Totals) -> Self:
+        """
+        Return these totals with what an earlier try of the same task run settled.
+
+        Refunds that it did not settle are handled again, and are counted in the new try.
+        """
+        both = self.model_copy(deep=True)
+        both.outcomes.update({outcome: count for outcome, count in earlier.outcomes.items() if outcome.settled})
+        both.reversed.update(earlier.reversed)
+        both.refunded.update(earlier.refunded)
+        both.rewards_unknown += earlier.rewards_unknown
+        both.without_sale_event_id += earlier.without_sale_event_id
+        return both
+
+
+class Summary(Totals):
+    """
+    The counts and sums of a run, for XCom, the log, asset events and the run history.
+
+    :param account: the ledger's name of the account
+    :param host: the host of the API
+    :param started_at: UTC
+    :param ended_at: UTC
+    :param sent: refunds that were sent
+    :param skipped: refunds that the ledger had as settled
+    :param rechecked: of those sent, the ones that were ``not_referred`` before
+    :param repeated: rows that name an event_id again, with the same content or only another identity
+    :param left_pending: refunds that this run did not get to
+    :param still_open: rejected and changed refunds that an earlier run has reported
+    :param problems: the first refunds that need attention or failed, twenty new and
+        twenty old ones of an outcome at most
+    :param stopped_because: why the run ended early; None if it did not
+    :param preview: whether nothing was sent or written
+    :param would_be_sent: of a preview: ``refunds`` (how many), ``by_currency`` (of each ``refunds``, ``sum`` and
+        ``largest`` in minor units) and ``sample`` (the first ten)
+    :param seconds: how long the run took
+    :param requests: HTTP requests, retries included
+    """
+
+    kind: str = "refunds"
+    account: str | None = None
+    host: str | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    sent: int = 0
+    skipped: int = 0
+    rechecked: int = 0
+    repeated: int = 0
+    left_pending: int = 0
+    still_open: int = 0
+    problems: list[Problem] = Field(default_factory=list)
+    warnings: list[str] = Field(default_factory=list)
+    stopped_because: str | None = None
+    preview: bool = False
+    would_be_sent: dict[str, Any] | None = None
+    seconds: float = 0.0
+    requests: int = 0
+
+    MAX_PROBLEMS: ClassVar[int] = 20
+    #: New problems are counted apart: many old ones must not keep a new one from being named.
+    _problems: Counter[tuple[Outcome, bool]] = PrivateAttr(default_factory=Counter)
+
+    def add(self, result: Result, *, new: bool = True, **sent: Any) -> Problem | None:
+        """
+        Count one refund of this try.
+
+        :param new: False for a problem that an earlier run has reported
+        :param sent: what was sent, as :meth:`Totals.count` takes it
+        :returns: the problem, if it is one of those that the summary names
+        """
+        self.count(result, **sent)
+        self.sent += result.sent
+        self.skipped += not result.sent and result.outcome.settled
+        self.still_open += result.outcome.needs_attention and not new
+        if not result.outcome.is_problem:
+            return None
+        self._problems[result.outcome, new] += 1
+        if self._problems[result.outcome, new] > self.MAX_PROBLEMS:
+            return None
+        problem = Problem(event_id=result.event_id, outcome=result.outcome, reason=result.message, new=new)
+        self.problems.append(problem)
+        return problem
+
+    @property
+    def need_attention(self) -> int:
+        """Refunds that no retry can help, old and new."""
+        return sum(count for outcome, count in self.outcomes.items() if outcome.needs_attention)
+
+    @property
+    def new_problems(self) -> int:
+        """Refunds that no retry can help and that no earlier run has reported."""
+        return self.need_attention - self.still_open

@@ -1,0 +1,148 @@
+"""Decides what a revert does with one refund, from its rows in the ledger and its commissions."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from airflow_provider_firstpromoter.api import Commission
+from airflow_provider_firstpromoter.calls import Outcome
+from airflow_provider_firstpromoter.ledger import LedgerRecord
+from airflow_provider_firstpromoter.reconcile.compare import compare_amounts, created_at
+
+#: A commission that was made by more than this before or after the ledger's account sent the refund was made by
+#: something else. The ledger has the time of the response, which retries can delay, and clocks differ.
+TOLERANCE = timedelta(hours=1)
+
+
+class Decision(StrEnum):
+    """What a revert does with one selected refund."""
+
+    #: Its commissions are to be denied.
+    REVERT = "to_revert"
+    #: Its commissions are denied already: only the ledger is updated.
+    ALREADY_DENIED = "already_denied"
+    #: The ledger has it as reverted, and its commissions are denied: there is nothing to do.
+    ALREADY_REVERTED = "already_reverted"
+    #: A commission of it is paid: it is left alone.
+    PAID = "paid"
+    #: This ledger's account did not make its commission: it is left alone.
+    NOT_OURS = "not_ours"
+    #: FirstPromoter has no negative commission for it: there is nothing to deny.
+    NOT_FOUND = "not_found"
+    #: FirstPromoter has a malformed commission for it: it is left alone.
+    UNREADABLE = "unreadable"
+    #: It was sent, and the ledger does not know whether FirstPromoter recorded it: it is left alone.
+    UNRESOLVED = "unresolved"
+    #: The ledger does not have it as recorded: there is nothing to deny.
+    NOT_RECORDED = "not_recorded"
+
+
+@dataclass(frozen=True)
+class CheckedRefund:
+    """
+    A selected refund, its negative commissions, and what the revert does with it.
+
+    :param commissions: all tiers and splits
+    :param notes: what the operator should know before it is reverted
+    """
+
+    event_id: str
+    decision: Decision
+    commissions: Sequence[Commission] = ()
+    notes: Sequence[str] = ()
+
+    @property
+    def not_denied(self) -> list[Commission]:
+        """The commissions that are not denied."""
+        return [one for one in self.commissions if one.reward_status != "denied"]
+
+    def amounts(self) -> Counter[str]:
+        """Return the sums of the commissions that are not denied, by unit; negative, minor units if that is cash."""
+        sums: Counter[str] = Counter()
+        for one in self.not_denied:
+            sums[one.unit or "unknown"] += one.amount or 0
+        return sums
+
+    def to_json(self) -> dict[str, object]:
+        """Return plain JSON, with ids and amounts only."""
+        parts = [
+            {
+                "commission_id": one.id,
+                "promoter_id": one.promoter_campaign.promoter_id,
+                "amount": one.amount,
+                "unit": one.unit,
+                "status": one.reward_status,
+            }
+            for one in self.commissions
+        ]
+        return {"event_id": self.event_id, "commissions": parts, "notes": list(self.notes)}
+
+
+def check(record: LedgerRecord, commissions: Sequence[Commission], *, readable: bool, now: datetime) -> CheckedRefund:
+    """
+    Decide what a revert does with a refund of the ledger.
+
+    :param commissions: its negative commissions
+    :param readable: False if FirstPromoter has a malformed commission with its event_id
+    :param now: aware; replaces times that cannot be read
+    """
+
+    def decided(decision: Decision, *notes: str) -> CheckedRefund:
+        return CheckedRefund(record.event_id, decision, commissions, notes)
+
+    if record.unresolved:
+        return decided(Decision.UNRESOLVED, f"the ledger has it as {record.outcome}, and its response is not known")
+    if not record.recorded and record.outcome is not Outcome.REVERTED:
+        return decided(Decision.NOT_RECORDED, f"the ledger has it as {record.outcome}")
+    if record.first_sent_at is None:
+        return decided(Decision.NOT_OURS, "the ledger has adopted it and never sent it")
+    if not readable:
+        return decided(Decision.UNREADABLE, "a commission with its event_id is malformed")
+    if not commissions:
+        return decided(Decision.NOT_FOUND)
+    if not _made_by_us(record, min(created_at(one, now) for one in commissions)):
+        return decided(Decision.NOT_OURS, "its commission was not made when this ledger sent it")
+    notes = _notes(record, commissions)
+    if any(one.reward_status == "paid" for one in commissions):
+        return decided(Decision.PAID, *notes)
+    if all(one.reward_status == "denied" for one in commissions):
+        reverted = record.outcome is Outcome.REVERTED
+        return decided(Decision.ALREADY_REVERTED if reverted else Decision.ALREADY_DENIED, *notes)
+    return decided(Decision.REVERT, *notes)
+
+
+def _made_by_us(record: LedgerRecord, made_at: datetime) -> bool:
+    """
+    Return whether a request of this ledger's account can have made the commission.
+
+    A 200 says that the request itself made it. A 409 can be due to a commission that another tool made: it is ours only
+    if it was made when the refund was last sent or, where a response was lost, since it was first sent.
+    """
+    if record.http_status == 200:
+        return True
+    first = record.first_sent_at if record.lost else record.last_sent_at
+    if first is None or record.last_sent_at is None:
+        return False
+    return first - TOLERANCE <= made_at <= record.last_sent_at + TOLERANCE
+
+
+def _notes(record: LedgerRecord, commissions: Sequence[Commission]) -> list[str]:
+    """Return what is unusual: several commissions, or commissions that differ from the ledger."""
+    notes = []
+    if len(commissions) > 1:
+        notes.append(f"in_parts: {len(commissions)} commissions, of tiers or splits")
+    amounts = compare_amounts(record, list(commissions))
+    if not amounts.equal:
+        notes.append(f"differs: amount {amounts.ledger} in the ledger, {amounts.firstpromoter} in FirstPromoter")
+    promoters = {one.promoter_campaign.promoter_id for one in commissions}
+    if record.promoter_id is not None and record.promoter_id not in promoters:
+        notes.append("differs: another promoter than in the ledger")
+    of_unit = [one for one in commissions if one.unit == record.reward_unit]
+    rewards = {sum(one.amount or 0 for one in of_unit), *(one.amount for one in of_unit if one.id == record.reward_id)}
+    if record.reward_amount is not None and record.reward_amount not in rewards:
+        notes.append("differs: another reward than in the ledger")
+    return notes

@@ -1,0 +1,182 @@
+"""What a revert found and did: for XCom, the log, and the error that fails the task."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from airflow_provider_firstpromoter.exceptions import RefundsFailedError, RunRefusedError
+from airflow_provider_firstpromoter.reconcile.revert_check import CheckedRefund, Decision
+
+#: The number of refunds of each kind in XCom.
+MOST_CASES = 20
+#: The number of refunds that are to be reverted in the XCom ``return_value``.
+MOST_TO_REVERT = 1000
+#: The number of warnings that are kept.
+MOST_WARNINGS = 20
+
+
+@dataclass
+class RevertReport:
+    """
+    What a revert found and did.
+
+    :param selection: which refunds, in words
+    :param preview: whether nothing was to be denied
+    :param counts: selected refunds by decision
+    :param cases: the first refunds of each decision
+    :param in_parts: refunds to revert that have several commissions
+    :param differs: refunds to revert whose commissions differ from the ledger
+    :param to_deny: the sums of the commissions to deny by unit, negative
+    :param reverted: refunds that this run reverted in FirstPromoter
+    :param denied: the sums of the commissions that this run denied by unit, negative
+    :param failed: refunds whose commissions were to be denied and are not
+    :param failures: the first of them
+    """
+
+    selection: str
+    preview: bool
+    counts: Counter[Decision] = field(default_factory=Counter)
+    cases: dict[Decision, list[CheckedRefund]] = field(default_factory=dict)
+    in_parts: int = 0
+    differs: int = 0
+    to_deny: Counter[str] = field(default_factory=Counter)
+    reverted: int = 0
+    denied: Counter[str] = field(default_factory=Counter)
+    failed: int = 0
+    failures: list[str] = field(default_factory=list)
+    calls: int = 0
+    warnings: list[str] = field(default_factory=list)
+    requests: int = 0
+    seconds: float = 0.0
+
+    @property
+    def to_revert(self) -> int:
+        """The number of refunds whose commissions are to be denied."""
+        return self.counts[Decision.REVERT]
+
+    @property
+    def incomplete(self) -> str | None:
+        """The warning that the selection may have further commissions; None if it has none."""
+        count = self.counts[Decision.UNRESOLVED]
+        if not count:
+            return None
+        first = ", ".join(repr(one.event_id) for one in self.cases[Decision.UNRESOLVED])
+        return (
+            f"The revert is not complete: of {count} refunds that were sent, it is not known whether FirstPromoter "
+            f"recorded them ({first}{' …' if count > MOST_CASES else ''}). Run ReconcileRefundsOperator over the days "
+            "on which they were sent, and then this revert again. FirstPromoter lists no commission for those that are "
+            "named again then"
+        )
+
+    def add(self, refund: CheckedRefund) -> None:
+        """Count a selected refund."""
+        self.counts[refund.decision] += 1
+        cases = self.cases.setdefault(refund.decision, [])
+        if len(cases) < (MOST_TO_REVERT if refund.decision is Decision.REVERT else MOST_CASES):
+            cases.append(refund)
+        if refund.decision is Decision.REVERT:
+            self.in_parts += any(note.startswith("in_parts") for note in refund.notes)
+            self.differs += any(note.startswith("differs") for note in refund.notes)
+            self.to_deny.update(refund.amounts())
+
+    def add_reverted(self, refund: CheckedRefund) -> None:
+        """Count a refund that this run reverted."""
+        self.reverted += 1
+        self.denied.update(refund.amounts())
+
+    def add_failed(self, event_id: str) -> None:
+        """Count a refund whose commissions were to be denied and are not."""
+        self.failed += 1
+        if len(self.failures) < MOST_CASES:
+            self.failures.append(event_id)
+
+    def warn(self, warning: str) -> None:
+        """Keep a warning, unless there are many."""
+        if len(self.warnings) < MOST_WARNINGS:
+            self.warnings.append(warning)
+
+    def to_json(self, most: int = MOST_CASES) -> dict[str, Any]:
+        """
+        Return plain JSON for XCom, without e-mail addresses and uids.
+
+        :param most: the number of refunds to revert in it
+        """
+        return {
+            "selection": self.selection,
+            "preview": self.preview,
+            "selected": sum(self.counts.values()),
+            **{decision.value: self.counts[decision] for decision in Decision},
+            "in_parts": self.in_parts,
+            "differs": self.differs,
+            "to_deny": dict(self.to_deny),
+            "reverted": self.reverted,
+            "denied": dict(self.denied),
+            "failed": self.failed,
+            "failures": self.failures,
+            "refunds": [one.to_json() for one in self.cases.get(Decision.REVERT, [])[:most]],
+            "cases": {
+                decision.value: [one.to_json() for one in cases]
+                for decision, cases in self.cases.items()
+                if decision is not Decision.REVERT
+            },
+            "calls": self.calls,
+            "warnings": self._all_warnings(),
+            "requests": self.requests,
+            "seconds": self.seconds,
+        }
+
+    def text(self) -> str:
+        """Return the report as lines for the log."""
+        title = "Preview of a revert: nothing was denied" if self.preview else "Revert"
+        shown = {
+            name: value
+            for name, value in self.to_json().items()
+            if name not in ("selection", "preview", "refunds", "cases", "failures", "warnings")
+        }
+        lines = [f"  {name:<18}  {value}" for name, value in shown.items()]
+        for decision, cases in self.cases.items():
+            lines += [f"  {decision}: {_describe(one)}" for one in cases[:MOST_CASES]]
+        lines += [f"  failed: {event_id!r}" for event_id in self.failures]
+        lines += [f"  warning: {one}" for one in self._all_warnings()]
+        return "\n".join([f"{title} ({self.selection})", *lines])
+
+    def _all_warnings(self) -> list[str]:
+        return [*self.warnings, self.incomplete] if self.incomplete else self.warnings
+
+    def raise_if_more_than(self, max_reverted: int) -> None:
+        """
+        Refuse to revert more refunds than allowed.
+
+        :raises RunRefusedError: if there are more; nothing was denied
+        """
+        if self.to_revert > max_reverted:
+            sums = ", ".join(f"{amount} {unit}" for unit, amount in self.to_deny.items())
+            raise RunRefusedError(
+                f"{self.to_revert} refunds ({self.selection}; commissions of {sums}) would be reverted, and "
+                f"max_reverted is {max_reverted}. Nothing was denied. Look at the preview, then raise max_reverted"
+            )
+
+    def raise_if_failed(self) -> None:
+        """
+        Fail the task, so that Airflow retries it.
+
+        :raises RefundsFailedError: if commissions that were to be denied are not
+        """
+        if self.failed:
+            first = ", ".join(map(repr, self.failures[:5]))
+            raise RefundsFailedError(
+                f"{self.failed} of {self.to_revert} refunds could not be reverted ({first}"
+                f"{' …' if self.failed > 5 else ''}); {self.reverted} were. A retry reverts the rest. "
+                f"{' '.join(self.warnings[:1])}"
+            )
+
+
+def _describe(refund: CheckedRefund) -> str:
+    parts = [
+        f"commission {one.id} of promoter {one.promoter_campaign.promoter_id}: {one.amount} {one.unit}, "
+        f"{one.reward_status}"
+        for one in refund.commissions
+    ]
+    return "; ".join([repr(refund.event_id), *parts, *refund.notes])

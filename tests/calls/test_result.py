@@ -1,0 +1,189 @@
+"""Result: the fields that are kept of a response, and how it is written."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from airflow_provider_firstpromoter.api.responses import ApiResponse, result_from
+from airflow_provider_firstpromoter.calls import LOST_IN_DETAILS, Outcome, Refund, Result
+
+REFUND = Refund.from_row({"event_id": "re_1", "amount": 1000, "uid": "cus_1", "email": "jane@example.com"})
+
+
+LEAD = {
+    "id": 20738339,
+    "state": "cancelled",
+    "email": "SECRET lead@example.com",
+    "uid": "SECRET uid",
+    "customer_since": "2024-09-11T14:22:12.160Z",
+    "plan_name": "SECRET plan",
+    "username": "SECRET name",
+    "website": "SECRET site",
+    "custom_fields": "SECRET custom",
+}
+
+
+#: The contract's own example, with everything that must not travel on marked.
+ANSWER: dict[str, Any] = {
+    "id": 33847726,
+    "type": "refund",
+    "amount_cents": -1000,
+    "reward": {
+        "id": 10940148,
+        "status": "approved",
+        "amount": -200,
+        "unit": "cash",
+        "created_at": "2024-09-11T14:36:01.016Z",
+        "lead": LEAD,
+        "event_id": "re_1",
+        "conversion_amount": -1000,
+        "tier_level": 1,
+        "split_type": None,
+        "promoter": {"email": "SECRET nested@example.com"},
+    },
+    "lead": LEAD,
+    "promoter": {
+        "id": 3920164,
+        "status": "active",
+        "cust_id": "SECRET cust",
+        "email": "SECRET promoter@example.com",
+        "temp_password": "SECRET password",
+        "auth_token": "SECRET token",
+        "w8_form_url": "https://SECRET/w8",
+        "w9_form_url": "https://SECRET/w9",
+        "note": "SECRET note",
+        "pref": "SECRET pref",
+        "default_ref_id": "8yi2epelut",
+        "earnings_balance": {"cash": 50744},
+        "new_credential": "SECRET to come",
+    },
+    "api_key": "SECRET key",
+}
+
+
+def recorded(**fields: object) -> Result:
+    return result_from(ApiResponse(200, {**ANSWER, **fields}), REFUND, 1)
+
+
+def test_result_has_exactly_the_allow_listed_fields() -> None:
+    assert recorded().to_json() == {
+        "event_id": "re_1",
+        "outcome": "recorded",
+        "sent": True,
+        "http_status": 200,
+        "recorded_amount": -1000,
+        "refund_id": 33847726,
+        "reward": {
+            "id": 10940148,
+            "status": "approved",
+            "amount": -200,
+            "unit": "cash",
+            "created_at": "2024-09-11T14:36:01.016Z",
+            "conversion_amount": -1000,
+            "tier_level": 1,
+            "split_type": None,
+        },
+        "lead": {"id": 20738339, "state": "cancelled"},
+        "promoter": {"id": 3920164, "status": "active", "default_ref_id": "8yi2epelut"},
+        "message": None,
+        "reversed_by": None,
+    }
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        lambda result: json.dumps(result.to_json()),
+        lambda result: result.to_details(),
+        lambda result: str(result.model_dump()),
+        repr,
+        str,
+        lambda result: f"{result.reward!r} {result.lead!r} {result.promoter!r}",
+    ],
+    ids=["xcom", "ledger", "dump", "repr", "str", "parts"],
+)
+def test_written_result_has_no_credential_tax_form_or_email(written: Any) -> None:
+    text = written(recorded())
+    assert "8yi2epelut" in text
+    assert "SECRET" not in text
+
+
+def test_result_in_python_has_emails_but_no_credentials() -> None:
+    result = recorded()
+    assert result.lead is not None
+    assert result.promoter is not None
+    assert (result.lead.email, result.lead.uid) == ("SECRET lead@example.com", "SECRET uid")
+    assert result.promoter.email == "SECRET promoter@example.com"
+    for credential in ("temp_password", "auth_token", "w8_form_url", "w9_form_url", "new_credential"):
+        assert not hasattr(result.promoter, credential)
+
+
+def test_result_is_the_same_after_xcom_and_ledger() -> None:
+    result = recorded()
+    assert Result.model_validate(json.loads(json.dumps(result.to_json()))).to_json() == result.to_json()
+    assert Result.from_details(result.to_details()).to_json() == result.to_json()
+
+
+def test_details_keep_what_makes_a_later_response_ambiguous_and_xcom_does_not_show_it() -> None:
+    result = recorded().model_copy(update={"unmatched": True, "lost": True, "reversed_by": {"dag_id": "dag"}})
+    read = Result.from_details(result.to_details())
+    assert (read.unmatched, read.lost) == (True, True)
+    assert read.reversed_by is None, "the ledger's own columns say it"
+    assert "unmatched" not in result.to_json()
+    assert "lost" not in result.to_json()
+    assert result.to_json()["reversed_by"] == {"dag_id": "dag"}
+
+
+def test_details_of_an_older_version_can_be_read() -> None:
+    read = Result.from_details('{"event_id": "re_1", "outcome": "not_referred", "sent": true, "a_new_field": 1}')
+    assert (read.outcome, read.unmatched, read.lost) == (Outcome.NOT_REFERRED, False, False)
+
+
+@pytest.mark.parametrize("part", ["reward", "lead", "promoter"])
+@pytest.mark.parametrize("unexpected", [None, "a text", 7, [], [1], True], ids=repr)
+def test_part_of_an_unexpected_type_is_absent_and_the_refund_recorded(part: str, unexpected: object) -> None:
+    result = recorded(**{part: unexpected})
+    assert result.outcome is Outcome.RECORDED
+    assert getattr(result, part) is None
+    assert result.refund_id == 33847726
+
+
+@pytest.mark.parametrize(
+    ("field", "unexpected"),
+    [
+        ("id", "seven"),
+        ("id", 1.5),
+        ("id", [1]),
+        ("id", 2**63),
+        ("amount", {"cash": -200}),
+        ("amount", float("nan")),
+        ("amount", -(2**63) - 1),
+        ("status", 7),
+        ("status", ["approved"]),
+        ("status", "x" * 65),
+        ("unit", "ca\x00sh"),
+        ("unit", "\ud83d"),
+        ("created_at", {"date": "2024-09-11"}),
+    ],
+    ids=repr,
+)
+def test_field_of_an_unexpected_type_is_null_and_others_are_kept(field: str, unexpected: object) -> None:
+    reward = recorded(reward={**ANSWER["reward"], field: unexpected}).to_json()["reward"]
+    assert reward == {**recorded().to_json()["reward"], field: None}
+
+
+@pytest.mark.parametrize("unexpected", ["33847726", True, 1.5, [1], 2**63], ids=repr)
+def test_id_of_an_unexpected_type_still_means_recorded(unexpected: object) -> None:
+    result = recorded(id=unexpected, amount_cents=unexpected)
+    assert result.outcome is Outcome.RECORDED
+    assert result.refund_id is None
+    assert result.recorded_amount is None
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_details_contain_that_a_response_was_lost_whatever_the_message_says(lost: bool) -> None:
+    details = Result(event_id="re_1", outcome=Outcome.FAILED, message=LOST_IN_DETAILS, lost=lost).to_details()
+    assert (LOST_IN_DETAILS in details) is lost
