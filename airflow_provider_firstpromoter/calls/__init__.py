@@ -4,6 +4,7 @@ The vocabulary of the provider: what a refund, an outcome, a result and a summar
 Pure functions and data types: no input or output, no Airflow, and no import of another package of the provider.
 """
 
+from airflow_provider_firstpromoter.calls.call import Call, InvalidEvent, TrackedEvent, event_id_of
 from airflow_provider_firstpromoter.calls.fingerprint import (
     add_digest,
     content_token,
@@ -14,10 +15,10 @@ from airflow_provider_firstpromoter.calls.fingerprint import (
 from airflow_provider_firstpromoter.calls.masking import MAX_MESSAGE_LENGTH, masked
 from airflow_provider_firstpromoter.calls.outcome import Outcome
 from airflow_provider_firstpromoter.calls.refund import (
+    REFUND,
     REFUND_COLUMNS,
     InvalidRefund,
     Refund,
-    event_id_of,
     known_columns,
     missing_columns,
     portable,
@@ -58,11 +59,14 @@ __all__ = [
     "MAX_ID_LENGTH",
     "MAX_MESSAGE_LENGTH",
     "REASON_COLUMN",
+    "REFUND",
     "REFUND_COLUMNS",
     "REWARD_IN_DETAILS",
     "ZERO_DECIMAL_CURRENCIES",
     "AmountUnit",
+    "Call",
     "Identity",
+    "InvalidEvent",
     "InvalidRefund",
     "Lead",
     "Number",
@@ -75,6 +79,7 @@ __all__ = [
     "Row",
     "Summary",
     "Totals",
+    "TrackedEvent",
     "Validation",
     "Word",
     "add_digest",

@@ -8,7 +8,8 @@ from datetime import UTC, date, datetime
 from itertools import islice
 from typing import Any, TypeVar
 
-from airflow_provider_firstpromoter.calls.refund import event_id_from, known_columns, portable
+from airflow_provider_firstpromoter.calls.call import event_id_from
+from airflow_provider_firstpromoter.calls.refund import known_columns, portable
 from airflow_provider_firstpromoter.calls.values import amount_text
 
 T = TypeVar("T")
