@@ -36,6 +36,7 @@ from airflow_provider_firstpromoter.calls.result import (
     Word,
 )
 from airflow_provider_firstpromoter.calls.row import DIGEST_COLUMN, REASON_COLUMN, Row, batches, numbered
+from airflow_provider_firstpromoter.calls.sale import SALE, Sale
 from airflow_provider_firstpromoter.calls.summary import Summary, Totals
 from airflow_provider_firstpromoter.calls.values import (
     MANY_DECIMAL_CURRENCIES,
@@ -62,6 +63,7 @@ __all__ = [
     "REFUND",
     "REFUND_COLUMNS",
     "REWARD_IN_DETAILS",
+    "SALE",
     "ZERO_DECIMAL_CURRENCIES",
     "AmountUnit",
     "Call",
@@ -77,6 +79,7 @@ __all__ = [
     "Result",
     "Reward",
     "Row",
+    "Sale",
     "Summary",
     "Totals",
     "TrackedEvent",

@@ -156,12 +156,27 @@ def read_flag(value: object) -> str | bool | None:
 
 
 def read_minor_units(value: object, info: ValidationInfo) -> int:
-    how = info.context or Validation()
+    """Return an amount in minor units; it must be above zero."""
     number = read_number(value)
     if number is None:
         raise ValueError("is missing")
     if number <= 0:
-        raise ValueError("must be above zero; leave reversed and failed refunds out of the query")
+        raise ValueError("must be above zero; leave reversed and failed rows out of the query")
+    return _in_minor_units(number, info)
+
+
+def read_recurring_amount(value: object, info: ValidationInfo) -> int | None:
+    """Return an optional amount in minor units, by the same rules; zero is allowed."""
+    number = read_number(value)
+    if number is None:
+        return None
+    if number < 0:
+        raise ValueError("must not be below zero")
+    return _in_minor_units(number, info)
+
+
+def _in_minor_units(number: Decimal, info: ValidationInfo) -> int:
+    how = info.context or Validation()
     if number > MAX_AMOUNT:
         raise ValueError("is too large to be exact")
     currency = info.data.get("currency") or how.currency

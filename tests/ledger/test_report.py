@@ -18,7 +18,7 @@ from tests.ledger.rows import quiet_while_imported, to_write, write
 #: As long as Stripe's.
 EVENT_IDS = [f"re_3MmlLrLkdIwHu7ix0snN0B{number:02}" for number in range(3)]
 RUN = RunKey("refunds_to_firstpromoter", "scheduled__2026-11-25T17:22:57.705420+00:00", "track_refunds", -1)
-REASON = "amount must be above zero; leave reversed and failed refunds out of the query"
+REASON = "amount must be above zero; leave reversed and failed rows out of the query"
 
 
 @pytest.fixture

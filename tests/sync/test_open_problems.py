@@ -54,7 +54,7 @@ def test_new_problem_beside_many_open_ones_is_named_in_log_and_error(
     ):
         run.sync.raise_for_summary()
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == [
-        "Refund 're_5' is rejected: amount must be above zero; leave reversed and failed refunds out of the query"
+        "Refund 're_5' is rejected: amount must be above zero; leave reversed and failed rows out of the query"
     ]
 
 

@@ -97,7 +97,7 @@ def test_preview_leaves_out_what_is_settled_and_says_what_would_be_rejected_and_
 
     assert would(run)["refunds"] == 2
     assert [(problem.event_id, problem.reason) for problem in run.summary.problems] == [
-        ("re_2", "amount must be above zero; leave reversed and failed refunds out of the query")
+        ("re_2", "amount must be above zero; leave reversed and failed rows out of the query")
     ]
     assert (track.stored(), track.sandbox.request_counts()) == (before, requests)
     assert len(track.history()) == 1
