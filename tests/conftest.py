@@ -68,9 +68,10 @@ def _served() -> Iterator[Any]:
 
 
 @pytest.fixture
-def sandbox(_served: Any) -> Any:
-    """A FirstPromoter without a rate limit and without leads."""
+def sandbox(_served: Any, request: pytest.FixtureRequest) -> Any:
+    """A FirstPromoter without a rate limit and without leads; ``tests.support.BOTH_SHAPES`` runs a test with each."""
     _served.reset()
+    _served.change_settings(shape=getattr(request, "param", "older"))
     return _served
 
 

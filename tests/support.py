@@ -12,6 +12,8 @@ import pytest
 
 #: The query of most tests.
 ALL_REFUNDS = "SELECT * FROM refunds"
+#: Runs a test, or a module as its ``pytestmark``, with either shape of FirstPromoter's 200 to a refund.
+BOTH_SHAPES = pytest.mark.parametrize("sandbox", ["older", "newer"], indirect=True)
 #: The kinds of databases on which the ledger is tested.
 EVERY_DATABASE = ("sqlite", "postgresql", "mariadb", "duckdb")
 

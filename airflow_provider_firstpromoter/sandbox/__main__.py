@@ -70,6 +70,12 @@ def parse_settings(arguments: list[str]) -> Settings:
         help="look for the lead of a refund before its event_id, and answer 404 or 204 where others answer 409",
     )
     add(
+        "--shape",
+        choices=["older", "newer"],
+        default="older",
+        help="the shape of a refund's 200: one reward with lead and promoter, or a list of commissions",
+    )
+    add(
         "--listing-lag-seconds",
         type=float,
         default=0.0,
@@ -101,6 +107,7 @@ def parse_settings(arguments: list[str]) -> Settings:
             retry_after=options.retry_after,
             consume_event_id_on_204=options.consume_event_id_on_204,
             lead_first=options.lead_first,
+            shape=options.shape,
             listing_lag_seconds=options.listing_lag_seconds,
             listing_lag_requests=options.listing_lag_requests,
             batch_seconds=options.batch_seconds,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from airflow_provider_firstpromoter.sandbox.money import convert, percentage_of
-from airflow_provider_firstpromoter.sandbox.serializers import event_body
-from airflow_provider_firstpromoter.sandbox.settings import Account
+from airflow_provider_firstpromoter.sandbox.serializers import newer_event_body, older_event_body
+from airflow_provider_firstpromoter.sandbox.settings import Account, Settings
 from airflow_provider_firstpromoter.sandbox.store import Row, Store, timestamp
 
 
@@ -19,7 +19,7 @@ def record_event(
     amount: int,
     currency: str,
     *,
-    commission_percent: int,
+    settings: Settings,
     **refund_fields: Any,
 ) -> dict[str, Any]:
     """
@@ -27,7 +27,7 @@ def record_event(
 
     :param kind: ``sale`` or ``refund``
     :param amount: minor units of ``currency``; negative for a refund
-    :param commission_percent: which part of the amount the promoter gets
+    :param settings: which part of the amount the promoter gets, and the shape of the response
     :param refund_fields: further columns of the record of a refund
     :return: the body of the response
     """
@@ -46,7 +46,7 @@ def record_event(
         "sale_amount": sale_amount,
         "original_sale_amount": amount,
         "original_sale_currency": currency,
-        "amount": percentage_of(sale_amount, commission_percent),
+        "amount": percentage_of(sale_amount, settings.commission_percent),
         "unit": promoter["unit"],
         "tier": 1,
         "created_at": moment,
@@ -70,4 +70,6 @@ def record_event(
             recorded_at=moment,
             **refund_fields,
         )
-    return event_body(kind, event_number, commission, lead, promoter)
+    if settings.shape == "newer":
+        return newer_event_body(kind, event_number, store.fetch_commissions([commission["id"]]))
+    return older_event_body(kind, event_number, commission, lead, promoter)

@@ -28,6 +28,8 @@ Kind = Literal[
     "drip",
     "null_id",
     "stray_item",
+    "no_commissions",
+    "empty_commissions",
     "batch_errors",
     "batch_failed",
     "batch_stopped",
@@ -36,12 +38,15 @@ Kind = Literal[
 #: The path of the list of commissions.
 LISTING_PATH = "/company/commissions"
 #: The kinds of fault that strike after the API has processed the request, so that only the response suffers.
-AFTER_PROCESSING = frozenset("reset_after truncated malformed huge bomb gzip drip null_id stray_item".split())
+AFTER_PROCESSING = frozenset(
+    "reset_after truncated malformed huge bomb gzip drip null_id stray_item no_commissions empty_commissions".split()
+)
 #: The kinds of fault that the API itself applies to the batch that the request starts.
 BATCH_KINDS = frozenset({"batch_errors", "batch_failed", "batch_stopped"})
 #: The kinds of fault that match only requests with one of these paths.
 PATHS_OF_KINDS: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("null_id", "stray_item"), (LISTING_PATH,)),
+    **dict.fromkeys(("no_commissions", "empty_commissions"), ("/track/refund", "/track/sale")),
     **dict.fromkeys(BATCH_KINDS, tuple(f"{LISTING_PATH}/{action}" for action in ("approve", "deny", "destroy"))),
 }
 
@@ -57,7 +62,8 @@ class Fault:
     :param event_id: matches only requests whose body has this event_id, or whose query searches for it with ``q``; a
         list matches each of its event_ids
     :param path: matches only requests whose path ends with this text, such as ``/track/refund``; ``null_id`` and
-        ``stray_item`` match only ``/company/commissions``, and the kinds that start with ``batch_`` only
+        ``stray_item`` match only ``/company/commissions``, ``no_commissions`` and ``empty_commissions`` only
+        ``/track/refund`` and ``/track/sale``, and the kinds that start with ``batch_`` only
         ``/company/commissions/approve``, ``deny`` and ``destroy``
     :param status: the HTTP status of ``status``, ``html`` and ``redirect``; 0 means 500, 502 and 307
     :param retry_after: the value of the ``Retry-After`` header of ``status``

@@ -171,8 +171,9 @@ def _replace_response(fault: Fault, response: BufferedResponse) -> BufferedRespo
             return response.with_body(gzip.compress(bytes(fault.size)), content_encoding="gzip")
         case "gzip":
             return response.with_body(gzip.compress(response.body), content_encoding="gzip")
-        case "null_id" | "stray_item":
-            return response.with_body(_damage_page(fault, response.body)) if response.status == 200 else response
+        case "null_id" | "stray_item" | "no_commissions" | "empty_commissions":
+            damage = _damage_page if fault.kind in ("null_id", "stray_item") else _without_commissions
+            return response.with_body(damage(fault, response.body)) if response.status == 200 else response
         case _:
             raise AssertionError(fault.kind)
 
@@ -185,6 +186,12 @@ def _damage_page(fault: Fault, body: bytes) -> bytes:
     elif page:
         page[0]["id"] = None
     return json.dumps(page).encode()
+
+
+def _without_commissions(fault: Fault, body: bytes) -> bytes:
+    """Return a 200 that does not say what the promoter earned, in either shape."""
+    event = {name: value for name, value in json.loads(body).items() if name not in ("reward", "commissions")}
+    return json.dumps(event | ({"commissions": []} if fault.kind == "empty_commissions" else {})).encode()
 
 
 async def _read_body(receive: Receive) -> bytes:

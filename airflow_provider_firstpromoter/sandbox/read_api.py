@@ -11,16 +11,22 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 from starlette.datastructures import QueryParams
 
 from airflow_provider_firstpromoter.sandbox.middleware import COMMISSIONS_PATH
-from airflow_provider_firstpromoter.sandbox.serializers import commission_body, promoter_body
+from airflow_provider_firstpromoter.sandbox.serializers import CAMPAIGN, commission_body, promoter_body
 from airflow_provider_firstpromoter.sandbox.settings import Settings
 from airflow_provider_firstpromoter.sandbox.store import Store, timestamp
 
-#: The campaign of every promoter in the sandbox.
-CAMPAIGN = {"id": 1, "name": "Sandbox campaign"}
 #: The last Unicode character: every text with a given prefix sorts before the prefix followed by this character.
 LAST_CHARACTER = "\U0010ffff"
 
-SafeInteger = Annotated[int, Field(ge=-(2**53), le=2**53)]
+
+def _reject_fraction(value: str) -> str:
+    if not value.removeprefix("-").isdecimal():
+        raise ValueError("should be a whole number")
+    return value
+
+
+#: A whole number as text; pydantic by itself would take ``0.0`` for one.
+SafeInteger = Annotated[int, BeforeValidator(_reject_fraction), Field(ge=-(2**53), le=2**53)]
 
 
 def _reject_bare_number(value: str) -> str:
@@ -141,7 +147,7 @@ def list_commissions(store: Store, account: str, query: CommissionQuery, setting
         """,
         {"account": account, **query.limit_and_offset, **{name: value for _, name, value in conditions}},
     )
-    return [commission_body(row, CAMPAIGN) for row in rows]
+    return [commission_body(row) for row in rows]
 
 
 def _lag_conditions(store: Store, account: str, settings: Settings) -> list[tuple[str, str, Any]]:

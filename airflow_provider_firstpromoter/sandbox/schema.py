@@ -104,12 +104,30 @@ _SCHEMAS = {
         created_at=_datetime,
         status_updated_at=_datetime,
         referral=_object(id=_integer, email=_text_or_null, uid=_text_or_null),
+        is_split=_type("boolean"),
+        is_self_referral=_type("boolean"),
+        fraud_check=_text,
         reward=_object(id=_integer, name=_text),
         promoter_campaign=_object(
+            id=_integer,
+            campaign_id=_integer,
             promoter_id=_integer,
             promoter=_object(id=_integer, email=_text, name=_text),
             campaign=_object(id=_integer, name=_text),
         ),
+    ),
+    "NewerEvent": _object(
+        id=_integer,
+        etype=_text,
+        sale_amount=_integer,
+        original_sale_amount=_integer,
+        original_sale_currency=_text_or_null,
+        event_id=_text_or_null,
+        plan_id=_text_or_null,
+        billing_period=_text_or_null,
+        created_at=_datetime,
+        referral=_object(id=_integer, email=_text_or_null, uid=_text_or_null),
+        commissions=_type("array", items={"$ref": "#/components/schemas/Commission"}),
     ),
     "BatchProcess": _object(
         id=_integer,
@@ -126,7 +144,9 @@ _SCHEMAS = {
         processing_errors=_type("array", items=_text),
     ),
 }
-_EVENT = _json({"$ref": "#/components/schemas/Event"}, "Success response")
+_EVENT = _json(
+    {"anyOf": [{"$ref": f"#/components/schemas/{shape}"} for shape in ("Event", "NewerEvent")]}, "Success response"
+)
 _COMMON_ERRORS = {
     "401": _json(_message_and_code, "The API key is missing or unknown"),
     "403": _json(_message_and_code, "The account id does not match the API key"),

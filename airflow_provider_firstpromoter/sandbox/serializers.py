@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from airflow_provider_firstpromoter.sandbox.store import Row
 
 #: Part of every credential and tax form in a response; tests search for it where these must not appear.
 SECRET = "sandbox-secret"
+#: The campaign of every promoter in the sandbox.
+CAMPAIGN = {"id": 1, "name": "Sandbox campaign"}
 
 
 def lead_body(lead: Row) -> dict[str, Any]:
@@ -60,9 +63,9 @@ def promoter_body(promoter: Row) -> dict[str, Any]:
     }
 
 
-def event_body(kind: str, event_number: int, commission: Row, lead: Row, promoter: Row) -> dict[str, Any]:
+def older_event_body(kind: str, event_number: int, commission: Row, lead: Row, promoter: Row) -> dict[str, Any]:
     """
-    Return the contract's response to a refund; a sale has a response with the same fields.
+    Return the response to a refund in the shape that its page documents, with one reward.
 
     :param kind: ``refund`` or ``sale``
     :param event_number: the id of the event
@@ -89,12 +92,31 @@ def event_body(kind: str, event_number: int, commission: Row, lead: Row, promote
     }
 
 
-def commission_body(commission: Row, campaign: dict[str, Any]) -> dict[str, Any]:
+def newer_event_body(kind: str, event_number: int, commissions: Sequence[Row]) -> dict[str, Any]:
+    """
+    Return the response to a sale or a refund in the newer shape, with the commissions as the read API lists them.
+
+    :param kind: ``refund`` or ``sale``
+    :param event_number: the id of the event
+    :param commissions: the commissions of the event, as :meth:`Store.fetch_commissions` returns them
+    """
+    first = commission_body(commissions[0])
+    copied = "sale_amount original_sale_amount original_sale_currency event_id created_at referral"
+    return {
+        "id": event_number,
+        "etype": kind,
+        **{name: first[name] for name in copied.split()},
+        "plan_id": None,
+        "billing_period": None,
+        "commissions": [commission_body(commission) for commission in commissions],
+    }
+
+
+def commission_body(commission: Row) -> dict[str, Any]:
     """
     Return a commission as the read API lists it.
 
-    :param commission: a row with the ``email`` and ``uid`` of the lead and the ``ref_id`` of the promoter
-    :param campaign: the promoter's campaign
+    :param commission: a row of :meth:`Store.fetch_commissions`
     """
     copied = (
         "id status commission_type event_id sale_amount original_sale_amount original_sale_currency amount unit "
@@ -104,12 +126,17 @@ def commission_body(commission: Row, campaign: dict[str, Any]) -> dict[str, Any]
     return {
         **{name: commission[name] for name in copied.split()},
         "is_paid": bool(commission["is_paid"]),
+        "is_split": False,
+        "is_self_referral": False,
+        "fraud_check": "no_suspicion",
         "referral": {"id": commission["lead_id"], "email": commission["email"], "uid": commission["uid"]},
         "reward": {"id": 1, "name": "Sandbox reward"},
         "promoter_campaign": {
+            "id": promoter_id,
+            "campaign_id": CAMPAIGN["id"],
             "promoter_id": promoter_id,
             "promoter": {"id": promoter_id, "email": _email(promoter_id), "name": commission["ref_id"]},
-            "campaign": campaign,
+            "campaign": CAMPAIGN,
         },
     }
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import ConfigDict, with_config
 from typing_extensions import TypedDict  # pydantic requires this one below Python 3.12
 
 from airflow_provider_firstpromoter.sandbox.money import DOLLARS_PER_UNIT
+
+Shape = Literal["older", "newer"]
 
 #: A misspelt field raises an error, also over HTTP.
 FORBID_UNKNOWN_FIELDS = ConfigDict(extra="forbid")
@@ -52,6 +54,8 @@ class Settings:
         event_id as used
     :param lead_first: whether a refund looks for its lead before its event_id; then a refund whose event_id is used is
         answered with 404 or 204, not with 409, if the request names an unknown lead or a lead without a sale
+    :param shape: the shape of a refund's 200: ``older``, with one ``reward``, as its page documents, or ``newer``,
+        with a list of ``commissions``, as FirstPromoter's sale call answers since 2025
     :param listing_lag_seconds: the seconds for which ``GET /company/commissions`` omits a commission that a sale or a
         refund created
     :param listing_lag_requests: the number of requests for ``GET /company/commissions`` that omit such a commission
@@ -72,6 +76,7 @@ class Settings:
     retry_after: Literal["none", "seconds", "date"] = "none"
     consume_event_id_on_204: bool = False
     lead_first: bool = False
+    shape: Shape = "older"
     listing_lag_seconds: float = 0.0
     listing_lag_requests: int = 0
     batch_seconds: float = 0.5
@@ -88,6 +93,8 @@ class Settings:
             raise ValueError("a sandbox must have an account")
         if len(set(ids)) < len(ids):
             raise ValueError("an account id is given twice")
+        if self.shape not in get_args(Shape):
+            raise ValueError(f"there is no shape {self.shape!r}, only {', '.join(get_args(Shape))}")
         for name in ("listing_lag_seconds", "listing_lag_requests", "batch_seconds", "batch_polls"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative")
@@ -99,6 +106,7 @@ class SettingsChange(TypedDict, total=False):
 
     consume_event_id_on_204: bool
     lead_first: bool
+    shape: Shape
     listing_lag_seconds: float
     listing_lag_requests: int
     batch_seconds: float

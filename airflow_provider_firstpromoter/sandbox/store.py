@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping
@@ -123,6 +124,14 @@ class Store:
                 if found:
                     return found
         return None
+
+    def fetch_commissions(self, ids: Iterable[int]) -> list[Row]:
+        """Return commissions by id, with ``email`` and ``uid`` of the lead and ``ref_id`` of the promoter."""
+        return self.execute(
+            "SELECT c.*, l.email, l.uid, p.ref_id FROM commissions c JOIN promoters p ON p.id = c.promoter_id "
+            "LEFT JOIN leads l ON l.id = c.lead_id WHERE c.id IN (SELECT value FROM json_each(?)) ORDER BY c.id",
+            (json.dumps(list(ids)),),
+        )
 
     def reserve_event_id(self, account: str, kind: str, event_id: str) -> None:
         """Mark an event_id as used, unless it is used already."""

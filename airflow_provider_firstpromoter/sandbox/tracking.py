@@ -63,7 +63,7 @@ class Tracking:
                 event_id,
                 -amount,
                 currency,
-                commission_percent=settings.commission_percent,
+                settings=settings,
                 quantity=quantity,
                 sale_event_id=data.get("sale_event_id"),
             )
@@ -107,7 +107,7 @@ class Tracking:
                 event_id,
                 amount,
                 currency,
-                commission_percent=self.settings().commission_percent,
+                settings=self.settings(),
             )
 
     def signup(self, account: Account, raw: bytes) -> dict[str, Any]:

@@ -100,8 +100,13 @@ COMMISSION = {
     "created_at": MOMENT,
     "status_updated_at": MOMENT,
     "referral": record(id=WHOLE, email=TEXT_OR_NULL, uid=TEXT_OR_NULL),
+    "is_split": YES_OR_NO,
+    "is_self_referral": YES_OR_NO,
+    "fraud_check": TEXT,
     "reward": record(id=WHOLE, name=TEXT),
     "promoter_campaign": record(
+        id=WHOLE,
+        campaign_id=WHOLE,
         promoter_id=WHOLE,
         promoter=record(id=WHOLE, email=TEXT, name=TEXT),
         campaign=record(id=WHOLE, name=TEXT),

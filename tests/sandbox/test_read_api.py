@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 FIELDS = set(
     "id status commission_type event_id sale_amount original_sale_amount original_sale_currency amount unit is_paid "
-    "tier created_at status_updated_at referral reward promoter_campaign".split()
+    "is_split is_self_referral fraud_check tier created_at status_updated_at referral reward promoter_campaign".split()
 )
 DAY = datetime(2026, 1, 1, 12, tzinfo=UTC)
 

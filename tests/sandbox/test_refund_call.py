@@ -241,3 +241,28 @@ def test_refund_response_is_uncompressed_json(client: Client) -> None:
     assert response.headers["content-type"].startswith("application/json")
     assert int(response.headers["content-length"]) == len(response.content)
     assert json.loads(response.content)["type"] == "refund"
+
+
+def test_refund_with_newer_shape_returns_its_commissions_as_they_are_listed(sandbox: Sandbox, client: Client) -> None:
+    sandbox.change_settings(shape="newer")
+    body = client.refund("r1", "1000", currency="EUR").json()
+    fields = "id etype sale_amount original_sale_amount original_sale_currency event_id plan_id billing_period"
+    assert set(body) == {*fields.split(), "created_at", "referral", "commissions"}
+    assert (body["etype"], body["sale_amount"], body["original_sale_amount"]) == ("refund", -1250, -1000)
+    assert (body["referral"]["uid"], body["referral"]["email"]) == ("u1", "one@example.com")
+    assert body["commissions"] == client("GET", "/company/commissions", params={"q": "r1"}).json()
+    assert [each["amount"] for each in body["commissions"]] == [-250]
+
+
+@pytest.mark.parametrize("shape", ["older", "newer"])
+def test_fault_without_commissions_leaves_them_out_of_the_200_and_keeps_them(
+    sandbox: Sandbox, client: Client, shape: Any
+) -> None:
+    sandbox.change_settings(shape=shape)
+    sandbox.fault("no_commissions", event_id="r1")
+    sandbox.fault("empty_commissions", event_id="r2")
+    neither, empty = (client.refund(event_id).json() for event_id in ("r1", "r2"))
+    assert not {"reward", "commissions"} & set(neither)
+    assert ("reward" in empty, empty["commissions"]) == (False, [])
+    assert all(type(body["id"]) is int for body in (neither, empty))
+    assert [each["event_id"] for each in client("GET", "/company/commissions").json()] == ["r2", "r1"]
