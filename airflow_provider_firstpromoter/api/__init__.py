@@ -15,7 +15,6 @@ from airflow_provider_firstpromoter.api.batches import (
 from airflow_provider_firstpromoter.api.commissions import (
     Commission,
     CommissionPage,
-    UnreadableCommissionError,
     commission_filters,
     describe_unreadable,
     find_commissions,
@@ -34,7 +33,6 @@ __all__ = [
     "CommissionPage",
     "Exchange",
     "Transport",
-    "UnreadableCommissionError",
     "commission_filters",
     "deny_commissions",
     "describe_failure",

@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 from airflow_provider_firstpromoter.api.rate_limit import sleep
 from airflow_provider_firstpromoter.api.responses import describe_failure
 from airflow_provider_firstpromoter.calls import Number, Word, masked
-from airflow_provider_firstpromoter.exceptions import AccessRefusedError, RefundsFailedError
+from airflow_provider_firstpromoter.exceptions import AccessRefusedError, EventsFailedError
 
 if TYPE_CHECKING:
     from airflow_provider_firstpromoter.api.transport import Transport
@@ -64,7 +64,7 @@ def deny_commissions(transport: Transport, ids: Sequence[int]) -> Batch:
     :param ids: 1 to 100 ids of commissions
     :returns: the batch as it is after the first response
     :raises ValueError: if there are no ids or more than 100
-    :raises RefundsFailedError: if the response is not a batch
+    :raises EventsFailedError: if the response is not a batch
     :raises AccessRefusedError: on 401 and 403
     """
     if not 1 <= len(ids) <= MOST_IDS:
@@ -76,7 +76,7 @@ def read_batch(transport: Transport, batch_id: int) -> Batch:
     """
     Read a batch.
 
-    :raises RefundsFailedError: if the response is not a batch
+    :raises EventsFailedError: if the response is not a batch
     :raises AccessRefusedError: on 401 and 403
     """
     return _batch(transport, "GET", f"/company/batch_processes/{int(batch_id)}")
@@ -87,7 +87,7 @@ def follow_batch(transport: Transport, batch: Batch, timeout: float = BATCH_TIME
     Read a batch repeatedly until it has ended.
 
     :param timeout: seconds after which the batch is returned although it has not ended
-    :raises RefundsFailedError: if a response is not a batch
+    :raises EventsFailedError: if a response is not a batch
     :raises SyncInterruptedError: if the transport is cancelled meanwhile
     """
     until, seconds = time.monotonic() + timeout, FIRST_POLL
@@ -115,4 +115,4 @@ def _batch(transport: Transport, method: str, path: str, json: Mapping[str, Any]
             return batch
     said = masked(response.message, transport.account.api_key.get_secret_value())
     why = f"{response.status}: {said}" if said else describe_failure(response, attempts)
-    raise RefundsFailedError(f"FirstPromoter's response to {method} {path} is not a batch of commissions: {why}")
+    raise EventsFailedError(f"FirstPromoter's response to {method} {path} is not a batch of commissions: {why}")

@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from airflow_provider_firstpromoter.api.responses import describe_failure
 from airflow_provider_firstpromoter.calls import Lead, Number, Private, Promoter, Reward, Word, event_id_of
-from airflow_provider_firstpromoter.exceptions import AccessRefusedError, ReadError
+from airflow_provider_firstpromoter.exceptions import AccessRefusedError, ReadError, UnreadableCommissionError
 
 if TYPE_CHECKING:
     from airflow_provider_firstpromoter.api.transport import Transport
@@ -108,10 +108,6 @@ class CommissionPage(NamedTuple):
     number: int
     commissions: list[Commission]
     unreadable: list[str | None]
-
-
-class UnreadableCommissionError(ReadError):
-    """A commission with the event_id that is looked up exists, but it is malformed."""
 
 
 def read_commissions(transport: Transport, **filters: Any) -> Iterator[CommissionPage]:

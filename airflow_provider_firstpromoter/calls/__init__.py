@@ -4,7 +4,7 @@ The vocabulary of the provider: what a refund, an outcome, a result and a summar
 Pure functions and data types: no input or output, no Airflow, and no import of another package of the provider.
 """
 
-from airflow_provider_firstpromoter.calls.call import Call, InvalidEvent, TrackedEvent, event_id_of
+from airflow_provider_firstpromoter.calls.call import Call, TrackedEvent, event_id_of
 from airflow_provider_firstpromoter.calls.fingerprint import (
     add_digest,
     content_token,
@@ -17,7 +17,6 @@ from airflow_provider_firstpromoter.calls.outcome import Outcome
 from airflow_provider_firstpromoter.calls.refund import (
     REFUND,
     REFUND_COLUMNS,
-    InvalidRefund,
     Refund,
     known_columns,
     missing_columns,
@@ -68,8 +67,6 @@ __all__ = [
     "AmountUnit",
     "Call",
     "Identity",
-    "InvalidEvent",
-    "InvalidRefund",
     "Lead",
     "Number",
     "Outcome",

@@ -22,22 +22,9 @@ from airflow_provider_firstpromoter.calls.values import (
     read_number,
     read_quantity,
 )
+from airflow_provider_firstpromoter.exceptions import InvalidRowError
 
 Identifier = Annotated[str | None, BeforeValidator(read_identifier)]
-
-
-class InvalidEvent(ValueError):
-    """
-    A row that cannot be sent as it is.
-
-    :param event_id: the row's event_id, or None where it has no usable one
-    :param reason: what is wrong, by column; carries no value of the row
-    """
-
-    def __init__(self, event_id: str | None, reason: str, call: str = "event") -> None:
-        super().__init__(f"{call} {event_id!r}: {reason}" if event_id else f"{call} without event_id: {reason}")
-        self.event_id = event_id
-        self.reason = reason
 
 
 class TrackedEvent(BaseModel):
@@ -81,7 +68,7 @@ class TrackedEvent(BaseModel):
 
         :param row: a mapping whose keys are the call's columns, in any case; other keys are ignored
         :param how: the unit of the amounts, the default currency, and which identities count
-        :raises InvalidEvent: if the row cannot be sent as it is; names the columns, not their values
+        :raises InvalidRowError: if the row cannot be sent as it is; names the columns, not their values
         """
         how = how or Validation()
         row = {"event_id": None, "amount": None, **cls._known(row)}
@@ -92,7 +79,7 @@ class TrackedEvent(BaseModel):
         try:
             return cls.model_validate(row, context=how)
         except ValidationError as error:
-            raise InvalidEvent(event_id_from(row["event_id"]), _reasons(error), cls.call_name) from None
+            raise InvalidRowError(event_id_from(row["event_id"]), _reasons(error), cls.call_name) from None
 
     @classmethod
     def _known(cls, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -157,7 +144,7 @@ class Call:
         """
         Validate a row.
 
-        :raises InvalidEvent: if it cannot be sent as it is
+        :raises InvalidRowError: if it cannot be sent as it is
         """
         return self.model.from_row(row, how)
 

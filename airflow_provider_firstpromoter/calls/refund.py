@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from airflow_provider_firstpromoter.calls.call import Call, Identifier, InvalidEvent, TrackedEvent
+from airflow_provider_firstpromoter.calls.call import Call, Identifier, TrackedEvent
 
 
 class Refund(TrackedEvent):
@@ -36,7 +36,6 @@ REFUND = Call(
 )
 
 # For the rooms that do not take a Call yet.
-InvalidRefund = InvalidEvent
 REFUND_COLUMNS = REFUND.columns
 IDENTIFIER_COLUMNS = REFUND.id_columns
 REPORT_COLUMNS = (REFUND.moment,)

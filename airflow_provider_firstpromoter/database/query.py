@@ -12,7 +12,7 @@ from airflow_provider_firstpromoter.database.errors import errors_as
 from airflow_provider_firstpromoter.database.kinds import Parameters
 from airflow_provider_firstpromoter.database.source import Batch, Source
 from airflow_provider_firstpromoter.database.sql_text import without_semicolon
-from airflow_provider_firstpromoter.exceptions import RefundInputError, SourceError
+from airflow_provider_firstpromoter.exceptions import InputError, SourceError
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class RefundQuery:
         """
         The query's rows as mappings; close the iterator to end early.
 
-        :raises RefundInputError: if a column is missing or occurs twice, before the first row
+        :raises InputError: if a column is missing or occurs twice, before the first row
         :raises SourceError: if the database refuses
         """
         with closing(self.batches(identify_by)) as batches:
@@ -65,7 +65,7 @@ class RefundQuery:
         """
         The query's rows in batches, through a server-side cursor where there is one; the first batch may be empty.
 
-        :raises RefundInputError: if a column is missing or occurs twice, before the first batch
+        :raises InputError: if a column is missing or occurs twice, before the first batch
         :raises SourceError: if the database refuses
         """
         with self._errors(), closing(self.source.fetch(self.sql, self.parameters, self.statement_timeout)) as batches:
@@ -113,17 +113,17 @@ class RefundQuery:
         """
         Check that the query has the columns that a refund needs, each of them once.
 
-        :raises RefundInputError: if a column is missing, or occurs twice
+        :raises InputError: if a column is missing, or occurs twice
         """
         if not names:
-            raise RefundInputError(f"The query on connection {self.name!r} returns no rows at all")
+            raise InputError(f"The query on connection {self.name!r} returns no rows at all")
         if missing := missing_columns(names, identify_by):
-            raise RefundInputError(
+            raise InputError(
                 f"The query on connection {self.name!r} lacks the column {', '.join(missing)}; "
                 f"it has {', '.join(names)}"
             )
         if twice := repeated_columns(names):
-            raise RefundInputError(
+            raise InputError(
                 f"The query on connection {self.name!r} has the column {', '.join(twice)} more than once (names are "
                 "compared without regard to case), so it is unclear which one is meant. Name the columns one by one, "
                 "and give the others another name"

@@ -121,7 +121,7 @@ class FirstPromoterHook(BaseHook):
         :param lost_before: whether an earlier run sent this refund and its response was lost
         :returns: the result of the refund; an API that does not respond is an outcome (``failed``), not an exception
         :raises AccessRefusedError: on a 401 or 403 of FirstPromoter
-        :raises InvalidRefund: if a mapping cannot be sent as it is
+        :raises InvalidRowError: if a mapping cannot be sent as it is
         :raises SyncInterruptedError: if :attr:`cancelled` is set meanwhile
         """
         if not isinstance(refund, Refund):
@@ -214,7 +214,7 @@ class FirstPromoterHook(BaseHook):
         :param ids: 1 to 100 ids of commissions
         :param timeout: seconds for which the batch is followed
         :returns: the batch; ``ended`` is False if it was not over in time
-        :raises RefundsFailedError: if a response is not a batch
+        :raises EventsFailedError: if a response is not a batch
         :raises AccessRefusedError: on 401 and 403
         :raises SyncInterruptedError: if :attr:`cancelled` is set meanwhile
         """
@@ -224,7 +224,7 @@ class FirstPromoterHook(BaseHook):
         """
         Read a batch: ``GET /company/batch_processes/{id}``.
 
-        :raises RefundsFailedError: if the response is not a batch
+        :raises EventsFailedError: if the response is not a batch
         :raises AccessRefusedError: on 401 and 403
         :raises SyncInterruptedError: if :attr:`cancelled` is set meanwhile
         """

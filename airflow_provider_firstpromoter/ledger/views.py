@@ -27,13 +27,13 @@ from sqlalchemy.engine import Dialect
 
 from airflow_provider_firstpromoter.calls import Outcome
 from airflow_provider_firstpromoter.database import ddl_text
-from airflow_provider_firstpromoter.exceptions import RefundsFailedError, RefundsRejectedError
+from airflow_provider_firstpromoter.exceptions import EventsFailedError, EventsRejectedError
 from airflow_provider_firstpromoter.ledger.table import ON_RECORD
 
 PROBLEMS = tuple(outcome.value for outcome in Outcome if outcome.stored and outcome.is_problem)
 
 #: The errors of runs that looked at every row.
-COMPLETE_WITH = (RefundsFailedError.__name__, RefundsRejectedError.__name__)
+COMPLETE_WITH = (EventsFailedError.__name__, EventsRejectedError.__name__)
 
 
 class Tables(NamedTuple):

@@ -58,9 +58,9 @@ class TrackRefundOperator(RefundOperator):
         Send the refunds.
 
         :returns: one result or a list of results, as plain JSON
-        :raises RefundInputError: if the input is not refunds
-        :raises RefundsFailedError: if some could not be sent; a retry sends them again
-        :raises RefundsRejectedError: if more were rejected or changed than ``max_rejected`` allows
+        :raises InputError: if the input is not refunds
+        :raises EventsFailedError: if some could not be sent; a retry sends them again
+        :raises EventsRejectedError: if more were rejected or changed than ``max_rejected`` allows
         """
         from airflow_provider_firstpromoter.calls import numbered
 
@@ -94,31 +94,31 @@ def _mappings(refunds: Any, identify_by: Sequence[Any]) -> list[Mapping[str, Any
     """
     Return the input as a list of mappings.
 
-    :raises RefundInputError: if it is something else, a column is missing everywhere, or one occurs twice
+    :raises InputError: if it is something else, a column is missing everywhere, or one occurs twice
     """
     from airflow_provider_firstpromoter.calls import missing_columns, repeated_columns
-    from airflow_provider_firstpromoter.exceptions import RefundInputError
+    from airflow_provider_firstpromoter.exceptions import InputError
 
     if isinstance(refunds, str | bytes):
-        raise RefundInputError(
+        raise InputError(
             "refunds is a text. Pass the task's output itself, refunds=find_refunds.output, not a template"
         )
     if refunds is None:
-        raise RefundInputError("refunds is None: the upstream task pushed nothing to XCom")
+        raise InputError("refunds is None: the upstream task pushed nothing to XCom")
     if not isinstance(refunds, Mapping | Sequence):
-        raise RefundInputError(f"refunds must be a mapping or a list of mappings, not {type(refunds).__name__}")
+        raise InputError(f"refunds must be a mapping or a list of mappings, not {type(refunds).__name__}")
     given = [refunds] if isinstance(refunds, Mapping) else list(refunds)
     for position, refund in enumerate(given):
         if not isinstance(refund, Mapping):
-            raise RefundInputError(f"refunds[{position}] must be a mapping, not {type(refund).__name__}")
+            raise InputError(f"refunds[{position}] must be a mapping, not {type(refund).__name__}")
         if repeated := repeated_columns(refund):
-            raise RefundInputError(
+            raise InputError(
                 f"refunds[{position}] has {' and '.join(repeated)} more than once, in different case; "
                 "which one is meant cannot be known"
             )
     missing = missing_columns({name for refund in given for name in refund}, identify_by)
     if given and missing:
-        raise RefundInputError(f"refunds lack {', '.join(missing)}")
+        raise InputError(f"refunds lack {', '.join(missing)}")
     return given
 
 

@@ -129,7 +129,7 @@ class RevertRefundsOperator(BaseOperator):
         :returns: the report as plain JSON
         :raises ValueError: if the parameters select nothing, or ``preview=False`` comes without ``max_reverted``
         :raises RunRefusedError: if more refunds would be reverted than ``max_reverted`` allows; nothing is denied
-        :raises RefundsFailedError: if some commissions could not be denied; a retry denies them
+        :raises EventsFailedError: if some commissions could not be denied; a retry denies them
         :raises ConnectionSettingsError: if neither the operator nor the connection names a ledger
         :raises ReadError: if the commissions cannot be read
         :raises AccessRefusedError: if FirstPromoter answers 401 or 403

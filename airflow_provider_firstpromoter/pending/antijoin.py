@@ -40,7 +40,7 @@ def unsettled_rows(
 
     :param recheck_unreferred: lets ``not_referred`` refunds through that are due to be sent again
     :returns: mappings of column names to values, with the column :data:`DIGEST_COLUMN`
-    :raises RefundInputError: if a column is missing or occurs twice, before the first row
+    :raises InputError: if a column is missing or occurs twice, before the first row
     :raises SourceError: if the database refuses the author's own query
     :raises LedgerError: if the ledger cannot be read
     :raises SpoolError: if the worker's disk is full

@@ -46,7 +46,7 @@ class PendingRefunds:
         Return the pending refunds. It reads connections and databases, and writes nothing.
 
         :param limit: how many rows at most
-        :raises RefundInputError: if the query lacks a column
+        :raises InputError: if the query lacks a column
         :raises ConnectionSettingsError: if no ledger is named
         """
         account = FirstPromoterHook(self.firstpromoter_conn_id).account

@@ -54,7 +54,7 @@ def join_locally(
     Return the query's rows without those that the ledger knows as settled; close the iterator to end early.
 
     :param names: the query's columns, if its database takes it as a subquery and can sort it; else None
-    :raises RefundInputError: if a column is missing or occurs twice, before the first row
+    :raises InputError: if a column is missing or occurs twice, before the first row
     :raises SourceError: if the query's database refuses
     :raises LedgerError: if the ledger's database refuses
     :raises SpoolError: if the worker's disk is full

@@ -15,7 +15,6 @@ from enum import Enum
 from typing import Any, NamedTuple, Protocol, assert_never
 
 from airflow_provider_firstpromoter.calls import (
-    InvalidRefund,
     Outcome,
     Refund,
     Result,
@@ -26,6 +25,7 @@ from airflow_provider_firstpromoter.calls import (
     made_with,
     same_amount,
 )
+from airflow_provider_firstpromoter.exceptions import InvalidRowError
 from airflow_provider_firstpromoter.ledger import LedgerRecord, RefundLedger
 from airflow_provider_firstpromoter.recheck import RECHECK_EVERY
 
@@ -237,7 +237,7 @@ def decide(classified: ClassifiedRow, how: Validation) -> Decision:
     # A row that the provider's validation refused is validated again: that costs no request, and rules may change.
     try:
         refund = Refund.from_row(row.values, how)
-    except InvalidRefund as error:
+    except InvalidRowError as error:
         if record is not None and action in (Action.CHANGED, Action.COMPARE):
             return _changed(row, record, f"is recorded, and now {error.reason}")
         reason = error.reason if row.event_id else f"row {row.position + 1} of the input: {error.reason}"

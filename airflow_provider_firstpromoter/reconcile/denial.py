@@ -10,7 +10,7 @@ from typing import TypeVar
 from airflow_provider_firstpromoter.api import MOST_IDS, Batch, Commission
 from airflow_provider_firstpromoter.calls import masked
 from airflow_provider_firstpromoter.database import in_background
-from airflow_provider_firstpromoter.exceptions import RefundsFailedError, SyncInterruptedError
+from airflow_provider_firstpromoter.exceptions import EventsFailedError, SyncInterruptedError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import RefundLedger, RunKey, mark_reverted, now
 from airflow_provider_firstpromoter.reconcile.revert_check import CheckedRefund, Decision
@@ -78,7 +78,7 @@ class CommissionDenier:
             try:
                 self.report.calls += 1
                 self._explain(self._in_background(lambda ids=ids: self.hook.deny_commissions(ids)))  # type: ignore[misc]
-            except RefundsFailedError as error:
+            except EventsFailedError as error:
                 self._warn(str(error))
         after = {one.event_id: one for one in self._read_again(group)}
         denied = [one for one in before if after[one.event_id].commissions and not after[one.event_id].not_denied]

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 
 from airflow_provider_firstpromoter.api import (
     Commission,
-    UnreadableCommissionError,
     read_commissions,
 )
 from airflow_provider_firstpromoter.database import in_background
+from airflow_provider_firstpromoter.exceptions import UnreadableCommissionError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import LedgerRecord
 from airflow_provider_firstpromoter.reconcile.period import Period

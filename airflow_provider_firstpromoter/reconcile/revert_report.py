@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from airflow_provider_firstpromoter.exceptions import RefundsFailedError, RunRefusedError
+from airflow_provider_firstpromoter.exceptions import EventsFailedError, RunRefusedError
 from airflow_provider_firstpromoter.reconcile.revert_check import CheckedRefund, Decision
 
 #: The number of refunds of each kind in XCom.
@@ -162,11 +162,11 @@ class RevertReport:
         """
         Fail the task, so that Airflow retries it.
 
-        :raises RefundsFailedError: if commissions that were to be denied are not
+        :raises EventsFailedError: if commissions that were to be denied are not
         """
         if self.failed:
             first = ", ".join(map(repr, self.failures[:5]))
-            raise RefundsFailedError(
+            raise EventsFailedError(
                 f"{self.failed} of {self.to_revert} refunds could not be reverted ({first}"
                 f"{' …' if self.failed > 5 else ''}); {self.reverted} were. A retry reverts the rest. "
                 f"{' '.join(self.warnings[:1])}"

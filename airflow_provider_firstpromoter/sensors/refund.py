@@ -108,7 +108,7 @@ class UnrecordedRefundSensor(BaseSensorOperator):
         """
         Look for pending refunds once.
 
-        :raises RefundInputError: if the query lacks a column
+        :raises InputError: if the query lacks a column
         :raises ConnectionSettingsError: if no ledger is named anywhere
         """
         from airflow_provider_firstpromoter.pending import PendingRefunds

@@ -148,8 +148,8 @@ class RefundSync:
         Fail the task if the run calls for it; call this after the summary was pushed to XCom.
 
         :raises AccessRefusedError: if FirstPromoter refused the key
-        :raises RefundsFailedError: if refunds failed; Airflow's retry sends them again
-        :raises RefundsRejectedError: if more refunds were rejected or changed than ``max_rejected`` allows
+        :raises EventsFailedError: if refunds failed; Airflow's retry sends them again
+        :raises EventsRejectedError: if more refunds were rejected or changed than ``max_rejected`` allows
         """
         if error := self._dispatcher.fatal or error_of(self.summary, self.options):
             raise error

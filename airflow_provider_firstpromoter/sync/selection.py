@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
-from airflow_provider_firstpromoter.calls import InvalidRefund, Refund, Row, Validation
-from airflow_provider_firstpromoter.exceptions import RunRefusedError
+from airflow_provider_firstpromoter.calls import Refund, Row, Validation
+from airflow_provider_firstpromoter.exceptions import InvalidRowError, RunRefusedError
 from airflow_provider_firstpromoter.ledger import RefundLedger
 from airflow_provider_firstpromoter.pending import Action, ClassifiedRow, PendingRules, classify_rows
 from airflow_provider_firstpromoter.sync.spool import Spool
@@ -60,7 +60,7 @@ class Selection:
             return one
         try:
             Refund.from_row(one.row.values, self._how)
-        except InvalidRefund:
+        except InvalidRowError:
             return one
         return one._replace(action=Action.SEND_AGAIN)
 

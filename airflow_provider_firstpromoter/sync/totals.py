@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from airflow_provider_firstpromoter.calls import InvalidRefund, Refund, Row, Validation
+from airflow_provider_firstpromoter.calls import Refund, Row, Validation
+from airflow_provider_firstpromoter.exceptions import InvalidRowError
 
 #: The number of refunds that a preview shows.
 SAMPLE = 10
@@ -38,7 +39,7 @@ class PendingTotals:
         for row in rows:
             try:
                 totals.add(Refund.from_row(row.values, how))
-            except InvalidRefund:
+            except InvalidRowError:
                 continue
         return totals
 

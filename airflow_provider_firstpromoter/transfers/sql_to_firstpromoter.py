@@ -79,8 +79,8 @@ class SqlToFirstPromoterOperator(RefundOperator):
         :returns: the summary, as plain JSON
         :raises ConnectionSettingsError: if no ledger is named anywhere
         :raises RunRefusedError: if more is pending than ``max_pending``
-        :raises RefundsFailedError: if some could not be sent; a retry sends them again
-        :raises RefundsRejectedError: if more were rejected or changed than ``max_rejected`` allows
+        :raises EventsFailedError: if some could not be sent; a retry sends them again
+        :raises EventsRejectedError: if more were rejected or changed than ``max_rejected`` allows
         """
         from airflow_provider_firstpromoter.database import RefundQuery
         from airflow_provider_firstpromoter.sync import rewards_of_run, run_query

@@ -10,10 +10,10 @@ from uuid import UUID
 import pytest
 
 from airflow_provider_firstpromoter.calls import (
-    InvalidRefund,
     Refund,
     portable,
 )
+from airflow_provider_firstpromoter.exceptions import InvalidRowError
 from tests.calls.warehouse_values import NAN, ROW
 
 
@@ -70,7 +70,7 @@ def test_invalid_id_is_rejected_after_xcom_too(column: str, unusable: object) ->
     """Nor is it left out: the refund would go out by its other id, or without its sale."""
     row = {**ROW, "uid": "cus_1", "email": "jane@example.com", column: unusable}
     for given in (row, json.loads(json.dumps(portable(row)))):
-        with pytest.raises(InvalidRefund, match=column if column != "event_id" else "refund without event_id"):
+        with pytest.raises(InvalidRowError, match=column if column != "event_id" else "refund without event_id"):
             Refund.from_row(given)
 
 
@@ -89,5 +89,5 @@ def test_invalid_id_is_rejected_after_xcom_too(column: str, unusable: object) ->
 def test_invalid_value_in_another_column_is_rejected_after_xcom_too(column: str, refused: object) -> None:
     row = {**ROW, column: refused}
     for given in (row, json.loads(json.dumps(portable(row)))):
-        with pytest.raises(InvalidRefund, match=column):
+        with pytest.raises(InvalidRowError, match=column):
             Refund.from_row(given)

@@ -16,7 +16,6 @@ from airflow_provider_firstpromoter.calls import (
     MAX_AMOUNT,
     REFUND_COLUMNS,
     ZERO_DECIMAL_CURRENCIES,
-    InvalidRefund,
     Outcome,
     Refund,
     Result,
@@ -30,6 +29,7 @@ from airflow_provider_firstpromoter.calls import (
     portable,
     same_amount,
 )
+from airflow_provider_firstpromoter.exceptions import InvalidRowError
 
 #: Whatever a driver can hand over, and some things that none would.
 VALUES = st.one_of(
@@ -80,7 +80,7 @@ KEY = b"a key"
 def test_any_row_is_a_refund_or_raises_invalid_refund(row: dict[str, object], how: Validation) -> None:
     try:
         refund, error = Refund.from_row(row, how), None
-    except InvalidRefund as invalid:
+    except InvalidRowError as invalid:
         refund, error = None, invalid
     if refund is None:
         assert error is not None
@@ -105,7 +105,7 @@ def test_any_row_has_a_fingerprint_that_recognises_it(row: dict[str, object]) ->
 @given(st.text(min_size=5, alphabet="abcdefghijkl@.'\x00 "), st.sampled_from(["uid", "email", "amount", "currency"]))
 def test_errors_never_repeat_values_of_the_row(value: str, column: str) -> None:
     row = {"event_id": "1", "amount": "12", "uid": "2", column: f"<<<{value}>>>\x00"}
-    with pytest.raises(InvalidRefund) as caught:
+    with pytest.raises(InvalidRowError) as caught:
         Refund.from_row(row)
     assert "<<<" not in f"{caught.value} {caught.value.reason}"
 
@@ -124,7 +124,7 @@ def test_minor_and_major_units_agree_by_the_currency(minor: int, currency: str, 
         assert read.amount == minor
         assert read.body("uid")["amount"] == str(minor)
     if currency in MANY_DECIMAL_CURRENCIES:
-        with pytest.raises(InvalidRefund, match="ambiguous"):
+        with pytest.raises(InvalidRowError, match="ambiguous"):
             Refund.from_row({**row, "amount": minor}, Validation("minor", own))
     else:
         assert Refund.from_row({**row, "amount": minor}, Validation("minor", own)).amount == minor

@@ -8,7 +8,6 @@ from decimal import Decimal
 import pytest
 
 from airflow_provider_firstpromoter.calls import (
-    InvalidRefund,
     Refund,
     Validation,
     event_id_of,
@@ -16,6 +15,7 @@ from airflow_provider_firstpromoter.calls import (
     missing_columns,
     repeated_columns,
 )
+from airflow_provider_firstpromoter.exceptions import InvalidRowError
 from tests.calls.warehouse_values import NAN, ROW, reason, refund
 
 # --- ids ---
@@ -23,7 +23,7 @@ from tests.calls.warehouse_values import NAN, ROW, reason, refund
 
 @pytest.mark.parametrize("absent", ["event_id", "amount"])
 def test_missing_required_column_is_named(absent: str) -> None:
-    with pytest.raises(InvalidRefund, match=f"{absent} is missing"):
+    with pytest.raises(InvalidRowError, match=f"{absent} is missing"):
         Refund.from_row({name: value for name, value in ROW.items() if name != absent})
 
 
@@ -96,7 +96,7 @@ def test_amounts_are_never_written_with_an_exponent() -> None:
 
 
 def test_error_names_the_event_id_and_every_invalid_column() -> None:
-    with pytest.raises(InvalidRefund) as caught:
+    with pytest.raises(InvalidRowError) as caught:
         refund(amount="x", uid="a\x00", email=" b", quantity=0, currency="??", sale_event_id=True)
     assert caught.value.event_id == "re_1"
     assert str(caught.value).startswith("refund 're_1': ")
@@ -105,7 +105,7 @@ def test_error_names_the_event_id_and_every_invalid_column() -> None:
 
 
 def test_error_of_a_row_without_a_usable_event_id_says_so() -> None:
-    with pytest.raises(InvalidRefund) as caught:
+    with pytest.raises(InvalidRowError) as caught:
         refund(event_id="x" * 300)
     assert caught.value.event_id is None
     assert str(caught.value).startswith("refund without event_id: event_id has 300 characters")
@@ -115,7 +115,7 @@ def test_error_of_a_row_without_a_usable_event_id_says_so() -> None:
 @pytest.mark.parametrize("shape", ["{} ", "{}\x00", "{}" + "x" * 300])
 def test_error_never_shows_values_of_the_row(column: str, shape: str) -> None:
     private = shape.format("jane.doe@example.com")
-    with pytest.raises(InvalidRefund) as caught:
+    with pytest.raises(InvalidRowError) as caught:
         refund(**{column: private})
     assert "jane" not in f"{caught.value} {caught.value!r} {caught.value.reason}"
     assert caught.value.__cause__ is None

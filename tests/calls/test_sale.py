@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_firstpromoter.calls import SALE, InvalidEvent, Sale, Validation
+from airflow_provider_firstpromoter.calls import SALE, Sale, Validation
+from airflow_provider_firstpromoter.exceptions import InvalidRowError
 
 ROW = {"event_id": "ch_1", "amount": 2900, "uid": "cus_1", "email": "jane@example.com"}
 
@@ -42,7 +43,7 @@ def test_sale_mrr_of_zero_or_none_is_allowed(mrr: Any, expected: int | None) -> 
 
 @pytest.mark.parametrize("mrr", [-1, "1.5", "nine", True])
 def test_sale_mrr_that_is_no_amount_is_rejected(mrr: Any) -> None:
-    with pytest.raises(InvalidEvent, match="sale 'ch_1': mrr"):
+    with pytest.raises(InvalidRowError, match="sale 'ch_1': mrr"):
         Sale.from_row({**ROW, "mrr": mrr})
 
 

@@ -7,10 +7,10 @@ import numbers
 import pytest
 
 from airflow_provider_firstpromoter.calls import (
-    InvalidRefund,
     Refund,
     Validation,
 )
+from airflow_provider_firstpromoter.exceptions import InvalidRowError
 
 ROW = {"event_id": "re_1", "amount": 1999, "uid": "cus_1"}
 
@@ -26,7 +26,7 @@ def refund(how: Validation | None = None, /, **columns: object) -> Refund:
 
 
 def reason(how: Validation | None = None, /, **columns: object) -> str:
-    with pytest.raises(InvalidRefund) as caught:
+    with pytest.raises(InvalidRowError) as caught:
         refund(how, **columns)
     return caught.value.reason
 

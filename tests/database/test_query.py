@@ -11,7 +11,7 @@ from sqlalchemy.exc import NoSuchModuleError
 
 from airflow_provider_firstpromoter.database import RefundQuery, Source
 from airflow_provider_firstpromoter.database.dialects import kind_of_connection
-from airflow_provider_firstpromoter.exceptions import RefundInputError, SourceError
+from airflow_provider_firstpromoter.exceptions import InputError, SourceError
 from tests.support import EVERY_DATABASE, per_database, refund_with_id
 
 ALL = "SELECT * FROM refunds ORDER BY event_id"
@@ -111,14 +111,14 @@ def test_parameter_is_a_value_and_never_sql(database: Any) -> None:
 def test_missing_column_is_named_even_without_rows(columns: str, message: str, database: Any) -> None:
     database.fill([])
 
-    with pytest.raises(RefundInputError, match=f"The query on connection 'warehouse' {message}"):
+    with pytest.raises(InputError, match=f"The query on connection 'warehouse' {message}"):
         rows(database, f"SELECT {columns} FROM refunds")
 
 
 def test_id_outside_identify_by_does_not_replace_the_required_one(database: Any) -> None:
     database.fill([])
 
-    with pytest.raises(RefundInputError, match="lacks the column email"):
+    with pytest.raises(InputError, match="lacks the column email"):
         list(query(database, "SELECT event_id, amount, uid FROM refunds").rows(("email",)))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_firstpromoter.api import Batch, batches
-from airflow_provider_firstpromoter.exceptions import AccessRefusedError, RefundsFailedError, SyncInterruptedError
+from airflow_provider_firstpromoter.exceptions import AccessRefusedError, EventsFailedError, SyncInterruptedError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.sandbox import Sandbox
 from tests.http_server import EMAIL, HTML, Server, says
@@ -106,7 +106,7 @@ def test_deny_commissions_raises_if_the_response_is_no_batch(
 ) -> None:
     hook = hook_on(serve(status=status, body=body), max_attempts=1)
 
-    with pytest.raises(RefundsFailedError, match=message):
+    with pytest.raises(EventsFailedError, match=message):
         hook.deny_commissions([1])
 
 

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
-from airflow_provider_firstpromoter.calls import InvalidRefund
-from airflow_provider_firstpromoter.exceptions import AccessRefusedError
+from airflow_provider_firstpromoter.exceptions import AccessRefusedError, InvalidRowError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.sandbox import Sandbox
 from tests.http_server import EMAIL, HTML, KEY, REFUND, Server, bodies, says
@@ -49,7 +48,7 @@ def test_request_body_follows_the_contract(
 
 
 def test_invalid_refund_sends_no_request(sandbox: Sandbox, hook: Any) -> None:
-    with pytest.raises(InvalidRefund, match="amount"):
+    with pytest.raises(InvalidRowError, match="amount"):
         hook.track_refund({**REFUND, "amount": -5})
     with pytest.raises(ValueError, match="has none of email"):
         hook.track_refund(REFUND, identify_by=("email",))

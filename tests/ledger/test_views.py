@@ -12,8 +12,8 @@ import pytest
 from airflow_provider_firstpromoter.calls import Outcome, Promoter, Reward, Summary
 from airflow_provider_firstpromoter.cli.commands import main
 from airflow_provider_firstpromoter.exceptions import (
-    RefundsFailedError,
-    RefundsRejectedError,
+    EventsFailedError,
+    EventsRejectedError,
     RunRefusedError,
     SyncInterruptedError,
 )
@@ -102,13 +102,13 @@ def test_view_open_lists_what_needs_attention_and_not_what_left_the_query_or_was
     ("summary", "error", "looked_at_every_row"),
     [
         ({}, None, True),
-        ({}, RefundsFailedError(), True),
-        ({}, RefundsRejectedError(), True),
+        ({}, EventsFailedError(), True),
+        ({}, EventsRejectedError(), True),
         ({}, RunRefusedError(), False),
         ({}, SyncInterruptedError(), False),
         ({"outcomes": {Outcome.PENDING: 1}}, None, False),
-        ({"outcomes": {Outcome.PENDING: 1}}, RefundsFailedError(), False),
-        ({"stopped_because": "10 refunds failed in a row"}, RefundsFailedError(), False),
+        ({"outcomes": {Outcome.PENDING: 1}}, EventsFailedError(), False),
+        ({"stopped_because": "10 refunds failed in a row"}, EventsFailedError(), False),
     ],
     ids=repr,
 )

@@ -12,7 +12,7 @@ import pendulum
 import pytest
 from airflow.providers.common.compat.sdk import DAG, Asset, AssetAlias
 
-from airflow_provider_firstpromoter.exceptions import RefundsRejectedError
+from airflow_provider_firstpromoter.exceptions import EventsRejectedError
 from airflow_provider_firstpromoter.operators.refund import TrackRefundOperator
 from airflow_provider_firstpromoter.sandbox import Sandbox
 from airflow_provider_firstpromoter.transfers.sql_to_firstpromoter import SqlToFirstPromoterOperator
@@ -51,7 +51,7 @@ class Events:
         else:
             operator = TrackRefundOperator(refunds=list(rows), **parameters)
         task = Task(operator, try_number=try_number, run_id=run_id)
-        with suppress(RefundsRejectedError):
+        with suppress(EventsRejectedError):
             task.run(outlet_events=self.accessors)
         return task.summary
 

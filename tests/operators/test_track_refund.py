@@ -11,8 +11,8 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_firstpromoter.exceptions import (
-    RefundInputError,
-    RefundsRejectedError,
+    EventsRejectedError,
+    InputError,
 )
 from airflow_provider_firstpromoter.operators.refund import TrackRefundOperator
 from airflow_provider_firstpromoter.sandbox import Sandbox
@@ -109,7 +109,7 @@ def test_list_returns_a_list_of_the_same_length(sandbox: Sandbox) -> None:
 def test_invalid_refunds_raise_before_any_request(wrong: Any, message: str, sandbox: Sandbox) -> None:
     task = track_task(refunds=wrong)
 
-    with pytest.raises(RefundInputError, match=message) as refused:
+    with pytest.raises(InputError, match=message) as refused:
         task.run()
 
     assert isinstance(refused.value, AirflowFailException), "no retry mends it"
@@ -118,7 +118,7 @@ def test_invalid_refunds_raise_before_any_request(wrong: Any, message: str, sand
 
 
 def test_column_outside_identify_by_is_ignored(sandbox: Sandbox) -> None:
-    with pytest.raises(RefundInputError, match="lack email"):
+    with pytest.raises(InputError, match="lack email"):
         track_task(refunds=[refund(0)], identify_by="email").run()
     assert requests_of(sandbox) == 0
 
@@ -161,7 +161,7 @@ def leaves(value: Any) -> Iterator[Any]:
 def test_results_in_xcom_are_plain_json_without_emails_and_uids(sandbox: Sandbox) -> None:
     task = track_task(refunds=[refund(n, email=f"c{n}@example.com") for n in (0, 1, 50)] + [refund(2, amount=0)])
 
-    with pytest.raises(RefundsRejectedError):
+    with pytest.raises(EventsRejectedError):
         task.run()
 
     results = task.ti.pushed["return_value"]

@@ -10,8 +10,8 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowFailExc
 
 from airflow_provider_firstpromoter.exceptions import (
     AccessRefusedError,
-    RefundsFailedError,
-    RefundsRejectedError,
+    EventsFailedError,
+    EventsRejectedError,
 )
 from airflow_provider_firstpromoter.sandbox import Sandbox
 from tests.operators.tracking import outcomes, track_task
@@ -39,7 +39,7 @@ def test_rejected_row_fails_the_task_after_all_others_were_sent(
 ) -> None:
     task = track_task(refunds=[refund(0), refund(1, **wrong), refund(2), refund(3)])
 
-    with pytest.raises(RefundsRejectedError) as failed:
+    with pytest.raises(EventsRejectedError) as failed:
         task.run()
 
     assert isinstance(failed.value, AirflowFailException), "no retry mends it"
@@ -54,7 +54,7 @@ def test_max_rejected_limits_the_rejected_rows(max_rejected: int | None, fails: 
     task = track_task(refunds=[refund(0), refund(1, amount=0), refund(2, amount=-1)], max_rejected=max_rejected)
 
     if fails:
-        with pytest.raises(RefundsRejectedError, match=rf"max_rejected={max_rejected}"):
+        with pytest.raises(EventsRejectedError, match=rf"max_rejected={max_rejected}"):
             task.run()
     else:
         task.run()
@@ -67,7 +67,7 @@ def test_failed_refund_fails_the_task_and_airflow_retries(sandbox: Sandbox) -> N
     given = [refund(0), refund(1), refund(2, amount=0)]
     task = track_task(refunds=given)
 
-    with pytest.raises(RefundsFailedError, match="1 failed: 're_1': answered 502") as failed:
+    with pytest.raises(EventsFailedError, match="1 failed: 're_1': answered 502") as failed:
         task.run()
 
     assert isinstance(failed.value, AirflowException)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_firstpromoter.calls import Outcome
-from airflow_provider_firstpromoter.exceptions import RefundInputError, SourceError
+from airflow_provider_firstpromoter.exceptions import InputError, SourceError
 from airflow_provider_firstpromoter.ledger import RefundLedger
 from airflow_provider_firstpromoter.pending import merge_join
 from airflow_provider_firstpromoter.pending.antijoin import unsettled_rows
@@ -124,9 +124,9 @@ def test_column_of_the_call_that_occurs_twice_is_refused(
     if has_ledger:
         beside.settle("other")
 
-    with pytest.raises(RefundInputError, match=f"has the column {named} more than once"):
+    with pytest.raises(InputError, match=f"has the column {named} more than once"):
         came(beside, f"SELECT {columns} {JOIN}")
-    with pytest.raises(RefundInputError, match=f"has the column {named} more than once"):
+    with pytest.raises(InputError, match=f"has the column {named} more than once"):
         came(beside, f"SELECT {columns} {JOIN}", name="another_connection")
 
 
@@ -227,9 +227,9 @@ def test_authors_sql_error_is_reported_for_the_authors_sql(name: str, beside: Si
 
     with pytest.raises(SourceError, match=r"(?i)refundz"):
         came(beside, "SELECT * FROM refundz", name)
-    with pytest.raises(RefundInputError, match=r"(?i)lacks the column amount; it has event_id, uid"):
+    with pytest.raises(InputError, match=r"(?i)lacks the column amount; it has event_id, uid"):
         came(beside, "SELECT event_id, uid FROM refunds", name)
-    with pytest.raises(RefundInputError, match="lacks the column email"):
+    with pytest.raises(InputError, match="lacks the column email"):
         came(beside, "SELECT event_id, amount, uid FROM refunds", name, identify_by=("email",))
 
 

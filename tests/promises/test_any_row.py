@@ -15,7 +15,6 @@ from jsonschema import Draft4Validator
 from airflow_provider_firstpromoter.api.responses import ApiResponse, result_from
 from airflow_provider_firstpromoter.calls import (
     REFUND_COLUMNS,
-    InvalidRefund,
     Outcome,
     Refund,
     Result,
@@ -24,6 +23,7 @@ from airflow_provider_firstpromoter.calls import (
     fingerprint,
     portable,
 )
+from airflow_provider_firstpromoter.exceptions import InvalidRowError
 from airflow_provider_firstpromoter.ledger import LedgerWrite, RefundLedger, RunKey
 from airflow_provider_firstpromoter.sandbox.schema import DOCUMENT
 from tests.ledger.rows import write
@@ -75,7 +75,7 @@ def read(row: dict[str, Any], how: Validation) -> Refund | tuple[str | None, str
     """The refund, or why it is none."""
     try:
         return Refund.from_row(row, how)
-    except InvalidRefund as invalid:
+    except InvalidRowError as invalid:
         return invalid.event_id, invalid.reason
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_firstpromoter.exceptions import RefundsFailedError
+from airflow_provider_firstpromoter.exceptions import EventsFailedError
 from airflow_provider_firstpromoter.operators.reconcile import ReconcileRefundsOperator
 from airflow_provider_firstpromoter.sandbox import Account
 from airflow_provider_firstpromoter.transfers.sql_to_firstpromoter import SqlToFirstPromoterOperator
@@ -145,7 +145,7 @@ def test_every_refund_ends_with_one_true_outcome(
     for _ in range(MOST_RUNS):
         try:
             sync(recover_rewards=True)
-        except RefundsFailedError:
+        except EventsFailedError:
             continue
         break
     else:
@@ -185,7 +185,7 @@ def test_unreachable_api_ends_the_run_early_and_the_next_run_sends_the_rest(
             ledger_conn_id="warehouse",
         )
         task = Task(SqlToFirstPromoterOperator(task_id="sync", sql=ALL_REFUNDS, sql_conn_id="warehouse"))
-        with pytest.raises(RefundsFailedError, match="refused"):
+        with pytest.raises(EventsFailedError, match="refused"):
             task.run()
 
     failed, pending = task.summary["outcomes"]["failed"], task.summary["left_pending"]

@@ -15,7 +15,7 @@ from airflow.providers.common.compat.sdk import TaskDeferred
 from sqlalchemy import inspect
 
 from airflow_provider_firstpromoter.api import Transport
-from airflow_provider_firstpromoter.exceptions import RefundsRejectedError
+from airflow_provider_firstpromoter.exceptions import EventsRejectedError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.operators.reconcile import ReconcileRefundsOperator
 from airflow_provider_firstpromoter.operators.refund import TrackRefundOperator
@@ -290,7 +290,7 @@ def test_line_end_in_a_row_reaches_no_request(
     connect()
     task, ti = TrackRefundOperator(task_id="track", refunds={**REFUND, column: value}), TaskInstance()
 
-    with pytest.raises(RefundsRejectedError):
+    with pytest.raises(EventsRejectedError):
         task.execute({"ti": ti})
 
     assert ti.pushed["return_value"]["outcome"] == "rejected"

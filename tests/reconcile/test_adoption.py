@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from airflow_provider_firstpromoter.exceptions import RefundsRejectedError
+from airflow_provider_firstpromoter.exceptions import EventsRejectedError
 from tests.reconcile.account import TODAY, AccountWithLedger, nonzero_kinds, refund
 
 
@@ -49,7 +49,7 @@ def test_adopted_amount_is_compared_with_the_warehouse_when_its_row_is_first_see
     account.reconcile(adopt=True)
     account.database.fill([refund(1), refund(2)])
 
-    with pytest.raises(RefundsRejectedError, match="1 changed: 're_0002'"):
+    with pytest.raises(EventsRejectedError, match="1 changed: 're_0002'"):
         account.sync()
 
     assert account.sandbox.refund_requests() == []
@@ -70,7 +70,7 @@ def test_adopted_amount_that_firstpromoter_converted_is_not_taken_for_changed(
 
     assert (summary["sent"], summary["outcomes"]["changed"]) == (0, 0)
     account.database.run("UPDATE refunds SET amount = 5")
-    with pytest.raises(RefundsRejectedError, match="1 changed: 're_0001'"):
+    with pytest.raises(EventsRejectedError, match="1 changed: 're_0001'"):
         account.sync()
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_firstpromoter.calls import numbered
-from airflow_provider_firstpromoter.exceptions import RefundsFailedError
+from airflow_provider_firstpromoter.exceptions import EventsFailedError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import RefundLedger, RunKey
 from airflow_provider_firstpromoter.reconcile import Period, Reconciliation, Revert, Selection
@@ -57,7 +57,7 @@ def test_refund_adopted_while_it_is_sent_belongs_to_the_run_that_sent_it(account
 
 def test_refund_recovered_while_it_is_sent_again_belongs_to_the_run_that_sent_it(account: AccountWithLedger) -> None:
     account.sandbox.fault("bare_404", path="/track/refund")
-    with pytest.raises(RefundsFailedError):
+    with pytest.raises(EventsFailedError):
         account.track(refund(1))
     assert account.ledger() == {"re_0001": "failed"}
 

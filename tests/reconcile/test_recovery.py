@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_firstpromoter.exceptions import RefundsFailedError
+from airflow_provider_firstpromoter.exceptions import EventsFailedError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import RefundLedger
 from airflow_provider_firstpromoter.reconcile import Period, Reconciliation
@@ -157,7 +157,7 @@ def test_refund_whose_response_was_lost_is_recovered_although_its_row_is_rejecte
     account: AccountWithLedger,
 ) -> None:
     account.sandbox.fault("reset_after", times=3)
-    with pytest.raises(RefundsFailedError):
+    with pytest.raises(EventsFailedError):
         account.track(refund(1, amount=1000))
     (before,) = account.ledger("sent_amount, first_sent_at, last_sent_at").values()
     account.track(refund(1, amount=0), max_rejected=None)

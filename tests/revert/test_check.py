@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_firstpromoter.exceptions import RefundsFailedError
+from airflow_provider_firstpromoter.exceptions import EventsFailedError
 from airflow_provider_firstpromoter.operators.reconcile import ReconcileRefundsOperator
 from tests.revert.mistake import AccountToRevert
 from tests.support import refund, refunds
@@ -21,7 +21,7 @@ def test_refund_whose_response_was_lost_is_named_as_unresolved(
     account: AccountToRevert, by: str, preview: bool
 ) -> None:
     account.sandbox.fault("reset_after", event_id="re_1", times=None)
-    with pytest.raises(RefundsFailedError):
+    with pytest.raises(EventsFailedError):
         account.track(*refunds(3), refund(999, uid="nobody"), **WRONG)
     selection = {
         "run": WRONG,
@@ -41,7 +41,7 @@ def test_refund_whose_response_was_lost_is_named_as_unresolved(
 def test_refund_whose_response_was_lost_is_reverted_after_a_reconciliation(account: AccountToRevert) -> None:
     before = account.balances()
     account.sandbox.fault("reset_after", event_id="re_1", times=None)
-    with pytest.raises(RefundsFailedError):
+    with pytest.raises(EventsFailedError):
         account.track(*refunds(3), **WRONG)
     account.sandbox.clear_faults()
     account.revert(**WRONG)
@@ -57,7 +57,7 @@ def test_refund_whose_response_was_lost_is_reverted_after_a_reconciliation(accou
 def test_at_most_twenty_unresolved_refunds_are_named_and_all_are_counted(account: AccountToRevert) -> None:
     account.sandbox.fault("reset_after", times=None)
     for start in range(0, 25, 5):  # ten failures in a row end a run
-        with pytest.raises(RefundsFailedError):
+        with pytest.raises(EventsFailedError):
             account.track(*refunds(5, start=start), **WRONG)
 
     report = account.preview(**WRONG)
@@ -111,7 +111,7 @@ def test_commission_that_another_tool_made_after_our_404_is_left_alone_when_a_re
 @pytest.mark.parametrize("found_by", ["sync", "reconciliation"])
 def test_commission_of_our_lost_response_is_ours_whenever_it_is_found(account: AccountToRevert, found_by: str) -> None:
     account.sandbox.fault("reset_after", times=None)
-    with pytest.raises(RefundsFailedError):
+    with pytest.raises(EventsFailedError):
         account.track(refund(1), **WRONG)
     account.sandbox.clear_faults()
     make_older(account, 10)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_firstpromoter.exceptions import RefundsFailedError, SyncInterruptedError
+from airflow_provider_firstpromoter.exceptions import EventsFailedError, SyncInterruptedError
 from airflow_provider_firstpromoter.operators.revert import RevertRefundsOperator
 from tests.revert.mistake import AccountToRevert
 from tests.support import refund, refunds
@@ -72,7 +72,7 @@ def test_two_thousand_wrong_refunds_between_good_ones_are_reverted_by_run_to_the
 
     # The next try has a batch that fails in the middle; its other calls go on.
     account.sandbox.fault("batch_failed", after=30)
-    with pytest.raises(RefundsFailedError, match="70 of"):
+    with pytest.raises(EventsFailedError, match="70 of"):
         account.revert(**WRONG)
 
     report = account.revert(max_reverted=70, **WRONG)

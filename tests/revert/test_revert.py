@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_firstpromoter.exceptions import RefundsFailedError, RunRefusedError, SyncInterruptedError
+from airflow_provider_firstpromoter.exceptions import EventsFailedError, RunRefusedError, SyncInterruptedError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import RefundLedger
 from airflow_provider_firstpromoter.operators.revert import RevertRefundsOperator
@@ -255,7 +255,7 @@ def test_batch_that_ends_early_fails_the_task_and_a_retry_reverts_the_rest(accou
     right = make_mistake(account)
     account.sandbox.fault(kind, after=4)
 
-    with pytest.raises(RefundsFailedError, match="8 of 12 refunds could not be reverted"):
+    with pytest.raises(EventsFailedError, match="8 of 12 refunds could not be reverted"):
         account.revert(**WRONG)
 
     assert list(account.ledger().values()).count("reverted") == 4
@@ -270,7 +270,7 @@ def test_commissions_that_fail_in_a_batch_are_known_by_reading_them(account: Acc
     message = "no: mail of anna@example.com"
     account.sandbox.fault("batch_errors", ids=[ids["re_3"], ids["re_7"]], message=message)
 
-    with pytest.raises(RefundsFailedError, match="2 of 12"):
+    with pytest.raises(EventsFailedError, match="2 of 12"):
         account.revert(**WRONG)
 
     summary = account.pushed["summary"]
@@ -295,7 +295,7 @@ def test_deny_call_that_always_fails_fails_the_task(account: AccountToRevert, im
     make_mistake(account)
     account.sandbox.fault("status", status=500, path="/company/commissions/deny", times=None)
 
-    with pytest.raises(RefundsFailedError, match="12 of 12 refunds could not be reverted"):
+    with pytest.raises(EventsFailedError, match="12 of 12 refunds could not be reverted"):
         account.revert(**WRONG)
 
     assert set(account.ledger().values()) == {"recorded"}

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import create_engine
 
 from airflow_provider_firstpromoter.calls import REASON_COLUMN
-from airflow_provider_firstpromoter.exceptions import RefundsFailedError
+from airflow_provider_firstpromoter.exceptions import EventsFailedError
 from airflow_provider_firstpromoter.operators.refund import TrackRefundOperator
 from airflow_provider_firstpromoter.sandbox import Sandbox
 from airflow_provider_firstpromoter.sensors.refund import UnrecordedRefundSensor
@@ -133,9 +133,9 @@ def test_row_of_a_recheck_is_not_sent_if_another_run_settled_it_meanwhile(wareho
 def test_failed_refund_ends_the_wait_and_is_sent_again(warehouse: Any, sandbox: Sandbox) -> None:
     warehouse.fill([refund(1)])
     sandbox.fault("status", status=500, event_id="re_00001")
-    from airflow_provider_firstpromoter.exceptions import RefundsFailedError
+    from airflow_provider_firstpromoter.exceptions import EventsFailedError
 
-    with pytest.raises(RefundsFailedError):
+    with pytest.raises(EventsFailedError):
         track(refund(1))
 
     found = sensor().poke({}).xcom_value
@@ -209,7 +209,7 @@ def test_rows_that_always_fail_do_not_keep_others_from_being_passed_on(sqlite: A
 
     def run(limit: int) -> None:
         rows = sensor(limit=limit).poke({}).xcom_value
-        with pytest.raises(RefundsFailedError):
+        with pytest.raises(EventsFailedError):
             Task(TrackRefundOperator(task_id="track", refunds=rows)).run()
 
     run(4)

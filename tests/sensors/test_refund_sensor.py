@@ -22,7 +22,7 @@ from airflow.providers.common.compat.sdk import (
     TaskDeferred,
 )
 
-from airflow_provider_firstpromoter.exceptions import ConnectionSettingsError, RefundInputError
+from airflow_provider_firstpromoter.exceptions import ConnectionSettingsError, InputError
 from airflow_provider_firstpromoter.operators.refund import TrackRefundOperator
 from airflow_provider_firstpromoter.sandbox import Sandbox
 from airflow_provider_firstpromoter.sensors.refund import UnrecordedRefundSensor
@@ -97,7 +97,7 @@ def test_poke_is_not_done_for_rows_that_only_need_attention(sqlite: Any) -> None
 
 def test_missing_column_ledger_and_invalid_limit_are_reported(sqlite: Any, connect: Callable[..., str]) -> None:
     sqlite.fill([])
-    with pytest.raises(RefundInputError, match="lacks the column amount"):
+    with pytest.raises(InputError, match="lacks the column amount"):
         sensor(sql="SELECT event_id, uid FROM refunds").poke({})
     connect()
     with pytest.raises(ConnectionSettingsError, match="ledger_conn_id"):

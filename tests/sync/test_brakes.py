@@ -10,8 +10,8 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_firstpromoter.exceptions import (
     AccessRefusedError,
-    RefundsFailedError,
-    RefundsRejectedError,
+    EventsFailedError,
+    EventsRejectedError,
 )
 from tests.support import refund, refunds
 from tests.sync.runs import EVERY_TIME, UNKNOWN_CURRENCY, Refunds
@@ -27,7 +27,7 @@ def test_twenty_rejections_in_a_row_stop_the_run(track: Refunds) -> None:
     assert run.outcomes == {"rejected": 20, "pending": 10}
     assert run.summary.left_pending == 10
     assert (run.summary.stopped_because or "").startswith("20 refunds rejected in a row")
-    with pytest.raises(RefundsRejectedError, match="stopped early: 20 refunds rejected in a row"):
+    with pytest.raises(EventsRejectedError, match="stopped early: 20 refunds rejected in a row"):
         run.sync.raise_for_summary()
 
 
@@ -70,7 +70,7 @@ def test_ten_failures_in_a_row_stop_the_run_and_the_next_run_sends_the_rest(trac
     assert track.stored() == {f"re_{number}": "failed" for number in range(10)}
     assert run.outcomes == {"failed": 10, "pending": 15}
     assert (run.summary.stopped_because or "").startswith("10 refunds failed in a row")
-    with pytest.raises(RefundsFailedError, match="10 failed"):
+    with pytest.raises(EventsFailedError, match="10 failed"):
         run.sync.raise_for_summary()
 
     track.sandbox.clear_faults()
@@ -157,7 +157,7 @@ def test_api_that_is_down_ends_the_run_early_and_leaves_the_rest_pending(track: 
 
     assert run.outcomes == {"failed": 10, "pending": 90}
     assert track.stored() == {f"re_{number}": "failed" for number in range(10)}
-    with pytest.raises(RefundsFailedError, match="the connection was refused"):
+    with pytest.raises(EventsFailedError, match="the connection was refused"):
         run.sync.raise_for_summary()
 
 

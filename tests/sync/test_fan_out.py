@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_firstpromoter.calls import Outcome
-from airflow_provider_firstpromoter.exceptions import RefundsRejectedError
+from airflow_provider_firstpromoter.exceptions import EventsRejectedError
 from tests.support import refund, refunds
 from tests.sync.runs import EVERY_TIME, UNKNOWN_CURRENCY, Refunds, on_both
 
@@ -94,7 +94,7 @@ def test_contradicting_amount_is_named_once_and_then_open(track: Refunds) -> Non
     first = track(*rows)
     assert first.outcomes == {"recorded": 1, "changed": 1}
     assert first.results[1].message == "another row of the query has this event_id and was sent; they differ in amount"
-    with pytest.raises(RefundsRejectedError, match="re_0"):
+    with pytest.raises(EventsRejectedError, match="re_0"):
         first.sync.raise_for_summary()
 
     for _ in range(2):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import Stats
 
-from airflow_provider_firstpromoter.exceptions import AccessRefusedError, RefundsFailedError
+from airflow_provider_firstpromoter.exceptions import AccessRefusedError, EventsFailedError
 from airflow_provider_firstpromoter.operators.refund import TrackRefundOperator
 from airflow_provider_firstpromoter.sandbox import Sandbox
 from airflow_provider_firstpromoter.sync import progress as sync
@@ -62,7 +62,7 @@ def test_metrics_have_outcomes_requests_and_time(sandbox: Sandbox, metrics: Metr
     sandbox.fault("status", status=503, event_id="re_3", times=None)
     rows = [refund(0), refund(1), refund(2), refund(3), refund(50), refund(4, amount=-1), refund(5, currency="ZZZ")]
 
-    with pytest.raises(RefundsFailedError):
+    with pytest.raises(EventsFailedError):
         track(*rows, max_rejected=None)
 
     assert metrics.counts == {

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_firstpromoter.calls import numbered
-from airflow_provider_firstpromoter.exceptions import AccessRefusedError, RefundsRejectedError, SyncInterruptedError
+from airflow_provider_firstpromoter.exceptions import AccessRefusedError, EventsRejectedError, SyncInterruptedError
 from tests.support import refund, refunds
 from tests.sync.runs import EVERY_TIME, UNKNOWN_CURRENCY, Refunds, Run, on_both
 
@@ -19,7 +19,7 @@ NULL_CUSTOMERS = [refund(number, event_id=f"re_null_{number}", uid=None) for num
 def is_red(run: Run) -> bool:
     try:
         run.sync.raise_for_summary()
-    except RefundsRejectedError:
+    except EventsRejectedError:
         return True
     return False
 
@@ -49,7 +49,7 @@ def test_new_problem_beside_many_open_ones_is_named_in_log_and_error(
     run = track(*NULL_CUSTOMERS, refund(5, amount=0))
 
     with pytest.raises(
-        RefundsRejectedError,
+        EventsRejectedError,
         match=r"^1 new of 28 rejected: 're_5' \(27 reported before and still open\): amount must be above zero",
     ):
         run.sync.raise_for_summary()
@@ -267,5 +267,5 @@ def test_rejected_row_of_a_run_that_was_refused_access_fails_the_next_run(track:
 
     second = track(refund(5, amount=0), refund(0))
 
-    with pytest.raises(RefundsRejectedError):
+    with pytest.raises(EventsRejectedError):
         second.sync.raise_for_summary()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_firstpromoter.calls import Outcome
-from airflow_provider_firstpromoter.exceptions import RefundsFailedError, RefundsRejectedError, RunRefusedError
+from airflow_provider_firstpromoter.exceptions import EventsFailedError, EventsRejectedError, RunRefusedError
 from tests.support import refund, refunds
 from tests.sync.runs import A_MONTH, EVERY_TIME, UNKNOWN_CURRENCY, Refunds
 
@@ -36,7 +36,7 @@ def test_row_that_a_firewall_refuses_blocks_no_other(track: Refunds, fault: dict
         run = track(*refunds(10), max_in_flight=1)
         assert run.outcomes == {"failed": 1, "recorded": 9}
         assert run.summary.stopped_because is None
-        with pytest.raises(RefundsFailedError, match="1 failed: 're_0'"):
+        with pytest.raises(EventsFailedError, match="1 failed: 're_0'"):
             run.sync.raise_for_summary()
     assert track.stored()["re_0"] == "failed"
 
@@ -101,7 +101,7 @@ def test_new_refund_is_sent_before_many_that_were_rejected_before(track: Refunds
     assert track.sent()[:2] == ["re_0", "re_1"]
     assert run.summary.outcomes[Outcome("recorded")] == 2
     assert run.summary.stopped_because is None
-    with pytest.raises(RefundsRejectedError):
+    with pytest.raises(EventsRejectedError):
         run.sync.raise_for_summary()
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_firstpromoter.exceptions import (
-    RefundsRejectedError,
+    EventsRejectedError,
 )
 from tests.support import refund
 from tests.sync.runs import UNKNOWN_CURRENCY, Refunds, on_both
@@ -24,7 +24,7 @@ def test_unchanged_rejected_refund_sends_no_request_and_is_counted(track: Refund
     assert again.outcomes == {"rejected": 1}
     assert (again.summary.sent, again.summary.skipped) == (0, 0)
     assert again.results[0].message == first.results[0].message
-    with pytest.raises(RefundsRejectedError, match="re_0"):
+    with pytest.raises(EventsRejectedError, match="re_0"):
         first.sync.raise_for_summary()
     assert again.summary.still_open == 1
     again.sync.raise_for_summary()  # an earlier run has reported it

@@ -12,8 +12,8 @@ from sqlalchemy import inspect
 
 from airflow_provider_firstpromoter.calls import Outcome
 from airflow_provider_firstpromoter.exceptions import (
-    RefundsFailedError,
-    RefundsRejectedError,
+    EventsFailedError,
+    EventsRejectedError,
 )
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from tests.support import nonzero_outcomes, refund, refunds
@@ -73,7 +73,7 @@ def test_failed_refund_is_stored_and_sent_again(track: Refunds, fault: dict[str,
     assert run.outcomes == {"failed": 1}
     assert track.stored() == {"re_0": "failed"}
     assert track.records()["re_0"].message == run.results[0].message
-    with pytest.raises(RefundsFailedError, match="re_0"):
+    with pytest.raises(EventsFailedError, match="re_0"):
         run.sync.raise_for_summary()
 
     again = track(refund(0))
@@ -86,8 +86,8 @@ def test_failed_refund_is_stored_and_sent_again(track: Refunds, fault: dict[str,
 
 
 def test_refunds_failed_error_is_retried_by_airflow() -> None:
-    assert issubclass(RefundsFailedError, AirflowException)
-    assert not issubclass(RefundsFailedError, AirflowFailException)
+    assert issubclass(EventsFailedError, AirflowException)
+    assert not issubclass(EventsFailedError, AirflowFailException)
 
 
 # --- settled refunds ---
@@ -195,7 +195,7 @@ def test_recorded_refund_with_another_amount_is_reported_and_not_sent(
     record = track.records()["re_0"]
     assert record.row_amount == "1000"
     assert record.changed_amount == (str(amount) if isinstance(amount, int) else "")
-    with pytest.raises(RefundsRejectedError, match="1 changed: 're_0': is recorded") as caught:
+    with pytest.raises(EventsRejectedError, match="1 changed: 're_0': is recorded") as caught:
         again.sync.raise_for_summary()
     assert "python -m airflow_provider_firstpromoter accept" in str(caught.value)
 
@@ -233,7 +233,7 @@ def test_repeated_event_id_with_another_amount_is_changed(track: Refunds) -> Non
     assert run.outcomes == {"recorded": 1, "changed": 1}
     assert run.results[1].message == ("another row of the query has this event_id and was sent; they differ in amount")
     assert track.records()["re_0"].changed_amount == "700"
-    with pytest.raises(RefundsRejectedError, match="re_0"):
+    with pytest.raises(EventsRejectedError, match="re_0"):
         run.sync.raise_for_summary()
 
 

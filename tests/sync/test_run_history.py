@@ -108,7 +108,7 @@ def test_row_of_a_run_has_its_counts_and_sums(track: Refunds) -> None:
     assert json.loads(row["refunded"]) == {"EUR": 1000, "account": 1001}
     assert (row["sent"], row["requests"], row["still_open"]) == (5, 5, 0)
     assert (row["rewards_unknown"], row["without_sale_event_id"]) == (0, 1)
-    assert (row["error"], row["stopped_because"]) == ("RefundsFailedError", None)
+    assert (row["error"], row["stopped_because"]) == ("EventsFailedError", None)
     assert row["started_at"] <= row["ended_at"]
     assert row["account"] == track.ledger.account
 
@@ -136,7 +136,7 @@ def test_open_problems_are_counted_apart(track: Refunds) -> None:
     for _ in range(2):
         track(refund(0, amount=0), refund(1, amount=-1))
     assert [(row["rejected"], row["still_open"], row["error"]) for row in track.history()] == [
-        (2, 0, "RefundsRejectedError"),
+        (2, 0, "EventsRejectedError"),
         (2, 2, None),
     ]
 

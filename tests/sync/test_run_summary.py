@@ -6,7 +6,7 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_firstpromoter.exceptions import (
-    RefundsRejectedError,
+    EventsRejectedError,
 )
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from tests.support import refund, refunds
@@ -67,7 +67,7 @@ def test_run_summary_names_twenty_problems_and_counts_all(track: Refunds) -> Non
     run = track(*refunds(50, amount=0))
 
     assert len(run.summary.problems) == 20
-    with pytest.raises(RefundsRejectedError, match=r"^50 rejected: 're_0', .*'re_4' and 45 more"):
+    with pytest.raises(EventsRejectedError, match=r"^50 rejected: 're_0', .*'re_4' and 45 more"):
         run.sync.raise_for_summary()
 
 
@@ -81,7 +81,7 @@ def test_max_rejected_counts_rejected_and_changed_refunds(
 
     assert run.outcomes == {"changed": 1, "rejected": 1, "recorded": 1}, "the others were sent"
     if fails:
-        with pytest.raises(RefundsRejectedError) as rejected:
+        with pytest.raises(EventsRejectedError) as rejected:
             run.sync.raise_for_summary()
         assert isinstance(rejected.value, AirflowFailException), "no retry mends it"
     else:

@@ -10,7 +10,7 @@ import pytest
 
 from airflow_provider_firstpromoter.api import Transport
 from airflow_provider_firstpromoter.calls import Refund
-from airflow_provider_firstpromoter.exceptions import RefundsFailedError
+from airflow_provider_firstpromoter.exceptions import EventsFailedError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from tests.support import refund, refunds
 from tests.sync.runs import Refunds
@@ -54,7 +54,7 @@ def test_unexpected_error_of_one_refund_is_its_failure_and_stops_no_other(
     assert run.outcomes == {"recorded": 9, "failed": 1}
     assert run.results[3].message == f"an unexpected {type(error).__name__}; the log says where: please report it"
     assert track.stored()["re_3"] == "failed"
-    with pytest.raises(RefundsFailedError, match="re_3"):
+    with pytest.raises(EventsFailedError, match="re_3"):
         run.sync.raise_for_summary()
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_firstpromoter.exceptions import (
-    RefundsFailedError,
-    RefundsRejectedError,
+    EventsFailedError,
+    EventsRejectedError,
 )
 from airflow_provider_firstpromoter.sandbox import Sandbox
 from tests.support import ledger_outcomes, nonzero_outcomes
@@ -22,7 +22,7 @@ def test_retry_after_a_failure_sends_the_rest_and_pushes_all_results(warehouse: 
         sandbox.fault("status", status=503, event_id=f"re_{number:05}")
     task = sync_task(max_in_flight=1)
 
-    with pytest.raises(RefundsFailedError, match="10 refunds failed in a row"):
+    with pytest.raises(EventsFailedError, match="10 refunds failed in a row"):
         task.run()
 
     outcomes = nonzero_outcomes(task.summary)
@@ -76,7 +76,7 @@ def test_settled_refund_with_another_amount_is_read_and_reported(warehouse: Any,
     warehouse.run("UPDATE refunds SET amount = 7777 WHERE event_id = 're_00003'")
     task = sync_task(run_id="manual__2")
 
-    with pytest.raises(RefundsRejectedError, match=r"1 changed: 're_00003': is recorded with amount 1003, .* 7777"):
+    with pytest.raises(EventsRejectedError, match=r"1 changed: 're_00003': is recorded with amount 1003, .* 7777"):
         task.run()
 
     assert nonzero_outcomes(task.summary) == {"changed": 1}
@@ -90,7 +90,7 @@ def test_rejected_row_sends_at_most_one_request_and_fails_until_corrected(
     warehouse.fill([refund(0), refund(1, **wrong), refund(2)])
     for number in range(3):
         task = sync_task(run_id=f"manual__{number}", fail_on="any")
-        with pytest.raises(RefundsRejectedError, match="1 rejected: 're_00001'"):
+        with pytest.raises(EventsRejectedError, match="1 rejected: 're_00001'"):
             task.run()
         assert task.summary["outcomes"]["rejected"] == 1
     assert sorted(sent(sandbox)) == ["re_00000", *(["re_00001"] if "currency" in wrong else []), "re_00002"]

@@ -14,7 +14,7 @@ from airflow.providers.common.compat.sdk import DAG, AirflowFailException
 from airflow_provider_firstpromoter.exceptions import (
     AccessRefusedError,
     ConnectionSettingsError,
-    RefundInputError,
+    InputError,
     RunRefusedError,
     SourceError,
 )
@@ -166,10 +166,10 @@ def test_missing_ledger_error_says_where_to_set_it(sqlite: Any, sandbox: Sandbox
 @pytest.mark.parametrize(
     ("sql", "error", "message"),
     [
-        ("SELECT event_id, uid FROM refunds", RefundInputError, "lacks the column amount; it has event_id, uid"),
-        ("SELECT event_id, amount FROM refunds", RefundInputError, "lacks the column uid or email"),
+        ("SELECT event_id, uid FROM refunds", InputError, "lacks the column amount; it has event_id, uid"),
+        ("SELECT event_id, amount FROM refunds", InputError, "lacks the column uid or email"),
         ("SELECT * FROM refundz", SourceError, "on connection 'warehouse' failed: .*refundz"),
-        ("UPDATE refunds SET amount = 1", (RefundInputError, SourceError), "returns no rows at all|syntax error"),
+        ("UPDATE refunds SET amount = 1", (InputError, SourceError), "returns no rows at all|syntax error"),
     ],
 )
 def test_query_without_refund_columns_raises_before_any_request(

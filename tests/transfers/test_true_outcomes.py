@@ -11,10 +11,10 @@ import pytest
 
 from airflow_provider_firstpromoter.cli.commands import main
 from airflow_provider_firstpromoter.exceptions import (
+    EventsFailedError,
+    EventsRejectedError,
+    InputError,
     LedgerError,
-    RefundInputError,
-    RefundsFailedError,
-    RefundsRejectedError,
 )
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.sandbox import Sandbox
@@ -72,7 +72,7 @@ def test_contradicting_rows_of_one_event_id_are_named(warehouse: Any, sandbox: S
     warehouse.fill([refund(1, amount=500), refund(1, amount=700)])
 
     task = sync_task()
-    with pytest.raises(RefundsRejectedError, match=r"1 changed: 're_00001': another row .* differ in amount"):
+    with pytest.raises(EventsRejectedError, match=r"1 changed: 're_00001': another row .* differ in amount"):
         task.run()
 
     assert nonzero_outcomes(task.summary) == {"recorded": 1, "changed": 1}
@@ -104,7 +104,7 @@ def test_always_failing_rows_do_not_starve_others_of_the_limit(warehouse: Any, s
         sandbox.fault("status", status=500, event_id=f"re_{number:05}", times=None)
 
     for run in range(4):
-        with suppress(RefundsFailedError):
+        with suppress(EventsFailedError):
             sync_task(limit=5, run_id=f"manual__{run}").run()
 
     good = {f"re_{number:05}" for number in range(5, 10)}
@@ -116,7 +116,7 @@ def test_row_that_a_firewall_blocks_fails_alone(warehouse: Any, sandbox: Sandbox
     sandbox.fault("html", status=403, event_id="re_00000", times=None)
 
     task = sync_task(max_in_flight=1)
-    with pytest.raises(RefundsFailedError, match="1 failed: 're_00000'"):
+    with pytest.raises(EventsFailedError, match="1 failed: 're_00000'"):
         task.run()
 
     assert nonzero_outcomes(task.summary) == {"recorded": 4, "failed": 1}
@@ -126,12 +126,12 @@ def test_new_refunds_are_sent_although_many_failed_before(warehouse: Any, sandbo
     warehouse.fill(refunds(18, start=100))
     for number in range(100, 118):
         sandbox.fault("status", status=500, event_id=f"re_{number}".replace("re_", "re_00"), times=None)
-    with pytest.raises(RefundsFailedError, match="10 refunds failed in a row"):
+    with pytest.raises(EventsFailedError, match="10 refunds failed in a row"):
         sync_task().run()
     warehouse.fill(refunds(3))
 
     for run in range(2, 4):
-        with pytest.raises(RefundsFailedError):
+        with pytest.raises(EventsFailedError):
             sync_task(run_id=f"manual__{run}").run()
 
     assert len(sandbox.recorded()) == 3
@@ -141,7 +141,7 @@ def test_rotated_api_key_sends_no_rejected_row_again(
     warehouse: Any, sandbox: Sandbox, connect: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     warehouse.fill(refunds(30, start=100, currency="ZZZ"))
-    with pytest.raises(RefundsRejectedError):
+    with pytest.raises(EventsRejectedError):
         sync_task(max_rejected=5, max_in_flight=1).run()
     before = len(sent(sandbox))
     monkeypatch.setattr(
@@ -160,15 +160,15 @@ def test_rotated_api_key_sends_no_rejected_row_again(
 
 def test_rejected_row_fails_one_run_and_is_counted_as_open_later(warehouse: Any) -> None:
     warehouse.fill([refund(0), refund(1, amount=-1)])
-    with pytest.raises(RefundsRejectedError, match="1 rejected: 're_00001'"):
+    with pytest.raises(EventsRejectedError, match="1 rejected: 're_00001'"):
         sync_task().run()
-    with pytest.raises(RefundsRejectedError):
+    with pytest.raises(EventsRejectedError):
         sync_task().run()  # the same task run, cleared
 
     later = sync_task(run_id="manual__2").run()
 
     assert (later["outcomes"]["rejected"], later["still_open"]) == (1, 1)
-    with pytest.raises(RefundsRejectedError):
+    with pytest.raises(EventsRejectedError):
         sync_task(run_id="manual__3", fail_on="any").run()
 
 
@@ -176,7 +176,7 @@ def test_accepted_amount_is_reported_no_more(warehouse: Any, capsys: pytest.Capt
     warehouse.fill([refund(0)])
     sync_task().run()
     warehouse.run("UPDATE refunds SET amount = 5")
-    with pytest.raises(RefundsRejectedError, match="ledger accept"):
+    with pytest.raises(EventsRejectedError, match="ledger accept"):
         sync_task(run_id="manual__2").run()
 
     main(["accept", "firstpromoter_default", "re_00000"])
@@ -184,7 +184,7 @@ def test_accepted_amount_is_reported_no_more(warehouse: Any, capsys: pytest.Capt
     assert "recorded with amount 1000, and the row says 5: accepted" in capsys.readouterr().out
     assert nonzero_outcomes(sync_task(run_id="manual__3").run()) == {}
     warehouse.run("UPDATE refunds SET amount = 6")
-    with pytest.raises(RefundsRejectedError, match="1 changed"):
+    with pytest.raises(EventsRejectedError, match="1 changed"):
         sync_task(run_id="manual__4").run()
 
 
@@ -197,7 +197,7 @@ def test_column_that_a_join_repeats_is_refused_before_anything_is_sent(warehouse
     warehouse.run("INSERT INTO sales VALUES ('re_00000', 9900)")
     joined = "SELECT r.*, s.* FROM refunds r JOIN sales s ON s.id = r.event_id"
     for run in range(2):
-        with pytest.raises(RefundInputError, match="amount more than once"):
+        with pytest.raises(InputError, match="amount more than once"):
             sync_task(sql=joined, run_id=f"manual__{run}").run()
         assert sandbox.request_counts() == {}
         sync_task(run_id="manual__other").run() if run == 0 else None

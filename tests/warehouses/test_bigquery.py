@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("google.cloud.bigquery", reason="needs an environment of its own: make test-warehouses")
 
-from airflow_provider_firstpromoter.exceptions import LedgerError, RefundInputError, SourceError
+from airflow_provider_firstpromoter.exceptions import InputError, LedgerError, SourceError
 from airflow_provider_firstpromoter.sandbox import Sandbox
 from airflow_provider_firstpromoter.sensors.refund import UnrecordedRefundSensor
 from tests.support import event_ids, ledger_outcomes, nonzero_outcomes
@@ -132,7 +132,7 @@ def test_error_of_bigquery_is_one_line_without_values(sql: str, message: str, bi
 
 
 def test_missing_column_raises_before_any_request(bigquery: Any, sandbox: Sandbox) -> None:
-    with pytest.raises(RefundInputError, match="lacks the column"):
+    with pytest.raises(InputError, match="lacks the column"):
         sync_task("SELECT 1 AS amount, 'cus_1' AS uid").run()
     assert sent(sandbox) == []
 
