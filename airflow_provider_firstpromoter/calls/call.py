@@ -15,6 +15,7 @@ from airflow_provider_firstpromoter.calls.values import (
     Validation,
     canonical_text,
     read_currency,
+    read_email,
     read_event_id,
     read_flag,
     read_identifier,
@@ -51,7 +52,7 @@ class TrackedEvent(BaseModel):
     currency: Annotated[str | None, BeforeValidator(read_currency)] = None
     amount: Annotated[int, BeforeValidator(read_minor_units)]  # after currency, which its validator reads
     uid: Identifier = Field(default=None, repr=False)
-    email: Identifier = Field(default=None, repr=False)
+    email: Annotated[str | None, BeforeValidator(read_email)] = Field(default=None, repr=False)
     quantity: Annotated[int | None, BeforeValidator(read_quantity)] = None
     skip_email_notification: Annotated[bool | None, BeforeValidator(read_flag)] = None
 

@@ -26,6 +26,13 @@ _EXACTLY = Context(prec=2 * MAX_AMOUNT_LENGTH)
 _EXACTLY_LONG = Context(prec=4 * MAX_ID_LENGTH)
 _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d{1,3})?", re.ASCII)
 UNSENDABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+#: What programs write where there is no id, in lower case: a row that has one names nobody, or everybody.
+PLACEHOLDERS = {
+    *r"null none nil nan nat undefined n/a #n/a <na> <null> (null) [null] \n {} []".split(),
+    "[object object]",
+}
+_JSON_TEXT = re.compile(r"""(["']).*\1|b(["']).*\2|[\[{]\s*".*[\]}]""", re.DOTALL)
+_EMAIL = re.compile(r"[^@\s<>]+@[^@\s<>]+")
 
 
 class Validation(NamedTuple):
@@ -84,7 +91,19 @@ def read_identifier(value: object) -> str | None:
         raise ValueError("has white space at an end; trim it in the query")
     if UNSENDABLE.search(text):
         raise ValueError("has a control character or half a surrogate pair")
+    if text.lower() in PLACEHOLDERS:
+        raise ValueError("is a placeholder, not an id; make it NULL in the query: NULLIF(column, 'undefined')")
+    if _JSON_TEXT.fullmatch(text):
+        raise ValueError("is JSON, not an id; read it as text in the query: ->> instead of ->, or ::string")
     return text
+
+
+def read_email(value: object) -> str | None:
+    """Return an e-mail address: an id with one ``@`` and no white space."""
+    email = read_identifier(value)
+    if email is not None and not _EMAIL.fullmatch(email):
+        raise ValueError("must be one e-mail address, with one @ and no white space; make others NULL in the query")
+    return email
 
 
 def _whole_digits(number: Decimal) -> str:

@@ -26,7 +26,7 @@ TEMPLATE = "{{ conn.firstpromoter_default.password }}"
 
 
 def injected(event_id: str) -> dict[str, Any]:
-    return {"event_id": event_id, "amount": 100, "email": TEMPLATE, "sale_event_id": "{{ dag.dag_id }}.sql"}
+    return {"event_id": event_id, "amount": 100, "uid": TEMPLATE, "sale_event_id": "{{ dag.dag_id }}.sql"}
 
 
 def test_text_in_a_refund_is_never_rendered_as_a_template(
@@ -35,7 +35,7 @@ def test_text_in_a_refund_is_never_rendered_as_a_template(
     warehouse = new_database("sqlite", "warehouse")
     warehouse.fill([injected("transfer")])
     warehouse.fill([injected("sensor")], table="waiting")
-    firstpromoter.add_lead(email=TEMPLATE)
+    firstpromoter.add_lead(uid=TEMPLATE)
 
     with DAG("injection", schedule=None, start_date=pendulum.datetime(2025, 1, 1, tz="UTC")) as dag:
 
@@ -72,7 +72,7 @@ def test_text_in_a_refund_is_never_rendered_as_a_template(
         "sensor",
         "transfer",
     ]
-    assert {body["email"] for body in bodies.values()} == {TEMPLATE}
+    assert {body["uid"] for body in bodies.values()} == {TEMPLATE}
     assert {body["sale_event_id"] for body in bodies.values()} == {"{{ dag.dag_id }}.sql"}
 
 
