@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import html
 import re
+from collections import Counter
 from collections.abc import Iterator
+from itertools import groupby
 
 from airflow_provider_firstpromoter.calls.values import UNSENDABLE
 
 MAX_MESSAGE_LENGTH = 500
+#: Replaces a message that holds a secret in an escaped form.
+HIDDEN = "*** (the message repeats private data in an escaped form)"
 #: Characters of a message that are looked at. More than are kept, because white space and private texts shrink.
 _MESSAGE_READ = 4 * MAX_MESSAGE_LENGTH
 #: How often a message is unescaped, because each layer of a server may have escaped it.
@@ -27,19 +31,14 @@ _ESCAPE = re.compile(
       | \\(?P<single>.)""",
     re.IGNORECASE | re.VERBOSE,
 )
-#: A quick check first, because most texts contain no escape sequence.
-_MAY_BE_ESCAPED = re.compile(r"[%&\\]")
-
-#: The start and the end of a part of a text.
-_Span = tuple[int, int]
 
 
 def masked(message: object, *private: str | None) -> str | None:
     """
     Make a server's message fit to be kept: at most 500 characters on one line, without the customer's data.
 
-    E-mail addresses and the private texts become ``***``, in upper and lower case, and also where they are escaped for
-    a URL, HTML or JSON.
+    E-mail addresses and the private texts become ``***``, in upper and lower case. Where the message holds one of them
+    in a form that is escaped for a URL, HTML or JSON, all of it is replaced.
 
     :param message: what the server said; anything but a text is None
     :param private: texts that must not be kept, such as the customer's ids and the API key
@@ -50,126 +49,77 @@ def masked(message: object, *private: str | None) -> str | None:
     # What the cut may have left of a private text or an address lies in the margin, and is dropped with it.
     margin = max(_LONGEST_EMAIL, _LONGEST_ESCAPE * max(map(len, secrets), default=0))
     text = _one_line(message[: _MESSAGE_READ + margin])
-    end = len(text) - margin if len(message) > _MESSAGE_READ + margin else len(text)
-    kept = "".join(_without(_private_spans(text, secrets), text, end))
+    needles = {needle for secret in secrets for needle in _needles(secret) if needle.strip()}
+    kept = _hide(text, needles)
+    plain = _counts(text, needles)
+    if any(_counts(layer, needles) - plain for layer in _layers(text)) or any(
+        _counts(layer, needles) for layer in (kept, *_layers(kept))
+    ):
+        return HIDDEN
+    if len(message) > _MESSAGE_READ + margin:
+        kept = kept[: max(len(kept) - margin, 0)]
     return kept if len(kept) <= MAX_MESSAGE_LENGTH else kept[: MAX_MESSAGE_LENGTH - 1] + "…"
 
 
-def _without(spans: list[_Span], text: str, end: int) -> Iterator[str]:
-    """Yield the text up to ``end`` with each of the spans replaced; overlapping spans get one replacement."""
-    position = 0
-    for start, stop in sorted(spans):
-        if start >= end:
-            break
-        if start >= position:
-            yield text[position:start]
-            yield "***"
-        position = max(position, stop)
-    yield text[position : max(end, position)]
+def _hide(text: str, needles: set[str]) -> str:
+    """Replace the needles and e-mail addresses that are written as they are, in any case."""
+    folded = "".join(one if len(one := character.upper().casefold()) == 1 else character for character in text)
+    private = bytearray(len(text))
+    for needle in needles:
+        for start in _starts(folded, needle):
+            private[start : start + len(needle)] = b"\1" * len(needle)
+    for match in _EMAIL.finditer(text):
+        private[match.start() : match.end()] = b"\1" * len(match[0])
+    parts = groupby(zip(private, text, strict=True), key=lambda pair: pair[0])
+    return "".join("***" if hidden else "".join(character for _, character in part) for hidden, part in parts)
 
 
-def _private_spans(text: str, secrets: list[str]) -> list[_Span]:
-    """Find the e-mail addresses and secrets in a text, escaped or not."""
-    needles = {needle for secret in secrets for needle in _needles(secret) if needle.strip()}
-    found: list[_Span] = []
-    for layer, origins in _layers(text):
-        folded, folded_origins = _folded(layer, origins)
-        for needle in needles:
-            start = folded.find(needle)
-            while start >= 0:
-                found.append(_origin(folded_origins, start, start + len(needle)))
-                start = folded.find(needle, start + 1)
-        if "@" in layer:
-            found += (_origin(origins, *match.span()) for match in _EMAIL.finditer(layer))
-    return found
+def _counts(text: str, needles: set[str]) -> Counter[str]:
+    """Return how often a text holds each of the needles, and e-mail addresses, if it does at all."""
+    folded = text.upper().casefold()
+    found = Counter(needle for needle in needles for _ in _starts(folded, needle))
+    found["@"] += len(_EMAIL.findall(text)) if "@" in text else 0
+    return +found
+
+
+def _starts(text: str, needle: str) -> Iterator[int]:
+    start = text.find(needle)
+    while start >= 0:
+        yield start
+        start = text.find(needle, start + 1)
 
 
 def _needles(secret: str) -> Iterator[str]:
     """Yield what to find in a folded text: the secret may itself hold an escape, and forms write a blank as a plus."""
-    for layer, _ in _layers(secret):
+    for layer in (secret, *_layers(secret)):
         folded = layer.upper().casefold()
-        yield folded
-        if " " in folded:
-            yield folded.replace(" ", "+")
-        if "+" in folded:
-            yield folded.replace("+", " ")
+        yield from (folded, folded.replace(" ", "+"), folded.replace("+", " "))
 
 
-def _layers(text: str) -> Iterator[tuple[str, list[_Span] | None]]:
-    """
-    The text, and what it becomes when it is unescaped again and again.
-
-    :returns: with each text, where each of its characters comes from in the first one; None if it is the first one
-    """
-    origins: list[_Span] | None = None
-    yield text, origins
+def _layers(text: str) -> Iterator[str]:
+    """Yield what a text becomes when it is unescaped again and again."""
     for _ in range(_LAYERS):
-        if not _MAY_BE_ESCAPED.search(text):
+        unescaped = _one_line(_ESCAPE.sub(_unescape, text))
+        if unescaped == text:
             return
-        text, origins = _unescaped(text, origins)
-        yield text, origins
+        yield (text := unescaped)
 
 
-def _unescaped(text: str, origins: list[_Span] | None) -> tuple[str, list[_Span]]:
-    characters: list[str] = []
-    spans: list[_Span] = []
-    for character, start, end in _unescaped_characters(text):
-        blank = character.isspace() or UNSENDABLE.match(character)
-        if blank and characters and characters[-1] == " ":
-            continue
-        characters.append(" " if blank else character)
-        spans.append(_origin(origins, start, end))
-    return "".join(characters), spans
-
-
-def _unescaped_characters(text: str) -> Iterator[tuple[str, int, int]]:
-    """Yield each character of the unescaped text, with the start and end of its source in the text."""
-    position = 0
-    for match in _ESCAPE.finditer(text):
-        yield from ((text[at], at, at + 1) for at in range(position, match.start()))
-        position = match.start()
-        for characters, length in _unescaped_match(match):
-            yield from ((character, position, position + length) for character in characters)
-            position += length
-    yield from ((text[at], at, at + 1) for at in range(position, len(text)))
-
-
-def _unescaped_match(match: re.Match[str]) -> Iterator[tuple[str, int]]:
-    """Yield the characters that an escape represents, each with the length of its escape sequence."""
+def _unescape(match: re.Match[str]) -> str:
     whole = match[0]
     match match.lastgroup:
         case "percent":
-            for character in bytes.fromhex(whole.replace("%", "")).decode(errors="surrogateescape"):
-                yield character, 3 * len(character.encode(errors="surrogateescape"))
+            return bytes.fromhex(whole.replace("%", "")).decode(errors="replace")
         case "unicode":
-            units = b"".join(int(unit, 16).to_bytes(2, "big") for unit in re.split(r"\\u", whole, flags=re.I)[1:])
-            for character in units.decode("utf-16-be", errors="surrogatepass"):
-                yield character, 12 if character > "\uffff" else 6
+            return bytes.fromhex(re.sub(r"\\u", "", whole, flags=re.IGNORECASE)).decode("utf-16-be", "replace")
         case "html":
             plain = html.unescape(whole)
-            plain = html.unescape(whole.lower()) if plain == whole else plain
-            if plain.lower() == whole.lower():  # no such entity
-                yield from ((character, 1) for character in whole)
-            else:
-                yield plain, len(whole)
+            return html.unescape(whole.lower()) if plain == whole else plain
         case "long" | "byte" as group:
             code = int(match[group], 16)
-            yield chr(code) if code <= 0x10FFFF else whole, len(whole)
+            return chr(code) if code <= 0x10FFFF else whole
         case _:
-            yield " " if match["single"] in "bfnrt" else match["single"], 2
-
-
-def _folded(text: str, origins: list[_Span] | None) -> tuple[str, list[_Span] | None]:
-    """Return the text without the difference between upper and lower case, and the origins of its characters."""
-    folded = text.upper().casefold()
-    if len(folded) == len(text):  # else some character has become two, such as the German sharp s
-        return folded, origins
-    spans = (_origin(origins, at, at + 1) for at in range(len(text)))
-    return folded, [span for span, character in zip(spans, text, strict=True) for _ in character.upper().casefold()]
-
-
-def _origin(origins: list[_Span] | None, start: int, end: int) -> _Span:
-    return (start, end) if origins is None else (origins[start][0], origins[end - 1][1])
+            return " " if match["single"] in "bfnrt" else match["single"]
 
 
 def _one_line(text: str) -> str:
