@@ -55,10 +55,11 @@ def refunds_to_firstpromoter() -> None:
         """Rewards that were reversed, by the promoter's id: negative, in cents."""
         reversed_by_promoter: dict[str, int] = {}
         for result in results or []:
-            reward, promoter = result["reward"], result["promoter"]
-            if reward and promoter and reward["unit"] == "cash":
-                promoter_id = str(promoter["id"])
-                reversed_by_promoter[promoter_id] = reversed_by_promoter.get(promoter_id, 0) + reward["amount"]
+            for commission in result["commissions"]:
+                if commission["unit"] == "cash" and commission["status"] != "denied":
+                    promoter_id = str(commission["promoter_id"])
+                    reversed_by_promoter.setdefault(promoter_id, 0)
+                    reversed_by_promoter[promoter_id] += commission["amount"]
         return reversed_by_promoter
 
     # Airflow decides a run's state by its last tasks alone: without this task, the one above would make it green.

@@ -16,9 +16,9 @@ from airflow_provider_firstpromoter.account import Extra
 from airflow_provider_firstpromoter.calls import (
     MANY_DECIMAL_CURRENCIES,
     ZERO_DECIMAL_CURRENCIES,
+    Commission,
     Outcome,
     Result,
-    Reward,
     Summary,
 )
 from airflow_provider_firstpromoter.ledger import LedgerBatch, LedgerWrite, RefundLedger, RunKey, ledger_table, now
@@ -109,9 +109,9 @@ def test_documented_queries_run_on_a_ledger(tmp_path: Path) -> None:
     engine = create_engine(f"sqlite:///{tmp_path / 'ledger.db'}", future=True)
     ledger = RefundLedger(engine, "account")
     ledger.ensure()
-    reward = Reward(id=1, amount=-400, unit="cash", status="pending")
+    reward = Commission(id=1, amount=-400, unit="cash", status="pending")
     results = {
-        "re_1": Result(event_id="re_1", outcome=Outcome.RECORDED, sent=True, reward=reward),
+        "re_1": Result(event_id="re_1", outcome=Outcome.RECORDED, sent=True, commissions=(reward,)),
         "re_2": Result(event_id="re_2", outcome=Outcome.ALREADY_RECORDED, sent=True),
         "re_3": Result(event_id="re_3", outcome=Outcome.REJECTED, message="amount is missing"),
     }
@@ -127,8 +127,8 @@ def test_documented_queries_run_on_the_mismatch_table(tmp_path: Path) -> None:
     engine = create_engine(f"sqlite:///{tmp_path / 'ledger.db'}", future=True)
     ledger = RefundLedger(engine, "account")
     ledger.ensure()
-    reward = Reward(id=1, amount=-400, unit="cash", status="pending")
-    result = Result(event_id="re_1", outcome=Outcome.RECORDED, sent=True, reward=reward)
+    reward = Commission(id=1, amount=-400, unit="cash", status="pending")
+    result = Result(event_id="re_1", outcome=Outcome.RECORDED, sent=True, commissions=(reward,))
     ledger.write(LedgerBatch(now(), [LedgerWrite(result, row_amount="1999")]), RunKey())
     table = MismatchTable(ledger, RunKey())
     table.ensure()

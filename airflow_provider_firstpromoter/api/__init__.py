@@ -13,7 +13,6 @@ from airflow_provider_firstpromoter.api.batches import (
     read_batch,
 )
 from airflow_provider_firstpromoter.api.commissions import (
-    Commission,
     CommissionPage,
     commission_filters,
     describe_unreadable,
@@ -29,7 +28,6 @@ __all__ = [
     "MOST_IDS",
     "ApiResponse",
     "Batch",
-    "Commission",
     "CommissionPage",
     "Exchange",
     "Transport",

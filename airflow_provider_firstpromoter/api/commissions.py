@@ -1,15 +1,15 @@
-"""``GET /company/commissions``: the model of a commission, reading pages of them, and what a refund reversed."""
+"""``GET /company/commissions``: reading a commission, pages of them, and those of one refund."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from airflow_provider_firstpromoter.api.responses import describe_failure
-from airflow_provider_firstpromoter.calls import Lead, Number, Private, Promoter, Reward, Word, event_id_of
+from airflow_provider_firstpromoter.calls import Commission, event_id_of
 from airflow_provider_firstpromoter.exceptions import AccessRefusedError, ReadError, UnreadableCommissionError
 
 if TYPE_CHECKING:
@@ -25,77 +25,6 @@ MOST_PAGES_WITHOUT_NEWS = 10
 NEGATIVE: tuple[dict[str, int], ...] = ({"sale_amount_to": -1}, {"amount_to": -1})
 
 
-def _reject_bool(value: Any) -> Any:
-    """Reject a bool, which pydantic would accept as 0 or 1."""
-    if isinstance(value, bool):
-        raise ValueError("must be a whole number")
-    return value
-
-
-CommissionId = Annotated[int, Field(ge=1, lt=2**63), BeforeValidator(_reject_bool)]
-#: None for a text that cannot be sent as an event_id: no refund can have it, and some databases could not store it.
-EventId = Annotated[str | None, BeforeValidator(lambda value: event_id_of({"event_id": value}))]
-Flag = Annotated[bool | None, BeforeValidator(lambda value: value if isinstance(value, bool) else None)]
-_mapping = BeforeValidator(lambda value: value if isinstance(value, dict) else {})
-
-
-class _Read(BaseModel):
-    """A model that keeps only the fields it names, as the models of responses to refunds do."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
-
-
-class Referral(_Read):
-    """The customer. The e-mail and uid are available in Python and are never written anywhere."""
-
-    id: Number = None
-    email: Private = None
-    uid: Private = None
-
-
-class PromoterCampaign(_Read):
-    """The promoter who earned the commission."""
-
-    promoter_id: Number = None
-
-
-class Commission(_Read):
-    """
-    One commission. Every field except the id is None if FirstPromoter's value cannot be used.
-
-    :param event_id: of the sale or refund that made the commission; a sale can have the same one as its refund
-    :param sale_amount: minor units of the account's currency; negative for a refund
-    :param original_sale_amount: minor units of ``original_sale_currency``; negative for a refund
-    :param amount: the commission in ``unit`` (minor units if that is ``cash``); negative for a refund
-    :param created_at: ISO 8601
-    """
-
-    id: CommissionId
-    status: Word = None
-    commission_type: Word = None
-    event_id: EventId = None
-    sale_amount: Number = None
-    original_sale_amount: Number = None
-    original_sale_currency: Word = None
-    amount: Number = None
-    unit: Word = None
-    is_paid: Flag = None
-    tier: Number = None
-    created_at: Word = None
-    referral: Annotated[Referral, _mapping] = Referral()
-    promoter_campaign: Annotated[PromoterCampaign, _mapping] = PromoterCampaign()
-
-    @property
-    def is_reversal(self) -> bool:
-        """Whether the commission reverses another one: only negative commissions do."""
-        return (self.amount or 0) < 0 or (self.sale_amount or 0) < 0
-
-    @property
-    def reward_status(self) -> str | None:
-        """``paid`` if the commission is paid, otherwise ``pending``, ``approved`` or ``denied``."""
-        return "paid" if self.is_paid else self.status
-
-
 class CommissionPage(NamedTuple):
     """
     One page of commissions.
@@ -108,6 +37,30 @@ class CommissionPage(NamedTuple):
     number: int
     commissions: list[Commission]
     unreadable: list[str | None]
+
+
+def listed_commission(item: Any) -> Commission:
+    """
+    Read a commission as ``GET /company/commissions`` and the newer shape of a 200 show it.
+
+    :raises ValidationError: if it is not an object, or its id is not a positive whole number
+    """
+    if not isinstance(item, dict):
+        return Commission.model_validate(item)
+    referral, campaign = (_object(item.get(name)) for name in ("referral", "promoter_campaign"))
+    return Commission.model_validate(
+        {
+            **item,
+            "promoter_id": campaign.get("promoter_id"),
+            "lead_id": referral.get("id"),
+            "lead_uid": referral.get("uid"),
+            "lead_email": referral.get("email"),
+        }
+    )
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def read_commissions(transport: Transport, **filters: Any) -> Iterator[CommissionPage]:
@@ -130,7 +83,7 @@ def read_commissions(transport: Transport, **filters: Any) -> Iterator[Commissio
         page = CommissionPage(number, [], [])
         for item in items:
             try:
-                commission = Commission.model_validate(item)
+                commission = listed_commission(item)
             except ValidationError:
                 page.unreadable.append(event_id_of(item) if isinstance(item, dict) else None)
                 continue
@@ -211,35 +164,17 @@ def reversal_from(event_id: str, commissions: Iterable[Commission]) -> dict[str,
     """
     Return what a refund reversed, according to the commissions of its event_id.
 
-    Tiers and splits make several commissions of one event; together they are the refund's reward. If they have several
-    units, only those in ``cash`` count, because a result has one reward.
+    Tiers and splits make several commissions of one event.
 
     :param commissions: may contain commissions of other events, and of a sale with the same event_id
-    :returns: ``recorded_amount``, ``reward``, ``lead`` and ``promoter`` of a result; None if the refund has no
-        negative commission
+    :returns: ``recorded_amount``, ``lead_id`` and ``commissions`` of a result; None if the refund has no negative
+        commission
     """
-    by_unit: dict[str, list[Commission]] = {}
-    for commission in commissions:
-        if commission.event_id == event_id and commission.is_reversal:
-            by_unit.setdefault(commission.unit or "", []).append(commission)
-    if not by_unit:
+    found = tuple(one for one in commissions if one.event_id == event_id and one.is_reversal)
+    if not found:
         return None
-    parts = by_unit.get("cash") or next(iter(by_unit.values()))
-    first = min(parts, key=lambda part: part.id)
-    return {
-        "recorded_amount": first.sale_amount,
-        "reward": Reward(
-            id=first.id,
-            status=first.reward_status,
-            amount=sum(part.amount or 0 for part in parts),
-            unit=first.unit,
-            created_at=first.created_at,
-            conversion_amount=first.sale_amount,
-            tier_level=first.tier,
-        ),
-        "lead": Lead(id=first.referral.id, email=first.referral.email, uid=first.referral.uid),
-        "promoter": Promoter(id=first.promoter_campaign.promoter_id),
-    }
+    first = min(found, key=lambda one: one.id)
+    return {"recorded_amount": first.sale_amount, "lead_id": first.lead_id, "commissions": found}
 
 
 def commission_filters(

@@ -8,10 +8,13 @@ What a response alone does not prove, such as a 409 after a lost response, is lo
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_provider_firstpromoter.calls import Outcome, Refund, Result, masked
+from pydantic import ValidationError
+
+from airflow_provider_firstpromoter.calls import Commission, Outcome, Refund, Result, masked
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +105,7 @@ def result_from(response: ApiResponse, refund: Refund, attempts: int, secret: st
     :param secret: the API key, which is masked if a response repeats it
     """
     outcome = outcome_from(response, refund.event_id)
-    recorded: dict[str, Any] = {}
-    if outcome is Outcome.RECORDED:
-        recorded = {name: _dict_or_none(response.payload.get(name)) for name in ("reward", "lead", "promoter")}
-        recorded["refund_id"] = _whole_or_none(response.payload.get("id"))
-        recorded["recorded_amount"] = _whole_or_none(response.payload.get("amount_cents"))
+    recorded = _recorded(response.payload) if outcome is Outcome.RECORDED else {}
     return Result(
         event_id=refund.event_id,
         outcome=outcome,
@@ -150,8 +149,38 @@ def describe_failure(response: ApiResponse, attempts: int) -> str:
     return f"answered {response.status}, but not as FirstPromoter does; is the connection's host right?"
 
 
-def _dict_or_none(value: Any) -> dict[str, Any] | None:
-    return value if isinstance(value, dict) else None
+def _recorded(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a 200 in the older shape says about the refund: its reward is one commission."""
+    reward, lead, promoter = (_dict(payload.get(name)) for name in ("reward", "lead", "promoter"))
+    commissions: tuple[Commission, ...] = ()
+    if reward:
+        try:
+            commission = Commission.model_validate(
+                {
+                    **reward,
+                    "event_id": payload.get("event_id") or reward.get("event_id"),
+                    "tier": reward.get("tier_level"),
+                    "sale_amount": reward.get("conversion_amount"),
+                    "promoter_id": promoter.get("id"),
+                    "promoter_ref": promoter.get("default_ref_id"),
+                    "lead_id": lead.get("id"),
+                    "lead_uid": lead.get("uid"),
+                    "lead_email": lead.get("email"),
+                }
+            )
+            commissions = (commission,)
+        except ValidationError:
+            pass  # without a usable id it cannot be told from others: the next reconciliation finds it
+    return {
+        "firstpromoter_id": _whole_or_none(payload.get("id")),
+        "recorded_amount": _whole_or_none(payload.get("amount_cents")),
+        "lead_id": _whole_or_none(lead.get("id")),
+        "commissions": commissions,
+    }
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _whole_or_none(value: Any) -> int | None:

@@ -1,22 +1,29 @@
-"""The result of one refund: its outcome, and the reward, lead and promoter of FirstPromoter's response."""
+"""The result of one row of a call: its outcome, and the commissions that FirstPromoter made for it."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections import Counter
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
+from airflow_provider_firstpromoter.calls.call import event_id_of
 from airflow_provider_firstpromoter.calls.outcome import Outcome
 from airflow_provider_firstpromoter.calls.values import UNSENDABLE
 
-#: What :meth:`Result.to_details` contains if, and only if, a response was lost: quotes within values are escaped.
-LOST_IN_DETAILS = '"lost":true'
-#: The same if there is a reward.
-REWARD_IN_DETAILS = '"reward":{'
+CommissionState = Literal["pending", "approved", "denied", "paid", "unknown"]
 
 
 def _none_if_unreadable(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
-    """Read a field, or None if it has an unexpected type: the refund is recorded all the same."""
+    """Read a field, or None if it has an unexpected type: the row is recorded all the same."""
     try:
         read = handler(value)
     except ValidationError:
@@ -24,65 +31,97 @@ def _none_if_unreadable(value: Any, handler: ValidatorFunctionWrapHandler) -> An
     return None if isinstance(read, str) and UNSENDABLE.search(read) else read
 
 
+def _no_bool(value: Any) -> Any:
+    """Reject a bool, which pydantic would accept as 0 or 1."""
+    if isinstance(value, bool):
+        raise ValueError("must be a whole number")
+    return value
+
+
 Number = Annotated[int | None, Field(ge=-(2**63), lt=2**63), WrapValidator(_none_if_unreadable)]
 Word = Annotated[str | None, Field(max_length=64), WrapValidator(_none_if_unreadable)]
+#: None for anything but a plain true or false: a 1 or a "yes" proves nothing.
+Flag = Annotated[bool | None, BeforeValidator(lambda value: value if isinstance(value, bool) else None)]
 Private = Annotated[str | None, WrapValidator(_none_if_unreadable), Field(exclude=True, repr=False)]
+CommissionId = Annotated[int, Field(ge=1, lt=2**63), BeforeValidator(_no_bool)]
+#: None for a text that cannot be sent as an event_id: no row can have it, and some databases could not store it.
+EventId = Annotated[str | None, BeforeValidator(lambda value: event_id_of({"event_id": value}))]
 
 
-class _Received(BaseModel):
-    """An allow-list of a response's fields: all others are dropped, among them credentials."""
+class Commission(BaseModel):
+    """
+    One commission, as FirstPromoter lists it, as a response shows it, or as the ledger has stored it.
+
+    Every field except the id is None if FirstPromoter's value is absent or cannot be used. Fields that are not named
+    here are dropped, among them credentials. The lead's uid and e-mail are for Python only and never written anywhere.
+
+    :param event_id: of the row that made the commission; a sale and its refund can have the same one
+    :param amount: in ``unit``, minor units if that is ``cash``; negative for a refund
+    :param tier: 1 for the promoter of the lead, 2 for the promoter who recruited that one
+    :param sale_amount: minor units of the account's currency; negative for a refund
+    :param original_sale_amount: minor units of ``original_sale_currency``; negative for a refund
+    :param created_at: ISO 8601
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
-
-class Reward(_Received):
-    """
-    The negative commission that a refund creates.
-
-    :param amount: negative; in ``unit``, minor units of the account's currency when that is ``cash``
-    :param conversion_amount: the refund's amount, negative, minor units of the account's currency
-    """
-
-    id: Number = None
-    status: Word = None
+    id: CommissionId
+    event_id: EventId = None
     amount: Number = None
     unit: Word = None
-    created_at: Word = None
-    conversion_amount: Number = None
-    tier_level: Number = None
-    split_type: Word = None
-
-
-class Lead(_Received):
-    """The customer. The e-mail and uid are for Python only and never written anywhere."""
-
-    id: Number = None
-    state: Word = None
-    email: Private = None
-    uid: Private = None
-
-
-class Promoter(_Received):
-    """The affiliate. The e-mail is for Python only and never written anywhere."""
-
-    id: Number = None
     status: Word = None
-    default_ref_id: Word = None
-    email: Private = None
+    is_paid: Flag = None
+    tier: Number = None
+    is_split: Flag = None
+    promoter_id: Number = None
+    promoter_ref: Word = None
+    lead_id: Number = None
+    sale_amount: Number = None
+    original_sale_amount: Number = None
+    original_sale_currency: Word = None
+    commission_type: Word = None
+    created_at: Word = None
+    lead_uid: Private = None
+    lead_email: Private = None
+
+    @property
+    def state(self) -> CommissionState:
+        """``unknown`` unless FirstPromoter says plainly what it is: then nothing may be concluded from it."""
+        if self.is_paid:
+            return "paid"
+        if self.is_paid is None:
+            return "unknown"
+        match self.status:
+            case "pending" | "approved" | "denied":
+                return self.status
+        return "unknown"
+
+    @property
+    def in_effect(self) -> bool:
+        """Whether the commission counts for its promoter: it does unless it is denied."""
+        return self.status != "denied"
+
+    @property
+    def is_reversal(self) -> bool:
+        """Whether the commission reverses another one: only negative commissions do."""
+        return (self.amount or 0) < 0 or (self.sale_amount or 0) < 0
 
 
 class Result(BaseModel):
     """
-    The result of one refund: its outcome, and what FirstPromoter's response says about it.
+    The result of one row: its outcome, and what FirstPromoter says about it.
 
     :param sent: whether this run sent it; False for what the ledger already had
     :param http_status: of the response that decided; None if there was none
-    :param recorded_amount: as FirstPromoter recorded it: negative, minor units of the account's currency
-    :param refund_id: FirstPromoter's id of the refund
-    :param message: the reason, in one sentence, for every outcome without a reward
-    :param reversed_by: the task run that reversed the commission, as ``dag_id``, ``run_id``, ``task_id`` and
-        ``map_index``; None where no commission was reversed, or it is not known by whom
-    :param unmatched: whether one of the refund's own requests got a 204 or 404: then a 409 alone does not
+    :param recorded_amount: as FirstPromoter recorded it: minor units of the account's currency, negative for a refund
+    :param firstpromoter_id: FirstPromoter's id of the event, from a 200
+    :param lead_id: FirstPromoter's id of the customer
+    :param commissions: those that FirstPromoter made for it, one for each tier or split
+    :param message: the reason, in one sentence, for every outcome without a commission
+    :param matched_by: the id by which FirstPromoter found the customer; None where it found none, or that is not known
+    :param reported_by: the task run that reports the commissions, as ``dag_id``, ``run_id``, ``task_id`` and
+        ``map_index``; None where there is nothing to report, or it is not known by whom
+    :param unmatched: whether one of the row's own requests got a 204 or 404: then a 409 alone does not
         prove that it is recorded
     :param lost: whether the response of one of its requests was lost: then a 204 or 404 alone does not prove that it
         is not recorded
@@ -95,24 +134,47 @@ class Result(BaseModel):
     sent: bool = False
     http_status: int | None = None
     recorded_amount: int | None = None
-    refund_id: int | None = None
-    reward: Reward | None = None
-    lead: Lead | None = None
-    promoter: Promoter | None = None
+    firstpromoter_id: int | None = None
+    lead_id: int | None = None
+    commissions: tuple[Commission, ...] = ()
     message: str | None = None
-    reversed_by: dict[str, str | int | None] | None = None
+    matched_by: Literal["uid", "email"] | None = None
+    reported_by: dict[str, str | int | None] | None = None
     unmatched: bool = Field(default=False, repr=False)
     lost: bool = Field(default=False, repr=False)
 
+    @property
+    def rewards(self) -> dict[str, int]:
+        """The sums of the commissions in effect, by unit; ``cash`` is minor units of the account's currency."""
+        sums: Counter[str] = Counter()
+        for one in self.commissions:
+            if one.in_effect and one.amount is not None:
+                sums[one.unit or "unknown"] += one.amount
+        return dict(sums)
+
+    @property
+    def rewards_known(self) -> bool:
+        """Whether there is a commission whose amount is known, in effect or not."""
+        return any(one.amount is not None for one in self.commissions)
+
     def to_json(self) -> dict[str, Any]:
-        """Return plain JSON for XCom: ids, no e-mails."""
-        return self.model_dump(mode="json", exclude={"unmatched", "lost"})
+        """Return plain JSON for XCom: ids and amounts, no e-mails and no uids."""
+        values = self.model_dump(
+            mode="json", exclude={"unmatched": True, "lost": True, "commissions": {"__all__": {"event_id"}}}
+        )
+        return {**values, "rewards": self.rewards}
 
     def to_details(self) -> str:
         """Return the JSON text that the ledger keeps, from which :meth:`from_details` restores the result."""
-        return self.model_dump_json(exclude={"reversed_by"})
+        return self.model_dump_json(exclude={"reported_by"})
 
     @classmethod
     def from_details(cls, text: str) -> Result:
         """Read what :meth:`to_details` wrote."""
         return cls.model_validate_json(text)
+
+
+#: What :meth:`Result.to_details` contains if, and only if, a response was lost: quotes within values are escaped.
+LOST_IN_DETAILS = '"lost":true'
+#: The same if there is a commission.
+REWARD_IN_DETAILS = '"commissions":[{'

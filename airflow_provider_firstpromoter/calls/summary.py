@@ -30,15 +30,16 @@ class Totals(BaseModel):
     The counts and sums of refunds, of one try or of all tries of a task run.
 
     :param outcomes: refunds by outcome
-    :param reversed: sum of the rewards by unit, negative; ``cash`` is minor units of the account's currency
-    :param refunded: sum of the recorded refunds by currency, minor units; ``account`` where a row names no currency
-    :param rewards_unknown: recorded, but the reward is not known because its response was lost
+    :param rewards: sum of the commissions in effect by unit, negative for refunds; ``cash`` is minor units of the
+        account's currency
+    :param amounts: sum of what was recorded by currency, minor units; ``account`` where a row names no currency
+    :param rewards_unknown: recorded, but the commissions are not known because the response was lost
     :param without_sale_event_id: recorded refunds that name no sale
     """
 
     outcomes: Counter[Outcome] = Field(default_factory=Counter)
-    reversed: Counter[str] = Field(default_factory=Counter)
-    refunded: Counter[str] = Field(default_factory=Counter)
+    rewards: Counter[str] = Field(default_factory=Counter)
+    amounts: Counter[str] = Field(default_factory=Counter)
     rewards_unknown: int = 0
     without_sale_event_id: int = 0
 
@@ -60,17 +61,16 @@ class Totals(BaseModel):
         self.outcomes[result.outcome] += times
         if not result.outcome.on_record:
             return
-        if result.reward is None or result.reward.amount is None:
-            self.rewards_unknown += times
-        else:
-            self.reversed[result.reward.unit or "unknown"] += times * result.reward.amount
+        self.rewards_unknown += times * (not result.rewards_known)
+        for unit, reward in result.rewards.items():
+            self.rewards[unit] += times * reward
         if amount is not None:
-            self.refunded[currency or "account"] += times * amount
+            self.amounts[currency or "account"] += times * amount
             self.without_sale_event_id += times * (sale_event_id is None)
 
     def attribute_elsewhere(self, result: Result, **sent: Any) -> None:
         """
-        Leave the sums of a refund out, but not its outcome: another task run reversed the commission and reports it.
+        Leave the sums of a refund out, but not its outcome: another task run reports its commissions.
 
         :param sent: as it was counted
         """
@@ -82,15 +82,15 @@ class Totals(BaseModel):
         return {
             **self.model_dump(mode="json"),
             "outcomes": {outcome.value: self.outcomes[outcome] for outcome in Outcome},
-            "reversed": {unit: amount for unit, amount in self.reversed.items() if amount},
-            "refunded": {currency: amount for currency, amount in self.refunded.items() if amount},
+            "rewards": {unit: amount for unit, amount in self.rewards.items() if amount},
+            "amounts": {currency: amount for currency, amount in self.amounts.items() if amount},
         }
 
     def subtract(self, other: Totals) -> None:
         """Subtract the counts and sums of other totals."""
         self.outcomes.subtract(other.outcomes)
-        self.reversed.subtract(other.reversed)
-        self.refunded.subtract(other.refunded)
+        self.rewards.subtract(other.rewards)
+        self.amounts.subtract(other.amounts)
         self.rewards_unknown -= other.rewards_unknown
         self.without_sale_event_id -= other.without_sale_event_id
 
@@ -102,8 +102,8 @@ class Totals(BaseModel):
         """
         both = self.model_copy(deep=True)
         both.outcomes.update({outcome: count for outcome, count in earlier.outcomes.items() if outcome.settled})
-        both.reversed.update(earlier.reversed)
-        both.refunded.update(earlier.refunded)
+        both.rewards.update(earlier.rewards)
+        both.amounts.update(earlier.amounts)
         both.rewards_unknown += earlier.rewards_unknown
         both.without_sale_event_id += earlier.without_sale_event_id
         return both

@@ -61,7 +61,7 @@ def _refund(row: Row) -> Row:
 
 def _run(row: Row) -> Row:
     counts = (*(outcome.value for outcome in Outcome), "still_open", "mismatches")
-    sums = json.loads(row["reversed"] or "{}")
+    sums = json.loads(row["rewards"] or "{}")
     results = [f"{row[name]} {name}" for name in counts if row[name] not in EMPTY]
     results += [f"{amount} {unit} reversed" for unit, amount in sums.items()]
     results.append(f"{row['requests'] or 0} requests")

@@ -14,7 +14,6 @@ from airflow_provider_firstpromoter.account import Account
 from airflow_provider_firstpromoter.api import (
     BATCH_TIMEOUT,
     Batch,
-    Commission,
     Transport,
     deny_commissions,
     describe_unreadable,
@@ -24,7 +23,7 @@ from airflow_provider_firstpromoter.api import (
     read_commissions,
     reversal_from,
 )
-from airflow_provider_firstpromoter.calls import Identity, Refund, Result, Reward
+from airflow_provider_firstpromoter.calls import Commission, Identity, Refund, Result
 from airflow_provider_firstpromoter.exceptions import AccessRefusedError, ReadError
 from airflow_provider_firstpromoter.hooks.connection_test import try_connection
 from airflow_provider_firstpromoter.hooks.tracking_call import send_refund
@@ -43,7 +42,7 @@ class FirstPromoterHook(BaseHook):
 
         hook = FirstPromoterHook("firstpromoter_default")
         result = hook.track_refund({"event_id": "re_1", "amount": 1999, "uid": "cus_1"})
-        result.reward.amount  # negative, minor units
+        result.rewards  # {"cash": -400}: negative, minor units
 
     :param firstpromoter_conn_id: an Airflow connection of type ``firstpromoter``
     """
@@ -181,7 +180,7 @@ class FirstPromoterHook(BaseHook):
         """
         Look up what FirstPromoter reversed for a refund.
 
-        :returns: ``recorded_amount``, ``reward``, ``lead`` and ``promoter`` of a result; None if FirstPromoter has no
+        :returns: ``recorded_amount``, ``lead_id`` and ``commissions`` of a result; None if FirstPromoter has no
             negative commission with exactly this event_id
         :raises ReadError: if the commissions cannot be read, for whatever reason: also on 401 and 403, because an API
             key that may send refunds may lack the permission to read commissions
@@ -191,16 +190,6 @@ class FirstPromoterHook(BaseHook):
             return reversal_from(event_id, self.find_commissions(event_id))
         except AccessRefusedError as error:
             raise ReadError(str(error)) from None
-
-    def find_reward(self, event_id: str) -> Reward | None:
-        """
-        Look up the reward of a refund: all its negative commissions together.
-
-        :returns: None if FirstPromoter has no negative commission with exactly this event_id
-        :raises ReadError: as :meth:`find_reversal`
-        """
-        found = self.find_reversal(event_id)
-        return found["reward"] if found else None
 
     def deny_commissions(self, ids: Sequence[int], timeout: float = BATCH_TIMEOUT) -> Batch:
         """

@@ -14,6 +14,7 @@ from airflow_provider_firstpromoter.ledger.corrections import (
 )
 from airflow_provider_firstpromoter.ledger.records import LedgerBatch, LedgerRecord, LedgerWrite, RunKey
 from airflow_provider_firstpromoter.ledger.reverts import first_sent_between, mark_reverted, sent_by_run
+from airflow_provider_firstpromoter.ledger.rows import reward_columns
 from airflow_provider_firstpromoter.ledger.runs import EarlierTries, RunHistory
 from airflow_provider_firstpromoter.ledger.store import RefundLedger, now
 from airflow_provider_firstpromoter.ledger.table import ledger_table
@@ -33,6 +34,7 @@ __all__ = [
     "now",
     "recorded_between",
     "recover",
+    "reward_columns",
     "sent_by_run",
     "sent_to_leads",
     "sent_without_lead",

@@ -166,14 +166,14 @@ class LedgerRecord:
         """Return the stored result: what the run that wrote it passed downstream, with ``sent`` False."""
         update: dict[str, Any] = {"sent": False}
         if self.recorded:
-            update["reversed_by"] = self.run._asdict()
+            update["reported_by"] = self.run._asdict()
         stored = Result.from_details(self.details) if self.details else None
         if self.outcome is Outcome.REVERTED:
             # The stored result is from before the revert: downstream must not count a commission that was denied.
-            reward = stored.reward if stored else None
+            commissions = stored.commissions if stored else ()
             update |= {
                 "outcome": Outcome.REVERTED,
-                "reward": reward and reward.model_copy(update={"status": "denied"}),
+                "commissions": tuple(one.model_copy(update={"status": "denied"}) for one in commissions),
             }
         if stored:
             return stored.model_copy(update=update)

@@ -12,7 +12,6 @@ from airflow_provider_firstpromoter.ledger.records import LedgerRecord, LedgerWr
 def ledger_row(account: str, write: LedgerWrite, run: RunKey) -> dict[str, Any]:
     """Return the row of a result."""
     result = write.result
-    reward, lead, promoter = result.reward, result.lead, result.promoter
     return {
         "account": account,
         "event_id": result.event_id,
@@ -22,11 +21,11 @@ def ledger_row(account: str, write: LedgerWrite, run: RunKey) -> dict[str, Any]:
         "row_amount": write.row_amount,
         **_sent_columns(write),
         "recorded_amount": result.recorded_amount,
-        "refund_id": result.refund_id,
-        **_reward_columns(reward),
-        "promoter_id": promoter.id if promoter else None,
-        "promoter_ref": promoter.default_ref_id if promoter else None,
-        "lead_id": lead.id if lead else None,
+        "firstpromoter_id": result.firstpromoter_id,
+        **reward_columns(result),
+        "promoter_id": result.commissions[0].promoter_id if result.commissions else None,
+        "promoter_ref": result.commissions[0].promoter_ref if result.commissions else None,
+        "lead_id": result.lead_id,
         "details": result.to_details(),
         "fingerprint": write.fingerprint,
         "row_digest": write.row_digest,
@@ -86,15 +85,15 @@ def renewed_row(
 
 def reward_row(account: str, record: LedgerRecord, result: Result) -> dict[str, Any]:
     """Return the columns of a reward that FirstPromoter's commissions show."""
-    lead, promoter = result.lead, result.promoter
+    first = result.commissions[0] if result.commissions else None
     return {
         "account": account,
         "event_id": record.event_id,
         "outcome": record.outcome,
         "recorded_amount": record.recorded_amount or result.recorded_amount,
-        **_reward_columns(result.reward),
-        "promoter_id": record.promoter_id or (promoter.id if promoter else None),
-        "lead_id": record.lead_id or (lead.id if lead else None),
+        **reward_columns(result),
+        "promoter_id": record.promoter_id or (first and first.promoter_id),
+        "lead_id": record.lead_id or result.lead_id,
         "details": record.details if record.reward_id else result.to_details(),
     }
 
@@ -119,10 +118,14 @@ def recovered_row(account: str, record: LedgerRecord, result: Result, at: dateti
     }
 
 
-def _reward_columns(reward: Any) -> dict[str, Any]:
+def reward_columns(result: Result) -> dict[str, Any]:
+    """Return the columns that describe the commissions of a result together."""
+    by_unit = {one.unit: one for one in reversed(result.commissions)}
+    first = by_unit.get("cash") or (result.commissions[0] if result.commissions else None)
+    known = [one.amount for one in result.commissions if first and one.unit == first.unit and one.amount is not None]
     return {
-        "reward_id": reward.id if reward else None,
-        "reward_status": reward.status if reward else None,
-        "reward_amount": reward.amount if reward else None,
-        "reward_unit": reward.unit if reward else None,
+        "reward_id": first and first.id,
+        "reward_status": first and ("paid" if first.is_paid else first.status),
+        "reward_amount": sum(known) if known else None,
+        "reward_unit": first and first.unit,
     }

@@ -64,8 +64,8 @@ def runs_table(name: str) -> Table:
         Column("mismatches", BigInteger, comment="of a reconciliation"),
         Column("sent", BigInteger),
         Column("requests", BigInteger, comment="HTTP requests, retries included"),
-        Column("reversed", Text, comment="JSON: rewards by unit, negative; minor units when cash"),
-        Column("refunded", Text, comment="JSON: recorded refunds by currency, minor units"),
+        Column("rewards", Text, comment="JSON: commissions in effect by unit; minor units when cash"),
+        Column("amounts", Text, comment="JSON: what was recorded by currency, minor units"),
         Column("rewards_unknown", BigInteger),
         Column("without_sale_event_id", BigInteger),
         Column("stopped_because", String(MAX_MESSAGE_LENGTH), comment="why the run ended early"),
@@ -226,8 +226,8 @@ class RunHistory(ManagedTable):
             earlier.totals = earlier.totals.plus_settled(
                 Totals(
                     outcomes=Counter({outcome: getattr(row, outcome.value) or 0 for outcome in Outcome}),
-                    reversed=Counter(json.loads(row.reversed or "{}")),
-                    refunded=Counter(json.loads(row.refunded or "{}")),
+                    rewards=Counter(json.loads(row.rewards or "{}")),
+                    amounts=Counter(json.loads(row.amounts or "{}")),
                     rewards_unknown=row.rewards_unknown or 0,
                     without_sale_event_id=row.without_sale_event_id or 0,
                 )
@@ -241,8 +241,8 @@ def _counts(summary: Summary) -> dict[str, Any]:
         "still_open": summary.still_open,
         "sent": summary.sent,
         "requests": summary.requests,
-        "reversed": json.dumps(dict(summary.reversed)),
-        "refunded": json.dumps(dict(summary.refunded)),
+        "rewards": json.dumps(dict(summary.rewards)),
+        "amounts": json.dumps(dict(summary.amounts)),
         "rewards_unknown": summary.rewards_unknown,
         "without_sale_event_id": summary.without_sale_event_id,
         "stopped_because": summary.stopped_because and summary.stopped_because[:MAX_MESSAGE_LENGTH],

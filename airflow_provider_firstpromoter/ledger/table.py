@@ -61,7 +61,7 @@ def ledger_table(name: str = DEFAULT_LEDGER_TABLE) -> Table:
         Column("sent_currency", String(3), comment="empty: the account's own"),
         Column("sale_event_id", String(MAX_ID_LENGTH)),
         Column("recorded_amount", BigInteger, comment="negative, minor units of the account's currency"),
-        Column("refund_id", BigInteger),
+        Column("firstpromoter_id", BigInteger, comment="FirstPromoter's id of the refund"),
         Column("reward_id", BigInteger),
         Column("reward_status", String(64), comment="pending, approved, denied, paid; as of the last reconciliation"),
         Column("reward_amount", BigInteger, comment="negative, in reward_unit; minor units when cash"),

@@ -202,7 +202,7 @@ def _last_runs(tables: Tables) -> Any:
         c.mismatches,
         c.sent,
         c.requests,
-        c.reversed,
+        c.rewards,
         c.stopped_because,
         c.error,
     )

@@ -25,8 +25,8 @@ class TrackRefundOperator(RefundOperator):
         add_up(track.output)
 
     Refunds that the ledger has as settled are not sent: their stored results are returned, so that running the task
-    again passes the same rewards downstream. If another task run reversed the commission, only that run reports the
-    reward: here ``reversed_by`` names that run, and ``reward`` is empty.
+    again passes the same rewards downstream. If another task run reports the commissions, ``reported_by`` names that
+    run, and ``commissions`` and ``rewards`` are empty here.
 
     The refunds are data: an XComArg is resolved, but no text in it is rendered as a template. For many refunds use
     ``SqlToFirstPromoterOperator``, which keeps them out of XCom.
@@ -123,9 +123,9 @@ def _mappings(refunds: Any, identify_by: Sequence[Any]) -> list[Mapping[str, Any
 
 
 def _payload(result: Result, sync: RefundSync) -> dict[str, Any]:
-    """Return a result as plain JSON, without a reward that another task run reports: sums would count it twice."""
-    if result.reversed_by is not None and result.reversed_by != sync.run_key._asdict():
-        result = result.model_copy(update={"reward": None})
+    """Return a result as plain JSON, without commissions that another task run reports: sums would count twice."""
+    if result.reported_by is not None and result.reported_by != sync.run_key._asdict():
+        result = result.model_copy(update={"commissions": ()})
     return result.to_json()
 
 
@@ -133,12 +133,12 @@ def _in_order(rows: Sequence[Row], results: Mapping[int, Result]) -> list[Result
     """
     Return a result for each row, in their order.
 
-    The result of a repeated row says that it is one, and has no reward: otherwise sums would count it twice.
+    The result of a repeated row says that it is one, and has no commissions: otherwise sums would count them twice.
     """
     from airflow_provider_firstpromoter.calls import Outcome, Result
 
     of_event = {row.event_id: results[row.position] for row in reversed(rows) if row.position in results}
-    again = {"sent": False, "reward": None, "message": "the same event_id as another row"}
+    again = {"sent": False, "commissions": (), "message": "the same event_id as another row"}
     return [
         results.get(row.position)
         or of_event.get(row.event_id, Result(event_id=row.event_id, outcome=Outcome.PENDING)).model_copy(update=again)

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from airflow_provider_firstpromoter.api import Commission, reversal_from
-from airflow_provider_firstpromoter.calls import Outcome, Result
-from airflow_provider_firstpromoter.ledger import LedgerRecord
+from airflow_provider_firstpromoter.api import reversal_from
+from airflow_provider_firstpromoter.calls import Commission, Outcome, Result
+from airflow_provider_firstpromoter.ledger import LedgerRecord, reward_columns
 from airflow_provider_firstpromoter.reconcile.mismatches import Mismatch, MismatchKind
 from airflow_provider_firstpromoter.reconcile.staging import RefundPair
 
@@ -75,7 +75,7 @@ def compare(pair: RefundPair, *, adopt: bool, now: datetime) -> Comparison:
             return Comparison(None)
         return Comparison(_mismatch(MismatchKind.MISSING_IN_FIRSTPROMOTER, pair, None, now))
     result = result_from_commissions(pair)
-    denied = all(one.reward_status == "denied" for one in commissions)
+    denied = all(one.status == "denied" for one in commissions)
     if reverted:
         return Comparison(None if denied else _mismatch(MismatchKind.REVERTED_NOT_DENIED, pair, result, now))
     correction = None
@@ -122,7 +122,6 @@ def result_from_commissions(pair: RefundPair) -> Result:
         outcome=record.outcome if record else Outcome.ALREADY_RECORDED,
         http_status=record.http_status if record else None,
         message=None if record else RECOVERED if pair.recoverable else ADOPTED,
-        refund_id=None,
         **(reversal_from(event_id, commissions) or {}),
     )
 
@@ -176,15 +175,12 @@ def _mismatch(kind: MismatchKind, pair: RefundPair, result: Result | None, now: 
             "lead_id": record.lead_id,
         }
     if first:
-        values |= {"promoter_id": first.promoter_campaign.promoter_id, "lead_id": first.referral.id}
+        values |= {"promoter_id": first.promoter_id, "lead_id": first.lead_id}
         if not record:
             values["firstpromoter_amount"] = first.sale_amount
-    if result and result.reward:
-        values |= {
-            "firstpromoter_reward": result.reward.amount,
-            "firstpromoter_reward_status": result.reward.status,
-            "reward_unit": result.reward.unit,
-        }
+    if result:
+        _, status, amount, unit = _reward_of(result)
+        values |= {"firstpromoter_reward": amount, "firstpromoter_reward_status": status, "reward_unit": unit}
     return Mismatch(
         kind,
         pair.event_id or "",
@@ -198,8 +194,8 @@ def _mismatch(kind: MismatchKind, pair: RefundPair, result: Result | None, now: 
 def _reward_of(side: LedgerRecord | Result) -> tuple[Any, ...]:
     if isinstance(side, LedgerRecord):
         return side.reward_id, side.reward_status, side.reward_amount, side.reward_unit
-    reward = side.reward
-    return (reward.id, reward.status, reward.amount, reward.unit) if reward else (None,) * 4
+    columns = reward_columns(side)
+    return tuple(columns[name] for name in ("reward_id", "reward_status", "reward_amount", "reward_unit"))
 
 
 def _is_worth_reporting(record: LedgerRecord, result: Result, commissions: list[Commission]) -> bool:
@@ -209,10 +205,11 @@ def _is_worth_reporting(record: LedgerRecord, result: Result, commissions: list[
     It is not if a pending reward was approved, if the ledger had no reward, or if the response to the refund named
     only one of several commissions.
     """
-    if record.reward_id is None or result.reward is None:
+    _, status, amount, _ = _reward_of(result)
+    if record.reward_id is None or not result.commissions:
         return False
-    statuses = {record.reward_status, result.reward.status}
+    statuses = {record.reward_status, status}
     if len(statuses) == 2 and statuses & {"denied", "paid"}:
         return True
     named_in_response = [one.amount for one in commissions if one.id == record.reward_id]
-    return record.reward_amount != result.reward.amount and [record.reward_amount] != named_in_response
+    return record.reward_amount != amount and [record.reward_amount] != named_in_response

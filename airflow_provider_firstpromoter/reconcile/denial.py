@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from airflow_provider_firstpromoter.api import MOST_IDS, Batch, Commission
-from airflow_provider_firstpromoter.calls import masked
+from airflow_provider_firstpromoter.api import MOST_IDS, Batch
+from airflow_provider_firstpromoter.calls import Commission, masked
 from airflow_provider_firstpromoter.database import in_background
 from airflow_provider_firstpromoter.exceptions import EventsFailedError, SyncInterruptedError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
@@ -73,7 +73,7 @@ class CommissionDenier:
         """
         # A payout can have come since the refunds were checked.
         before = self._read_again(group)
-        chosen = [one for one in before if not any(part.reward_status == "paid" for part in one.commissions)]
+        chosen = [one for one in before if not any(part.state == "paid" for part in one.commissions)]
         for ids in _slices([part.id for one in chosen for part in one.not_denied]):
             try:
                 self.report.calls += 1
@@ -87,7 +87,7 @@ class CommissionDenier:
         for one in denied:
             self.report.add_reverted(one)
         for event_id in after.keys() - {one.event_id for one in denied}:
-            if any(part.reward_status == "paid" for part in after[event_id].commissions):
+            if any(part.state == "paid" for part in after[event_id].commissions):
                 self._warn(f"Refund {event_id!r} was paid meanwhile and is left alone")
                 self.report.counts[Decision.REVERT] -= 1
                 self.report.counts[Decision.PAID] += 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator
 
-from airflow_provider_firstpromoter.api import Commission
+from airflow_provider_firstpromoter.calls import Commission
 from airflow_provider_firstpromoter.exceptions import ReadError, UnreadableCommissionError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.reconcile.staging import RefundPair

@@ -8,12 +8,11 @@ from collections.abc import Callable
 from datetime import datetime
 
 from airflow_provider_firstpromoter.api import (
-    Commission,
     CommissionPage,
     describe_unreadable,
     read_commissions,
 )
-from airflow_provider_firstpromoter.calls import batches
+from airflow_provider_firstpromoter.calls import Commission, batches
 from airflow_provider_firstpromoter.database import in_background, stop_if_cancelled
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import RefundLedger, recorded_between, sent_to_leads, sent_without_lead

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from airflow_provider_firstpromoter.api import Commission
-from airflow_provider_firstpromoter.calls import Outcome
+from airflow_provider_firstpromoter.calls import Commission, Outcome
 from airflow_provider_firstpromoter.ledger import LedgerRecord
 from airflow_provider_firstpromoter.reconcile.compare import compare_amounts, created_at
 
@@ -58,7 +57,7 @@ class CheckedRefund:
     @property
     def not_denied(self) -> list[Commission]:
         """The commissions that are not denied."""
-        return [one for one in self.commissions if one.reward_status != "denied"]
+        return [one for one in self.commissions if one.status != "denied"]
 
     def amounts(self) -> Counter[str]:
         """Return the sums of the commissions that are not denied, by unit; negative, minor units if that is cash."""
@@ -72,10 +71,10 @@ class CheckedRefund:
         parts = [
             {
                 "commission_id": one.id,
-                "promoter_id": one.promoter_campaign.promoter_id,
+                "promoter_id": one.promoter_id,
                 "amount": one.amount,
                 "unit": one.unit,
-                "status": one.reward_status,
+                "status": one.state,
             }
             for one in self.commissions
         ]
@@ -107,9 +106,9 @@ def check(record: LedgerRecord, commissions: Sequence[Commission], *, readable: 
     if not _made_by_us(record, min(created_at(one, now) for one in commissions)):
         return decided(Decision.NOT_OURS, "its commission was not made when this ledger sent it")
     notes = _notes(record, commissions)
-    if any(one.reward_status == "paid" for one in commissions):
+    if any(one.state == "paid" for one in commissions):
         return decided(Decision.PAID, *notes)
-    if all(one.reward_status == "denied" for one in commissions):
+    if all(one.status == "denied" for one in commissions):
         reverted = record.outcome is Outcome.REVERTED
         return decided(Decision.ALREADY_REVERTED if reverted else Decision.ALREADY_DENIED, *notes)
     return decided(Decision.REVERT, *notes)
@@ -138,7 +137,7 @@ def _notes(record: LedgerRecord, commissions: Sequence[Commission]) -> list[str]
     amounts = compare_amounts(record, list(commissions))
     if not amounts.equal:
         notes.append(f"differs: amount {amounts.ledger} in the ledger, {amounts.firstpromoter} in FirstPromoter")
-    promoters = {one.promoter_campaign.promoter_id for one in commissions}
+    promoters = {one.promoter_id for one in commissions}
     if record.promoter_id is not None and record.promoter_id not in promoters:
         notes.append("differs: another promoter than in the ledger")
     of_unit = [one for one in commissions if one.unit == record.reward_unit]

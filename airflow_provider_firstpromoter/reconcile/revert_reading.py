@@ -6,9 +6,9 @@ import logging
 from collections.abc import Iterator, Sequence
 
 from airflow_provider_firstpromoter.api import (
-    Commission,
     read_commissions,
 )
+from airflow_provider_firstpromoter.calls import Commission
 from airflow_provider_firstpromoter.database import in_background
 from airflow_provider_firstpromoter.exceptions import UnreadableCommissionError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook

@@ -175,8 +175,7 @@ class RevertReport:
 
 def _describe(refund: CheckedRefund) -> str:
     parts = [
-        f"commission {one.id} of promoter {one.promoter_campaign.promoter_id}: {one.amount} {one.unit}, "
-        f"{one.reward_status}"
+        f"commission {one.id} of promoter {one.promoter_id}: {one.amount} {one.unit}, {one.state}"
         for one in refund.commissions
     ]
     return "; ".join([repr(refund.event_id), *parts, *refund.notes])

@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter
 
-from airflow_provider_firstpromoter.api import Commission
-from airflow_provider_firstpromoter.calls import Outcome
+from airflow_provider_firstpromoter.calls import Commission, Outcome
 from airflow_provider_firstpromoter.database import PrivateDatabase
 from airflow_provider_firstpromoter.ledger import LedgerRecord, SentRefund
 from airflow_provider_firstpromoter.reconcile.duplicates import Reversal, match_duplicates
@@ -108,11 +107,11 @@ class Staging(PrivateDatabase):
                 (
                     commission.id,
                     commission.event_id,
-                    commission.referral.id,
+                    commission.lead_id,
                     created_at.timestamp(),
                     _original(commission.original_sale_amount, commission.original_sale_currency),
                     commission.sale_amount,
-                    commission.reward_status == "denied",
+                    commission.status == "denied",
                     in_period,
                     commission.model_dump_json(),
                 )

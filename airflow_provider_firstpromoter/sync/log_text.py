@@ -68,8 +68,8 @@ def table(summary: Summary) -> str:
         "without_sale_event_id": "recorded without sale_event_id",
     }
     lines += [(text, str(value)) for name, text in names.items() if (value := getattr(summary, name))]
-    lines += [(f"reversed, {unit}", str(amount)) for unit, amount in sorted(summary.reversed.items()) if amount]
-    lines += [(f"refunded, {currency}", str(amount)) for currency, amount in sorted(summary.refunded.items()) if amount]
+    lines += [(f"reversed, {unit}", str(amount)) for unit, amount in sorted(summary.rewards.items()) if amount]
+    lines += [(f"refunded, {currency}", str(amount)) for currency, amount in sorted(summary.amounts.items()) if amount]
     if summary.would_be_sent is not None:
         lines += _would_be_sent(summary.would_be_sent)
     lines += [("HTTP requests", str(summary.requests)), ("seconds", f"{summary.seconds:.1f}")]

@@ -84,7 +84,7 @@ class Recorder:
     def add_result(self, job: Job, result: Result) -> None:
         """Count and write the result of a refund that was sent."""
         if result.outcome.on_record:
-            result = result.model_copy(update={"reversed_by": self._run._asdict()})
+            result = result.model_copy(update={"reported_by": self._run._asdict()})
         self.summary.rechecked += job.recheck
         self.summary.repeated += len(job.alternatives)
         # A refund whose first id was refused may still be sent by its others.

@@ -14,9 +14,9 @@ ACCOUNT = f"{ACCOUNT_ID}@127.0.0.1:9"
 SEQUENTIAL, RANDOM = "'re_' || n", "'re_' || md5(n::text)"
 _AMOUNT = "100 + mod(n, 5000)"
 _DETAILS = (
-    '{"event_id":"re_1","outcome":"recorded","sent":true,"http_status":200,"recorded_amount":-1999,"refund_id":1,'
-    '"reward":{"id":1,"status":"pending","amount":-400,"unit":"cash","created_at":"2026-01-01T00:00:00Z"},'
-    '"lead":{"id":1,"state":"customer"},"promoter":{"id":1,"status":"active","default_ref_id":"ref1"},"message":null}'
+    '{"event_id":"re_1","outcome":"recorded","sent":true,"http_status":200,"recorded_amount":-1999,"firstpromoter_id":1,'
+    '"commissions":[{"id":1,"status":"pending","amount":-400,"unit":"cash","promoter_id":1,"promoter_ref":"ref1"}],'
+    '"lead_id":1,"message":null}'
 )
 
 
@@ -39,7 +39,7 @@ def fill(settled: int, new: int, event_id: str = SEQUENTIAL, unmatched: str = "f
     with ledger.engine.begin() as connection:
         connection.exec_driver_sql(
             "INSERT INTO firstpromoter_refunds (account, event_id, outcome, http_status, row_amount, sent_amount, "
-            "sent_currency, recorded_amount, refund_id, reward_id, reward_status, reward_amount, reward_unit, "
+            "sent_currency, recorded_amount, firstpromoter_id, reward_id, reward_status, reward_amount, reward_unit, "
             "promoter_id, lead_id, details, dag_id, run_id, task_id, map_index, first_sent_at, last_sent_at, "
             f"judged_at) SELECT %s, {event_id}, 'recorded', 200, ({_AMOUNT})::text, {_AMOUNT}, "
             f"'USD', -({_AMOUNT}), n, n, 'pending', -20, 'cash', "

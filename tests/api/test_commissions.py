@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from airflow_provider_firstpromoter.api import Commission, describe_unreadable, reversal_from
+from airflow_provider_firstpromoter.api import describe_unreadable, reversal_from
+from airflow_provider_firstpromoter.calls import Commission
 
 REFUND = {"id": 7, "event_id": "re_1", "sale_amount": -1000, "amount": -200, "unit": "cash"}
 

@@ -46,8 +46,8 @@ def test_every_retry_sends_the_same_body(sandbox: Sandbox, connect: Callable[...
     assert bodies(sandbox) == [BODY] * 4
     (recorded,) = sandbox.recorded()
     assert (result.outcome, result.http_status) == ("already_recorded", 409)
-    assert result.reward is not None
-    assert result.reward.id == recorded.reward_id, "if a response was lost, the reward is looked up"
+    assert result.commissions
+    assert result.commissions[0].id == recorded.reward_id, "if a response was lost, the reward is looked up"
 
 
 def test_retries_end_after_max_attempts(sandbox: Sandbox, hook: Any, impatient: None) -> None:

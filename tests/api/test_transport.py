@@ -118,7 +118,7 @@ def test_redirect_is_not_followed(
 
     result = hook.track_refund(REFUND)
     with pytest.raises(ReadError):
-        hook.find_reward("re_1")
+        hook.find_reversal("re_1")
     works, _ = hook.test_connection()
 
     assert (result.outcome, result.http_status, works) == ("failed", status, False)
@@ -215,7 +215,7 @@ def test_logs_and_errors_show_neither_api_key_nor_customer(
     hook = hook_on(serve(status=status, body=body), max_attempts=2)
     texts = []
 
-    for ask in (lambda: hook.track_refund({**REFUND, "uid": None, "email": EMAIL}), lambda: hook.find_reward("re_1")):
+    for ask in (lambda: hook.track_refund({**REFUND, "uid": None, "email": EMAIL}), lambda: hook.find_reversal("re_1")):
         try:
             texts.append(repr(ask()))
         except Exception as error:

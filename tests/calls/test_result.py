@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_firstpromoter.api.responses import ApiResponse, result_from
-from airflow_provider_firstpromoter.calls import LOST_IN_DETAILS, Outcome, Refund, Result
+from airflow_provider_firstpromoter.calls import LOST_IN_DETAILS, Commission, Outcome, Refund, Result
 
 REFUND = Refund.from_row({"event_id": "re_1", "amount": 1000, "uid": "cus_1", "email": "jane@example.com"})
 
@@ -75,21 +75,31 @@ def test_result_has_exactly_the_allow_listed_fields() -> None:
         "sent": True,
         "http_status": 200,
         "recorded_amount": -1000,
-        "refund_id": 33847726,
-        "reward": {
-            "id": 10940148,
-            "status": "approved",
-            "amount": -200,
-            "unit": "cash",
-            "created_at": "2024-09-11T14:36:01.016Z",
-            "conversion_amount": -1000,
-            "tier_level": 1,
-            "split_type": None,
-        },
-        "lead": {"id": 20738339, "state": "cancelled"},
-        "promoter": {"id": 3920164, "status": "active", "default_ref_id": "8yi2epelut"},
+        "firstpromoter_id": 33847726,
+        "lead_id": 20738339,
+        "rewards": {"cash": -200},
+        "commissions": [
+            {
+                "id": 10940148,
+                "amount": -200,
+                "unit": "cash",
+                "status": "approved",
+                "is_paid": None,
+                "tier": 1,
+                "is_split": None,
+                "promoter_id": 3920164,
+                "promoter_ref": "8yi2epelut",
+                "lead_id": 20738339,
+                "sale_amount": -1000,
+                "original_sale_amount": None,
+                "original_sale_currency": None,
+                "commission_type": None,
+                "created_at": "2024-09-11T14:36:01.016Z",
+            }
+        ],
         "message": None,
-        "reversed_by": None,
+        "matched_by": None,
+        "reported_by": None,
     }
 
 
@@ -101,7 +111,7 @@ def test_result_has_exactly_the_allow_listed_fields() -> None:
         lambda result: str(result.model_dump()),
         repr,
         str,
-        lambda result: f"{result.reward!r} {result.lead!r} {result.promoter!r}",
+        lambda result: repr(result.commissions),
     ],
     ids=["xcom", "ledger", "dump", "repr", "str", "parts"],
 )
@@ -111,14 +121,12 @@ def test_written_result_has_no_credential_tax_form_or_email(written: Any) -> Non
     assert "SECRET" not in text
 
 
-def test_result_in_python_has_emails_but_no_credentials() -> None:
+def test_result_in_python_has_the_lead_but_no_credentials() -> None:
     result = recorded()
-    assert result.lead is not None
-    assert result.promoter is not None
-    assert (result.lead.email, result.lead.uid) == ("SECRET lead@example.com", "SECRET uid")
-    assert result.promoter.email == "SECRET promoter@example.com"
+    (commission,) = result.commissions
+    assert (commission.lead_email, commission.lead_uid) == ("SECRET lead@example.com", "SECRET uid")
     for credential in ("temp_password", "auth_token", "w8_form_url", "w9_form_url", "new_credential"):
-        assert not hasattr(result.promoter, credential)
+        assert not hasattr(commission, credential)
 
 
 def test_result_is_the_same_after_xcom_and_ledger() -> None:
@@ -128,13 +136,13 @@ def test_result_is_the_same_after_xcom_and_ledger() -> None:
 
 
 def test_details_keep_what_makes_a_later_response_ambiguous_and_xcom_does_not_show_it() -> None:
-    result = recorded().model_copy(update={"unmatched": True, "lost": True, "reversed_by": {"dag_id": "dag"}})
+    result = recorded().model_copy(update={"unmatched": True, "lost": True, "reported_by": {"dag_id": "dag"}})
     read = Result.from_details(result.to_details())
     assert (read.unmatched, read.lost) == (True, True)
-    assert read.reversed_by is None, "the ledger's own columns say it"
+    assert read.reported_by is None, "the ledger's own columns say it"
     assert "unmatched" not in result.to_json()
     assert "lost" not in result.to_json()
-    assert result.to_json()["reversed_by"] == {"dag_id": "dag"}
+    assert result.to_json()["reported_by"] == {"dag_id": "dag"}
 
 
 def test_details_of_an_older_version_can_be_read() -> None:
@@ -147,8 +155,13 @@ def test_details_of_an_older_version_can_be_read() -> None:
 def test_part_of_an_unexpected_type_is_absent_and_the_refund_recorded(part: str, unexpected: object) -> None:
     result = recorded(**{part: unexpected})
     assert result.outcome is Outcome.RECORDED
-    assert getattr(result, part) is None
-    assert result.refund_id == 33847726
+    absent = {
+        "reward": result.commissions,
+        "lead": result.lead_id,
+        "promoter": result.commissions and result.commissions[0].promoter_id,
+    }
+    assert not absent[part]
+    assert result.firstpromoter_id == 33847726
 
 
 @pytest.mark.parametrize(
@@ -171,15 +184,49 @@ def test_part_of_an_unexpected_type_is_absent_and_the_refund_recorded(part: str,
     ids=repr,
 )
 def test_field_of_an_unexpected_type_is_null_and_others_are_kept(field: str, unexpected: object) -> None:
-    reward = recorded(reward={**ANSWER["reward"], field: unexpected}).to_json()["reward"]
-    assert reward == {**recorded().to_json()["reward"], field: None}
+    commissions = recorded(reward={**ANSWER["reward"], field: unexpected}).to_json()["commissions"]
+    expected = [{**recorded().to_json()["commissions"][0], field: None}]
+    assert commissions == ([] if field == "id" else expected), "without an id it cannot be told from others"
+
+
+@pytest.mark.parametrize(
+    ("values", "state"),
+    [
+        ({"status": "pending", "is_paid": False}, "pending"),
+        ({"status": "approved", "is_paid": False}, "approved"),
+        ({"status": "denied", "is_paid": False}, "denied"),
+        ({"status": "approved", "is_paid": True}, "paid"),
+        ({"status": "approved", "is_paid": 1}, "unknown"),
+        ({"status": "approved", "is_paid": "true"}, "unknown"),
+        ({"status": "approved"}, "unknown"),
+        ({"status": "PAID", "is_paid": False}, "unknown"),
+        ({"status": "locked", "is_paid": False}, "unknown"),
+        ({"is_paid": False}, "unknown"),
+    ],
+    ids=repr,
+)
+def test_commission_state_is_unknown_unless_plainly_said(values: dict[str, Any], state: str) -> None:
+    assert Commission.model_validate({"id": 1, **values}).state == state
+
+
+def test_result_rewards_are_the_sums_by_unit_of_the_commissions_in_effect() -> None:
+    commissions = (
+        Commission(id=1, amount=-200, unit="cash"),
+        Commission(id=2, amount=-50, unit="cash", tier=2),
+        Commission(id=3, amount=-7, unit="cash", status="denied"),
+        Commission(id=4, amount=-3, unit="points"),
+        Commission(id=5),
+    )
+    result = Result(event_id="re_1", outcome=Outcome.RECORDED, commissions=commissions)
+    assert result.rewards == {"cash": -250, "points": -3}
+    assert result.to_json()["rewards"] == {"cash": -250, "points": -3}
 
 
 @pytest.mark.parametrize("unexpected", ["33847726", True, 1.5, [1], 2**63], ids=repr)
 def test_id_of_an_unexpected_type_still_means_recorded(unexpected: object) -> None:
     result = recorded(id=unexpected, amount_cents=unexpected)
     assert result.outcome is Outcome.RECORDED
-    assert result.refund_id is None
+    assert result.firstpromoter_id is None
     assert result.recorded_amount is None
 
 

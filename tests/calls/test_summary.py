@@ -7,14 +7,18 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_firstpromoter.calls import Outcome, Result, Reward, Summary
+from airflow_provider_firstpromoter.calls import Commission, Outcome, Result, Summary
 
 
-def result(outcome: Outcome, sent: bool = True, reward: Reward | None = None, event_id: str | None = "re") -> Result:
-    return Result(event_id=event_id, outcome=outcome, sent=sent, reward=reward, message=f"is {outcome}")
+def result(
+    outcome: Outcome, sent: bool = True, reward: Commission | None = None, event_id: str | None = "re"
+) -> Result:
+    return Result(
+        event_id=event_id, outcome=outcome, sent=sent, commissions=(reward,) if reward else (), message=f"is {outcome}"
+    )
 
 
-CASH = Reward(amount=-200, unit="cash")
+CASH = Commission(id=1, amount=-200, unit="cash")
 
 
 def test_summary_adds_up() -> None:
@@ -22,9 +26,11 @@ def test_summary_adds_up() -> None:
     summary.add(result(Outcome.RECORDED, reward=CASH), amount=1000, currency="EUR", sale_event_id="ch_1")
     summary.add(result(Outcome.RECORDED, reward=CASH), amount=500, currency="JPY")
     summary.add(result(Outcome.RECORDED, sent=False, reward=CASH), amount=100, currency="EUR")
-    summary.add(result(Outcome.RECORDED, reward=Reward(amount=-3, unit="credits")), amount=7)
-    summary.add(result(Outcome.RECORDED, reward=Reward(amount=-1)))
-    summary.add(result(Outcome.RECORDED, reward=Reward(unit="cash")), amount=40, currency="EUR", sale_event_id="ch_2")
+    summary.add(result(Outcome.RECORDED, reward=Commission(id=1, amount=-3, unit="credits")), amount=7)
+    summary.add(result(Outcome.RECORDED, reward=Commission(id=1, amount=-1)))
+    summary.add(
+        result(Outcome.RECORDED, reward=Commission(id=1, unit="cash")), amount=40, currency="EUR", sale_event_id="ch_2"
+    )
     summary.add(result(Outcome.ALREADY_RECORDED), amount=60, currency="EUR", sale_event_id="ch_3")
     summary.add(result(Outcome.NOT_REFERRED), amount=9999, currency="EUR")
     summary.add(result(Outcome.NOT_REFERRED, sent=False), amount=9999, currency="EUR")
@@ -47,9 +53,9 @@ def test_summary_adds_up() -> None:
         "pending": 1,
     }
     assert (payload["sent"], payload["skipped"]) == (9, 2)
-    assert payload["reversed"] == {"cash": -600, "credits": -3, "unknown": -1}
+    assert payload["rewards"] == {"cash": -600, "credits": -3, "unknown": -1}
     assert payload["rewards_unknown"] == 2
-    assert payload["refunded"] == {"EUR": 1200, "JPY": 500, "account": 7}
+    assert payload["amounts"] == {"EUR": 1200, "JPY": 500, "account": 7}
     assert payload["without_sale_event_id"] == 3
     assert (summary.need_attention, summary.new_problems, payload["still_open"]) == (4, 3, 1)
     assert [(problem["outcome"], problem["new"]) for problem in payload["problems"]] == [
@@ -97,9 +103,9 @@ def test_summary_leaves_out_the_sums_of_a_refund_that_another_run_reversed() -> 
 
     payload = summary.to_json()
     assert (payload["outcomes"]["recorded"], payload["outcomes"]["already_recorded"], payload["sent"]) == (2, 1, 3)
-    assert {unit: amount for unit, amount in summary.reversed.items() if amount} == {"cash": -200}
-    assert payload["reversed"] == {"cash": -200}
-    assert payload["refunded"] == {"EUR": 1000}
+    assert {unit: amount for unit, amount in summary.rewards.items() if amount} == {"cash": -200}
+    assert payload["rewards"] == {"cash": -200}
+    assert payload["amounts"] == {"EUR": 1000}
     assert (payload["rewards_unknown"], payload["without_sale_event_id"]) == (0, 1)
 
 
@@ -122,8 +128,8 @@ def test_total_has_what_earlier_tries_settled_and_not_what_comes_again() -> None
         "reverted": 2,
         "pending": 1,
     }
-    assert total.reversed == {"cash": -400}
-    assert total.refunded == {"account": 40}
+    assert total.rewards == {"cash": -400}
+    assert total.amounts == {"account": 40}
     assert (total.rewards_unknown, total.without_sale_event_id) == (2, 4)
     assert this.outcomes[Outcome.RECORDED] == 1, "the summary of this try stays as it is"
     assert total.sent == this.sent

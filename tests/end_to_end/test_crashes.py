@@ -138,8 +138,8 @@ def test_task_cleared_while_running_pushes_the_results_of_the_whole_task_run(sce
     assert summary["sent"] == scenario.count - before
     counts = {outcome: count for outcome, count in summary["outcomes"].items() if count}
     assert counts == {"recorded": len(recorded), "not_referred": 100, "rejected": LARGE}
-    assert summary["reversed"] == {"cash": sum(refund.reward_amount for refund in recorded.values())}
-    rewards = {result["event_id"]: result["reward"]["id"] for result in scenario.xcom("rewards")}
+    assert summary["rewards"] == {"cash": sum(refund.reward_amount for refund in recorded.values())}
+    rewards = {result["event_id"]: result["commissions"][0]["id"] for result in scenario.xcom("rewards")}
     assert rewards == {event_id: refund.reward_id for event_id, refund in recorded.items()}
 
 

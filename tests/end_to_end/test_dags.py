@@ -136,7 +136,7 @@ def test_reversed_commission_triggers_an_asset_event(
     assert uri.startswith("firstpromoter://sandbox-account%40127.0.0.1%3A")
     assert uri.endswith("/refunds")
     assert extra["outcomes.recorded"] == 1
-    assert extra["reversed.cash"] == summary["reversed"]["cash"]
+    assert extra["rewards.cash"] == summary["rewards"]["cash"]
     assert extra["since_last_event.outcomes.recorded"] == 1
     assert extra["since_last_event.outcomes.not_referred"] == 1, "of the first run too"
     report = example("refund_report").get_task("report_to_finance").python_callable

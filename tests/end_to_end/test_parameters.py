@@ -113,7 +113,7 @@ def test_lazy_sequences_and_mapped_tasks_are_accepted(
 
         @task
         def rewards(results: Any) -> list[Any]:
-            return [result["reward"]["amount"] for result in results]
+            return [result["rewards"]["cash"] for result in results]
 
         @task
         def outcomes(results: Any) -> list[Any]:
@@ -135,8 +135,8 @@ def test_lazy_sequences_and_mapped_tasks_are_accepted(
     assert run.xcom("outcomes") == ["recorded", "recorded", "recorded"]
     for index in range(3):
         again = run.xcom("mapped", map_index=index)
-        assert (again["sent"], again["outcome"], again["reward"]) == (False, "recorded", None)
-        assert again["reversed_by"]["task_id"] == "track", "whose rewards they are"
+        assert (again["sent"], again["outcome"], again["rewards"]) == (False, "recorded", {})
+        assert again["reported_by"]["task_id"] == "track", "whose rewards they are"
 
 
 def test_template_instead_of_an_output_is_refused_with_a_hint(

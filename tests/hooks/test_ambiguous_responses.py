@@ -58,7 +58,7 @@ def test_409_for_the_second_id_is_recorded_if_its_commission_is_found(sandbox: S
 
     assert [request.status for request in sandbox.refund_requests()] == [200, 204, 409]
     assert (result.outcome, result.http_status) == ("already_recorded", 409)
-    assert result.reward.amount == sandbox.recorded()[0].reward_amount
+    assert result.rewards == {"cash": sandbox.recorded()[0].reward_amount}
 
 
 def test_409_for_the_second_id_is_the_echo_of_the_204_if_there_is_no_commission(sandbox: Sandbox, hook: Any) -> None:
@@ -86,7 +86,7 @@ def test_409_for_the_second_id_fails_if_the_commissions_cannot_be_read(
 
     result = hook.track_refund({**REFUND, "email": EMAIL})
 
-    assert (result.outcome, result.http_status, result.reward) == ("failed", 409, None)
+    assert (result.outcome, result.http_status, result.commissions) == ("failed", 409, ())
     assert result.message.startswith("409 after this refund's own 204 or 404, and ")
     assert result.unmatched, "the next run must not believe a 409 either"
 
@@ -101,7 +101,7 @@ def test_409_after_an_earlier_runs_204_or_404_is_looked_up(recorded: bool, sandb
 
     assert [request.status for request in sandbox.refund_requests()] == [200 if recorded else 204, 409]
     assert result.outcome == ("already_recorded" if recorded else "not_referred")
-    assert (result.reward is not None) is recorded
+    assert bool(result.commissions) is recorded
 
 
 @unreadable
@@ -114,7 +114,7 @@ def test_409_on_a_first_ask_is_recorded_even_if_its_reward_cannot_be_read(
 
     result = hook.track_refund(REFUND)
 
-    assert (result.outcome, result.reward) == ("already_recorded", None)
+    assert (result.outcome, result.commissions) == ("already_recorded", ())
 
 
 # --- a 204 or 404 after a lost response ---
@@ -139,7 +139,7 @@ def test_204_or_404_after_a_lost_response_is_recorded_if_its_commission_is_found
 
     assert (result.outcome, result.http_status) == ("already_recorded", status)
     assert result.message == f"{status} after a lost response; its reversed commission was found"
-    assert result.reward.amount == sandbox.recorded()[0].reward_amount
+    assert result.rewards == {"cash": sandbox.recorded()[0].reward_amount}
 
 
 def test_404_after_a_lost_response_that_recorded_nothing_is_not_referred(sandbox: Sandbox, hook: Any) -> None:
@@ -230,7 +230,7 @@ def test_reward_of_a_lost_response_is_looked_up_whatever_recover_rewards_says(
     result = hook.track_refund(REFUND, recover_rewards=False, lost_before=when == "in-an-earlier-run")
 
     assert (result.outcome, result.http_status) == ("already_recorded", 409)
-    assert result.reward.amount == sandbox.recorded()[0].reward_amount
+    assert result.rewards == {"cash": sandbox.recorded()[0].reward_amount}
 
 
 # --- alternatives ---

@@ -1,4 +1,4 @@
-"""FirstPromoterHook.iter_commissions, find_reversal and find_reward."""
+"""FirstPromoterHook.iter_commissions, find_commissions and find_reversal."""
 
 from __future__ import annotations
 
@@ -16,16 +16,19 @@ from airflow_provider_firstpromoter.sandbox import Sandbox
 from tests.http_server import EMAIL, HTML, REFUND, Server, says
 
 
-def test_find_reward_matches_the_event_id_exactly(sandbox: Sandbox, hook: Any) -> None:
+def test_find_commissions_matches_the_event_id_exactly(sandbox: Sandbox, hook: Any) -> None:
     sandbox.add_lead(uid="cus_1")
     sandbox.add_commission(uid="cus_1", sale_amount=5000, event_id="re_1", amount=1000)
     sandbox.add_commission(uid="cus_1", sale_amount=-7000, event_id="re_10", amount=-1400)
     sandbox.add_commission(uid="cus_1", sale_amount=-5000, event_id="re_1", amount=-1000)
     sandbox.add_commission(uid="cus_1", sale_amount=-5000, event_id="re_1", amount=-50, tier=2)
 
-    assert hook.find_reward("re_1").amount == -1050, "with all its tiers, and without its sale"
-    assert hook.find_reward("re_10").amount == -1400
-    assert hook.find_reward("re_100") is None
+    def amounts(event_id: str) -> list[int]:
+        return [one.amount for one in hook.find_commissions(event_id)]
+
+    assert amounts("re_1") == [-1000, -50], "all its tiers, and not its sale"
+    assert amounts("re_10") == [-1400]
+    assert amounts("re_100") == []
 
 
 def test_iter_commissions_reads_pages_on_demand(sandbox: Sandbox, hook: Any) -> None:
@@ -106,7 +109,7 @@ def test_find_reversal_ignores_malformed_items_of_other_refunds(
 
     found = hook.find_reversal("re_7")
     assert found is not None
-    assert found["reward"].id == 7
+    assert found["commissions"][0].id == 7
     assert hook.find_reversal("re_8") is None
 
 
@@ -128,8 +131,6 @@ def test_find_reversal_without_access_to_commissions_raises_read_error(
 
     with pytest.raises(ReadError, match="FirstPromoter's commissions could not be read"):
         hook.find_reversal("re_1")
-    with pytest.raises(ReadError):
-        hook.find_reward("re_1")
 
 
 def test_iter_commissions_without_access_says_that_the_key_may_not_read_commissions(
@@ -150,7 +151,7 @@ def test_track_refund_without_access_to_commissions_is_already_recorded_with_an_
 
     result = hook.track_refund(REFUND)
 
-    assert (result.outcome, result.reward) == ("already_recorded", None)
+    assert (result.outcome, result.commissions) == ("already_recorded", ())
 
 
 def test_find_reversal_reads_negative_commissions_only(sandbox: Sandbox, hook: FirstPromoterHook) -> None:
@@ -162,7 +163,7 @@ def test_find_reversal_reads_negative_commissions_only(sandbox: Sandbox, hook: F
     found = hook.find_reversal("7")
 
     assert found is not None
-    assert found["reward"].amount == -1000
+    assert found["commissions"][0].amount == -1000
     assert sandbox.request_counts()["GET /api/v2/company/commissions"] == {"200": 1}
     assert hook.find_reversal("70000") is None, "that is a sale"
     assert sandbox.request_counts()["GET /api/v2/company/commissions"] == {"200": 3}
@@ -178,9 +179,8 @@ def test_find_reversal_finds_a_commission_without_a_sale_amount(
 
     hook = hook_on(serve(body=answer))
 
-    reward = hook.find_reward("re_7")
-    assert reward is not None
-    assert reward.amount == -200
+    (commission,) = hook.find_commissions("re_7")
+    assert commission.amount == -200
 
 
 def test_iter_commissions_ends_if_every_page_is_the_same(

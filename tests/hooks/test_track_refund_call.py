@@ -62,9 +62,10 @@ def test_result_has_the_fields_of_the_response_and_no_secret(sandbox: Sandbox, h
 
     (recorded,) = sandbox.recorded()
     assert (result.http_status, result.recorded_amount) == (200, -1999)
-    assert (result.reward.id, result.reward.amount, result.reward.unit) == (recorded.reward_id, -400, "cash")
-    assert result.promoter.id == recorded.promoter_id
-    assert result.lead.email == EMAIL, "Python code has it"
+    (commission,) = result.commissions
+    assert (commission.id, result.rewards) == (recorded.reward_id, {"cash": -400})
+    assert commission.promoter_id == recorded.promoter_id
+    assert commission.lead_email == EMAIL, "Python code has it"
     assert EMAIL not in json.dumps(result.to_json()), "what is written has not"
     assert "sandbox-secret" not in repr(result)
 
@@ -223,9 +224,9 @@ def test_reward_of_an_already_recorded_refund_is_looked_up_with_recover_rewards(
     again = hook.track_refund(REFUND, recover_rewards=recover)
 
     assert again.outcome == "already_recorded"
-    assert (again.reward is not None) is found
+    assert bool(again.commissions) is found
     if found:
-        assert (again.reward.id, again.reward.amount) == (first.reward.id, first.reward.amount)
+        assert (again.commissions[0].id, again.rewards) == (first.commissions[0].id, first.rewards)
         assert again.recorded_amount == first.recorded_amount
     assert ("GET /api/v2/company/commissions" in sandbox.request_counts()) is found
 
@@ -241,5 +242,5 @@ def test_refund_is_already_recorded_even_if_commissions_cannot_be_read(
 
     again = hook.track_refund(REFUND)
 
-    assert (again.outcome, again.reward) == ("already_recorded", None)
+    assert (again.outcome, again.commissions) == ("already_recorded", ())
     assert "The reward of refund 're_1' is not known" in logged()

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from airflow_provider_firstpromoter.calls import Lead, Outcome, Promoter, Result, Reward
+from airflow_provider_firstpromoter.calls import Commission, Outcome, Result
 from airflow_provider_firstpromoter.ledger import (
     RefundLedger,
     RunKey,
@@ -26,9 +26,8 @@ FOUND = Result(
     outcome=Outcome.ALREADY_RECORDED,
     recorded_amount=-1000,
     message="found",
-    reward=Reward(id=5, status="approved", amount=-200, unit="cash"),
-    lead=Lead(id=7),
-    promoter=Promoter(id=9),
+    commissions=(Commission(id=5, status="approved", amount=-200, unit="cash", promoter_id=9),),
+    lead_id=7,
 )
 
 
@@ -50,7 +49,7 @@ def test_recover_keeps_what_was_sent_and_by_which_task_run(ledger: RefundLedger,
     for name in ("row_amount", "sent_amount", "sent_currency", "first_sent_at", "last_sent_at", "run"):
         assert getattr(after, name) == getattr(before, name), name
     assert after.fingerprint is None, "the content no longer matters"
-    assert after.result().reward == FOUND.reward
+    assert after.result().commissions == FOUND.commissions
     assert known(ledger, "re_2").outcome is outcome
 
 
@@ -58,7 +57,7 @@ def test_recover_keeps_what_was_sent_and_by_which_task_run(ledger: RefundLedger,
 def test_recover_leaves_a_row_alone_that_is_on_record_meanwhile(ledger: RefundLedger, outcome: Outcome) -> None:
     write(ledger, [to_write("re_1", Outcome.NOT_REFERRED)])
     before = known(ledger)
-    write(ledger, [to_write("re_1", outcome, reward=Reward(id=4), recorded_amount=-1)], SENT_BY)
+    write(ledger, [to_write("re_1", outcome, commissions=(Commission(id=4),), recorded_amount=-1)], SENT_BY)
 
     recover(ledger, [(before, FOUND)], LATER)
 
@@ -72,8 +71,8 @@ def test_recover_without_refunds_runs_no_statement(ledger: RefundLedger) -> None
 
 def test_sent_to_leads_reads_recorded_refunds_of_these_leads_only(ledger: RefundLedger) -> None:
     def of_lead(event_id: str, lead: int | None, outcome: Outcome = Outcome.RECORDED, status: str = "approved") -> None:
-        reward = Reward(id=1, status=status, amount=-200, unit="cash")
-        write(ledger, [to_write(event_id, outcome, reward=reward, lead=Lead(id=lead), recorded_amount=-1000)])
+        reward = Commission(id=1, status=status, amount=-200, unit="cash")
+        write(ledger, [to_write(event_id, outcome, commissions=(reward,), lead_id=lead, recorded_amount=-1000)])
 
     of_lead("re_1", 1)
     of_lead("re_2", 2**40, Outcome.ALREADY_RECORDED)
@@ -82,7 +81,7 @@ def test_sent_to_leads_reads_recorded_refunds_of_these_leads_only(ledger: Refund
     of_lead("re_reverted", 1, Outcome.REVERTED)
     of_lead("re_unmatched", 1, Outcome.NOT_REFERRED)
     of_lead("re_unknown", None)
-    write(ledger, [to_write("re_adopted", sent=False, lead=Lead(id=1))])
+    write(ledger, [to_write("re_adopted", sent=False, lead_id=1)])
 
     found = sorted(sent_to_leads(ledger, [1, 2**40, *range(10_000, 11_200)]))
 
@@ -100,9 +99,9 @@ def test_sent_to_leads_of_a_missing_table_are_none(open_ledger: object) -> None:
 
 
 def test_update_rewards_leaves_a_row_alone_whose_outcome_has_changed_since_it_was_read(ledger: RefundLedger) -> None:
-    reward = Reward(id=5, status="pending", amount=-200, unit="cash")
-    write(ledger, [to_write(event_id, reward=reward) for event_id in ("re_1", "re_2")], SENT_BY)
-    approved = FOUND.model_copy(update={"reward": reward.model_copy(update={"status": "approved"})})
+    reward = Commission(id=5, status="pending", amount=-200, unit="cash")
+    write(ledger, [to_write(event_id, commissions=(reward,)) for event_id in ("re_1", "re_2")], SENT_BY)
+    approved = FOUND.model_copy(update={"commissions": (reward.model_copy(update={"status": "approved"}),)})
     read = [(known(ledger, event_id), approved) for event_id in ("re_1", "re_2")]
     mark_reverted(ledger, ["re_1"], RunKey("dag", "run_2", "revert", -1), LATER)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_firstpromoter.calls import Outcome, Promoter, Reward, Summary
+from airflow_provider_firstpromoter.calls import Commission, Outcome, Summary
 from airflow_provider_firstpromoter.cli.commands import main
 from airflow_provider_firstpromoter.ledger import RefundLedger, RunHistory, RunKey
 from tests.ledger.rows import quiet_while_imported, to_write, write
@@ -30,13 +30,12 @@ def account_ledger(new_database: Callable[..., Any], connect: Callable[..., str]
     connect(ledger_conn_id="warehouse")
     ledger = RefundLedger.required(FirstPromoterHook().account, None, None)
     ledger.ensure()
-    reward = Reward(id=1, amount=-123456, unit="cash")
-    promoter = Promoter(id=7, default_ref_id="amara")
-    recorded = to_write(EVENT_IDS[0], amount=1234567, reward=reward, promoter=promoter)
+    reward = Commission(id=1, amount=-123456, unit="cash", promoter_id=7, promoter_ref="amara")
+    recorded = to_write(EVENT_IDS[0], amount=1234567, commissions=(reward,))
     rejected = to_write(EVENT_IDS[1], Outcome.REJECTED, message=REASON)
     not_referred = to_write(EVENT_IDS[2], Outcome.NOT_REFERRED, message="Referral not found")
     write(ledger, [recorded, rejected, not_referred], RUN)
-    summary = Summary(outcomes=dict.fromkeys(Outcome, 12345), reversed={"cash": -1234567}, still_open=12345)
+    summary = Summary(outcomes=dict.fromkeys(Outcome, 12345), rewards={"cash": -1234567}, still_open=12345)
     ended = RunHistory(ledger, RUN)
     ended.start()
     ended.finish(summary, error=ValueError())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 
-from airflow_provider_firstpromoter.calls import Outcome, Reward
+from airflow_provider_firstpromoter.calls import Commission, Outcome
 from airflow_provider_firstpromoter.ledger import (
     RefundLedger,
     RunKey,
@@ -22,18 +22,18 @@ UNDO = RunKey("undo", "run_2", "revert", -1)
 def test_mark_reverted_keeps_the_reward_and_the_run_that_made_it(
     ledger: RefundLedger, open_ledger: Callable[..., RefundLedger], database: object
 ) -> None:
-    reward = Reward(id=5, amount=-200, unit="cash", status="approved")
-    write(ledger, [to_write(f"re_{n}", reward=reward) for n in range(1200)], WRONG)
-    write(open_ledger("other"), [to_write("re_1", reward=reward)], WRONG)
+    reward = Commission(id=5, amount=-200, unit="cash", status="approved")
+    write(ledger, [to_write(f"re_{n}", commissions=(reward,)) for n in range(1200)], WRONG)
+    write(open_ledger("other"), [to_write("re_1", commissions=(reward,))], WRONG)
 
     mark_reverted(ledger, [f"re_{n}" for n in range(1100)], UNDO, THEN)
 
     record = known(ledger)
     assert (record.outcome, record.run) == (Outcome.REVERTED, WRONG)
     assert (record.reward_id, record.reward_amount, record.reward_status) == (5, -200, "denied")
-    assert (record.result().outcome, record.result().reward) == (
+    assert (record.result().outcome, record.result().commissions) == (
         Outcome.REVERTED,
-        reward.model_copy(update={"status": "denied"}),
+        (reward.model_copy(update={"status": "denied"}),),
     )
     assert known(ledger, "re_1100").outcome is Outcome.RECORDED
     assert known(open_ledger("other")).outcome is Outcome.RECORDED

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_firstpromoter.account import Account
-from airflow_provider_firstpromoter.calls import Lead, Outcome, Promoter, Result, Reward
+from airflow_provider_firstpromoter.calls import Commission, Outcome, Result
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import LedgerWrite, RefundLedger, RunKey
 from tests.ledger.rows import THEN, count, known, to_write, write
@@ -40,24 +40,25 @@ def test_write_and_find_without_rows_run_no_statement(open_ledger: Callable[...,
 def test_stored_result_is_read_back_with_sent_false(ledger: RefundLedger) -> None:
     written = to_write(
         recorded_amount=-1000,
-        refund_id=2**60,
-        reward=Reward(id=5, status="approved", amount=-200, unit="cash", created_at="2024-09-11T14:36:01.016Z"),
-        lead=Lead(id=7, state="cancelled", email="one@example.com", uid="cus_1"),
-        promoter=Promoter(id=9, status="active", default_ref_id="ref 😀", email="two@example.com"),
+        firstpromoter_id=2**60,
+        commissions=(
+            Commission(id=5, status="approved", amount=-200, unit="cash", created_at="2024-09-11T14:36:01.016Z"),
+        ),
+        lead_id=7,
         message="“naïve” 😀 100% 'quoted' \\ :colon",
     )
     write(ledger, [written], FIRST)
     assert known(ledger).result().to_json() == {
         **written.result.to_json(),
         "sent": False,
-        "reversed_by": {"dag_id": "dag", "run_id": "first", "task_id": "task", "map_index": -1},
+        "reported_by": {"dag_id": "dag", "run_id": "first", "task_id": "task", "map_index": -1},
     }
 
 
 @pytest.mark.parametrize("outcome", [Outcome.NOT_REFERRED, Outcome.REJECTED, Outcome.FAILED])
 def test_stored_result_that_reversed_nothing_names_no_run(ledger: RefundLedger, outcome: Outcome) -> None:
     write(ledger, [to_write(outcome=outcome)], FIRST)
-    assert known(ledger).result().reversed_by is None
+    assert known(ledger).result().reported_by is None
 
 
 def test_failed_result_keeps_what_makes_the_next_response_ambiguous(ledger: RefundLedger) -> None:
@@ -104,17 +105,16 @@ def test_row_has_plain_columns_and_no_email(ledger: RefundLedger, database: Any)
         [
             to_write(
                 recorded_amount=-1000,
-                refund_id=4,
-                reward=Reward(id=5, status="approved", amount=-200, unit="cash"),
-                lead=Lead(id=7, email="one@example.com", uid="cus_1"),
-                promoter=Promoter(id=9, email="two@example.com"),
+                firstpromoter_id=4,
+                commissions=(Commission(id=5, status="approved", amount=-200, unit="cash", promoter_id=9),),
+                lead_id=7,
             )
         ],
         RunKey("dag", "run", "task", -1),
     )
     columns = (
-        "account, event_id, outcome, http_status, row_amount, sent_amount, recorded_amount, refund_id, reward_id, "
-        "reward_status, reward_amount, reward_unit, promoter_id, lead_id, dag_id, run_id, task_id, map_index"
+        "account, event_id, outcome, http_status, row_amount, sent_amount, recorded_amount, firstpromoter_id, "
+        "reward_id, reward_status, reward_amount, reward_unit, promoter_id, lead_id, dag_id, run_id, task_id, map_index"
     )
     [found] = database.run(f"SELECT {columns} FROM firstpromoter_refunds")
     assert found[:9] == ("acc", "re_1", "recorded", 200, "1000", 1000, -1000, 4, 5)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy.dialects import postgresql, sqlite
 
-from airflow_provider_firstpromoter.calls import Lead, Outcome
+from airflow_provider_firstpromoter.calls import Outcome
 from airflow_provider_firstpromoter.database import ddl_text
 from airflow_provider_firstpromoter.exceptions import LedgerError
 from airflow_provider_firstpromoter.ledger import RefundLedger
@@ -61,7 +61,7 @@ def test_missing_column_error_has_the_statement_that_adds_it(
         database.run(alter)
     ledger = open_ledger()
     ledger.ensure()
-    write(ledger, [to_write(lead=Lead(id=7))])
+    write(ledger, [to_write(lead_id=7)])
     assert known(ledger).last_sent_at == THEN
     assert database.run("SELECT lead_id FROM firstpromoter_refunds") == [(7,)]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_firstpromoter.calls import Outcome, Promoter, Reward, Summary
+from airflow_provider_firstpromoter.calls import Commission, Outcome, Summary
 from airflow_provider_firstpromoter.cli.commands import main
 from airflow_provider_firstpromoter.exceptions import (
     EventsFailedError,
@@ -30,8 +30,16 @@ FEBRUARY = datetime(2026, 2, 10, tzinfo=UTC)
 def reversal(number: int, amount: int, *, status: str = "pending", unit: str = "cash", promoter: int = 1) -> Any:
     """Return the fields of a result that reversed a commission."""
     return {
-        "reward": Reward(id=number, amount=amount, unit=unit, status=status),
-        "promoter": Promoter(id=promoter, default_ref_id=f"ref_{promoter}"),
+        "commissions": (
+            Commission(
+                id=number,
+                amount=amount,
+                unit=unit,
+                status=status,
+                promoter_id=promoter,
+                promoter_ref=f"ref_{promoter}",
+            ),
+        ),
     }
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_firstpromoter.calls import Outcome, Reward, numbered
+from airflow_provider_firstpromoter.calls import Commission, Outcome, numbered
 from airflow_provider_firstpromoter.ledger import LedgerBatch, RefundLedger, RunKey
 from tests.ledger.rows import THEN, count, known, to_write, write
 from tests.support import needs_locks
@@ -25,7 +25,7 @@ WEAK_TO_STRONG = [
 ]
 ORDERS = {f"re_{number}": order for number, order in enumerate(itertools.permutations(WEAK_TO_STRONG))}
 DAY = timedelta(days=1)
-REWARD = Reward(id=1, status="approved", amount=-200, unit="cash")
+REWARD = Commission(id=1, status="approved", amount=-200, unit="cash")
 FIRST = RunKey("dag", "first", "task", -1)
 SECOND = RunKey("dag", "second", "task", -1)
 
@@ -73,11 +73,11 @@ def test_changed_and_pending_results_are_not_stored(ledger: RefundLedger) -> Non
 
 
 def test_recorded_row_is_never_overwritten(ledger: RefundLedger) -> None:
-    write(ledger, [to_write(reward=REWARD)], FIRST)
+    write(ledger, [to_write(commissions=(REWARD,))], FIRST)
     for run, knew in ((SECOND, False), (SECOND, True), (FIRST, True)):
-        again = to_write(reward=Reward(id=2, amount=-999), at=THEN + DAY, known=knew)
+        again = to_write(commissions=(Commission(id=2, amount=-999),), at=THEN + DAY, known=knew)
         write(ledger, [again], run)
-        assert known(ledger).result().reward == REWARD
+        assert known(ledger).result().commissions == (REWARD,)
         assert known(ledger).last_sent_at == THEN
         assert known(ledger).run == FIRST
 
@@ -122,15 +122,17 @@ def test_rejected_refund_recorded_later_gets_its_times(ledger: RefundLedger) -> 
 
 def test_reward_belongs_to_the_task_run_that_wrote_it_first(ledger: RefundLedger) -> None:
     """The one with the 200 is the later one to write: the other has passed the reward downstream already."""
-    assert write(ledger, [to_write(outcome=Outcome.ALREADY_RECORDED, reward=REWARD)], FIRST) == {}
+    assert write(ledger, [to_write(outcome=Outcome.ALREADY_RECORDED, commissions=(REWARD,))], FIRST) == {}
 
     claimed = write(
-        ledger, [to_write(outcome=Outcome.RECORDED, reward=REWARD), to_write("re_2", reward=REWARD)], SECOND
+        ledger,
+        [to_write(outcome=Outcome.RECORDED, commissions=(REWARD,)), to_write("re_2", commissions=(REWARD,))],
+        SECOND,
     )
 
     assert {event_id: record.run for event_id, record in claimed.items()} == {"re_1": FIRST}
-    assert claimed["re_1"].result().reward == REWARD
-    assert claimed["re_1"].result().reversed_by == FIRST._asdict()
+    assert claimed["re_1"].result().commissions == (REWARD,)
+    assert claimed["re_1"].result().reported_by == FIRST._asdict()
     assert (known(ledger).outcome, known(ledger).run) == (Outcome.ALREADY_RECORDED, FIRST)
     assert known(ledger, "re_2").run == SECOND
 
@@ -138,7 +140,7 @@ def test_reward_belongs_to_the_task_run_that_wrote_it_first(ledger: RefundLedger
 def test_reward_that_nobody_has_reported_goes_to_the_task_run_that_brings_it(ledger: RefundLedger) -> None:
     write(ledger, [to_write(outcome=Outcome.ALREADY_RECORDED)], FIRST)
 
-    assert write(ledger, [to_write(outcome=Outcome.RECORDED, reward=REWARD)], SECOND) == {}
+    assert write(ledger, [to_write(outcome=Outcome.RECORDED, commissions=(REWARD,))], SECOND) == {}
 
     assert (known(ledger).outcome, known(ledger).run, known(ledger).reward_id) == (Outcome.RECORDED, SECOND, 1)
 
@@ -148,9 +150,13 @@ def test_recorded_replaces_what_a_reconciliation_found_and_nothing_else_that_has
 ) -> None:
     sent, response = {"sent": True, "http_status": 409}, {"sent": False, "http_status": None}
     found: dict[str, dict[str, Any]] = {"re_adopted": response, "re_answered": sent}
-    write(ledger, [to_write(one, Outcome.ALREADY_RECORDED, reward=REWARD, **how) for one, how in found.items()], FIRST)
+    write(
+        ledger,
+        [to_write(one, Outcome.ALREADY_RECORDED, commissions=(REWARD,), **how) for one, how in found.items()],
+        FIRST,
+    )
 
-    claimed = write(ledger, [to_write(one, reward=REWARD, at=THEN + DAY) for one in found], SECOND)
+    claimed = write(ledger, [to_write(one, commissions=(REWARD,), at=THEN + DAY) for one in found], SECOND)
 
     assert set(claimed) == {"re_answered"}
     assert (known(ledger, "re_adopted").outcome, known(ledger, "re_adopted").run) == (Outcome.RECORDED, SECOND)
@@ -169,8 +175,8 @@ def test_refund_that_is_not_on_record_is_claimed_by_no_run(ledger: RefundLedger,
 
 
 def test_same_task_run_has_no_claim_against_itself(ledger: RefundLedger) -> None:
-    write(ledger, [to_write(reward=REWARD)], FIRST)
-    assert write(ledger, [to_write(outcome=Outcome.ALREADY_RECORDED, reward=REWARD)], FIRST) == {}
+    write(ledger, [to_write(commissions=(REWARD,))], FIRST)
+    assert write(ledger, [to_write(outcome=Outcome.ALREADY_RECORDED, commissions=(REWARD,))], FIRST) == {}
 
 
 def test_one_of_two_racing_task_runs_claims_each_reward(
@@ -184,7 +190,7 @@ def test_one_of_two_racing_task_runs_claims_each_reward(
     def write_all(ledger: RefundLedger, run: RunKey, outcome: Outcome, order: list[str]) -> set[str]:
         lost: set[str] = set()
         for start in range(0, 60, 10):
-            batch = [to_write(event_id, outcome, reward=REWARD) for event_id in order[start : start + 10]]
+            batch = [to_write(event_id, outcome, commissions=(REWARD,)) for event_id in order[start : start + 10]]
             lost |= set(write(ledger, batch, run))
         return lost
 
@@ -207,13 +213,13 @@ def changed(ledger: RefundLedger, amount: str, at: datetime = THEN) -> None:
 
 
 def test_changed_amount_is_kept_beside_the_recorded_row(ledger: RefundLedger, database: Any) -> None:
-    write(ledger, [to_write(reward=REWARD)], FIRST)
+    write(ledger, [to_write(commissions=(REWARD,))], FIRST)
 
     changed(ledger, "1500", THEN + DAY)
 
     record = known(ledger)
     assert (record.outcome, record.row_amount, record.changed_amount) == (Outcome.RECORDED, "1000", "1500")
-    assert (record.run, record.result().reward, record.last_sent_at) == (FIRST, REWARD, THEN)
+    assert (record.run, record.result().commissions, record.last_sent_at) == (FIRST, (REWARD,), THEN)
     [(seen,)] = database.run("SELECT last_seen_at FROM firstpromoter_refunds")
     assert str(seen)[:10] == "2026-03-02"
 
@@ -261,7 +267,7 @@ def test_renewed_fingerprint_changes_nothing_else(ledger: RefundLedger) -> None:
 def test_statement_of_the_same_transaction_gets_the_claimed_refunds_and_can_fail_the_batch(
     ledger: RefundLedger,
 ) -> None:
-    write(ledger, [to_write(reward=REWARD)], FIRST)
+    write(ledger, [to_write(commissions=(REWARD,))], FIRST)
     seen: list[Any] = []
 
     def fail(connection: Any, claimed: dict[str, Any]) -> None:
@@ -269,7 +275,7 @@ def test_statement_of_the_same_transaction_gets_the_claimed_refunds_and_can_fail
         raise OSError("the worker is dying")
 
     with pytest.raises(OSError, match="dying"):
-        ledger.write(LedgerBatch(THEN, writes=[to_write(reward=REWARD), to_write("re_2")]), SECOND, also=fail)
+        ledger.write(LedgerBatch(THEN, writes=[to_write(commissions=(REWARD,)), to_write("re_2")]), SECOND, also=fail)
 
     assert seen == [{"re_1"}]
     assert set(ledger.find({"re_1", "re_2"})) == {"re_1"}

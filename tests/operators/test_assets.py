@@ -135,8 +135,8 @@ def test_event_reports_what_failed_runs_reversed_once() -> None:
     ((_, reported),) = green.of_the_alias
     assert reported["outcomes.recorded"] == 1
     assert reported["since_last_event.outcomes.recorded"] == 2
-    assert reported["since_last_event.refunded.account"] == 1000 + 1002
-    assert later.of_the_alias[0][1]["since_last_event.refunded.account"] == 1003
+    assert reported["since_last_event.amounts.account"] == 1000 + 1002
+    assert later.of_the_alias[0][1]["since_last_event.amounts.account"] == 1003
 
 
 def test_alias_has_no_event_after_a_preview_or_a_failed_task() -> None:
@@ -180,7 +180,7 @@ def account_uri(sandbox: Sandbox) -> str:
 def extra_of(summary: dict[str, Any]) -> dict[str, Any]:
     """The extra of an event that reports the run of this summary alone."""
     nested = {
-        name: summary[name] for name in ("outcomes", "reversed", "refunded", "rewards_unknown", "without_sale_event_id")
+        name: summary[name] for name in ("outcomes", "rewards", "amounts", "rewards_unknown", "without_sale_event_id")
     }
     flat: dict[str, Any] = {}
     for prefix in ("", "since_last_event."):

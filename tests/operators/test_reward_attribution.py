@@ -23,14 +23,14 @@ def track(*rows: dict[str, Any], run_id: str = "one", try_number: int = 1, **par
 
 
 def rewards(results: list[dict[str, Any]]) -> list[int | None]:
-    return [result["reward"] and result["reward"]["amount"] for result in results]
+    return [result["rewards"].get("cash") for result in results]
 
 
 def test_result_names_the_task_run_that_reversed_the_commission() -> None:
     (recorded, unreferred) = track(refund(0), refund(99))
 
-    assert recorded["reversed_by"] == {"dag_id": "dag", "run_id": "one", "task_id": "track", "map_index": -1}
-    assert unreferred["reversed_by"] is None
+    assert recorded["reported_by"] == {"dag_id": "dag", "run_id": "one", "task_id": "track", "map_index": -1}
+    assert unreferred["reported_by"] is None
 
 
 def test_another_task_run_gets_the_result_without_its_reward() -> None:
@@ -41,8 +41,8 @@ def test_another_task_run_gets_the_result_without_its_reward() -> None:
     assert rewards(first) == [-200]
     assert rewards(second) == [None, -200]
     assert [result["outcome"] for result in second] == ["recorded", "recorded"]
-    assert [result["reversed_by"]["run_id"] for result in second] == ["one", "two"]
-    assert second[0]["refund_id"] == first[0]["refund_id"], "its ids are there"
+    assert [result["reported_by"]["run_id"] for result in second] == ["one", "two"]
+    assert second[0]["firstpromoter_id"] == first[0]["firstpromoter_id"], "its ids are there"
 
 
 def test_cleared_task_run_gets_the_same_rewards_whatever_ran_in_between() -> None:
@@ -66,14 +66,14 @@ def test_two_racing_task_runs_report_each_reward_once_and_the_same_when_cleared(
 
     one, two = raced[0], raced[1][::-1]
     for position, pair in enumerate(zip(one, two, strict=True)):
-        assert sum(result["reward"] is not None for result in pair) == 1, position
-        owners = {result["reversed_by"]["run_id"] for result in pair}
+        assert sum(bool(result["commissions"]) for result in pair) == 1, position
+        owners = {result["reported_by"]["run_id"] for result in pair}
         assert len(owners) == 1
-        assert [result["reward"] is not None for result in pair] == [owners == {"one"}, owners == {"two"}]
+        assert [bool(result["commissions"]) for result in pair] == [owners == {"one"}, owners == {"two"}]
     for run_id, rows, results in (("one", given, raced[0]), ("two", given[::-1], raced[1])):
         cleared = track(*rows, run_id=run_id, try_number=2)
         assert rewards(cleared) == rewards(results)
-        assert [result["reversed_by"] for result in cleared] == [result["reversed_by"] for result in results]
+        assert [result["reported_by"] for result in cleared] == [result["reported_by"] for result in results]
 
 
 def test_mapped_tasks_are_task_runs_of_their_own(sandbox: Sandbox) -> None:
@@ -83,7 +83,7 @@ def test_mapped_tasks_are_task_runs_of_their_own(sandbox: Sandbox) -> None:
 
     result = task.run()
 
-    assert (result["reward"], result["reversed_by"]["map_index"]) == (None, -1)
+    assert (result["commissions"], result["reported_by"]["map_index"]) == ([], -1)
 
 
 def test_reward_of_a_killed_run_is_reported_by_its_retry(sandbox: Sandbox) -> None:
@@ -95,5 +95,5 @@ def test_reward_of_a_killed_run_is_reported_by_its_retry(sandbox: Sandbox) -> No
     (result,) = track(refund(0), try_number=2)
 
     assert result["outcome"] == "already_recorded"
-    assert result["reward"]["amount"] == -200
-    assert result["reversed_by"]["run_id"] == "one"
+    assert result["rewards"]["cash"] == -200
+    assert result["reported_by"]["run_id"] == "one"

@@ -27,12 +27,13 @@ RESULT_FIELDS = {
     "sent",
     "http_status",
     "recorded_amount",
-    "refund_id",
-    "reward",
-    "lead",
-    "promoter",
+    "firstpromoter_id",
+    "lead_id",
+    "commissions",
+    "rewards",
     "message",
-    "reversed_by",
+    "matched_by",
+    "reported_by",
 }
 
 
@@ -51,9 +52,9 @@ def test_mapping_returns_one_result(sandbox: Sandbox) -> None:
         200,
     )
     assert result["recorded_amount"] == recorded.amount_cents == -1999
-    assert (result["reward"]["id"], result["reward"]["amount"]) == (recorded.reward_id, recorded.reward_amount)
-    assert result["promoter"]["id"] == recorded.promoter_id
-    assert result["promoter"]["default_ref_id"] == "anna"
+    assert (result["commissions"][0]["id"], result["rewards"]["cash"]) == (recorded.reward_id, recorded.reward_amount)
+    assert result["commissions"][0]["promoter_id"] == recorded.promoter_id
+    assert result["commissions"][0]["promoter_ref"] == "anna"
 
 
 class Lazy(Sequence[Any]):
@@ -129,11 +130,11 @@ def test_repeated_row_has_no_reward(sandbox: Sandbox) -> None:
     first, other, again = task.run()
 
     assert requests_of(sandbox) == 2
-    assert first["reward"]["amount"] < 0
-    assert other["reward"]["amount"] < 0
-    assert (again["event_id"], again["outcome"], again["sent"], again["reward"]) == ("re_0", "recorded", False, None)
+    assert first["rewards"]["cash"] < 0
+    assert other["rewards"]["cash"] < 0
+    assert (again["event_id"], again["outcome"], again["sent"], again["rewards"]) == ("re_0", "recorded", False, {})
     assert again["message"] == "the same event_id as another row"
-    assert task.summary["reversed"] == {"cash": first["reward"]["amount"] + other["reward"]["amount"]}
+    assert task.summary["rewards"] == {"cash": first["rewards"]["cash"] + other["rewards"]["cash"]}
 
 
 def test_upper_case_and_additional_columns_are_accepted(sandbox: Sandbox) -> None:
@@ -183,7 +184,7 @@ def test_settled_refund_returns_the_same_values_without_a_request(sandbox: Sandb
 
     assert requests_of(sandbox) == before
     assert results == [{**result, "sent": False} for result in first.ti.pushed["return_value"]]
-    for name in ("outcomes", "reversed", "refunded", "rewards_unknown", "without_sale_event_id", "repeated"):
+    for name in ("outcomes", "rewards", "amounts", "rewards_unknown", "without_sale_event_id", "repeated"):
         assert again.summary[name] == first.summary[name]
 
 

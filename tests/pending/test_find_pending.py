@@ -178,7 +178,7 @@ def test_row_comes_with_its_ledger_record(ledger: RefundLedger) -> None:
     assert batch[1].record.result().to_json() == {
         **Result(event_id="settled", outcome=Outcome.RECORDED, http_status=200).to_json(),
         "sent": False,
-        "reversed_by": batch[1].record.run._asdict(),
+        "reported_by": batch[1].record.run._asdict(),
     }
 
 

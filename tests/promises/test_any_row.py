@@ -162,8 +162,8 @@ def test_result_is_unchanged_by_the_ledger(kind: str, new_database: Callable[...
         assert found.keys() == kept.keys()
         for event_id, known in found.items():
             result = kept[event_id].result
-            reversed_by = RUN._asdict() if result.outcome.on_record else None
-            assert known.result().to_json() == {**result.to_json(), "sent": False, "reversed_by": reversed_by}
+            reported_by = RUN._asdict() if result.outcome.on_record else None
+            assert known.result().to_json() == {**result.to_json(), "sent": False, "reported_by": reported_by}
             assert (known.result().lost, known.result().unmatched) == (result.lost, result.unmatched)
             assert (known.row_amount, known.fingerprint) == (kept[event_id].row_amount, kept[event_id].fingerprint)
 

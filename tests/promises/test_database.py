@@ -79,8 +79,8 @@ def assert_all_settled_once(sandbox: Any, rows: list[dict[str, Any]], ledger_con
     sync.ledger.engine.dispose()
     recorded = {one.event_id: one.reward_id for one in sandbox.recorded()}
     assert len(sandbox.recorded()) == len(ids)
-    rewards = {event_id: one.result().reward for event_id, one in known.items()}
-    assert {event_id: reward and reward.id for event_id, reward in rewards.items()} == recorded
+    rewards = {event_id: one.result().commissions for event_id, one in known.items()}
+    assert {event_id: reward[0].id if reward else None for event_id, reward in rewards.items()} == recorded
     assert sorted(recorded) == sorted(ids)
 
 

@@ -208,7 +208,7 @@ def test_missing_reward_is_filled_in_and_returned_from_then_on(account: AccountW
     account.sandbox.fault("reset_after", event_id="re_0001")
     account.sandbox.fault("status", times=None, path="/company/commissions")
     (result,) = account.track(refund(1))
-    assert (result["outcome"], result["reward"]) == ("already_recorded", None)
+    assert (result["outcome"], result["rewards"]) == ("already_recorded", {})
     account.sandbox.clear_faults()
 
     report = account.reconcile()
@@ -217,7 +217,7 @@ def test_missing_reward_is_filled_in_and_returned_from_then_on(account: AccountW
     (row,) = account.sandbox.recorded()
     assert account.ledger("reward_id, reward_amount") == {"re_0001": (row.reward_id, row.reward_amount)}
     (again,) = account.track(refund(1))
-    assert again["reward"]["amount"] == row.reward_amount
+    assert again["rewards"]["cash"] == row.reward_amount
     assert account.reconcile()["rewards_filled"] == 0
 
 
@@ -236,7 +236,7 @@ def test_reward_status_follows_the_commission_and_the_result_stays_the_same(acco
         recorded.reward_amount for recorded in account.sandbox.recorded() if recorded.event_id != "re_0002"
     )
     after = account.track(refund(1), refund(2), refund(3))
-    assert [one["reward"] for one in after] == [one["reward"] for one in before]
+    assert [one["commissions"] for one in after] == [one["commissions"] for one in before]
 
 
 def test_missing_tier_is_added_without_a_mismatch(account: AccountWithLedger) -> None:
@@ -246,7 +246,7 @@ def test_missing_tier_is_added_without_a_mismatch(account: AccountWithLedger) ->
     report = account.reconcile()
 
     assert (nonzero_kinds(report), report["rewards_updated"], report["matched"]) == ({}, 1, 1)
-    assert account.ledger("reward_amount") == {"re_0001": result["reward"]["amount"] - 30}
+    assert account.ledger("reward_amount") == {"re_0001": result["rewards"]["cash"] - 30}
     assert account.reconcile()["rewards_updated"] == 0
 
 
@@ -263,7 +263,7 @@ def test_lost_responses_leave_no_reward_unknown(account: AccountWithLedger, impa
     assert summary["outcomes"]["recorded"] == 1800
     assert summary["outcomes"]["already_recorded"] == 200
     assert summary["rewards_unknown"] == 0
-    assert summary["reversed"] == {"cash": reversed_in_total}
+    assert summary["rewards"] == {"cash": reversed_in_total}
     assert sum(account.ledger("reward_amount").values()) == reversed_in_total
     report = account.reconcile(max_mismatches=0)
     assert (report["matched"], report["rewards_filled"], report["rewards_updated"]) == (2000, 0, 0)

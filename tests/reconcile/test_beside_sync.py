@@ -35,7 +35,7 @@ def send_while_reconciling(*, adopt: bool) -> tuple[RefundSync, dict[str, Any]]:
 
 def assert_it_belongs_to_the_run_that_sent_it(account: AccountWithLedger, sync: RefundSync) -> None:
     (recorded,) = account.sandbox.recorded()
-    assert dict(sync.summary.reversed) == {"cash": recorded.reward_amount}
+    assert dict(sync.summary.rewards) == {"cash": recorded.reward_amount}
     assert account.ledger("outcome, run_id, first_sent_at IS NOT NULL, reward_id")["re_0001"] == (
         "recorded",
         "run_sync",

@@ -57,7 +57,9 @@ def test_sent_refund_with_a_commission_is_recovered_without_adopt(account: Accou
     assert account.sync()["sent"] == 0
     (result, _) = account.track(refund(1), refund(2))
     assert (result["sent"], result["outcome"]) == (False, "already_recorded")
-    assert result["reward"]["id"] == rewards["re_0001"][0], "cleared, the task that sent it passes the reward on"
+    assert result["commissions"][0]["id"] == rewards["re_0001"][0], (
+        "cleared, the task that sent it passes the reward on"
+    )
     again = account.reconcile(max_mismatches=0)
     assert (again["recovered"], again["matched"]) == (0, 2)
 

@@ -94,4 +94,4 @@ def test_two_thousand_wrong_refunds_between_good_ones_are_reverted_by_run_to_the
 
     sent = len(account.sandbox.refund_requests())
     summary = account.sync(run_id="scheduled__3", dag_id="sync")
-    assert (len(account.sandbox.refund_requests()), summary["reversed"]) == (sent, {})
+    assert (len(account.sandbox.refund_requests()), summary["rewards"]) == (sent, {})

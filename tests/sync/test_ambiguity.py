@@ -53,8 +53,8 @@ def test_recheck_that_was_recorded_by_a_killed_run_is_already_recorded_with_its_
     run = track(refund(77), recheck_unreferred=A_MONTH)
 
     assert run.outcomes == {"already_recorded": 1}
-    assert run.results[0].reward is not None
-    assert run.results[0].reward.amount == track.sandbox.recorded()[0].reward_amount
+    assert run.results[0].commissions
+    assert run.results[0].rewards == {"cash": track.sandbox.recorded()[0].reward_amount}
     assert track.stored() == {"re_77": "already_recorded"}
 
 
@@ -85,7 +85,7 @@ def test_refund_recorded_by_email_before_a_kill_is_already_recorded(track: Refun
 
     assert [request.status for request in track.sandbox.refund_requests()] == [204, 200, 204, 409]
     assert run.outcomes == {"already_recorded": 1}
-    assert run.results[0].reward is not None
+    assert run.results[0].commissions
 
 
 # --- commissions that cannot be read, or lag ---
@@ -268,7 +268,7 @@ def test_refund_that_was_recorded_while_the_task_was_killed_is_found_by_the_next
     run = track(refund(0))
 
     assert run.outcomes == {"already_recorded": 1}
-    assert run.results[0].reward is not None, "a lost response's reward is looked up in any run"
+    assert run.results[0].commissions, "a lost response's reward is looked up in any run"
     assert len(track.sandbox.recorded()) == 1
 
 
@@ -326,17 +326,17 @@ def test_two_tasks_at_once_record_each_refund_once_and_report_its_reward_once(
 
     recorded = track.sandbox.recorded()
     assert sorted(one.event_id for one in recorded) == sorted(row["event_id"] for row in given)
-    assert sum(total.reversed["cash"] for total in totals) == sum(one.reward_amount for one in recorded)
-    assert sum(total.refunded["account"] for total in totals) == sum(row["amount"] for row in given)
+    assert sum(total.rewards["cash"] for total in totals) == sum(one.reward_amount for one in recorded)
+    assert sum(total.amounts["account"] for total in totals) == sum(row["amount"] for row in given)
     for event_id, record in track.records().items():
         assert record.recorded
-        owners = {result.reversed_by["run_id"] for part in results if (result := part.get(event_id)) is not None}
+        owners = {result.reported_by["run_id"] for part in results if (result := part.get(event_id)) is not None}
         assert owners == {record.run_id}, "both name the task run that owns the row"
     # Cleared, each of the two reports what it reported before.
     for run_id, total in zip(("one", "two"), totals, strict=True):
         again = track(*given, run_id=run_id, try_number=2).sync.total()
-        assert {unit: amount for unit, amount in again.reversed.items() if amount} == {
-            unit: amount for unit, amount in total.reversed.items() if amount
+        assert {unit: amount for unit, amount in again.rewards.items() if amount} == {
+            unit: amount for unit, amount in total.rewards.items() if amount
         }
 
 

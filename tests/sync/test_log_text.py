@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_firstpromoter.calls import Outcome, Result, Reward, Summary
+from airflow_provider_firstpromoter.calls import Commission, Outcome, Result, Summary
 from airflow_provider_firstpromoter.sync.log_text import announcement, duration, failure, progress, table
 
 
@@ -50,9 +50,9 @@ def test_table_has_every_count_above_zero() -> None:
     summary = Summary(
         account="acc", host="api.example.com", left_pending=3, repeated=2, rechecked=1, requests=7, seconds=1.25
     )
-    reward = Reward(amount=-200, unit="cash")
+    reward = Commission(id=1, amount=-200, unit="cash")
     summary.add(
-        Result(event_id="re_1", outcome=Outcome.RECORDED, sent=True, reward=reward), amount=1000, currency="EUR"
+        Result(event_id="re_1", outcome=Outcome.RECORDED, sent=True, commissions=(reward,)), amount=1000, currency="EUR"
     )
     summary.add(Result(event_id="re_2", outcome=Outcome.ALREADY_RECORDED, sent=False))
     summary.add(Result(event_id=None, outcome=Outcome.REJECTED, message="row 3 of the input: event_id is missing"))

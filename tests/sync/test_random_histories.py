@@ -250,6 +250,6 @@ def test_any_history_ends_with_every_refund_recorded_once_and_the_ledger_right(
             assert event_id in recorded, f"{event_id} is lost; {story}"
         if not usable and event_id not in recorded:
             assert stored[event_id] == "rejected", f"{event_id}; {story}"
-    reported = sum(json.loads(row["reversed"] or "{}").get("cash", 0) for row in track.history())
+    reported = sum(json.loads(row["rewards"] or "{}").get("cash", 0) for row in track.history())
     rewards = sum(one.reward_amount for one in sandbox.recorded())
     assert reported >= rewards, f"a reward was reported twice: {reported} of {rewards}; {story}"

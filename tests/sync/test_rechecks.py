@@ -22,7 +22,7 @@ def test_refund_before_its_sale_is_sent_again_the_next_day(track: Refunds) -> No
 
     assert track.sent() == ["re_77"]
     assert (run.outcomes, run.summary.rechecked) == ({"recorded": 1}, 1)
-    assert run.results[0].reward is not None
+    assert run.results[0].commissions
     assert track.stored() == {"re_77": "recorded"}
 
 
@@ -115,8 +115,8 @@ def test_409_on_a_recheck_after_a_lost_response_is_looked_up_in_the_commissions(
 
     assert [request.status for request in track.sandbox.refund_requests()] == [404, None, 409]
     assert run.outcomes == {"already_recorded": 1}
-    assert run.results[0].reward is not None
-    assert run.results[0].reward.amount == track.sandbox.recorded()[0].reward_amount
+    assert run.results[0].commissions
+    assert run.results[0].rewards == {"cash": track.sandbox.recorded()[0].reward_amount}
     assert track.stored() == {"re_77": "already_recorded"}
 
 

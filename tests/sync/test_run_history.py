@@ -104,8 +104,8 @@ def test_row_of_a_run_has_its_counts_and_sums(track: Refunds) -> None:
 
     (row,) = track.history()
     assert counts(row) == run.outcomes == {"recorded": 2, "not_referred": 1, "rejected": 2, "failed": 1}
-    assert json.loads(row["reversed"]) == dict(run.summary.reversed)
-    assert json.loads(row["refunded"]) == {"EUR": 1000, "account": 1001}
+    assert json.loads(row["rewards"]) == dict(run.summary.rewards)
+    assert json.loads(row["amounts"]) == {"EUR": 1000, "account": 1001}
     assert (row["sent"], row["requests"], row["still_open"]) == (5, 5, 0)
     assert (row["rewards_unknown"], row["without_sale_event_id"]) == (0, 1)
     assert (row["error"], row["stopped_because"]) == ("EventsFailedError", None)
@@ -149,7 +149,7 @@ def test_row_counts_stored_results_of_a_list_only_once(track: Refunds) -> None:
 
     history = track.history()
     assert [row["recorded"] for row in history] == [3, 1, 0]
-    reversed_ = [json.loads(row["reversed"]).get("cash", 0) for row in history]
+    reversed_ = [json.loads(row["rewards"]).get("cash", 0) for row in history]
     assert sum(reversed_) == sum(recorded.reward_amount for recorded in track.sandbox.recorded())
 
 
@@ -203,10 +203,10 @@ def test_reward_that_another_run_owns_is_in_the_sums_of_one_row_only(track: Refu
     sums: list[int] = []
 
     def sum_of_history() -> int:
-        return sum(json.loads(row["reversed"] or "{}").get("cash", 0) for row in track.history())
+        return sum(json.loads(row["rewards"] or "{}").get("cash", 0) for row in track.history())
 
     def look(row: Any, result: Result) -> None:
-        if result.reversed_by is not None and result.reversed_by["run_id"] == "early":
+        if result.reported_by is not None and result.reported_by["run_id"] == "early":
             sums.append(sum_of_history())  # the other one's result replaces this run's, right after it was written
         elif result.event_id == "re_0":
             track.make(run_id="early", recover_rewards=True).run(numbered(given))
@@ -217,8 +217,8 @@ def test_reward_that_another_run_owns_is_in_the_sums_of_one_row_only(track: Refu
     reversed_ = sum(recorded.reward_amount for recorded in track.sandbox.recorded())
     assert sums
     assert {*sums, sum_of_history()} == {reversed_}
-    (of_late,) = (row["reversed"] for row in track.history() if row["run_id"] == "late")
-    assert late.summary.reversed["cash"] == json.loads(of_late).get("cash", 0)
+    (of_late,) = (row["rewards"] for row in track.history() if row["run_id"] == "late")
+    assert late.summary.rewards["cash"] == json.loads(of_late).get("cash", 0)
 
 
 # --- a process that is killed ---
@@ -269,7 +269,7 @@ def test_killed_process_leaves_a_row_that_has_not_ended_and_equals_the_ledger(tr
         "recorded": 8,
         "already_recorded": 2,
     }
-    assert total.reversed["cash"] == sum(recorded.reward_amount for recorded in track.sandbox.recorded()), (
+    assert total.rewards["cash"] == sum(recorded.reward_amount for recorded in track.sandbox.recorded()), (
         "the retry of the task looks up the rewards of the two"
     )
     assert total.rewards_unknown == 0

@@ -48,11 +48,11 @@ def test_run_summary_adds_up(track: Refunds) -> None:
     counts = ("sent", "skipped", "rechecked", "repeated", "left_pending", "rewards_unknown", "without_sale_event_id")
     assert [summary[name] for name in counts] == [6, 1, 1, 1, 0, 1, 2]
     rewards = {recorded.event_id: recorded.reward_amount for recorded in track.sandbox.recorded()}
-    assert summary["reversed"] == {
+    assert summary["rewards"] == {
         "cash": rewards["re_2"] + rewards["re_3"],
         "points": rewards["re_4"],
     }
-    assert summary["refunded"] == {"account": 1001 + 10_000, "JPY": 700, "EUR": 500}
+    assert summary["amounts"] == {"account": 1001 + 10_000, "JPY": 700, "EUR": 500}
     assert {problem["event_id"]: problem["outcome"] for problem in summary["problems"]} == {
         "re_5": "failed",
         "re_6": "rejected",

@@ -54,7 +54,7 @@ def test_cleared_task_pushes_the_same_counts_and_rewards_without_a_request(wareh
 
     assert len(sandbox.refund_requests()) == before
     assert cleared.ti.pushed["rewards"] == first.ti.pushed["rewards"]
-    for name in ("outcomes", "reversed", "refunded", "rewards_unknown", "without_sale_event_id", "problems"):
+    for name in ("outcomes", "rewards", "amounts", "rewards_unknown", "without_sale_event_id", "problems"):
         assert cleared.summary[name] == first.summary[name], name
 
 

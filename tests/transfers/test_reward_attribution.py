@@ -14,7 +14,7 @@ from tests.support import ALL_REFUNDS, Task, nonzero_outcomes
 from tests.transfers.syncing import refund, refunds, sync_task
 
 MONTH = timedelta(days=30)
-SAME = ("outcomes", "reversed", "refunded", "rewards_unknown", "without_sale_event_id")
+SAME = ("outcomes", "rewards", "amounts", "rewards_unknown", "without_sale_event_id")
 
 
 def a_day_earlier(warehouse: Any, event_id: str) -> None:
@@ -26,7 +26,7 @@ def a_day_earlier(warehouse: Any, event_id: str) -> None:
 
 
 def rewards(task: Task) -> dict[str, int]:
-    return {result["event_id"]: result["reward"]["amount"] for result in task.ti.pushed["rewards"]}
+    return {result["event_id"]: result["rewards"]["cash"] for result in task.ti.pushed["rewards"]}
 
 
 def test_cleared_run_has_its_own_counts_after_another_run_rechecked_one_of_its_refunds(
@@ -63,7 +63,7 @@ def test_run_that_rechecks_its_own_refund_counts_it_once(warehouse: Any, sandbox
 
     assert nonzero_outcomes(summary) == {"recorded": 2}
     assert rewards(cleared).keys() == {"re_00000", "re_00077"}
-    assert summary["reversed"] == {"cash": sum(rewards(cleared).values())}
+    assert summary["rewards"] == {"cash": sum(rewards(cleared).values())}
 
 
 def test_retry_looks_up_the_rewards_of_what_the_killed_try_recorded(warehouse: Any, sandbox: Sandbox) -> None:
@@ -80,7 +80,7 @@ def test_retry_looks_up_the_rewards_of_what_the_killed_try_recorded(warehouse: A
     assert nonzero_outcomes(summary) == {"recorded": 3, "already_recorded": 2}
     assert summary["rewards_unknown"] == 0
     assert rewards(retry) == {recorded.event_id: recorded.reward_amount for recorded in sandbox.recorded()}
-    assert summary["reversed"] == {"cash": sum(rewards(retry).values())}
+    assert summary["rewards"] == {"cash": sum(rewards(retry).values())}
 
 
 def test_first_try_looks_no_reward_up(warehouse: Any, sandbox: Sandbox) -> None:
@@ -122,8 +122,8 @@ def test_two_racing_runs_report_each_reward_once(
     assert one.keys() | other.keys() == {recorded.event_id for recorded in sandbox.recorded()}
     assert len(sandbox.recorded()) == 10
     for task, own in zip(tasks, (one, other), strict=True):
-        assert task.summary["reversed"].get("cash", 0) == sum(own.values())
+        assert task.summary["rewards"].get("cash", 0) == sum(own.values())
         cleared = sync_task(run_id=task.ti.run_id, recover_rewards=True)
         cleared.run()
         assert rewards(cleared) == own
-        assert cleared.summary["reversed"] == task.summary["reversed"]
+        assert cleared.summary["rewards"] == task.summary["rewards"]

@@ -51,13 +51,13 @@ def test_query_of_any_size_is_sent_once(
     assert ledger_outcomes(database) == {
         f"re_{number:05}": "recorded" if number < referred else "not_referred" for number in range(count)
     }
-    assert summary["reversed"] == {"cash": sum(recorded.reward_amount for recorded in sandbox.recorded())}
+    assert summary["rewards"] == {"cash": sum(recorded.reward_amount for recorded in sandbox.recorded())}
     rewards = task.ti.pushed["rewards"]
     assert len(rewards) == min(referred, 1000), "XCom is no place for more"
     assert summary["warnings"] == (
         ["200 more rewards than the 1000 in XCom: read them in the ledger"] if referred == 1200 else []
     )
-    assert all(result["reward"]["amount"] < 0 for result in rewards)
+    assert all(result["rewards"]["cash"] < 0 for result in rewards)
 
     warehouse.fill(refunds(3, start=count))
     again = sync_task(run_id="manual__2").run()

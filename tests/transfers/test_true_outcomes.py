@@ -92,7 +92,7 @@ def test_recheck_recorded_before_a_kill_is_not_written_off(warehouse: Any, sandb
     summary = sync_task(recheck_unreferred=month, run_id="manual__2").run()
 
     assert nonzero_outcomes(summary) == {"already_recorded": 1}
-    assert summary["reversed"] == {"cash": sandbox.recorded()[0].reward_amount}
+    assert summary["rewards"] == {"cash": sandbox.recorded()[0].reward_amount}
 
 
 # --- no bad row in the way ---

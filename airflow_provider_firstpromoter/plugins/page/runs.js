@@ -59,7 +59,7 @@ function runRows(run, severalAccounts) {
       el(
         "td",
         { class: "number" },
-        sums(run.reversed, run.currency).map((one) => el("div", {}, one)),
+        sums(run.rewards, run.currency).map((one) => el("div", {}, one)),
       ),
       el("td", { class: "actions" }, el("a", { href: logUrl(run) }, "Log"), toggle),
     ),
@@ -150,8 +150,8 @@ const refundFacts = (run) => [
   some("Rewards not known", run.rewardsUnknown),
   some("Without sale_event_id", run.withoutSale),
   ...wouldBeSent(run),
-  fact("Reversed", sums(run.reversed, run.currency).join(", ")),
-  fact("Refunded", [...run.refunded].map(([currency, amount]) => money(amount, currency)).join(", ")),
+  fact("Reversed", sums(run.rewards, run.currency).join(", ")),
+  fact("Refunded", [...run.amounts].map(([currency, amount]) => money(amount, currency)).join(", ")),
 ];
 
 const reconciliationFacts = (run) => [

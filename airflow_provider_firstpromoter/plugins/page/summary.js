@@ -99,7 +99,7 @@ export function parseRun(entry) {
 }
 
 /** What every run has, as it is where there is nothing of it. */
-const NOTHING = { outcomes: new Map(), reversed: new Map(), refunded: new Map(), problems: [], cases: [] };
+const NOTHING = { outcomes: new Map(), rewards: new Map(), amounts: new Map(), problems: [], cases: [] };
 
 function refunds(value) {
   const problems = list(value.problems).filter(isObject);
@@ -114,8 +114,8 @@ function refunds(value) {
     stillOpen: number(value.still_open),
     rewardsUnknown: number(value.rewards_unknown),
     withoutSale: number(value.without_sale_event_id),
-    reversed: counts(value.reversed),
-    refunded: counts(value.refunded),
+    rewards: counts(value.rewards),
+    amounts: counts(value.amounts),
     wouldBeSent: isObject(value.would_be_sent) ? preview(value.would_be_sent) : null,
     problems: problems.map((problem) => ({
       eventId: text(problem.event_id),

@@ -90,7 +90,7 @@ export function reversedOverTime(runs) {
   if (monthly) slots = [...new Set(slots.map(({ key }) => keyOf(key)))].map((key) => ({ key, label: monthName(key) }));
   const series = new Map();
   for (const run of runs) {
-    for (const [unit, amount] of run.reversed) {
+    for (const [unit, amount] of run.rewards) {
       const key = JSON.stringify([run.account, unit, run.currency]);
       if (!series.has(key)) {
         series.set(key, { account: run.account, unit, currency: run.currency, total: 0, bySlot: new Map() });

@@ -84,7 +84,7 @@ def test_summary_with_fields_of_the_wrong_type_is_shown_as_far_as_it_goes(
     as_user: Callable[..., RefundRunsPage], push: Callable[..., None]
 ) -> None:
     wrong = {"outcomes": {"recorded": "many", "failed": 1}, "requests": None, "problems": [None, {"event_id": 5}, "x"]}
-    push("others_us", {**wrong, "reversed": [], "warnings": "none", "ended_at": "yesterday", "seconds": {}})
+    push("others_us", {**wrong, "rewards": [], "warnings": "none", "ended_at": "yesterday", "seconds": {}})
     page = as_user("uma").open("?dag=others_us")
     assert page.legend() == {"failed": 1}
     assert page.attention() == [("", "5", "no reason given")]
