@@ -45,7 +45,9 @@ from airflow_provider_firstpromoter.calls.values import (
     Identity,
     Validation,
     amount_text,
+    parameter_time,
     same_amount,
+    time_before,
 )
 
 __all__ = [
@@ -90,7 +92,9 @@ __all__ = [
     "masked",
     "missing_columns",
     "numbered",
+    "parameter_time",
     "portable",
     "repeated_columns",
     "same_amount",
+    "time_before",
 ]

@@ -1,35 +1,115 @@
-"""The operator that compares the ledger with FirstPromoter's commissions."""
+"""The operators that compare a ledger with FirstPromoter's commissions, and what they share with reverts."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, cast
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
+from airflow_provider_firstpromoter.calls import REFUND, Call, parameter_time, time_before
 from airflow_provider_firstpromoter.operators.links import REFUND_RUNS_LINKS
 
 if TYPE_CHECKING:
     import logging
-    from datetime import date, timedelta
 
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_firstpromoter.account import Account
     from airflow_provider_firstpromoter.hooks import FirstPromoterHook
+    from airflow_provider_firstpromoter.reconcile import ReconcileReport, RevertReport
 
 
-class ReconcileRefundsOperator(BaseOperator):
+class LedgerOperator(BaseOperator):
+    """
+    Base class of the operators that compare a ledger with FirstPromoter's commissions.
+
+    :param firstpromoter_conn_id: the connection of type ``firstpromoter``
+    :param ledger_conn_id: the SQL connection of the ledger; by default the one in the FirstPromoter connection's extra
+    :param ledger_table: the ledger's table, ``table`` or ``schema.table``; by default likewise
+    """
+
+    #: The tracking call whose ledger it is.
+    call: ClassVar[Call]
+    template_fields: Sequence[str] = ("firstpromoter_conn_id", "ledger_conn_id", "ledger_table")
+    template_ext: Sequence[str] = ()
+    operator_extra_links = REFUND_RUNS_LINKS
+
+    def __init__(
+        self,
+        *,
+        firstpromoter_conn_id: str = "firstpromoter_default",
+        ledger_conn_id: str | None = None,
+        ledger_table: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.firstpromoter_conn_id = firstpromoter_conn_id
+        self.ledger_conn_id = ledger_conn_id
+        self.ledger_table = ledger_table
+        self._hook: FirstPromoterHook | None = None
+        self._started_at = datetime.now(UTC)
+
+    def on_kill(self) -> None:
+        """End every wait, including the wait for a response; what was done is written, and a retry does the rest."""
+        if self._hook is not None:
+            self._hook.cancelled.set()
+
+    def _start(self, context: Context) -> tuple[FirstPromoterHook, dict[str, Any]]:
+        """Return the hook, and what every run over a ledger is told about its task."""
+        from airflow_provider_firstpromoter.hooks import FirstPromoterHook
+        from airflow_provider_firstpromoter.ledger import RunKey
+
+        self._started_at = datetime.now(UTC)
+        self._hook = FirstPromoterHook(self.firstpromoter_conn_id)
+        ti = context["ti"]
+        return self._hook, {
+            "run": RunKey(ti.dag_id, ti.run_id, ti.task_id, ti.map_index),
+            "try_number": ti.try_number,
+            "log": cast("logging.Logger", self.log),
+        }
+
+    def _push(
+        self,
+        context: Context,
+        kind: str,
+        report: ReconcileReport | RevertReport,
+        value: dict[str, Any],
+    ) -> dict[str, Any]:
+        """Log a report, and push it to XCom: as ``return_value``, and as the ``summary`` that Airflow's page shows."""
+        self.log.info("%s", report.text())
+        if self.do_xcom_push and self._hook is not None:
+            account = self._hook.account
+            details = {
+                "kind": kind,
+                "account": account.key,
+                "host": account.host,
+                "started_at": self._started_at.isoformat(timespec="seconds"),
+                "ended_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            }
+            context["ti"].xcom_push(key="return_value", value=value)
+            context["ti"].xcom_push(key="summary", value={**details, **report.to_json()})
+        return value
+
+
+def check_times(**parameters: Any) -> None:
+    """
+    Refuse times that cannot be used when the DAG is parsed; templates and XComArgs are only known when the task runs.
+
+    :raises ValueError: names the parameter
+    """
+    for name, value in parameters.items():
+        if isinstance(value, timedelta):
+            time_before(name, value)
+        elif isinstance(value, date) or (isinstance(value, str) and "{" not in value):
+            parameter_time(name, value)
+
+
+class ReconcileOperator(LedgerOperator):
     """
     Compare the ledger with FirstPromoter's commissions, and bring the ledger up to date.
 
-    .. code-block:: python
-
-        ReconcileRefundsOperator(
-            task_id="reconcile",
-            created_from=timedelta(days=35),
-        )
+    Use :class:`ReconcileRefundsOperator`.
 
     There are six kinds of mismatch:
 
@@ -69,15 +149,8 @@ class ReconcileRefundsOperator(BaseOperator):
     :param ledger_table: the ledger's table, ``table`` or ``schema.table``; by default likewise
     """
 
-    template_fields: Sequence[str] = (
-        "created_from",
-        "created_to",
-        "firstpromoter_conn_id",
-        "ledger_conn_id",
-        "ledger_table",
-    )
     ui_color = "#d9eaf7"
-    operator_extra_links = REFUND_RUNS_LINKS
+    template_fields: Sequence[str] = ("created_from", "created_to", *LedgerOperator.template_fields)
 
     def __init__(
         self,
@@ -86,20 +159,14 @@ class ReconcileRefundsOperator(BaseOperator):
         created_to: date | str | None = None,
         adopt: bool = False,
         max_mismatches: int | None = 0,
-        firstpromoter_conn_id: str = "firstpromoter_default",
-        ledger_conn_id: str | None = None,
-        ledger_table: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        check_times(created_from=created_from, created_to=created_to)
         self.created_from = created_from
         self.created_to = created_to
         self.adopt = adopt
         self.max_mismatches = max_mismatches
-        self.firstpromoter_conn_id = firstpromoter_conn_id
-        self.ledger_conn_id = ledger_conn_id
-        self.ledger_table = ledger_table
-        self._hook: FirstPromoterHook | None = None
 
     def execute(self, context: Context) -> dict[str, Any]:
         """
@@ -114,42 +181,32 @@ class ReconcileRefundsOperator(BaseOperator):
         :raises SyncInterruptedError: if the task is killed
         :raises ValueError: if a day is not a date
         """
-        from airflow_provider_firstpromoter.hooks import FirstPromoterHook
-        from airflow_provider_firstpromoter.ledger import RefundLedger, RunKey
+        from airflow_provider_firstpromoter.ledger import RefundLedger
         from airflow_provider_firstpromoter.reconcile import Period, Reconciliation
         from airflow_provider_firstpromoter.sync import report_mismatches
 
-        started_at = datetime.now(UTC)
         period = Period.of(self.created_from, self.created_to)
-        self._hook = hook = FirstPromoterHook(self.firstpromoter_conn_id)
-        ti = context["ti"]
-        run = RunKey(ti.dag_id, ti.run_id, ti.task_id, ti.map_index)
-        log = cast("logging.Logger", self.log)
+        hook, task = self._start(context)
         with RefundLedger.required(hook.account, self.ledger_conn_id, self.ledger_table) as ledger:
-            report = Reconciliation(
-                hook, ledger, period, adopt=self.adopt, run=run, try_number=ti.try_number, log=log
-            ).run()
+            report = Reconciliation(hook, ledger, period, adopt=self.adopt, **task).run()
         report_mismatches(self.firstpromoter_conn_id, report.mismatches)
-        self.log.info("%s", report.text())
-        value = report.to_json()
-        if self.do_xcom_push:
-            ti.xcom_push(key="return_value", value=value)
-            ti.xcom_push(key="summary", value={**_run_details(hook.account, started_at), **value})
+        value = self._push(context, "reconcile", report, report.to_json())
         report.raise_if_more_than(self.max_mismatches)
         return value
 
-    def on_kill(self) -> None:
-        """End every wait, including the wait for a response; what was compared is written."""
-        if self._hook is not None:
-            self._hook.cancelled.set()
 
+class ReconcileRefundsOperator(ReconcileOperator):
+    """
+    Compare the ledger of refunds with FirstPromoter's negative commissions, and bring the ledger up to date.
 
-def _run_details(account: Account, started_at: datetime) -> dict[str, str]:
-    """Return what the summary of every task has, for the page "Refund runs"."""
-    return {
-        "kind": "reconcile",
-        "account": account.key,
-        "host": account.host,
-        "started_at": started_at.isoformat(timespec="seconds"),
-        "ended_at": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
+    .. code-block:: python
+
+        ReconcileRefundsOperator(
+            task_id="reconcile",
+            created_from=timedelta(days=35),
+        )
+
+    The parameters are those of :class:`ReconcileOperator`.
+    """
+
+    call = REFUND

@@ -1,37 +1,23 @@
-"""The operator that reverts a mistaken batch of refunds."""
+"""The operators that revert a mistaken batch."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Any, cast
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import BaseOperator
-
-from airflow_provider_firstpromoter.operators.links import REFUND_RUNS_LINKS
+from airflow_provider_firstpromoter.calls import REFUND
+from airflow_provider_firstpromoter.operators.reconcile import LedgerOperator, check_times
 
 if TYPE_CHECKING:
-    import logging
-
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_firstpromoter.hooks import FirstPromoterHook
-    from airflow_provider_firstpromoter.reconcile import Revert
 
-
-class RevertRefundsOperator(BaseOperator):
+class RevertOperator(LedgerOperator):
     """
     Deny the negative commissions that a mistaken batch of refunds made.
 
-    .. code-block:: python
-
-        RevertRefundsOperator(
-            task_id="revert",
-            dag_id="refund_sync",
-            run_id="scheduled__2026-01-31T00:00:00+00:00",
-            preview=False,
-            max_reverted=2000,
-        )
+    Use :class:`RevertRefundsOperator`.
 
     Select the refunds in one way: by ``event_ids``, by ``dag_id`` and ``run_id`` of the run that recorded them, or by
     the time at which they were first sent. By default the task only reports what it would deny.
@@ -73,13 +59,9 @@ class RevertRefundsOperator(BaseOperator):
         "sent_to",
         "preview",
         "max_reverted",
-        "firstpromoter_conn_id",
-        "ledger_conn_id",
-        "ledger_table",
+        *LedgerOperator.template_fields,
     )
-    template_ext: Sequence[str] = ()
     ui_color = "#f7e1d9"
-    operator_extra_links = REFUND_RUNS_LINKS
 
     def __init__(
         self,
@@ -91,9 +73,6 @@ class RevertRefundsOperator(BaseOperator):
         sent_to: datetime | date | str | None = None,
         preview: bool | str = True,
         max_reverted: int | str | None = None,
-        firstpromoter_conn_id: str = "firstpromoter_default",
-        ledger_conn_id: str | None = None,
-        ledger_table: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -103,6 +82,7 @@ class RevertRefundsOperator(BaseOperator):
             )
         if preview is False and max_reverted is None:
             raise ValueError("preview=False needs max_reverted: the number of refunds that the preview reported")
+        check_times(sent_from=sent_from, sent_to=sent_to)
         self.event_ids = event_ids
         # Not dag_id and run_id: an operator has a dag_id of its own.
         self.of_dag_id = dag_id
@@ -111,10 +91,6 @@ class RevertRefundsOperator(BaseOperator):
         self.sent_to = sent_to
         self.preview = preview
         self.max_reverted = max_reverted
-        self.firstpromoter_conn_id = firstpromoter_conn_id
-        self.ledger_conn_id = ledger_conn_id
-        self.ledger_table = ledger_table
-        self._hook: FirstPromoterHook | None = None
 
     def render_template(self, content: Any, context: Context, *args: Any, **kwargs: Any) -> Any:
         """Render the fields as usual, except a list of event_ids: its texts are data."""
@@ -137,64 +113,44 @@ class RevertRefundsOperator(BaseOperator):
         :raises SyncInterruptedError: if the task is killed
         """
         from airflow_provider_firstpromoter.exceptions import RunRefusedError
-        from airflow_provider_firstpromoter.hooks import FirstPromoterHook
-        from airflow_provider_firstpromoter.ledger import RefundLedger, RunKey
-        from airflow_provider_firstpromoter.reconcile import Revert, Selection
+        from airflow_provider_firstpromoter.ledger import RefundLedger
+        from airflow_provider_firstpromoter.reconcile import MOST_TO_REVERT, Revert, RevertSelection
 
-        started_at = datetime.now(UTC)
         preview, max_reverted = _flag(self.preview), _number(self.max_reverted)
         if not preview and max_reverted is None:
             raise ValueError("preview=False needs max_reverted: the number of refunds that the preview reported")
-        selection = Selection.of(self.event_ids, self.of_dag_id, self.of_run_id, self.sent_from, self.sent_to)
-        self._hook = hook = FirstPromoterHook(self.firstpromoter_conn_id)
-        ti = context["ti"]
+        selection = RevertSelection.of(self.event_ids, self.of_dag_id, self.of_run_id, self.sent_from, self.sent_to)
+        hook, task = self._start(context)
         with RefundLedger.required(hook.account, self.ledger_conn_id, self.ledger_table) as ledger:
-            revert = Revert(
-                hook,
-                ledger,
-                selection,
-                preview=preview,
-                max_reverted=max_reverted or 0,
-                run=RunKey(ti.dag_id, ti.run_id, ti.task_id, ti.map_index),
-                try_number=ti.try_number,
-                log=cast("logging.Logger", self.log),
-            )
+            revert = Revert(hook, ledger, selection, preview=preview, max_reverted=max_reverted or 0, **task)
             try:
-                revert.run()
+                report = revert.run()
             except RunRefusedError:
-                self._push(context, revert, started_at)
+                self._push(context, "revert", revert.report, revert.report.to_json(MOST_TO_REVERT))
                 raise
-        value = self._push(context, revert, started_at)
-        revert.report.raise_if_failed()
+        value = self._push(context, "revert", report, report.to_json(MOST_TO_REVERT))
+        report.raise_if_failed()
         return value
 
-    def _push(self, context: Context, revert: Revert, started_at: datetime) -> dict[str, Any]:
-        """Log the report and push it to XCom."""
-        from airflow_provider_firstpromoter.reconcile import MOST_TO_REVERT
 
-        self.log.info("%s", revert.report.text())
-        value = revert.report.to_json(MOST_TO_REVERT)
-        if self.do_xcom_push:
-            context["ti"].xcom_push(key="return_value", value=value)
-            context["ti"].xcom_push(key="summary", value=_summary(revert, started_at))
-        return value
+class RevertRefundsOperator(RevertOperator):
+    """
+    Deny the negative commissions that a mistaken batch of refunds made.
 
-    def on_kill(self) -> None:
-        """End every wait, including the wait for a response; a retry reverts the rest."""
-        if self._hook is not None:
-            self._hook.cancelled.set()
+    .. code-block:: python
 
+        RevertRefundsOperator(
+            task_id="revert",
+            dag_id="refund_sync",
+            run_id="scheduled__2026-01-31T00:00:00+00:00",
+            preview=False,
+            max_reverted=2000,
+        )
 
-def _summary(revert: Revert, started_at: datetime) -> dict[str, Any]:
-    """Return what the page of Airflow's UI shows of a revert."""
-    return {
-        "kind": "revert",
-        "account": revert.hook.account.key,
-        "host": revert.hook.account.host,
-        "started_at": started_at.isoformat(timespec="seconds"),
-        "ended_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        **revert.report.to_json(),
-    }
+    The parameters are those of :class:`RevertOperator`.
+    """
+
+    call = REFUND
 
 
 def _flag(value: Any) -> bool:

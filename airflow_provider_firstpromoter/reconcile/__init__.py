@@ -7,13 +7,11 @@ Mismatches are written to a table beside the ledger, and the ledger is corrected
 """
 
 from airflow_provider_firstpromoter.reconcile.compare import compare_amounts, created_at
-from airflow_provider_firstpromoter.reconcile.mismatch_table import MismatchTable
-from airflow_provider_firstpromoter.reconcile.mismatches import Mismatch, MismatchKind, mismatch_table
+from airflow_provider_firstpromoter.reconcile.mismatches import Mismatch, MismatchKind, MismatchTable, mismatch_table
 from airflow_provider_firstpromoter.reconcile.period import Period
-from airflow_provider_firstpromoter.reconcile.report import Report, describe_mismatch
-from airflow_provider_firstpromoter.reconcile.revert import Revert
+from airflow_provider_firstpromoter.reconcile.report import ReconcileReport, describe_mismatch
+from airflow_provider_firstpromoter.reconcile.revert import Revert, RevertSelection
 from airflow_provider_firstpromoter.reconcile.revert_report import MOST_TO_REVERT, RevertReport
-from airflow_provider_firstpromoter.reconcile.revert_selection import Selection
 from airflow_provider_firstpromoter.reconcile.run import Reconciliation
 
 __all__ = [
@@ -22,11 +20,11 @@ __all__ = [
     "MismatchKind",
     "MismatchTable",
     "Period",
+    "ReconcileReport",
     "Reconciliation",
-    "Report",
     "Revert",
     "RevertReport",
-    "Selection",
+    "RevertSelection",
     "compare_amounts",
     "created_at",
     "describe_mismatch",

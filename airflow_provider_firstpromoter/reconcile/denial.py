@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import TypeVar
 
 from airflow_provider_firstpromoter.api import MOST_IDS, Batch
-from airflow_provider_firstpromoter.calls import Commission, masked
-from airflow_provider_firstpromoter.database import in_background
-from airflow_provider_firstpromoter.exceptions import EventsFailedError, SyncInterruptedError
-from airflow_provider_firstpromoter.hooks import FirstPromoterHook
-from airflow_provider_firstpromoter.ledger import RefundLedger, RunKey, mark_reverted, now
+from airflow_provider_firstpromoter.calls import masked
+from airflow_provider_firstpromoter.exceptions import EventsFailedError
+from airflow_provider_firstpromoter.ledger import mark_reverted, now
 from airflow_provider_firstpromoter.reconcile.revert_check import CheckedRefund, Decision
 from airflow_provider_firstpromoter.reconcile.revert_report import RevertReport
+from airflow_provider_firstpromoter.reconcile.scaffold import LedgerRun
 
-T = TypeVar("T")
 #: The number of calls in a row that deny nothing after which the rest is left for a retry.
 MOST_USELESS_CALLS = 3
 #: The number of processing errors of a call that are kept.
@@ -27,37 +23,20 @@ class CommissionDenier:
     """
     Denies the commissions of refunds, call by call, and records after each call which refunds are reverted.
 
-    :param run_key: the task run that the ledger names as the one that reverted
-    :param report: counts what is denied and what is not
+    :param run: the revert that this is a part of
     """
 
-    def __init__(
-        self,
-        hook: FirstPromoterHook,
-        ledger: RefundLedger,
-        run_key: RunKey,
-        report: RevertReport,
-        log: logging.Logger,
-    ) -> None:
-        self.hook = hook
-        self.ledger = ledger
-        self.run_key = run_key
-        self.report = report
-        self.log = log
+    def __init__(self, run: LedgerRun[RevertReport]) -> None:
+        self.run = run
+        self.hook = run.hook
+        self.report = run.report
 
     def deny(self, refunds: Sequence[CheckedRefund]) -> None:
-        """
-        Deny the commissions of these refunds; a refund that cannot be reverted is counted as failed.
-
-        :raises ReadError: if FirstPromoter's commissions cannot be read
-        :raises AccessRefusedError: on 401 and 403
-        :raises LedgerError: if the ledger's database refuses
-        :raises SyncInterruptedError: if the hook is cancelled meanwhile
-        """
+        """Deny the commissions of these refunds; a refund that cannot be reverted is counted as failed."""
         useless_calls = 0
         for group in calls(refunds):
             if useless_calls == MOST_USELESS_CALLS:
-                self._warn(f"{useless_calls} calls in a row denied nothing: the other refunds are left for a retry")
+                self.run.warn(f"{useless_calls} calls in a row denied nothing: the other refunds are left for a retry")
                 useless_calls += 1
             if useless_calls > MOST_USELESS_CALLS:
                 for refund in group:
@@ -77,23 +56,23 @@ class CommissionDenier:
         for ids in _slices([part.id for one in chosen for part in one.not_denied]):
             try:
                 self.report.calls += 1
-                self._explain(self._in_background(lambda ids=ids: self.hook.deny_commissions(ids)))  # type: ignore[misc]
+                self._explain(self.run.reader.call(lambda ids=ids: self.hook.deny_commissions(ids)))  # type: ignore[misc]
             except EventsFailedError as error:
-                self._warn(str(error))
+                self.run.warn(str(error))
         after = {one.event_id: one for one in self._read_again(group)}
         denied = [one for one in before if after[one.event_id].commissions and not after[one.event_id].not_denied]
         # Only what FirstPromoter shows as denied is recorded.
-        mark_reverted(self.ledger, [one.event_id for one in denied], self.run_key, now())
+        mark_reverted(self.run.ledger, [one.event_id for one in denied], self.run.run_key, now())
         for one in denied:
             self.report.add_reverted(one)
         for event_id in after.keys() - {one.event_id for one in denied}:
             if any(part.state == "paid" for part in after[event_id].commissions):
-                self._warn(f"Refund {event_id!r} was paid meanwhile and is left alone")
+                self.run.warn(f"Refund {event_id!r} was paid meanwhile and is left alone")
                 self.report.counts[Decision.REVERT] -= 1
                 self.report.counts[Decision.PAID] += 1
             else:
                 self.report.add_failed(event_id)
-        self.log.info("%s of %s refunds are reverted", self.report.reverted, self.report.to_revert)
+        self.run.log.info("%s of %s refunds are reverted", self.report.reverted, self.report.to_revert)
         return len(denied)
 
     def _explain(self, batch: Batch) -> None:
@@ -105,32 +84,15 @@ class CommissionDenier:
         more = f"; and {len(errors) - MOST_ERRORS} more" if len(errors) > MOST_ERRORS else ""
         shown = "".join(f"; {text}" for text in errors[:MOST_ERRORS])
         not_ended = "" if batch.ended else ", and was not followed any longer"
-        self._warn(f"Batch {batch.id} is {batch.status}{not_ended}: {counts}{shown}{more}")
+        self.run.warn(f"Batch {batch.id} is {batch.status}{not_ended}: {counts}{shown}{more}")
 
     def _read_again(self, group: Sequence[CheckedRefund]) -> list[CheckedRefund]:
         """Return the refunds with their commissions as they are now; a commission that is gone is left out."""
-        current: dict[int, Commission] = {}
-        for ids in _slices([part.id for one in group for part in one.commissions]):
-            for part in self._in_background(lambda ids=ids: list(self.hook.iter_commissions(ids=ids))):  # type: ignore[misc]
-                current[part.id] = part
+        current = self.run.reader.by_ids([part.id for one in group for part in one.commissions])
         return [
             replace(one, commissions=[current[part.id] for part in one.commissions if part.id in current])
             for one in group
         ]
-
-    def _in_background(self, call: Callable[[], T]) -> T:
-        """Make requests in a thread, so that a kill need not wait for a response."""
-
-        def once() -> Iterator[T]:
-            yield call()
-
-        for value in in_background(once(), self.hook.cancelled):
-            return value
-        raise SyncInterruptedError("The task was asked to stop")
-
-    def _warn(self, warning: str) -> None:
-        self.log.warning("%s", warning)
-        self.report.warn(warning)
 
 
 def calls(refunds: Sequence[CheckedRefund]) -> Iterator[list[CheckedRefund]]:

@@ -1,16 +1,20 @@
-"""The kinds of difference between ledger and FirstPromoter, one such difference, and the table that holds them."""
+"""The kinds of difference between ledger and FirstPromoter, and the table beside the ledger that holds them."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from datetime import datetime
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, MetaData, String, Table
+from sqlalchemy import BigInteger, Column, MetaData, String, Table, and_, select, update
+from sqlalchemy.exc import SQLAlchemyError
 
-from airflow_provider_firstpromoter.calls import MAX_ID_LENGTH
-from airflow_provider_firstpromoter.database import Utc, key_text
+from airflow_provider_firstpromoter.calls import MAX_ID_LENGTH, batches
+from airflow_provider_firstpromoter.database import ManagedTable, Utc, first_line, key_text, retry_on_conflict
+from airflow_provider_firstpromoter.exceptions import LedgerError
+from airflow_provider_firstpromoter.ledger import RefundLedger, RunKey
 
 #: The name of the table of mismatches is the ledger's, followed by this.
 SUFFIX = "_mismatches"
@@ -124,3 +128,168 @@ def mismatch_table(name: str) -> Table:
         schema=schema or None,
         mysql_charset="utf8mb4",
     )
+
+
+#: An accepted mismatch whose values here change is no longer accepted. A reward's status and the ids that a
+#: reconciliation fills in are not among them: they change in normal operation.
+ACCEPTED_VALUES = ("ledger_amount", "firstpromoter_amount", "currency", "firstpromoter_reward", "reward_unit")
+#: The number of event_ids that one statement names; the strictest database takes a thousand in a list.
+MOST_PER_WRITE = 500
+
+
+class MismatchTable(ManagedTable):
+    """
+    The mismatches of one account, with the times at which they were found, resolved and accepted.
+
+    A mismatch is open until a reconciliation of the same days no longer finds it. An open mismatch can be accepted: it
+    then counts against ``max_mismatches`` only once it changes.
+
+    :param ledger: the ledger beside which the table lives
+    :param run: the task run that the rows name as the one that found them
+    """
+
+    WHAT = "table of mismatches"
+
+    def __init__(self, ledger: RefundLedger, run: RunKey | None = None) -> None:
+        super().__init__(ledger.engine, mismatch_table(ledger.table.fullname + SUFFIX), ledger.name)
+        self.account = ledger.account
+        self.run = run or RunKey()
+
+    def write(self, found: Collection[Mismatch]) -> set[Key]:
+        """
+        Write mismatches; an open one that has not changed is left as it is.
+
+        :param found: at most :data:`MOST_PER_WRITE`
+        :returns: which of them an operator has accepted as they are
+        :raises LedgerError: if the database refuses; then none is written
+        """
+        assert len(found) <= MOST_PER_WRITE
+        accepted: set[Key] = set()
+        if found:
+            self._change(self._write, found, accepted)
+        return accepted
+
+    def _write(self, found: Collection[Mismatch], accepted: set[Key]) -> None:
+        now = datetime.now(UTC)
+        c = self.table.c
+        accepted.clear()
+        with self.engine.begin() as connection:
+            where = and_(c.account == self.account, c.event_id.in_({one.event_id for one in found}))
+            present = {
+                (row.kind, row.event_id, row.commission_id): row
+                for row in connection.execute(select(self.table).where(where))
+            }
+            rows: list[dict[str, Any]] = []
+            for one in found:
+                row = present.get(one.key)
+                accepted_at = None
+                if row is not None and row.resolved_at is None:
+                    if row.accepted_at is not None and _same(row, one, ACCEPTED_VALUES):
+                        accepted_at = row.accepted_at
+                        accepted.add(one.key)
+                    if _same(row, one, _VALUES):
+                        continue
+                rows.append(
+                    {
+                        **asdict(one),
+                        "kind": one.kind.value,
+                        "account": self.account,
+                        "dag_id": self.run.dag_id,
+                        "run_id": self.run.run_id,
+                        "found_at": now,
+                        # The ledger has the new reward already: nothing is left to do.
+                        "resolved_at": None if one.kind.needs_attention else now,
+                        "accepted_at": accepted_at,
+                    }
+                )
+            self.upsert(connection, rows, update=[column.name for column in self.table.c if not column.primary_key])
+
+    def open_between(self, start: datetime | None, end: datetime | None) -> Iterator[Key]:
+        """
+        Read the open mismatches of a time, accepted ones included.
+
+        :param end: exclusive
+        :raises LedgerError: if the database cannot be read
+        """
+        c = self.table.c
+        where = [c.account == self.account, c.resolved_at.is_(None)]
+        if start is not None:
+            where.append(c.happened_at >= start)
+        if end is not None:
+            where.append(c.happened_at < end)
+        try:
+            with self.engine.connect().execution_options(stream_results=True) as connection:
+                for row in connection.execute(select(c.kind, c.event_id, c.commission_id).where(*where)):
+                    yield tuple(row)
+        except SQLAlchemyError as error:
+            raise self._unreachable(error) from None
+
+    def resolve(self, resolved_keys: Iterable[Key]) -> None:
+        """
+        Mark mismatches as resolved now.
+
+        :raises LedgerError: if the database refuses; then none is marked
+        """
+        now = datetime.now(UTC)
+        rows = [
+            {"account": self.account, "kind": kind, "event_id": event_id, "commission_id": number, "resolved_at": now}
+            for kind, event_id, number in resolved_keys
+        ]
+        if rows:
+            self._change(self._resolve, rows)
+
+    def _resolve(self, rows: list[dict[str, Any]]) -> None:
+        with self.engine.begin() as connection:
+            self.upsert(connection, rows, update=["resolved_at"])
+
+    def accept(self, event_ids: Sequence[str], commission_ids: Sequence[int] = ()) -> list[Mismatch]:
+        """
+        Accept open mismatches as they are: they no longer count against ``max_mismatches``, until they change.
+
+        :param event_ids: accepts every open mismatch of these refunds
+        :param commission_ids: accepts the open mismatches of these commissions, which may have no event_id
+        :returns: what was accepted now; a mismatch that is resolved or was accepted before is not among it
+        :raises LedgerError: if the database refuses; then none is accepted
+        """
+        accepted: dict[Key, Mismatch] = {}
+        if self.exists():
+            self._change(self._accept, list(event_ids), list(commission_ids), accepted)
+        return list(accepted.values())
+
+    def _accept(self, event_ids: list[str], commission_ids: list[int], accepted: dict[Key, Mismatch]) -> None:
+        c = self.table.c
+        # Whole seconds, because some databases round to them, and the rows are found again by this time.
+        now = datetime.now(UTC).replace(microsecond=0)
+        chosen = [c.event_id.in_(batch) for batch in batches(one for one in event_ids if one)]
+        chosen += [c.commission_id.in_(batch) for batch in batches(one for one in commission_ids if one)]
+        accepted.clear()
+        with self.engine.begin() as connection:
+            for condition in chosen:
+                still_open = and_(c.account == self.account, condition, c.resolved_at.is_(None))
+                written = select(self.table).where(still_open, c.accepted_at == now).order_by(c.event_id, c.kind)
+                before = {_mismatch(row).key for row in connection.execute(written)}
+                # Written first and read afterwards: what is returned is what was accepted, whoever writes meanwhile.
+                change: Any = update(self.table).where(still_open, c.accepted_at.is_(None)).values(accepted_at=now)
+                connection.execute(change)
+                for mismatch in map(_mismatch, connection.execute(written)):
+                    if mismatch.key not in before:
+                        accepted[mismatch.key] = mismatch
+
+    def _change(self, change: Any, *arguments: Any) -> None:
+        try:
+            retry_on_conflict(change, *arguments)
+        except SQLAlchemyError as error:
+            raise LedgerError(f"{self} refused a change: {first_line(error)}") from None
+
+
+#: What a mismatch must have in common with its row to be the same; not the time, which some databases round.
+_VALUES = tuple(field.name for field in fields(Mismatch) if field.name not in ("kind", "happened_at"))
+
+
+def _same(row: Any, mismatch: Mismatch, names: Iterable[str]) -> bool:
+    return all(getattr(row, name) == getattr(mismatch, name) for name in names)
+
+
+def _mismatch(row: Any) -> Mismatch:
+    values = {field.name: getattr(row, field.name) for field in fields(Mismatch)}
+    return Mismatch(**{**values, "kind": MismatchKind(row.kind)})

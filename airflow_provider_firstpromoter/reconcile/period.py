@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
-import pendulum
+from airflow_provider_firstpromoter.calls import parameter_time, time_before
 
 #: The time zone of the API's dates is not documented, and a commission can be made on the day after its refund was
 #: sent. That many days more are read at either end.
@@ -27,15 +27,16 @@ class Period:
     @classmethod
     def of(cls, first: date | str | timedelta | None, last: date | str | None) -> Period:
         """
-        Make a period from an operator's parameters.
+        Make a period from an operator's parameters ``created_from`` and ``created_to``; an empty text is None.
 
-        :param first: a date, a time, or its ISO 8601 text; a timedelta counts back from now; an empty text is None
+        :param first: a date, a time, or its ISO 8601 text; a timedelta counts back from now
         :param last: likewise, without the timedelta
         :raises ValueError: if a parameter is none of these, or the last day is before the first
         """
         if isinstance(first, timedelta):
-            first = datetime.now(UTC) - first
-        period = cls(_day(first), _day(last))
+            first = time_before("created_from", first)
+        start, end = parameter_time("created_from", first), parameter_time("created_to", last)
+        period = cls(start and start.date(), end and end.date())
         if period.first and period.last and period.last < period.first:
             raise ValueError(f"created_to ({period.last}) is before created_from ({period.first})")
         return period
@@ -64,21 +65,6 @@ class Period:
             "created_from": self.first and self.first - MARGIN,
             "created_to": self.last and self.last + MARGIN,
         }
-
-
-def _day(value: date | str | None) -> date | None:
-    if value is None or value == "":
-        return None
-    if isinstance(value, str):
-        try:
-            value = pendulum.parse(value)  # type: ignore[assignment]
-        except ValueError:
-            raise ValueError(f"{value!r} is not a date such as 2026-01-31") from None
-    if isinstance(value, datetime):
-        return (value.astimezone(UTC) if value.tzinfo else value).date()
-    if isinstance(value, date):
-        return value
-    raise ValueError(f"{value!r} is not a date such as 2026-01-31")
 
 
 def _midnight(day: date) -> datetime:

@@ -1,171 +1,123 @@
-"""Reads both sides of a reconciliation into its staging database."""
+"""Reads FirstPromoter's commissions: the pages of a period, single refunds, and what both together have of refunds."""
 
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable
-from datetime import datetime
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
 
 from airflow_provider_firstpromoter.api import (
+    MOST_IDS,
+    Commission,
     CommissionPage,
-    describe_unreadable,
+    UnreadableCommissionError,
     read_commissions,
 )
-from airflow_provider_firstpromoter.calls import Commission, batches
-from airflow_provider_firstpromoter.database import in_background, stop_if_cancelled
+from airflow_provider_firstpromoter.database import in_background
+from airflow_provider_firstpromoter.exceptions import ReadError, SyncInterruptedError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
-from airflow_provider_firstpromoter.ledger import RefundLedger, recorded_between, sent_to_leads, sent_without_lead
-from airflow_provider_firstpromoter.reconcile.compare import created_at
-from airflow_provider_firstpromoter.reconcile.lookups import Lookups
-from airflow_provider_firstpromoter.reconcile.open_mismatches import OpenMismatches
+from airflow_provider_firstpromoter.ledger import LedgerRecord
 from airflow_provider_firstpromoter.reconcile.period import Period
-from airflow_provider_firstpromoter.reconcile.report import Report
-from airflow_provider_firstpromoter.reconcile.staging import RefundPair, Staging
 
-PROGRESS_EVERY_SECONDS = 10.0
-#: The number of refunds that are looked up before those that FirstPromoter does not have are written: what a kill
-#: leaves unwritten.
-LOOKUPS_AT_A_TIME = 100
+T = TypeVar("T")
+#: The number of failed lookups in a row after which the API is taken to be down.
+MOST_FAILED_LOOKUPS = 3
+#: The number of refunds up to which all are looked up one by one.
+FEW = 20
 
 
-class Reader:
-    """
-    Reads FirstPromoter's commissions and the ledger's rows.
+class CommissionReader:
+    """Reads the negative commissions of refunds in a thread of its own: a kill need not wait for a response."""
 
-    :param open_mismatches: collects the event_ids of commissions that cannot be read
-    :param report: counts what is read, and gets a warning for what cannot be read
-    :param now: replaces times that cannot be read
-    """
-
-    def __init__(
-        self,
-        hook: FirstPromoterHook,
-        ledger: RefundLedger,
-        period: Period,
-        staging: Staging,
-        open_mismatches: OpenMismatches,
-        report: Report,
-        *,
-        now: datetime,
-        log: logging.Logger,
-    ) -> None:
+    def __init__(self, hook: FirstPromoterHook, log: logging.Logger) -> None:
         self.hook = hook
-        self.ledger = ledger
-        self.period = period
-        self.staging = staging
-        self.open_mismatches = open_mismatches
-        self.report = report
-        self.now = now
         self.log = log
-        self._next_progress = time.monotonic() + PROGRESS_EVERY_SECONDS
-        self._lookups = Lookups(hook, log)
+        self._failed_in_a_row = 0
 
-    def read_commissions(self) -> None:
-        """
-        Read the negative commissions of the period.
-
-        :raises ReadError: if they cannot be read
-        :raises AccessRefusedError: on 401 and 403
-        """
-        pages = read_commissions(self.hook.transport, **self.period.filters(), sale_amount_to=-1)
-        unreadable: dict[int, int] = {}
+    def pages(self, period: Period) -> Iterator[CommissionPage]:
+        """Read the pages of a period; on them are only commissions that can be of a refund."""
+        pages = read_commissions(self.hook.transport, **period.filters(), sale_amount_to=-1)
         for page in in_background(pages, self.hook.cancelled):
-            self._add_page(page, unreadable)
-            self._log_progress("%s commissions read", self.report.commissions)
-        if unreadable:
-            self._warn(describe_unreadable(unreadable))
+            yield page._replace(commissions=list(filter(_can_be_of_refund, page.commissions)))
 
-    def _add_page(self, page: CommissionPage, unreadable: dict[int, int]) -> None:
-        self.report.commissions += len(page.commissions)
-        self.staging.add_commissions(
-            self._staged(one) for one in page.commissions if one.is_reversal and one.commission_type != "custom"
-        )
-        if page.unreadable:
-            unreadable[page.number] = len(page.unreadable)
-            self.open_mismatches.add_unreadable(page.unreadable)
-
-    def read_ledger(self, *, adopt: bool) -> None:
+    def look_up(self, event_ids: Iterable[str]) -> Iterator[tuple[str, list[Commission] | None]]:
         """
-        Read the ledger's rows of the commissions, of the period, and of the same leads.
+        Look up refunds one after the other.
 
-        It is read after the commissions, so that it has the refunds that are recorded while those are read.
-
-        :param adopt: whether refunds that were sent and whose lead is not known must be looked up as well, because an
-            adopted refund could be a duplicate of one
-        :raises LedgerError: if the database cannot be read
-        :raises SyncInterruptedError: if the task is killed
-        """
-        staging = self.staging
-        for event_ids in staging.commission_event_ids():
-            stop_if_cancelled(self.hook.cancelled)
-            staging.add_ledger_rows(self.ledger.find(event_ids).values())
-        for records in batches(recorded_between(self.ledger, self.period.start, self.period.end)):
-            stop_if_cancelled(self.hook.cancelled)
-            staging.add_ledger_rows(records, in_period=True)
-        for lead_ids in staging.unsent_lead_ids():
-            stop_if_cancelled(self.hook.cancelled)
-            if adopt:
-                for records in batches(sent_without_lead(self.ledger)):
-                    staging.add_ledger_rows(records, look_up=True)
-                adopt = False
-            staging.add_sent_to_leads(sent_to_leads(self.ledger, lead_ids))
-
-    def look_up(self, report_missing: Callable[[list[RefundPair]], None]) -> None:
-        """
-        Look up each refund of the ledger that no commission of the period belongs to: its commission can be older.
-
-        :param report_missing: is called with the refunds for which FirstPromoter has no commission, in batches; after
-            an error or a kill, with those that are known by then
+        :returns: each event_id with its commissions, or with None if they cannot be read
         :raises ReadError: if several lookups in a row fail
-        :raises AccessRefusedError: on 401 and 403
         """
-        count = self.staging.count_without_commission()
-        if not count:
-            return
-        rate = self.hook.account.extra.requests_per_minute
-        self.log.info(
-            "%s refunds of the ledger have no commission in this period; each is looked up, with one or two requests. "
-            "At %s requests a minute that takes up to %.0f minutes",
-            count,
-            rate,
-            2 * count / rate + 0.5,
-        )
-        for pairs in self.staging.without_commission(LOOKUPS_AT_A_TIME):
-            missing: list[RefundPair] = []
-            found: list[Commission] = []
+        yield from in_background(self._lookups(event_ids), self.hook.cancelled)
+
+    def by_ids(self, ids: Sequence[int]) -> dict[int, Commission]:
+        """Read commissions as they are now; one that FirstPromoter does not list is left out."""
+        found: dict[int, Commission] = {}
+        for start in range(0, len(ids), MOST_IDS):
+            some = list(ids[start : start + MOST_IDS])
+            found |= self.call(lambda some=some: {one.id: one for one in self.hook.iter_commissions(ids=some)})  # type: ignore[misc]
+        return found
+
+    def of_records(self, records: Sequence[LedgerRecord]) -> dict[str, list[Commission] | None]:
+        """
+        Read the commissions of these refunds, all tiers and splits.
+
+        A page has a hundred commissions, and a lookup takes one or two requests. So the pages of the days on which the
+        refunds were sent are read, unless they are more than the refunds. What has no commission on them, or lacks one
+        that the ledger knows, is looked up.
+
+        :param records: each was sent
+        :returns: None for a refund whose commissions cannot be read
+        """
+        found = self._on_pages(records) if len(records) > FEW else {}
+        missing = sorted(one.event_id for one in records if not _complete(one, found.get(one.event_id, [])))
+        if missing:
+            self.log.info("%s refunds are looked up one by one", len(missing))
+        return found | dict(self.look_up(missing))
+
+    def call(self, request: Callable[[], T]) -> T:
+        """Make requests in a thread, so that a kill need not wait for a response."""
+        for value in in_background((request() for _ in range(1)), self.hook.cancelled):
+            return value
+        raise SyncInterruptedError("The task was asked to stop")
+
+    def _on_pages(self, records: Sequence[LedgerRecord]) -> dict[str, list[Commission] | None]:
+        times = [time for one in records for time in (one.first_sent_at, one.last_sent_at) if time is not None]
+        wanted = {one.event_id for one in records}
+        found: dict[str, list[Commission]] = {}
+        unreadable: set[str | None] = set()
+        for page in self.pages(Period(min(times).date(), max(times).date())):
+            if page.number > len(records):
+                return {}
+            unreadable.update(page.unreadable)
+            for one in page.commissions:
+                if one.event_id in wanted and one.event_id is not None:
+                    found.setdefault(one.event_id, []).append(one)
+        # Whatever else is known of a refund with a malformed commission is not all of it.
+        return {event_id: commissions for event_id, commissions in found.items() if event_id not in unreadable}
+
+    def _lookups(self, event_ids: Iterable[str]) -> Iterator[tuple[str, list[Commission] | None]]:
+        for event_id in event_ids:
             try:
-                for pair, commissions in in_background(self._lookups.commissions_of(pairs), self.hook.cancelled):
-                    if commissions is None:
-                        self.report.not_looked_up += 1
-                        self.open_mismatches.add_unreadable([pair.event_id])
-                        continue
-                    self.report.looked_up += 1
-                    found += commissions
-                    if not commissions and pair.in_period:
-                        missing.append(pair)
-                    self._log_progress("%s of %s refunds looked up", self.report.looked_up, count)
-            finally:
-                in_period = {pair.event_id: pair.in_period for pair in pairs}
-                self.staging.add_commissions(
-                    (one, created_at(one, self.now), in_period.get(one.event_id, False)) for one in found
-                )
-                report_missing(missing)
-        if self.report.not_looked_up:
-            self._warn(
-                f"{self.report.not_looked_up} refunds could not be looked up and were not compared; "
-                "the log has the reason of each"
-            )
+                yield event_id, list(filter(_can_be_of_refund, self.hook.find_commissions(event_id)))
+            except UnreadableCommissionError as error:
+                self.log.warning("%s", error)
+                yield event_id, None
+            except ReadError as error:
+                self._failed_in_a_row += 1
+                if self._failed_in_a_row == MOST_FAILED_LOOKUPS:
+                    raise
+                self.log.warning("Refund %r could not be looked up: %s", event_id, error)
+                yield event_id, None
+            else:
+                self._failed_in_a_row = 0
 
-    def _staged(self, commission: Commission) -> tuple[Commission, datetime, bool]:
-        moment = created_at(commission, self.now)
-        return commission, moment, self.period.contains(moment)
 
-    def _warn(self, warning: str) -> None:
-        self.log.warning("%s", warning)
-        self.report.warnings.append(warning)
+def _complete(record: LedgerRecord, commissions: Sequence[Commission] | None) -> bool:
+    """Return whether a refund has a commission, and each one that the ledger knows."""
+    known = {record.reward_id} - {None}
+    return bool(commissions) and known <= {one.id for one in commissions or ()}
 
-    def _log_progress(self, message: str, *values: object) -> None:
-        if time.monotonic() >= self._next_progress:
-            self._next_progress = time.monotonic() + PROGRESS_EVERY_SECONDS
-            self.log.info(message, *values)
+
+def _can_be_of_refund(commission: Commission) -> bool:
+    """Return whether a commission can be a refund's: negative, and not made by hand."""
+    return commission.is_reversal and commission.commission_type != "custom"

@@ -9,13 +9,14 @@ from typing import Any
 
 from airflow_provider_firstpromoter.exceptions import ReconciliationMismatchError
 from airflow_provider_firstpromoter.reconcile.mismatches import Key, Mismatch, MismatchKind
+from airflow_provider_firstpromoter.reconcile.scaffold import RunReport
 
 #: The number of mismatches of each kind in XCom; the table has them all.
 MOST_CASES = 20
 
 
 @dataclass
-class Report:
+class ReconcileReport(RunReport):
     """
     What a reconciliation found and did.
 
@@ -31,8 +32,6 @@ class Report:
     :param commissions: negative commissions that were read
     :param looked_up: refunds that were looked up one by one, because no commission of the period has their event_id
     :param not_looked_up: refunds of which FirstPromoter's commissions could not be read; they were not compared
-    :param seconds: the time that it took
-    :param requests: HTTP requests, retries included
     :param table: the name of the table of mismatches
     :param conn_id: the FirstPromoter connection
     """
@@ -48,9 +47,6 @@ class Report:
     commissions: int = 0
     looked_up: int = 0
     not_looked_up: int = 0
-    warnings: list[str] = field(default_factory=list)
-    seconds: float = 0.0
-    requests: int = 0
     table: str = ""
     conn_id: str = ""
 
@@ -58,6 +54,10 @@ class Report:
     def mismatches(self) -> int:
         """The number of mismatches that need attention."""
         return sum(count for kind, count in self.counts.items() if kind.needs_attention)
+
+    def history_counts(self) -> dict[str, int]:
+        """Return the columns of the run history that a reconciliation fills."""
+        return {"mismatches": self.mismatches}
 
     def add(self, mismatches: Iterable[Mismatch], accepted: set[Key]) -> None:
         """

@@ -3,19 +3,118 @@
 from __future__ import annotations
 
 import logging
-import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
-from airflow_provider_firstpromoter.exceptions import LedgerError
+from airflow_provider_firstpromoter.calls import parameter_time
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
-from airflow_provider_firstpromoter.ledger import RefundLedger, RunHistory, RunKey, mark_reverted, now
+from airflow_provider_firstpromoter.ledger import (
+    LedgerRecord,
+    RefundLedger,
+    RunKey,
+    first_sent_between,
+    mark_reverted,
+    now,
+    sent_by_run,
+)
 from airflow_provider_firstpromoter.reconcile.denial import CommissionDenier
 from airflow_provider_firstpromoter.reconcile.revert_check import CheckedRefund, Decision, check
-from airflow_provider_firstpromoter.reconcile.revert_reading import CommissionReader
 from airflow_provider_firstpromoter.reconcile.revert_report import RevertReport
-from airflow_provider_firstpromoter.reconcile.revert_selection import Selection
+from airflow_provider_firstpromoter.reconcile.scaffold import LedgerRun
 
 
-class Revert:
+@dataclass(frozen=True)
+class RevertSelection:
+    """
+    Which refunds to revert, in exactly one of three ways.
+
+    :param event_ids: these refunds
+    :param dag_id: with ``run_id``: the refunds that this DAG run sent and that are or may be recorded, in all its tasks
+    :param run_id: with ``dag_id``, because runs of several DAGs can have the same one
+    :param sent_from: the refunds that were first sent at this time or later
+    :param sent_to: with ``sent_from``: and before this time
+    """
+
+    event_ids: tuple[str, ...] | None = None
+    dag_id: str | None = None
+    run_id: str | None = None
+    sent_from: datetime | None = None
+    sent_to: datetime | None = None
+
+    @classmethod
+    def of(
+        cls, event_ids: Any = None, dag_id: Any = None, run_id: Any = None, sent_from: Any = None, sent_to: Any = None
+    ) -> RevertSelection:
+        """
+        Make a selection from an operator's parameters; empty ones count as absent.
+
+        :raises ValueError: if they select nothing, or in more than one way, or a parameter cannot be used
+        """
+        selection = cls(
+            _event_ids(event_ids),
+            dag_id or None,
+            run_id or None,
+            parameter_time("sent_from", sent_from),
+            parameter_time("sent_to", sent_to),
+        )
+        _check_ways(selection.event_ids, selection.dag_id, selection.run_id, selection.sent_from, selection.sent_to)
+        if selection.sent_from and selection.sent_to and selection.sent_to <= selection.sent_from:
+            raise ValueError(f"sent_to ({selection.sent_to}) is not after sent_from ({selection.sent_from})")
+        return selection
+
+    def records(self, ledger: RefundLedger) -> Iterator[LedgerRecord]:
+        """
+        Read the selected refunds from the ledger.
+
+        :raises LedgerError: if the database cannot be read
+        """
+        if self.event_ids is not None:
+            yield from ledger.find(set(self.event_ids)).values()
+        elif self.dag_id is not None and self.run_id is not None:
+            yield from sent_by_run(ledger, self.dag_id, self.run_id)
+        elif self.sent_from is not None:
+            yield from first_sent_between(ledger, self.sent_from, self.sent_to)
+
+    def __str__(self) -> str:
+        if self.event_ids is not None:
+            return f"{len(set(self.event_ids))} event_ids"
+        if self.run_id is not None:
+            return f"run {self.run_id!r} of DAG {self.dag_id!r}"
+        return f"first sent from {self.sent_from} to {self.sent_to or 'now'}"
+
+
+def _check_ways(event_ids: Any, dag_id: Any, run_id: Any, sent_from: Any, sent_to: Any) -> None:
+    """
+    Require exactly one way to select refunds.
+
+    :raises ValueError: if there is none, or more than one, or half of one
+    """
+    run, window = (dag_id, run_id), (sent_from, sent_to)
+    ways = [event_ids is not None, any(one is not None for one in run), any(one is not None for one in window)]
+    if sum(ways) != 1:
+        raise ValueError(
+            "Select the refunds to revert in one way: event_ids, or dag_id and run_id, or sent_from and sent_to. "
+            f"{'Nothing is selected, and all refunds are never reverted' if not any(ways) else 'Several are given'}"
+        )
+    if ways[1] and None in run:
+        raise ValueError("A DAG run is selected by dag_id and run_id together: other DAGs can have the same run_id")
+    if ways[2] and sent_from is None:
+        raise ValueError("A time window needs sent_from; without sent_to it lasts until now")
+
+
+def _event_ids(value: Any) -> tuple[str, ...] | None:
+    if value is None or value == "":
+        return None
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise ValueError(f"event_ids must be a list of texts, not {type(value).__name__}")
+    if not all(isinstance(one, str | int) and not isinstance(one, bool) for one in value):
+        raise ValueError("event_ids must be a list of texts")
+    return tuple(map(str, value)) or None
+
+
+class Revert(LedgerRun[RevertReport]):
     """
     Denies the negative commissions that the selected refunds made, or reports what it would deny.
 
@@ -26,14 +125,15 @@ class Revert:
     :param preview: True only reports; nothing is denied or written
     :param max_reverted: the number of refunds above which nothing is denied
     :param run: the task run that the ledger names as the one that reverted
-    :param try_number: Airflow's number of the try, for the run history
     """
+
+    KIND = "revert"
 
     def __init__(
         self,
         hook: FirstPromoterHook,
         ledger: RefundLedger,
-        selection: Selection,
+        selection: RevertSelection,
         *,
         preview: bool = True,
         max_reverted: int = 0,
@@ -41,77 +141,31 @@ class Revert:
         try_number: int = 1,
         log: logging.Logger | None = None,
     ) -> None:
-        self.hook = hook
-        self.ledger = ledger
+        report = RevertReport(str(selection), preview)
+        super().__init__(hook, ledger, report, run=run, try_number=try_number, writes=not preview, log=log)
         self.selection = selection
-        self.preview = preview
         self.max_reverted = max_reverted
-        self.run_key = run or RunKey()
-        self.log = log or logging.getLogger(__name__)
-        self.history = RunHistory(ledger, self.run_key, try_number, kind="revert")
-        self.report = RevertReport(str(selection), preview)
 
-    def run(self) -> RevertReport:
-        """
-        Revert, or report what would be reverted.
-
-        :returns: what was done; :meth:`RevertReport.raise_if_failed` decides whether it fails the task
-        :raises RunRefusedError: before anything is denied, if there are more refunds than ``max_reverted`` allows
-        :raises ReadError: if FirstPromoter's commissions cannot be read
-        :raises AccessRefusedError: on 401 and 403
-        :raises LedgerError: if the ledger's database refuses
-        :raises SyncInterruptedError: if the hook is cancelled meanwhile
-        """
-        started, requests_before = time.monotonic(), self.hook.transport.requests
-        if not self.preview:
-            self.ledger.ensure()
-            self.history.start()
-        error: BaseException | None = None
-        try:
-            checked = self._check()
-            if not self.preview:
-                self.report.raise_if_more_than(self.max_reverted)
-                self._revert(checked)
-            if self.report.incomplete:
-                self.log.warning("%s", self.report.incomplete)
-        except BaseException as caught:
-            error = caught
-            raise
-        finally:
-            self.report.seconds = round(time.monotonic() - started, 3)
-            self.report.requests = self.hook.transport.requests - requests_before
-            self._finish_history(error)
-        return self.report
-
-    def _finish_history(self, error: BaseException | None) -> None:
-        report = self.report
-        counts = {"reverted": report.reverted, "failed": report.failed, "requests": report.requests}
-        try:
-            self.history.finish(counts, error)
-        except LedgerError as refused:
-            if error is None:
-                raise
-            self.log.warning("%s", refused)  # only logged: the error that ended the run says more
+    def _work(self) -> None:
+        checked = self._check()
+        if self.writes:
+            self.report.raise_if_more_than(self.max_reverted)
+            denied = [one.event_id for one in checked if one.decision is Decision.ALREADY_DENIED]
+            mark_reverted(self.ledger, denied, self.run_key, now())
+            CommissionDenier(self).deny([one for one in checked if one.decision is Decision.REVERT])
+        if self.report.incomplete:
+            self.log.warning("%s", self.report.incomplete)
 
     def _check(self) -> list[CheckedRefund]:
         """Read the selected refunds and their commissions, and decide what to do with each."""
         records = {record.event_id: record for record in self.selection.records(self.ledger)}
         self.log.info("%s refunds are selected (%s)", len(records), self.selection)
-        reader = CommissionReader(self.hook, self.log)
-        reader.read([one for one in records.values() if one.first_sent_at is not None and not one.unresolved])
+        sent = [one for one in records.values() if one.first_sent_at is not None and not one.unresolved]
+        found = self.reader.of_records(sent)
         moment = now()
-        checked = [
-            check(record, reader.found.get(event_id, []), readable=event_id not in reader.unreadable, now=moment)
-            for event_id, record in records.items()
-        ]
+        checked = [check(record, found.get(event_id, []), now=moment) for event_id, record in records.items()]
         unknown = sorted(set(self.selection.event_ids or ()) - records.keys())
         checked += [CheckedRefund(one, Decision.NOT_RECORDED, notes=("the ledger has no row",)) for one in unknown]
         for refund in checked:
             self.report.add(refund)
         return checked
-
-    def _revert(self, checked: list[CheckedRefund]) -> None:
-        denied = [one.event_id for one in checked if one.decision is Decision.ALREADY_DENIED]
-        mark_reverted(self.ledger, denied, self.run_key, now())
-        denier = CommissionDenier(self.hook, self.ledger, self.run_key, self.report, self.log)
-        denier.deny([one for one in checked if one.decision is Decision.REVERT])

@@ -32,7 +32,7 @@ class Decision(StrEnum):
     NOT_OURS = "not_ours"
     #: FirstPromoter has no negative commission for it: there is nothing to deny.
     NOT_FOUND = "not_found"
-    #: FirstPromoter has a malformed commission for it: it is left alone.
+    #: Its commissions could not be read: it is left alone.
     UNREADABLE = "unreadable"
     #: It was sent, and the ledger does not know whether FirstPromoter recorded it: it is left alone.
     UNRESOLVED = "unresolved"
@@ -81,17 +81,16 @@ class CheckedRefund:
         return {"event_id": self.event_id, "commissions": parts, "notes": list(self.notes)}
 
 
-def check(record: LedgerRecord, commissions: Sequence[Commission], *, readable: bool, now: datetime) -> CheckedRefund:
+def check(record: LedgerRecord, commissions: Sequence[Commission] | None, *, now: datetime) -> CheckedRefund:
     """
     Decide what a revert does with a refund of the ledger.
 
-    :param commissions: its negative commissions
-    :param readable: False if FirstPromoter has a malformed commission with its event_id
+    :param commissions: its negative commissions; None if they cannot be read
     :param now: aware; replaces times that cannot be read
     """
 
     def decided(decision: Decision, *notes: str) -> CheckedRefund:
-        return CheckedRefund(record.event_id, decision, commissions, notes)
+        return CheckedRefund(record.event_id, decision, commissions or (), notes)
 
     if record.unresolved:
         return decided(Decision.UNRESOLVED, f"the ledger has it as {record.outcome}, and its response is not known")
@@ -99,8 +98,8 @@ def check(record: LedgerRecord, commissions: Sequence[Commission], *, readable: 
         return decided(Decision.NOT_RECORDED, f"the ledger has it as {record.outcome}")
     if record.first_sent_at is None:
         return decided(Decision.NOT_OURS, "the ledger has adopted it and never sent it")
-    if not readable:
-        return decided(Decision.UNREADABLE, "a commission with its event_id is malformed")
+    if commissions is None:
+        return decided(Decision.UNREADABLE, "its commissions could not be read; the log says why")
     if not commissions:
         return decided(Decision.NOT_FOUND)
     if not _made_by_us(record, min(created_at(one, now) for one in commissions)):

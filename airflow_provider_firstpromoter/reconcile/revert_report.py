@@ -8,17 +8,16 @@ from typing import Any
 
 from airflow_provider_firstpromoter.exceptions import EventsFailedError, RunRefusedError
 from airflow_provider_firstpromoter.reconcile.revert_check import CheckedRefund, Decision
+from airflow_provider_firstpromoter.reconcile.scaffold import RunReport
 
 #: The number of refunds of each kind in XCom.
 MOST_CASES = 20
 #: The number of refunds that are to be reverted in the XCom ``return_value``.
 MOST_TO_REVERT = 1000
-#: The number of warnings that are kept.
-MOST_WARNINGS = 20
 
 
 @dataclass
-class RevertReport:
+class RevertReport(RunReport):
     """
     What a revert found and did.
 
@@ -47,9 +46,6 @@ class RevertReport:
     failed: int = 0
     failures: list[str] = field(default_factory=list)
     calls: int = 0
-    warnings: list[str] = field(default_factory=list)
-    requests: int = 0
-    seconds: float = 0.0
 
     @property
     def to_revert(self) -> int:
@@ -92,10 +88,9 @@ class RevertReport:
         if len(self.failures) < MOST_CASES:
             self.failures.append(event_id)
 
-    def warn(self, warning: str) -> None:
-        """Keep a warning, unless there are many."""
-        if len(self.warnings) < MOST_WARNINGS:
-            self.warnings.append(warning)
+    def history_counts(self) -> dict[str, int]:
+        """Return the columns of the run history that a revert fills."""
+        return {"reverted": self.reverted, "failed": self.failed}
 
     def to_json(self, most: int = MOST_CASES) -> dict[str, Any]:
         """

@@ -4,43 +4,53 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
+from airflow_provider_firstpromoter.api import Commission, describe_unreadable
 from airflow_provider_firstpromoter.calls import Result, batches
 from airflow_provider_firstpromoter.database import stop_if_cancelled
-from airflow_provider_firstpromoter.exceptions import LedgerError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import (
     LedgerBatch,
     LedgerRecord,
     LedgerWrite,
     RefundLedger,
-    RunHistory,
     RunKey,
     now,
+    recorded_between,
     recover,
+    sent_to_leads,
+    sent_without_lead,
     update_rewards,
 )
-from airflow_provider_firstpromoter.reconcile.compare import Comparison, Correction, compare
-from airflow_provider_firstpromoter.reconcile.mismatch_table import MismatchTable
-from airflow_provider_firstpromoter.reconcile.open_mismatches import OpenMismatches
+from airflow_provider_firstpromoter.reconcile.compare import Comparison, Correction, compare, created_at
+from airflow_provider_firstpromoter.reconcile.mismatches import MismatchTable
 from airflow_provider_firstpromoter.reconcile.period import Period
-from airflow_provider_firstpromoter.reconcile.reading import Reader
-from airflow_provider_firstpromoter.reconcile.report import Report
+from airflow_provider_firstpromoter.reconcile.report import ReconcileReport
+from airflow_provider_firstpromoter.reconcile.scaffold import LedgerRun
 from airflow_provider_firstpromoter.reconcile.staging import RefundPair, Staging
 
+T = TypeVar("T")
+PROGRESS_EVERY_SECONDS = 10.0
+#: The number of refunds that are looked up before those that FirstPromoter does not have are written: what a kill
+#: leaves unwritten.
+LOOKUPS_AT_A_TIME = 100
 
-class Reconciliation:
+
+class Reconciliation(LedgerRun[ReconcileReport]):
     """
     One comparison of a ledger with FirstPromoter's commissions.
 
-    All SQL runs on the calling thread. The ledger takes over rewards, the outcome of refunds that were sent and turned
-    out to be recorded and, with ``adopt``, refunds that only FirstPromoter has. What is compared is written in batches,
-    so that a kill loses none of it.
+    The ledger takes over rewards, the outcome of refunds that were sent and turned out to be recorded and, with
+    ``adopt``, refunds that only FirstPromoter has. What is compared is written in batches, so that a kill loses none of
+    it.
 
     :param adopt: whether refunds that only FirstPromoter has become ``already_recorded`` in the ledger
     :param run: the task run that the rows name as the one that found them
-    :param try_number: Airflow's number of the try, for the run history
     """
+
+    KIND = "reconcile"
 
     def __init__(
         self,
@@ -53,73 +63,127 @@ class Reconciliation:
         try_number: int = 1,
         log: logging.Logger | None = None,
     ) -> None:
-        self.hook = hook
-        self.ledger = ledger
+        self.table = MismatchTable(ledger, run)
+        report = ReconcileReport(table=self.table.table.fullname, conn_id=hook.firstpromoter_conn_id)
+        super().__init__(hook, ledger, report, run=run, try_number=try_number, log=log)
         self.period = period
         self.adopt = adopt
-        self.run_key = run or RunKey()
-        self.log = log or logging.getLogger(__name__)
-        self.table = MismatchTable(ledger, self.run_key)
-        self.history = RunHistory(ledger, self.run_key, try_number, kind="reconcile")
-        self.report = Report(table=self.table.table.fullname, conn_id=hook.firstpromoter_conn_id)
         self._now = now()
         self._compared = 0
+        self._next_progress = time.monotonic() + PROGRESS_EVERY_SECONDS
 
-    def run(self) -> Report:
-        """
-        Reconcile.
-
-        :returns: what was found; :meth:`Report.raise_if_more_than` decides whether it fails the task
-        :raises ReadError: if FirstPromoter's commissions cannot be read
-        :raises AccessRefusedError: on 401 and 403
-        :raises LedgerError: if the ledger's database refuses
-        :raises SyncInterruptedError: if the hook is cancelled meanwhile
-        """
-        started = time.monotonic()
-        requests_before = self.hook.transport.requests
-        self.ledger.ensure()
+    def _prepare(self) -> None:
+        super()._prepare()
         self.table.ensure()
-        self.history.start()
-        error: BaseException | None = None
+
+    def _work(self) -> None:
         try:
-            with Staging() as staging, OpenMismatches() as open_mismatches:
-                self._reconcile(staging, open_mismatches)
-        except BaseException as caught:
-            error = caught
+            with Staging() as staging:
+                self._reconcile(staging)
+        except BaseException:
             self.log.warning("The reconciliation ended early; %s refunds were compared", self._compared)
             raise
-        finally:
-            self.report.seconds = round(time.monotonic() - started, 3)
-            self.report.requests = self.hook.transport.requests - requests_before
-            self._finish_history(error)
-        return self.report
 
-    def _finish_history(self, error: BaseException | None) -> None:
-        try:
-            self.history.finish({"mismatches": self.report.mismatches, "requests": self.report.requests}, error)
-        except LedgerError as refused:
-            if error is None:
-                raise
-            self.log.warning("%s", refused)  # only logged: the error that ended the run says more
-
-    def _reconcile(self, staging: Staging, open_mismatches: OpenMismatches) -> None:
-        reader = Reader(
-            self.hook, self.ledger, self.period, staging, open_mismatches, self.report, now=self._now, log=self.log
-        )
-        reader.read_commissions()
-        reader.read_ledger(adopt=self.adopt)
-        reader.look_up(lambda missing: self._compare(missing, open_mismatches))
+    def _reconcile(self, staging: Staging) -> None:
+        self._read_commissions(staging)
+        self._read_ledger(staging)
+        self._look_up(staging)
         staging.find_duplicates()
-        for batch in batches(staging):
-            stop_if_cancelled(self.hook.cancelled)
-            self._compare(batch, open_mismatches)
+        for batch in self._batches(staging):
+            self._compare(batch, staging)
         # All open mismatches are read before the first is changed: in SQLite a reader and a writer lock each other.
-        open_mismatches.add_open(self.table.open_between(self.period.start, self.period.end))
-        for resolved in batches(open_mismatches.resolved()):
-            stop_if_cancelled(self.hook.cancelled)
+        staging.add_open(self.table.open_between(self.period.start, self.period.end))
+        for resolved in self._batches(staging.resolved()):
             self.table.resolve(resolved)
 
-    def _compare(self, pairs: list[RefundPair], open_mismatches: OpenMismatches) -> None:
+    def _batches(self, items: Iterable[T]) -> Iterator[list[T]]:
+        """Yield items in batches, until the task is killed."""
+        for batch in batches(items):
+            stop_if_cancelled(self.hook.cancelled)
+            yield batch
+
+    def _read_commissions(self, staging: Staging) -> None:
+        unreadable: dict[int, int] = {}
+        for page in self.reader.pages(self.period):
+            self.report.commissions += len(page.commissions)
+            moments = ((one, created_at(one, self._now)) for one in page.commissions)
+            staging.add_commissions((one, moment, self.period.contains(moment)) for one, moment in moments)
+            if page.unreadable:
+                unreadable[page.number] = len(page.unreadable)
+                staging.add_unreadable(page.unreadable)
+            self._log_progress("%s commissions read", self.report.commissions)
+        if unreadable:
+            self.warn(describe_unreadable(unreadable))
+
+    def _read_ledger(self, staging: Staging) -> None:
+        """
+        Read the ledger's rows of the commissions, of the period, and of the same leads.
+
+        It is read after the commissions, so that it has the refunds that are recorded while those are read. To adopt,
+        refunds that were sent and whose lead is not known are looked up as well: an adopted one could be a duplicate.
+        """
+        for event_ids in staging.commission_event_ids():
+            stop_if_cancelled(self.hook.cancelled)
+            staging.add_ledger_rows(self.ledger.find(event_ids).values())
+        for records in self._batches(recorded_between(self.ledger, self.period.start, self.period.end)):
+            staging.add_ledger_rows(records, in_period=True)
+        adopt = self.adopt
+        for lead_ids in staging.unsent_lead_ids():
+            stop_if_cancelled(self.hook.cancelled)
+            if adopt:
+                for records in self._batches(sent_without_lead(self.ledger)):
+                    staging.add_ledger_rows(records, look_up=True)
+                adopt = False
+            staging.add_sent_to_leads(sent_to_leads(self.ledger, lead_ids))
+
+    def _look_up(self, staging: Staging) -> None:
+        """
+        Look up each refund of the ledger that no commission of the period belongs to: its commission can be older.
+
+        What FirstPromoter does not have is written at once: after an error or a kill, as far as it is known by then.
+        """
+        count = staging.count_without_commission()
+        if not count:
+            return
+        rate = self.hook.account.extra.requests_per_minute
+        self.log.info(
+            "%s refunds of the ledger have no commission in this period; each is looked up, with one or two requests. "
+            "At %s requests a minute that takes up to %.0f minutes",
+            count,
+            rate,
+            2 * count / rate + 0.5,
+        )
+        for pairs in staging.without_commission(LOOKUPS_AT_A_TIME):
+            by_id = {pair.event_id: pair for pair in pairs}
+            missing: list[RefundPair] = []
+            found: list[tuple[Commission, bool]] = []
+            try:
+                for event_id, commissions in self.reader.look_up(one for one in by_id if one):
+                    if commissions is None:
+                        self.report.not_looked_up += 1
+                        staging.add_unreadable([event_id])
+                        continue
+                    self.report.looked_up += 1
+                    pair = by_id[event_id]
+                    found += ((one, pair.in_period) for one in commissions)
+                    if not commissions and pair.in_period:
+                        missing.append(pair)
+                    self._log_progress("%s of %s refunds looked up", self.report.looked_up, count)
+            finally:
+                staging.add_commissions((one, created_at(one, self._now), in_period) for one, in_period in found)
+                self._compare(missing, staging)
+        if self.report.not_looked_up:
+            self.warn(
+                f"{self.report.not_looked_up} refunds could not be looked up and were not compared; "
+                "the log has the reason of each"
+            )
+
+    def _log_progress(self, message: str, *values: object) -> None:
+        if time.monotonic() >= self._next_progress:
+            self._next_progress = time.monotonic() + PROGRESS_EVERY_SECONDS
+            self.log.info(message, *values)
+
+    def _compare(self, pairs: list[RefundPair], staging: Staging) -> None:
         """Compare refunds, and write what follows from it."""
         compared = [(pair, compare(pair, adopt=self.adopt, now=self._now)) for pair in pairs]
         mismatches = [
@@ -127,8 +191,8 @@ class Reconciliation:
         ]
         # Written before the ledger changes: if the run is killed in between, the next one finds them again.
         accepted = self.table.write(mismatches)
-        open_mismatches.add_compared(pair.event_id for pair in pairs if pair.in_period)
-        open_mismatches.add_found(mismatch.key for mismatch in mismatches)
+        staging.add_compared(pair.event_id for pair in pairs if pair.in_period)
+        staging.add_found(mismatch.key for mismatch in mismatches)
         self._correct_ledger(compared)
         self.report.add(mismatches, accepted)
         self.report.matched += sum(

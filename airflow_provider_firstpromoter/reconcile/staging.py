@@ -13,6 +13,7 @@ from airflow_provider_firstpromoter.calls import Commission, Outcome
 from airflow_provider_firstpromoter.database import PrivateDatabase
 from airflow_provider_firstpromoter.ledger import LedgerRecord, SentRefund
 from airflow_provider_firstpromoter.reconcile.duplicates import Reversal, match_duplicates
+from airflow_provider_firstpromoter.reconcile.mismatches import Key
 
 _record_adapter = TypeAdapter(LedgerRecord)
 
@@ -39,6 +40,12 @@ CREATE VIEW reversals AS
     FROM commissions c LEFT JOIN ledger l ON l.event_id = c.event_id
     WHERE NOT coalesce(l.reverted, 0)
     GROUP BY coalesce(c.event_id, c.commission_id) HAVING NOT min(c.denied);
+-- Mismatches that this run found, and those that were open before.
+CREATE TABLE found (kind TEXT, event_id TEXT, commission_id INTEGER, PRIMARY KEY (kind, event_id, commission_id))
+    WITHOUT ROWID;
+CREATE TABLE open_before (kind TEXT, event_id TEXT, commission_id INTEGER);
+CREATE TABLE compared (event_id TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE unreadable (event_id TEXT PRIMARY KEY) WITHOUT ROWID;
 """
 
 # The leads of which something was reversed that was not sent, with all of their refunds.
@@ -90,7 +97,11 @@ def _recoverable(record: LedgerRecord) -> bool:
 
 
 class Staging(PrivateDatabase):
-    """Both sides of a reconciliation, first filled and then read. It holds no e-mail address and no uid."""
+    """
+    Both sides of a reconciliation, first filled and then read, and the mismatches that were open and are found.
+
+    It holds no e-mail address and no uid.
+    """
 
     def __init__(self) -> None:
         super().__init__(SCHEMA)
@@ -234,6 +245,35 @@ class Staging(PrivateDatabase):
                     duplicate_of,
                     in_period,
                 )
+
+    def add_found(self, keys: Iterable[Key]) -> None:
+        """Add mismatches that the reconciliation found."""
+        self.insert("INSERT OR IGNORE INTO found VALUES (?, ?, ?)", keys)
+
+    def add_compared(self, event_ids: Iterable[str | None]) -> None:
+        """Add refunds of the period that were compared. None is for no event_id."""
+        self.insert("INSERT OR IGNORE INTO compared VALUES (?)", ((one or "",) for one in event_ids))
+
+    def add_open(self, keys: Iterable[Key]) -> None:
+        """Add mismatches of the period that earlier reconciliations found and that are still open."""
+        self.insert("INSERT INTO open_before VALUES (?, ?, ?)", keys)
+
+    def add_unreadable(self, event_ids: Iterable[str | None]) -> None:
+        """Add the event_ids of commissions that cannot be read: their mismatches stay open. None is for no event_id."""
+        self.insert("INSERT OR IGNORE INTO unreadable VALUES (?)", ((one or "",) for one in event_ids))
+
+    def resolved(self) -> Iterator[Key]:
+        """
+        Yield the mismatches that were open before and were not found now, although they could be read.
+
+        All commissions of the period were read: one that is gone is resolved. A refund without a commission is only if
+        it was compared, because a refund that was adopted is of no period.
+        """
+        yield from self.connection.execute(
+            "SELECT * FROM open_before WHERE event_id NOT IN (SELECT event_id FROM unreadable) "
+            "AND (commission_id <> 0 OR event_id IN (SELECT event_id FROM compared)) "
+            "EXCEPT SELECT * FROM found"
+        )
 
 
 _WITHOUT_COMMISSION = """

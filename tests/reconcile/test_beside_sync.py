@@ -10,7 +10,7 @@ from airflow_provider_firstpromoter.calls import numbered
 from airflow_provider_firstpromoter.exceptions import EventsFailedError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import RefundLedger, RunKey
-from airflow_provider_firstpromoter.reconcile import Period, Reconciliation, Revert, Selection
+from airflow_provider_firstpromoter.reconcile import Period, Reconciliation, Revert, RevertSelection
 from airflow_provider_firstpromoter.sync import RefundSync, SyncOptions
 from tests.reconcile.account import AccountWithLedger, refund
 
@@ -43,7 +43,7 @@ def assert_it_belongs_to_the_run_that_sent_it(account: AccountWithLedger, sync: 
         recorded.reward_id,
     )
     hook = FirstPromoterHook()
-    selection = Selection(dag_id="dag", run_id="run_sync")
+    selection = RevertSelection(dag_id="dag", run_id="run_sync")
     report = Revert(hook, RefundLedger.required(hook.account), selection, preview=True).run()
     assert report.to_revert == 1
 

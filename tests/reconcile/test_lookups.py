@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_firstpromoter.exceptions import AccessRefusedError, ReadError
-from airflow_provider_firstpromoter.reconcile import reading
+from airflow_provider_firstpromoter.reconcile import run
 from tests.reconcile.account import TODAY, AccountWithLedger, nonzero_kinds, refund
 
 Served = Callable[[Callable[[dict[str, str]], Any]], AccountWithLedger]
@@ -34,7 +34,7 @@ def test_every_refund_without_a_commission_in_the_period_is_looked_up(
     account: AccountWithLedger, logged: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many there are: not only the first thousand."""
-    monkeypatch.setattr(reading, "PROGRESS_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(run, "PROGRESS_EVERY_SECONDS", 0.0)
     count = 1442 if account.database.kind == "sqlite" else 130
     account.track(*(refund(n, uid=f"cus_{n % 1000}") for n in range(count)))
     account.sandbox.store.execute(LONG_AGO)

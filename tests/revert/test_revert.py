@@ -11,7 +11,7 @@ from airflow_provider_firstpromoter.exceptions import EventsFailedError, RunRefu
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import RefundLedger
 from airflow_provider_firstpromoter.operators.revert import RevertRefundsOperator
-from airflow_provider_firstpromoter.reconcile import Revert, RevertReport, Selection
+from airflow_provider_firstpromoter.reconcile import Revert, RevertReport, RevertSelection
 from tests.revert.mistake import AccountToRevert
 from tests.support import refund, refunds
 
@@ -124,7 +124,9 @@ def test_operator_with_unsafe_parameters_cannot_be_made(parameters: dict[str, An
         ({"event_ids": "re_1"}, "list of texts"),
         ({"event_ids": ["re_1"], "sent_from": "2026-01-01"}, "Several"),
         ({"sent_to": "2026-01-01"}, "needs sent_from"),
-        ({"sent_from": "soon"}, "is not a time"),
+        ({"sent_from": "soon"}, "sent_from .'soon'. is not a date or time"),
+        ({"sent_from": "0001-01-01T00:00:00+14:00"}, "sent_from .* is not between the years"),
+        ({"sent_from": "2026-01-01", "sent_to": datetime.max}, "sent_to .* is not between the years"),
         ({"sent_from": "2026-01-02", "sent_to": "2026-01-01"}, "is not after"),
         ({"event_ids": ["re_1"], "preview": "False"}, "needs max_reverted"),
         ({"event_ids": ["re_1"], "preview": "no"}, "True or False"),
@@ -335,7 +337,7 @@ def test_two_reverts_at_once_are_both_complete(account: AccountToRevert, at_once
         # Not the operator: Airflow 2 lets none be executed outside of the main thread.
         hook = FirstPromoterHook()
         with RefundLedger.required(hook.account) as ledger:
-            return Revert(hook, ledger, Selection.of(**WRONG), preview=False, max_reverted=130).run()
+            return Revert(hook, ledger, RevertSelection.of(**WRONG), preview=False, max_reverted=130).run()
 
     reports = at_once(revert, revert)
 
