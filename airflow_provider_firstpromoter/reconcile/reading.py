@@ -10,11 +10,10 @@ from airflow_provider_firstpromoter.api import (
     MOST_IDS,
     Commission,
     CommissionPage,
-    UnreadableCommissionError,
     read_commissions,
 )
 from airflow_provider_firstpromoter.database import in_background
-from airflow_provider_firstpromoter.exceptions import ReadError, SyncInterruptedError
+from airflow_provider_firstpromoter.exceptions import ReadError, SyncInterruptedError, UnreadableCommissionError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import LedgerRecord
 from airflow_provider_firstpromoter.reconcile.period import Period
