@@ -8,10 +8,10 @@ from typing import TypeVar
 
 from airflow_provider_firstpromoter.api import (
     MOST_IDS,
-    Commission,
     CommissionPage,
     read_commissions,
 )
+from airflow_provider_firstpromoter.calls import Commission
 from airflow_provider_firstpromoter.database import in_background
 from airflow_provider_firstpromoter.exceptions import ReadError, SyncInterruptedError, UnreadableCommissionError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook

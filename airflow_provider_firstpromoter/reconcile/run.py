@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
-from airflow_provider_firstpromoter.api import Commission, describe_unreadable
-from airflow_provider_firstpromoter.calls import Result, batches
+from airflow_provider_firstpromoter.api import describe_unreadable
+from airflow_provider_firstpromoter.calls import Commission, Result, batches
 from airflow_provider_firstpromoter.database import stop_if_cancelled
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import (
