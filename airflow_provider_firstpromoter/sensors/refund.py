@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -16,13 +17,14 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
+from airflow_provider_firstpromoter.operators.sql_file import SqlFile
 from airflow_provider_firstpromoter.recheck import checked_window
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
 
-class UnrecordedRefundSensor(BaseSensorOperator):
+class UnrecordedRefundSensor(SqlFile, BaseSensorOperator):
     """
     Wait until the query has refunds that are not settled in the ledger, and pass them downstream.
 
@@ -55,6 +57,8 @@ class UnrecordedRefundSensor(BaseSensorOperator):
         were last sent
     :param deferrable: wait in the triggerer, without a worker slot; by default what ``[operators]
         default_deferrable`` says
+
+    ``soft_fail=True`` skips the task when ``timeout`` is over, and for nothing else: an error fails it.
     """
 
     template_fields: Sequence[str] = (
@@ -65,7 +69,6 @@ class UnrecordedRefundSensor(BaseSensorOperator):
         "ledger_conn_id",
         "ledger_table",
     )
-    template_ext: Sequence[str] = (".sql",)
     template_fields_renderers = {"sql": "sql", "parameters": "json"}
     ui_color = "#e8f3d6"
 
@@ -102,7 +105,23 @@ class UnrecordedRefundSensor(BaseSensorOperator):
         """Wait on the worker, poke by poke, or in the triggerer."""
         if self.deferrable:
             return self._push_or_defer(context, end_time=time.time() + self.timeout)
-        return super().execute(context)
+        with self._skipped_for_time_alone():
+            return super().execute(context)
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Go on after the wait in the triggerer, whether or not the trigger has fired."""
+        with self._skipped_for_time_alone():
+            return super().resume_execution(next_method, next_kwargs, context)
+
+    @contextmanager
+    def _skipped_for_time_alone(self) -> Iterator[None]:
+        """Raise the error for which Airflow skips a task with ``soft_fail``: some while poking, all after a wait."""
+        try:
+            yield
+        except AirflowSkipException as skipped:
+            if self.soft_fail and skipped.__cause__ is not None:
+                raise skipped.__cause__ from None
+            raise
 
     def poke(self, context: Context) -> PokeReturnValue:
         """

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_firstpromoter.operators.base import RefundOperator
+from airflow_provider_firstpromoter.operators.sql_file import SqlFile
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
 
-class SqlToFirstPromoterOperator(RefundOperator):
+class SqlToFirstPromoterOperator(SqlFile, RefundOperator):
     """
     Send each refund of a query that is not settled in the ledger, once.
 
@@ -50,7 +51,6 @@ class SqlToFirstPromoterOperator(RefundOperator):
         "ledger_conn_id",
         "ledger_table",
     )
-    template_ext: Sequence[str] = (".sql",)
     template_fields_renderers = {"sql": "sql", "parameters": "json"}
 
     def __init__(

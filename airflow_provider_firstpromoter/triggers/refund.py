@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
+from asgiref.sync import sync_to_async
 
 #: Seconds that the warehouse may take for one query, where it has such a limit.
 STATEMENT_TIMEOUT = 300.0
@@ -66,8 +67,7 @@ class UnrecordedRefundTrigger(BaseTrigger):
         """Query until a refund is pending, or until the end time."""
         while True:
             try:
-                # A thread of its own: Airflow's sync_to_async would put all triggers' queries on a single one.
-                pending = await asyncio.to_thread(self._is_anything_pending)
+                pending = await self._look()
             except Exception as error:
                 from airflow_provider_firstpromoter.database import first_line
 
@@ -82,7 +82,10 @@ class UnrecordedRefundTrigger(BaseTrigger):
                 return
             await asyncio.sleep(min(self.poke_interval, left))
 
-    def _is_anything_pending(self) -> bool:
+    # Airflow 3.0 to 3.2.1 reads connections safely only in threads that asgiref makes: in one of asyncio.to_thread it
+    # mixes up its own responses, and the whole triggerer ends. Thread-sensitive calls would share a single thread.
+    @sync_to_async(thread_sensitive=False)
+    def _look(self) -> bool:
         from airflow_provider_firstpromoter.pending import PendingRefunds
 
         return bool(PendingRefunds(**self._lookup_parameters, statement_timeout=STATEMENT_TIMEOUT).find(limit=1))

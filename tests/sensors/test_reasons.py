@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
@@ -172,7 +173,10 @@ def test_trigger_fires_for_a_recheck_and_for_a_retry_only_with_their_parameters(
     let_hours_pass(sqlite, 21)
 
     def fires(**parameters: Any) -> bool:
-        return UnrecordedRefundTrigger(**WHERE, end_time=0.0, **parameters)._is_anything_pending()
+        async def first_event() -> Any:
+            return await anext(UnrecordedRefundTrigger(**WHERE, end_time=0.0, **parameters).run())
+
+        return bool(asyncio.run(first_event()).payload["status"] == "pending")
 
     assert not fires()
     assert fires(recheck_unreferred=MONTH)

@@ -19,6 +19,7 @@ from airflow.providers.common.compat.sdk import (
     AirflowException,
     AirflowSensorTimeout,
     AirflowSkipException,
+    AirflowTaskTimeout,
     TaskDeferred,
 )
 
@@ -273,6 +274,78 @@ def test_deferrable_defaults_to_airflows_configuration(said: str | None, deferra
     )
 
     assert f"deferrable {deferrable} True False" in done.stdout, done.stderr
+
+
+# --- soft_fail: only the time-out skips ---
+
+BROKEN = {"sql": "SELECT * FROM no_such_table"}
+LACKS_A_COLUMN = {"sql": "SELECT event_id, uid FROM refunds"}
+NO_LEDGER = {"ledger_conn_id": "no_such_connection"}
+
+
+@pytest.mark.parametrize("mistake", [BROKEN, LACKS_A_COLUMN, NO_LEDGER], ids=str)
+@pytest.mark.parametrize("mode", [{"mode": "poke"}, {"deferrable": True}], ids=str)
+def test_soft_fail_of_a_mistake_fails_at_once(mode: dict[str, Any], mistake: dict[str, str], sqlite: Any) -> None:
+    sqlite.fill([])
+    failing = sensor(soft_fail=True, timeout=FOR_EVER, **mode, **mistake)
+
+    with pytest.raises(AirflowException) as failed:
+        failing.execute({"ti": TaskInstance("find")})
+
+    assert not isinstance(failed.value, AirflowSkipException)
+
+
+def test_soft_fail_of_an_execution_timeout_fails(sqlite: Any) -> None:
+    """It is the limit of a look that hangs, and no end of the wait."""
+    task = sensor(soft_fail=True)
+
+    def hang(context: Any) -> Any:
+        raise AirflowTaskTimeout("a look hangs")
+
+    task.poke = hang
+    with pytest.raises(AirflowTaskTimeout, match="a look hangs"):
+        task.execute({"ti": TaskInstance("find")})
+
+
+def resume(task: Any, event: Any, method: str = "execute_complete") -> Any:
+    """Go on after a deferral, as Airflow does on the worker."""
+    return task.resume_execution(method, event if method == "__fail__" else {"event": event}, {})
+
+
+@pytest.mark.parametrize(
+    ("event", "mistake"),
+    [
+        ({"status": "error", "message": "no such table"}, {}),
+        ({"status": "something else"}, {}),
+        (None, {}),
+        *(({"status": "pending", "end_time": 1e12}, mistake) for mistake in (BROKEN, LACKS_A_COLUMN, NO_LEDGER)),
+    ],
+    ids=str,
+)
+def test_soft_fail_of_an_error_after_a_deferral_fails(event: Any, mistake: dict[str, str], sqlite: Any) -> None:
+    sqlite.fill([])
+
+    with pytest.raises(AirflowException) as failed:
+        resume(sensor(soft_fail=True, **mistake), event)
+
+    assert not isinstance(failed.value, AirflowSkipException)
+
+
+@pytest.mark.parametrize("error", ["Trigger failure", "Trigger timeout"])
+def test_soft_fail_of_a_trigger_that_died_fails(error: str) -> None:
+    """Airflow ends a trigger that raises, and one whose task has an execution_timeout."""
+    with pytest.raises(AirflowException) as failed:
+        resume(sensor(soft_fail=True), {"error": error, "traceback": ["Killed"]}, "__fail__")
+
+    assert not isinstance(failed.value, AirflowSkipException)
+
+
+@pytest.mark.parametrize("event", [{"status": "timeout"}, {"status": "pending", "end_time": 0.5}], ids=str)
+def test_soft_fail_of_a_time_out_after_a_deferral_skips(event: dict[str, Any], sqlite: Any) -> None:
+    sqlite.fill([])
+
+    with pytest.raises(AirflowSkipException):
+        resume(sensor(soft_fail=True, timeout=500), event)
 
 
 # --- in a DAG ---
