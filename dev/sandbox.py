@@ -126,7 +126,7 @@ class SandboxProcess:
         return sorted(self._control("GET", "/request-times", params={"path": "/track/refund", **only}))
 
     def recorded(self) -> list[dict[str, Any]]:
-        """Return the refunds that were recorded; see ``airflow_provider_firstpromoter.sandbox.RecordedRefund``."""
+        """Return the refunds that were recorded; see ``airflow_provider_firstpromoter.sandbox.RecordedEvent``."""
         found: list[dict[str, Any]] = self._control("GET", "/recorded")
         return found
 

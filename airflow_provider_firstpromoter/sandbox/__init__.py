@@ -9,9 +9,9 @@ between the two. Start it with ``python -m airflow_provider_firstpromoter.sandbo
 """
 
 from airflow_provider_firstpromoter.sandbox.app import Sandbox
-from airflow_provider_firstpromoter.sandbox.audit import Balance, RecordedRefund, RefundRequest
+from airflow_provider_firstpromoter.sandbox.audit import Balance, RecordedCommission, RecordedEvent, TrackingRequest
 from airflow_provider_firstpromoter.sandbox.faults import Fault
-from airflow_provider_firstpromoter.sandbox.serializers import SECRET
+from airflow_provider_firstpromoter.sandbox.responses import SECRET
 from airflow_provider_firstpromoter.sandbox.server import running_sandbox
 from airflow_provider_firstpromoter.sandbox.settings import Account, Settings
 
@@ -20,9 +20,10 @@ __all__ = [
     "Account",
     "Balance",
     "Fault",
-    "RecordedRefund",
-    "RefundRequest",
+    "RecordedCommission",
+    "RecordedEvent",
     "Sandbox",
     "Settings",
+    "TrackingRequest",
     "running_sandbox",
 ]

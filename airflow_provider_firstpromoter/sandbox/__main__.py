@@ -7,8 +7,12 @@ import ipaddress
 import signal
 import sqlite3
 import sys
+from dataclasses import fields
 from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 from rich.console import Console
 
 from airflow_provider_firstpromoter.sandbox.app import Sandbox
@@ -17,11 +21,12 @@ from airflow_provider_firstpromoter.sandbox.settings import Account, Settings
 
 
 def _parse_account(text: str) -> Account:
-    account_id, *rest = text.split(":", 2)
-    if not rest:
+    account_id, _, key_and_currency = text.partition(":")
+    api_key, _, currency = key_and_currency.partition(":")
+    if not api_key:
         raise argparse.ArgumentTypeError(f"{text!r} has no API key")
     try:
-        return Account(account_id, *rest)
+        return Account(account_id, api_key, currency or Account.currency)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 
@@ -40,9 +45,6 @@ def parse_settings(arguments: list[str]) -> Settings:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
-    add("--host", default="127.0.0.1", help="the address to listen on")
-    add("--port", type=int, default=8765, help="the port to listen on; 0 selects a free port")
-    add("--allow-remote", action="store_true", help="allow a --host that other machines can reach")
     add("--account-id", default=Account.id, help="the id of the first account")
     add("--api-key", default=Account.api_key, help="the API key of the first account")
     add("--currency", default=Account.currency, help="the currency of the first account")
@@ -55,71 +57,35 @@ def parse_settings(arguments: list[str]) -> Settings:
         help="another account; can be repeated",
     )
     add("--state", default="memory", metavar="FILE", help="store the data in this SQLite file")
-    add("--requests-per-minute", type=int, default=400, help="the requests per account and window; 0 is no limit")
-    add("--window-seconds", type=float, default=60.0, help="the length of the sliding window of the rate limit")
-    choices = ["none", "seconds", "date"]
-    add("--retry-after", choices=choices, default="none", help="the form of a 429's Retry-After header")
-    add(
-        "--consume-event-id-on-204",
-        action="store_true",
-        help="mark the event_id as used when a lead without a sale is answered with 204",
-    )
-    add(
-        "--lead-first",
-        action="store_true",
-        help="look for the lead of a refund before its event_id, and answer 404 or 204 where others answer 409",
-    )
-    add(
-        "--shape",
-        choices=["older", "newer"],
-        default="older",
-        help="the shape of a refund's 200: one reward with lead and promoter, or a list of commissions",
-    )
-    add(
-        "--listing-lag-seconds",
-        type=float,
-        default=0.0,
-        help="the seconds for which the list of commissions omits a new commission",
-    )
-    add(
-        "--listing-lag-requests",
-        type=int,
-        default=0,
-        help="the number of requests for the list of commissions that omit a new commission",
-    )
-    add("--batch-seconds", type=float, default=0.5, help="the seconds that a batch of more than 5 commissions takes")
-    add(
-        "--batch-polls",
-        type=int,
-        default=0,
-        help="complete a batch after this number of requests for it, and not by time; 0 is by time",
-    )
-    add("--commission-percent", type=int, default=20, help="the percentage of a sale that its promoter earns")
-    add("--seed", type=int, default=0, help="the seed of random faults; the same seed repeats the same faults")
+    add("--allow-remote", action="store_true", help="allow a --host that other machines can reach")
+    described = [field for field in fields(Settings) if isinstance(field.default, FieldInfo)]
+    for field in described:
+        _add_setting(parser, field.name, field.default)
+    parser.set_defaults(port=8765)
     options = parser.parse_args(arguments)
     if not _is_loopback(options.host) and not options.allow_remote:
         parser.error(f"{options.host} can be reached from other machines; add --allow-remote to allow this")
     try:
         return Settings(
             accounts=(Account(options.account_id, options.api_key, options.currency), *options.account),
-            requests_per_minute=options.requests_per_minute,
-            window_seconds=options.window_seconds,
-            retry_after=options.retry_after,
-            consume_event_id_on_204=options.consume_event_id_on_204,
-            lead_first=options.lead_first,
-            shape=options.shape,
-            listing_lag_seconds=options.listing_lag_seconds,
-            listing_lag_requests=options.listing_lag_requests,
-            batch_seconds=options.batch_seconds,
-            batch_polls=options.batch_polls,
-            commission_percent=options.commission_percent,
             state=None if options.state == "memory" else Path(options.state),
-            seed=options.seed,
-            host=options.host,
-            port=options.port,
+            **{field.name: getattr(options, field.name) for field in described},
         )
+    except ValidationError as error:
+        parser.error("; ".join(f"{'.'.join(map(str, each['loc']))} {each['msg']}" for each in error.errors()))
     except ValueError as error:
         parser.error(str(error))
+
+
+def _add_setting(parser: argparse.ArgumentParser, name: str, setting: Any) -> None:
+    """Add the option of a field of :class:`Settings` that has a description."""
+    option, default = f"--{name.replace('_', '-')}", setting.default
+    if isinstance(default, bool):
+        parser.add_argument(option, action="store_true", help=setting.description)
+        return
+    kind = get_type_hints(Settings)[name]
+    choices = get_args(kind) if get_origin(kind) is Literal else None
+    parser.add_argument(option, type=type(default), default=default, choices=choices, help=setting.description)
 
 
 def _is_loopback(host: str) -> bool:

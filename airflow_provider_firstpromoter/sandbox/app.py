@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any, Unpack
 
 from airflow_provider_firstpromoter.sandbox import seeds
 from airflow_provider_firstpromoter.sandbox.api import make_api
 from airflow_provider_firstpromoter.sandbox.audit import Audit
-from airflow_provider_firstpromoter.sandbox.auth import Authenticator
+from airflow_provider_firstpromoter.sandbox.auth import Authenticator, RateLimit
 from airflow_provider_firstpromoter.sandbox.batches import Batches
 from airflow_provider_firstpromoter.sandbox.faults import Fault, Faults, Kind
-from airflow_provider_firstpromoter.sandbox.limits import RateLimit
 from airflow_provider_firstpromoter.sandbox.middleware import FaultMiddleware
 from airflow_provider_firstpromoter.sandbox.seeds import CommissionChange, CommissionSeed, LeadSeed
-from airflow_provider_firstpromoter.sandbox.settings import Account, Settings, SettingsChange
+from airflow_provider_firstpromoter.sandbox.settings import Account, Behaviour, Settings
 from airflow_provider_firstpromoter.sandbox.store import Store
 from airflow_provider_firstpromoter.sandbox.tracking import Tracking
 
@@ -94,7 +93,7 @@ class Sandbox(Audit):
 
     def change_commission(self, commission_id: int, **change: Unpack[CommissionChange]) -> None:
         """
-        Approve, deny or pay a commission.
+        Approve, deny or pay a commission, as somebody does it in FirstPromoter.
 
         :param change: ``status``, ``is_paid`` or both
         :raises ValueError: if there is no such commission
@@ -108,13 +107,16 @@ class Sandbox(Audit):
             (self._account(account).id, promoter),
         )
 
-    def change_settings(self, **change: Unpack[SettingsChange]) -> None:
+    def change_settings(self, **change: Any) -> None:
         """
         Change how the sandbox behaves while it runs; :meth:`reset` restores the settings with which it started.
 
-        :param change: see :class:`~airflow_provider_firstpromoter.sandbox.settings.SettingsChange`
-        :raises ValueError: if a value is not allowed
+        :param change: fields of :class:`~airflow_provider_firstpromoter.sandbox.settings.Behaviour`
+        :raises ValueError: if there is no such setting, or a value is not allowed
         """
+        unknown = change.keys() - {field.name for field in fields(Behaviour)}
+        if unknown:
+            raise ValueError(f"these settings do not exist or cannot change: {', '.join(sorted(unknown))}")
         self.settings = replace(self.settings, **change)
 
     def fault(self, kind: Kind, **options: Any) -> None:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from airflow_provider_firstpromoter.sandbox.batches import Batches
-from airflow_provider_firstpromoter.sandbox.commissions import COUNTED
-from airflow_provider_firstpromoter.sandbox.middleware import REFUND_PATH
-from airflow_provider_firstpromoter.sandbox.store import Store
+from airflow_provider_firstpromoter.sandbox.middleware import TRACK_PATH
+from airflow_provider_firstpromoter.sandbox.store import COUNTED, Store
 
 
 @dataclass(frozen=True)
-class RefundRequest:
+class TrackingRequest:
     """
-    One ``POST /track/refund`` as the sandbox received it.
+    One tracking call as the sandbox received it.
 
     :param body: the parsed JSON, or the text if it is not JSON
     :param status: the status of the response; None if no response was sent (yet)
@@ -35,33 +35,77 @@ class RefundRequest:
 
 
 @dataclass(frozen=True)
-class RecordedRefund:
+class RecordedCommission:
     """
-    One refund that the sandbox recorded.
+    One commission of an event that the sandbox recorded, as it is now.
 
-    :param amount_cents: negative, in the account's currency
-    :param original_amount: negative, in the currency of the refund
-    :param reward_amount: the negative commission, in ``reward_unit``
-    :param reward_status: the status of the commission now: ``pending``, ``approved``, ``denied`` or ``destroyed``
+    :param amount: negative for a refund
+    """
+
+    id: int
+    promoter_id: int
+    promoter_ref_id: str
+    tier: int
+    amount: int
+    unit: str
+    status: str
+
+
+@dataclass(frozen=True)
+class RecordedEvent:
+    """
+    One refund or sale that the sandbox recorded.
+
+    :param kind: ``refund`` or ``sale``
+    :param amount_cents: in the account's currency; negative for a refund
+    :param original_amount: in the currency of the event; negative for a refund
     :param recorded_at: the time of recording in UTC
+    :param commissions: all commissions that it made so far; the attributes ``reward_...`` and ``promoter_...`` are
+        those of the first
     """
 
     account: str
+    kind: str
     event_id: str
     sale_event_id: str | None
     amount_cents: int
     original_amount: int
     currency: str
     quantity: int
-    reward_id: int
-    reward_amount: int
-    reward_unit: str
-    reward_status: str
-    promoter_id: int
-    promoter_ref_id: str
     lead_email: str | None
     lead_uid: str | None
     recorded_at: str
+    commissions: tuple[RecordedCommission, ...]
+
+    @property
+    def reward_id(self) -> int:
+        """The id of the first commission."""
+        return self.commissions[0].id
+
+    @property
+    def reward_amount(self) -> int:
+        """The sum of the commissions in the unit of the first."""
+        return sum(each.amount for each in self.commissions if each.unit == self.reward_unit)
+
+    @property
+    def reward_unit(self) -> str:
+        """The unit of the first commission."""
+        return self.commissions[0].unit
+
+    @property
+    def reward_status(self) -> str:
+        """The status of the first commission."""
+        return self.commissions[0].status
+
+    @property
+    def promoter_id(self) -> int:
+        """The promoter of the first commission."""
+        return self.commissions[0].promoter_id
+
+    @property
+    def promoter_ref_id(self) -> str:
+        """The referral id of the promoter of the first commission."""
+        return self.commissions[0].promoter_ref_id
 
 
 @dataclass(frozen=True)
@@ -69,7 +113,7 @@ class Balance:
     """
     What a promoter has earned in one unit.
 
-    :param amount: the sum of the commissions that are neither denied nor deleted; in cents if the unit is ``cash``
+    :param amount: the sum of the commissions that are not denied; in cents if the unit is ``cash``
     """
 
     account: str
@@ -91,20 +135,29 @@ class Audit:
         self.store = store
         self.batches = batches
 
-    def refund_requests(self, *, after: int = 0, limit: int = -1) -> list[RefundRequest]:
-        """
-        List the refund calls that the sandbox received.
+    def refund_requests(self, *, after: int = 0, limit: int = -1) -> list[TrackingRequest]:
+        """List the refund calls; see :meth:`tracking_requests`."""
+        return self.tracking_requests("refund", after=after, limit=limit)
 
-        :param after: the number of calls to skip
-        :param limit: the largest number of calls to return; -1 is all
-        :return: the calls, in the order of their arrival
+    def sale_requests(self, *, after: int = 0, limit: int = -1) -> list[TrackingRequest]:
+        """List the sale calls; see :meth:`tracking_requests`."""
+        return self.tracking_requests("sale", after=after, limit=limit)
+
+    def tracking_requests(self, call: str, *, after: int = 0, limit: int = -1) -> list[TrackingRequest]:
+        """
+        List the requests of a tracking call that the sandbox received.
+
+        :param call: ``refund``, ``sale``, ``signup`` or ``cancellation``
+        :param after: the number of requests to skip
+        :param limit: the largest number of requests to return; -1 is all
+        :return: the requests, in the order of their arrival
         """
         rows = self.store.execute(
             "SELECT * FROM requests WHERE path = ? AND method = 'POST' ORDER BY id LIMIT ? OFFSET ?",
-            (REFUND_PATH, limit, after),
+            (TRACK_PATH + call, limit, after),
         )
         return [
-            RefundRequest(
+            TrackingRequest(
                 body=_body(row["body"]),
                 status=row["status"],
                 at=row["at"],
@@ -115,37 +168,46 @@ class Audit:
             for row in rows
         ]
 
-    def recorded(self, *, account: str | None = None, after: int = 0, limit: int = -1) -> list[RecordedRefund]:
+    def recorded(
+        self, kind: str | None = "refund", *, account: str | None = None, after: int = 0, limit: int = -1
+    ) -> list[RecordedEvent]:
         """
-        List the refunds that the sandbox recorded.
+        List the refunds or the sales that the sandbox recorded, and that have a commission.
 
-        :param account: the account whose refunds to return; None is all accounts
-        :param after: the number of refunds to skip
-        :param limit: the largest number of refunds to return; -1 is all
-        :return: the refunds, in the order in which they were recorded
+        :param kind: ``refund`` or ``sale``; None is both
+        :param account: the account whose events to return; None is all accounts
+        :param after: the number of events to skip
+        :param limit: the largest number of events to return; -1 is all
+        :return: the events, in the order in which they were recorded
         """
         self.batches.advance()
-        rows = self.store.execute(
-            """
-            SELECT r.account, r.event_id, r.sale_event_id, r.amount_cents, r.original_amount, r.currency, r.quantity,
-                   c.id AS reward_id, c.amount AS reward_amount, c.unit AS reward_unit,
-                   CASE WHEN c.destroyed_at IS NULL THEN c.status ELSE 'destroyed' END AS reward_status,
-                   p.id AS promoter_id, p.ref_id AS promoter_ref_id,
-                   l.email AS lead_email, l.uid AS lead_uid, r.recorded_at
-            FROM refunds r
-            JOIN commissions c ON c.id = r.commission_id
-            JOIN promoters p ON p.id = c.promoter_id
-            JOIN leads l ON l.id = r.lead_id
-            WHERE :account IS NULL OR r.account = :account
-            ORDER BY r.id LIMIT :limit OFFSET :after
+        selected = """
+            SELECT e.id, e.account, e.kind, e.event_id, sale_event_id, amount_cents, original_amount, currency,
+                   quantity, l.email AS lead_email, l.uid AS lead_uid, recorded_at
+            FROM events e JOIN leads l ON l.id = lead_id
+            WHERE (:account IS NULL OR e.account = :account) AND (:kind IS NULL OR kind = :kind)
+                AND EXISTS (SELECT 1 FROM commissions WHERE event = e.id)
+            ORDER BY e.id LIMIT :limit OFFSET :after
+        """
+        parameters = {"kind": kind, "account": account, "after": after, "limit": limit}
+        commissions: defaultdict[int, list[RecordedCommission]] = defaultdict(list)
+        for row in self.store.execute(
+            f"""
+            WITH selected AS ({selected})
+            SELECT event, c.id, promoter_id, ref_id AS promoter_ref_id, tier, amount, c.unit, c.status
+            FROM selected JOIN commissions c ON event = selected.id JOIN promoters p ON p.id = promoter_id ORDER BY c.id
             """,
-            {"account": account, "after": after, "limit": limit},
-        )
-        return [RecordedRefund(**row) for row in rows]
+            parameters,
+        ):
+            commissions[row.pop("event")].append(RecordedCommission(**row))
+        return [
+            RecordedEvent(commissions=tuple(commissions[row.pop("id")]), **row)
+            for row in self.store.execute(selected, parameters)
+        ]
 
     def balances(self, *, account: str | None = None) -> list[Balance]:
         """
-        Add up the commissions of each promoter that are neither denied nor deleted.
+        Add up the commissions of each promoter that are not denied: what sales earned, less what refunds reversed.
 
         :param account: the account whose promoters to return; None is all accounts
         :return: one balance for each promoter and unit, in the order of the promoters' creation

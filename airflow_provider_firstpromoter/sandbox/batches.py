@@ -1,39 +1,46 @@
-"""The calls that approve, deny or delete commissions, and the batches in which they are carried out."""
+"""The call that denies commissions, and the batches in which it is carried out."""
 
 from __future__ import annotations
 
 import json
 import time
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Annotated
 
-from airflow_provider_firstpromoter.sandbox.commissions import update_commission
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
 from airflow_provider_firstpromoter.sandbox.errors import ApiError
 from airflow_provider_firstpromoter.sandbox.faults import Fault
-from airflow_provider_firstpromoter.sandbox.serializers import batch_body
+from airflow_provider_firstpromoter.sandbox.responses import BatchProcess
 from airflow_provider_firstpromoter.sandbox.settings import Settings
 from airflow_provider_firstpromoter.sandbox.store import Row, Store, timestamp
-
-Action = Literal["approve", "deny", "destroy"]
 
 #: The largest number of commissions that a call carries out before it responds.
 MOST_AT_ONCE = 5
 
 
+class DenyBody(BaseModel):
+    """The body of the call."""
+
+    model_config = ConfigDict(strict=True)
+
+    ids: Annotated[list[Annotated[int, Field(ge=-(2**53), le=2**53)]], Field(min_length=1)]
+
+
 class Batches:
     """
-    Carries out the calls ``approve``, ``deny`` and ``destroy`` of ``/company/commissions``.
+    Carries out ``POST /company/commissions/deny``.
 
     FirstPromoter documents that up to five commissions are processed at once (200, ``completed``), that more are a
     batch (202), and the fields and statuses of both. The following is not documented and is a choice of the sandbox:
 
     - A batch is ``pending`` until its first commission is processed, and processes them in the order of the request.
-    - ``action_label`` is ``commission/`` and the action, after the ``referral/delete`` of a documented example.
+    - ``action_label`` is ``commission/deny``, after the ``referral/delete`` of a documented example.
     - ``processed_count`` counts successes and ``failed_count`` failures; ``progress`` is the percentage of both.
-    - A commission that does not exist, belongs to another account, was deleted or is paid fails with an entry in
+    - A commission that does not exist, belongs to another account or is paid fails with an entry in
       ``processing_errors``, and the others are processed. A commission that already has the status succeeds.
     - A call with an id twice processes it once. A call without ids is answered with 422.
-    - A denied or deleted commission no longer counts towards its promoter's balance, and its event_id stays used.
+    - A denied commission no longer counts towards its promoter's balance, and its event_id stays used.
 
     :param store: the data of the sandbox
     :param settings: returns the sandbox's settings, some of which can change while it runs
@@ -43,7 +50,7 @@ class Batches:
         self.store = store
         self.settings = settings
 
-    def start(self, account: str, action: Action, raw: bytes, fault: Fault | None = None) -> tuple[int, dict[str, Any]]:
+    def start(self, account: str, raw: bytes, fault: Fault | None = None) -> tuple[int, BatchProcess]:
         """
         Start a batch, and complete it if it has at most five commissions.
 
@@ -59,7 +66,6 @@ class Batches:
             batch_id = self.store.insert(
                 "batches",
                 account=account,
-                action=action,
                 ids=json.dumps(ids),
                 failing=json.dumps(fault.ids if fault else []),
                 failing_message=fault.message if fault else "",
@@ -71,10 +77,10 @@ class Batches:
             )
             batch = self._fetch(batch_id)
             if len(ids) <= MOST_AT_ONCE:
-                return 200, batch_body(self._process(batch, len(ids)))
-        return 202, batch_body(batch)
+                return 200, BatchProcess.of(self._process(batch, len(ids)))
+        return 202, BatchProcess.of(batch)
 
-    def poll(self, account: str, batch_id: int) -> dict[str, Any]:
+    def poll(self, account: str, batch_id: int) -> BatchProcess:
         """
         Return a batch after it has progressed.
 
@@ -85,10 +91,11 @@ class Batches:
             if self.store.fetch_one(sql, (batch_id, account)) is None:
                 raise ApiError(404, "Batch process not found", code="not_found")
             self.advance()
-            return batch_body(self._fetch(batch_id))
+            return BatchProcess.of(self._fetch(batch_id))
 
     def advance(self) -> None:
-        """Process the commissions of all batches whose turn has come by now."""
+        """Process the commissions of all batches whose turn has come by now, and make the commissions that are due."""
+        self.store.insert_due_commissions()
         for row in self.store.execute("SELECT id FROM batches WHERE status IN ('pending', 'in_progress')"):
             with self.store.transaction():
                 batch = self._fetch(row["id"])
@@ -126,17 +133,14 @@ class Batches:
         if commission_id in json.loads(batch["failing"]):
             return f"Commission {commission_id}: {batch['failing_message']}"
         commission = self.store.fetch_one(
-            "SELECT * FROM commissions WHERE id = ? AND account = ? AND destroyed_at IS NULL",
+            "SELECT * FROM commissions WHERE id = ? AND account = ?",
             (commission_id, batch["account"]),
         )
         if commission is None:
             return f"Commission {commission_id}: not found"
         if commission["is_paid"]:
             return f"Commission {commission_id}: is paid"
-        if batch["action"] == "destroy":
-            update_commission(self.store, commission, destroyed_at=timestamp())
-        else:
-            update_commission(self.store, commission, status="denied" if batch["action"] == "deny" else "approved")
+        self.store.update_commission(commission, status="denied")
         return None
 
     def _fetch(self, batch_id: int) -> Row:
@@ -147,10 +151,6 @@ class Batches:
 
 def _parse_ids(raw: bytes) -> list[int]:
     try:
-        data = json.loads(raw)
-    except (ValueError, RecursionError):
-        data = None
-    ids = data.get("ids") if isinstance(data, dict) else None
-    if not isinstance(ids, list) or not ids or any(type(each) is not int or abs(each) > 2**53 for each in ids):
-        raise ApiError(422, "ids must be a list of commission ids", code="unprocessable_entity")
-    return list(dict.fromkeys(ids))
+        return list(dict.fromkeys(DenyBody.model_validate_json(raw).ids))
+    except ValidationError:
+        raise ApiError(422, "ids must be a list of commission ids", code="unprocessable_entity") from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from airflow_provider_firstpromoter.sandbox.app import Sandbox
 from airflow_provider_firstpromoter.sandbox.faults import Fault
 from airflow_provider_firstpromoter.sandbox.seeds import CommissionChange, CommissionSeed, LeadSeed
-from airflow_provider_firstpromoter.sandbox.settings import SettingsChange
+from airflow_provider_firstpromoter.sandbox.settings import Behaviour
 
 
 def make_control_api(sandbox: Sandbox) -> FastAPI:
@@ -30,9 +30,10 @@ def make_control_api(sandbox: Sandbox) -> FastAPI:
     def audit() -> dict[str, Any]:
         return {
             "requests": sandbox.request_counts(),
-            "recorded": [asdict(refund) for refund in sandbox.recorded()],
-            "balances": [asdict(balance) for balance in sandbox.balances()],
-            "refund_requests": [asdict(request) for request in sandbox.refund_requests()],
+            "recorded": recorded(),
+            "balances": balances(),
+            "refund_requests": tracking_requests("refund"),
+            "sale_requests": tracking_requests("sale"),
         }
 
     @app.get("/requests")
@@ -40,16 +41,18 @@ def make_control_api(sandbox: Sandbox) -> FastAPI:
         return sandbox.request_counts()
 
     @app.get("/recorded")
-    def recorded(account: str | None = None, after: int = 0, limit: int = -1) -> list[dict[str, Any]]:
-        return [asdict(refund) for refund in sandbox.recorded(account=account, after=after, limit=limit)]
+    def recorded(
+        kind: str | None = None, account: str | None = None, after: int = 0, limit: int = -1
+    ) -> list[dict[str, Any]]:
+        return [asdict(each) for each in sandbox.recorded(kind, account=account, after=after, limit=limit)]
 
     @app.get("/balances")
     def balances(account: str | None = None) -> list[dict[str, Any]]:
         return [asdict(balance) for balance in sandbox.balances(account=account)]
 
-    @app.get("/refund-requests")
-    def refund_requests(after: int = 0, limit: int = -1) -> list[dict[str, Any]]:
-        return [asdict(request) for request in sandbox.refund_requests(after=after, limit=limit)]
+    @app.get("/{call}-requests")
+    def tracking_requests(call: str, after: int = 0, limit: int = -1) -> list[dict[str, Any]]:
+        return [asdict(request) for request in sandbox.tracking_requests(call, after=after, limit=limit)]
 
     @app.get("/request-times")
     def request_times(account: str | None = None, path: str = "") -> list[float]:
@@ -73,10 +76,10 @@ def make_control_api(sandbox: Sandbox) -> FastAPI:
 
     @app.get("/settings")
     def settings() -> dict[str, Any]:
-        return {name: getattr(sandbox.settings, name) for name in SettingsChange.__annotations__}
+        return {name: getattr(sandbox.settings, name) for name in (field.name for field in fields(Behaviour))}
 
     @app.patch("/settings")
-    def change_settings(change: SettingsChange) -> dict[str, Any]:
+    def change_settings(change: dict[str, Any]) -> dict[str, Any]:
         sandbox.change_settings(**change)
         return settings()
 

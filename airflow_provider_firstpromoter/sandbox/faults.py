@@ -26,8 +26,10 @@ Kind = Literal[
     "bomb",
     "gzip",
     "drip",
-    "null_id",
     "stray_item",
+    "changed_item",
+    "missing_item",
+    "repeated_item",
     "no_commissions",
     "empty_commissions",
     "batch_errors",
@@ -37,17 +39,21 @@ Kind = Literal[
 
 #: The path of the list of commissions.
 LISTING_PATH = "/company/commissions"
+#: The paths of the calls that make commissions.
+EVENT_PATHS = ("/track/refund", "/track/sale")
 #: The kinds of fault that strike after the API has processed the request, so that only the response suffers.
 AFTER_PROCESSING = frozenset(
-    "reset_after truncated malformed huge bomb gzip drip null_id stray_item no_commissions empty_commissions".split()
+    "reset_after truncated malformed huge bomb gzip drip stray_item changed_item missing_item repeated_item "
+    "no_commissions empty_commissions".split()
 )
 #: The kinds of fault that the API itself applies to the batch that the request starts.
 BATCH_KINDS = frozenset({"batch_errors", "batch_failed", "batch_stopped"})
 #: The kinds of fault that match only requests with one of these paths.
 PATHS_OF_KINDS: Mapping[str, tuple[str, ...]] = {
-    **dict.fromkeys(("null_id", "stray_item"), (LISTING_PATH,)),
-    **dict.fromkeys(("no_commissions", "empty_commissions"), ("/track/refund", "/track/sale")),
-    **dict.fromkeys(BATCH_KINDS, tuple(f"{LISTING_PATH}/{action}" for action in ("approve", "deny", "destroy"))),
+    **dict.fromkeys(("stray_item", "missing_item", "repeated_item"), (LISTING_PATH,)),
+    "changed_item": (LISTING_PATH, *EVENT_PATHS),
+    **dict.fromkeys(("no_commissions", "empty_commissions"), EVENT_PATHS),
+    **dict.fromkeys(BATCH_KINDS, (f"{LISTING_PATH}/deny",)),
 }
 
 
@@ -61,10 +67,8 @@ class Fault:
     :param probability: the probability that the fault applies to a matching request
     :param event_id: matches only requests whose body has this event_id, or whose query searches for it with ``q``; a
         list matches each of its event_ids
-    :param path: matches only requests whose path ends with this text, such as ``/track/refund``; ``null_id`` and
-        ``stray_item`` match only ``/company/commissions``, ``no_commissions`` and ``empty_commissions`` only
-        ``/track/refund`` and ``/track/sale``, and the kinds that start with ``batch_`` only
-        ``/company/commissions/approve``, ``deny`` and ``destroy``
+    :param path: matches only requests whose path ends with this text, such as ``/track/refund``; some kinds
+        match only the calls that :data:`PATHS_OF_KINDS` names
     :param status: the HTTP status of ``status``, ``html`` and ``redirect``; 0 means 500, 502 and 307
     :param retry_after: the value of the ``Retry-After`` header of ``status``
     :param message: the ``message`` in the JSON body of ``status``; ``{event_id}`` in it becomes the request's event_id
@@ -75,8 +79,10 @@ class Fault:
     :param max_seconds: if above ``seconds``, each delay of ``latency`` is a random number between the two
     :param location: the ``Location`` header of ``redirect``
     :param size: the size of the body in bytes: of ``huge`` as sent, of ``bomb`` once it is unzipped
-    :param item: the JSON value that ``stray_item`` inserts before the first commission of the page
-    :param ids: the commissions that ``batch_errors`` does not process, with ``message`` as the reason
+    :param item: the JSON value that ``stray_item`` inserts before the first commission of the page, or the fields that
+        ``changed_item`` replaces, such as ``{"is_paid": "true"}``
+    :param ids: the commissions that ``changed_item``, ``missing_item`` and ``repeated_item`` affect (none: the first),
+        or that ``batch_errors`` does not process, with ``message`` as the reason
     :param after: the number of commissions that ``batch_failed`` and ``batch_stopped`` process before the batch ends;
         they apply only to batches of more than five commissions
     :raises ValueError: if the kind is unknown, or a redirect has no location

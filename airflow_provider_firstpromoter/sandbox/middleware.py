@@ -16,7 +16,8 @@ from airflow_provider_firstpromoter.sandbox.faults import BATCH_KINDS, LISTING_P
 from airflow_provider_firstpromoter.sandbox.store import Store, timestamp
 
 API_PATH = "/api/v2"
-REFUND_PATH = f"{API_PATH}/track/refund"
+#: The start of the paths of the tracking calls.
+TRACK_PATH = f"{API_PATH}/track/"
 COMMISSIONS_PATH = f"{API_PATH}{LISTING_PATH}"
 #: The headers that the audit stores unchanged; of the API key it stores only the length.
 AUDITED_HEADERS = ("account-id", "content-type", "user-agent", "accept", "accept-encoding")
@@ -128,7 +129,7 @@ class FaultMiddleware:
 
     def _record_request(self, scope: Scope, body: bytes) -> int:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        is_refund = scope["path"] == REFUND_PATH and scope["method"] == "POST"
+        is_tracking = scope["path"].startswith(TRACK_PATH)
         audited = {name: headers[name] for name in AUDITED_HEADERS if name in headers}
         if "authorization" in headers:
             audited["authorization"] = f"[{len(headers['authorization'])} characters]"
@@ -140,8 +141,8 @@ class FaultMiddleware:
             query=scope["query_string"].decode("latin-1"),
             at=time.monotonic(),
             received_at=timestamp(),
-            headers=json.dumps(audited) if is_refund else None,
-            body=body if is_refund else None,
+            headers=json.dumps(audited) if is_tracking else None,
+            body=body if is_tracking else None,
         )
 
     def _record_status(self, request_id: int, status: int) -> None:
@@ -171,27 +172,31 @@ def _replace_response(fault: Fault, response: BufferedResponse) -> BufferedRespo
             return response.with_body(gzip.compress(bytes(fault.size)), content_encoding="gzip")
         case "gzip":
             return response.with_body(gzip.compress(response.body), content_encoding="gzip")
-        case "null_id" | "stray_item" | "no_commissions" | "empty_commissions":
-            damage = _damage_page if fault.kind in ("null_id", "stray_item") else _without_commissions
-            return response.with_body(damage(fault, response.body)) if response.status == 200 else response
+        case "stray_item" | "changed_item" | "missing_item" | "repeated_item" | "no_commissions" | "empty_commissions":
+            return response.with_body(_damage(fault, response.body)) if response.status == 200 else response
         case _:
             raise AssertionError(fault.kind)
 
 
-def _damage_page(fault: Fault, body: bytes) -> bytes:
-    """Return a page of commissions in which one item is not a commission of the documented shape."""
-    page = json.loads(body)
+def _damage(fault: Fault, body: bytes) -> bytes:
+    """Return a page of commissions, or the 200 of a sale or a refund in either shape, with other commissions."""
+    content = json.loads(body)
+    if fault.kind in ("no_commissions", "empty_commissions"):
+        content = {name: value for name, value in content.items() if name not in ("reward", "commissions")}
+        content |= {"commissions": []} if fault.kind == "empty_commissions" else {}
+        return json.dumps(content).encode()
+    page = content if isinstance(content, list) else content.get("commissions", [content.get("reward")])
+    chosen = [each for each in page if each["id"] in fault.ids] if fault.ids else page[:1]
     if fault.kind == "stray_item":
         page.insert(0, fault.item)
-    elif page:
-        page[0]["id"] = None
-    return json.dumps(page).encode()
-
-
-def _without_commissions(fault: Fault, body: bytes) -> bytes:
-    """Return a 200 that does not say what the promoter earned, in either shape."""
-    event = {name: value for name, value in json.loads(body).items() if name not in ("reward", "commissions")}
-    return json.dumps(event | ({"commissions": []} if fault.kind == "empty_commissions" else {})).encode()
+    for each in chosen:
+        if fault.kind == "changed_item":
+            each.update(fault.item)
+        elif fault.kind == "missing_item":
+            page.remove(each)
+        elif fault.kind == "repeated_item":
+            page.append(each)
+    return json.dumps(content).encode()
 
 
 async def _read_body(receive: Receive) -> bytes:

@@ -11,9 +11,9 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 from starlette.datastructures import QueryParams
 
 from airflow_provider_firstpromoter.sandbox.middleware import COMMISSIONS_PATH
-from airflow_provider_firstpromoter.sandbox.serializers import CAMPAIGN, commission_body, promoter_body
+from airflow_provider_firstpromoter.sandbox.responses import CAMPAIGN_ID, Commission, Promoter
 from airflow_provider_firstpromoter.sandbox.settings import Settings
-from airflow_provider_firstpromoter.sandbox.store import Store, timestamp
+from airflow_provider_firstpromoter.sandbox.store import COMMISSIONS_SQL, Store, timestamp
 
 #: The last Unicode character: every text with a given prefix sorts before the prefix followed by this character.
 LAST_CHARACTER = "\U0010ffff"
@@ -66,10 +66,9 @@ class Page(BaseModel):
             problems = [{**problem, "loc": ("query", *problem["loc"])} for problem in error.errors()]
             raise RequestValidationError(problems) from None
 
-    @property
-    def limit_and_offset(self) -> dict[str, int]:
-        """The parameters of ``LIMIT :limit OFFSET :offset``."""
-        limit = min(self.per_page, 100)
+    def limit_and_offset(self, largest: int = 100) -> dict[str, int]:
+        """Return the parameters of ``LIMIT :limit OFFSET :offset`` for pages of at most so many items."""
+        limit = min(self.per_page, largest)
         return {"limit": limit, "offset": (self.page - 1) * limit}
 
 
@@ -107,7 +106,7 @@ class CommissionQuery(Page):
             ("amount <= :amount_to", "amount_to", self.amount_to),
             ("(sale_amount < 0) = :refunded", "refunded", self.refunded),
             ("promoter_id = :promoter_id", "promoter_id", self.promoter_id),
-            (f":campaign_id = {CAMPAIGN['id']}", "campaign_id", self.campaign_id),
+            (f":campaign_id = {CAMPAIGN_ID}", "campaign_id", self.campaign_id),
             ("id IN (SELECT value FROM json_each(:ids))", "ids", json.dumps(self.ids) if self.ids else None),
             (f"id IN ({SEARCH_SQL})", "q", self.q or None),
         ]
@@ -126,28 +125,28 @@ SEARCH_SQL = f"""
 """
 
 
-def list_commissions(store: Store, account: str, query: CommissionQuery, settings: Settings) -> list[dict[str, Any]]:
-    """Return the commissions on a page; a page that is not full is the last one."""
+def list_commissions(store: Store, account: str, query: CommissionQuery, settings: Settings) -> list[Commission]:
+    """Return the commissions on a page; only an empty page is certainly the last one."""
     conditions = [*query.conditions(), *_lag_conditions(store, account, settings)]
     # The plus keeps SQLite from scanning the whole account by date where the filter selects only a few ids.
     account_column = "+account" if query.q or query.ids else "account"
-    where = " AND ".join([f"{account_column} = :account", "destroyed_at IS NULL", *(sql for sql, _, _ in conditions)])
+    where = " AND ".join([f"{account_column} = :account", *(sql for sql, _, _ in conditions)])
     # The subquery reads only an index, so that even the last pages of a million commissions are fast.
     rows = store.execute(
         f"""
-        SELECT c.*, l.email, l.uid, p.ref_id
-        FROM (
+        {COMMISSIONS_SQL} WHERE c.id IN (
             SELECT id FROM commissions WHERE {where}
             ORDER BY created_at {query.order}, id {query.order} LIMIT :limit OFFSET :offset
-        ) page
-        JOIN commissions c ON c.id = page.id
-        JOIN promoters p ON p.id = c.promoter_id
-        LEFT JOIN leads l ON l.id = c.lead_id
+        )
         ORDER BY c.created_at {query.order}, c.id {query.order}
         """,
-        {"account": account, **query.limit_and_offset, **{name: value for _, name, value in conditions}},
+        {
+            "account": account,
+            **query.limit_and_offset(settings.listing_page_size),
+            **{name: value for _, name, value in conditions},
+        },
     )
-    return [commission_body(row) for row in rows]
+    return [Commission.of(row) for row in rows]
 
 
 def _lag_conditions(store: Store, account: str, settings: Settings) -> list[tuple[str, str, Any]]:
@@ -169,13 +168,13 @@ def _lag_conditions(store: Store, account: str, settings: Settings) -> list[tupl
     return conditions
 
 
-def list_promoters(store: Store, account: str, page: Page) -> list[dict[str, Any]]:
+def list_promoters(store: Store, account: str, page: Page) -> list[Promoter]:
     """Return the promoters on a page, in the order of their creation."""
     rows = store.execute(
         "SELECT * FROM promoters WHERE account = :account ORDER BY id LIMIT :limit OFFSET :offset",
-        {"account": account, **page.limit_and_offset},
+        {"account": account, **page.limit_and_offset()},
     )
-    return [promoter_body(row) for row in rows]
+    return [Promoter.of(row) for row in rows]
 
 
 def _range_start(moment: date | datetime | None) -> str | None:

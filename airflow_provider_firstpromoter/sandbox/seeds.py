@@ -12,10 +12,9 @@ from typing import Any, Literal, Required, Unpack
 from pydantic import with_config
 from typing_extensions import TypedDict  # pydantic requires this one below Python 3.12
 
-from airflow_provider_firstpromoter.sandbox.commissions import counted_amount, update_commission
 from airflow_provider_firstpromoter.sandbox.money import percentage_of
 from airflow_provider_firstpromoter.sandbox.settings import FORBID_UNKNOWN_FIELDS
-from airflow_provider_firstpromoter.sandbox.store import Row, Store, timestamp
+from airflow_provider_firstpromoter.sandbox.store import Row, Store, counted_amount, timestamp
 
 Status = Literal["pending", "approved", "denied"]
 
@@ -23,16 +22,19 @@ Status = Literal["pending", "approved", "denied"]
 @with_config(FORBID_UNKNOWN_FIELDS)
 class LeadSeed(TypedDict, total=False):
     """
-    A referred customer with an e-mail address, a uid or both.
+    A referred customer with an e-mail address, a uid or both; several uids can share an address.
 
     ``promoter`` is the referral id of the promoter (default ``ref1``), who is created if necessary and earns rewards in
-    ``unit`` (default ``cash``). ``bought`` says whether the lead has a sale (default true); a refund of a lead without
-    a sale is answered with 204.
+    ``unit`` (default ``cash``). ``parent`` is that of the promoter's own promoter, who earns a second tier of a sale,
+    and ``split`` that of a promoter with whom the lead's own shares the first tier. ``bought`` says whether the lead
+    has a sale (default true); a refund of a lead without a sale is answered with 204.
     """
 
     email: str | None
     uid: str | None
     promoter: str
+    parent: str
+    split: str
     bought: bool
     unit: str
 
@@ -57,6 +59,7 @@ class CommissionSeed(TypedDict, total=False):
     status: Status
     commission_type: Literal["sale", "custom"]
     is_paid: bool
+    is_split: bool
     tier: int
     promoter: str
     created_at: datetime
@@ -73,8 +76,14 @@ def add_leads(store: Store, account: str, leads: Iterable[LeadSeed]) -> int:
         is added
     """
     promoters: dict[str, int] = {}
+    parents: dict[int, int] = {}
     moment = timestamp()
     count = 0
+
+    def promoter_id(ref_id: str, unit: str = "cash") -> int:
+        if ref_id not in promoters:
+            promoters[ref_id] = store.get_or_create_promoter(account, ref_id, unit)["id"]
+        return promoters[ref_id]
 
     def rows() -> Iterator[tuple[Any, ...]]:
         nonlocal count
@@ -82,14 +91,24 @@ def add_leads(store: Store, account: str, leads: Iterable[LeadSeed]) -> int:
             email, uid, ref_id = lead.get("email"), lead.get("uid"), lead.get("promoter", "ref1")
             if email is None and uid is None:
                 raise ValueError("a lead needs an e-mail address or a uid")
-            if ref_id not in promoters:
-                promoters[ref_id] = store.get_or_create_promoter(account, ref_id, lead.get("unit", "cash"))["id"]
-            yield account, email, uid, promoters[ref_id], moment, moment if lead.get("bought", True) else None
+            promoter, bought = (
+                promoter_id(ref_id, lead.get("unit", "cash")),
+                moment if lead.get("bought", True) else None,
+            )
+            if "parent" in lead:
+                parents[promoter] = promoter_id(lead["parent"])
+            split = promoter_id(lead["split"]) if "split" in lead else None
+            yield account, email, uid, promoter, split, moment, bought
 
     with _seeding(store):
         store.execute_many(
-            "INSERT INTO leads (account, email, uid, promoter_id, created_at, customer_since) VALUES (?,?,?,?,?,?)",
+            "INSERT INTO leads (account, email, uid, promoter_id, split_promoter_id, created_at, customer_since) "
+            "VALUES (?,?,?,?,?,?,?)",
             rows(),
+        )
+        store.execute_many(
+            "UPDATE promoters SET parent_id = ? WHERE id = ?",
+            [(parent, promoter) for promoter, parent in parents.items()],
         )
     return count
 
@@ -134,6 +153,7 @@ def add_commissions(
             yield (
                 commission_id,
                 account,
+                None,
                 event_id,
                 lead["id"],
                 promoter["id"],
@@ -145,6 +165,7 @@ def add_commissions(
                 amount,
                 unit,
                 seed.get("is_paid", False),
+                seed.get("is_split", False),
                 seed.get("tier", 1),
                 moment,
                 moment,
@@ -153,8 +174,8 @@ def add_commissions(
     with _seeding(store):
         commission_id = store.execute("SELECT coalesce(max(id), 0) AS id FROM commissions")[0]["id"]
         first = commission_id + 1
-        store.execute_many(f"INSERT INTO commissions VALUES ({', '.join('?' * 16)}, NULL, NULL)", rows())
-        store.execute_many("INSERT OR IGNORE INTO events VALUES (?, ?, ?)", events)
+        store.execute_many(f"INSERT INTO commissions VALUES ({', '.join('?' * 18)}, NULL)", rows())
+        store.execute_many("INSERT OR IGNORE INTO events (account, kind, event_id) VALUES (?, ?, ?)", events)
         store.execute_many(
             "UPDATE promoters SET balance = balance + ? WHERE id = ?",
             [(amount, promoter) for promoter, amount in balances.items()],
@@ -181,7 +202,7 @@ def change_commission(store: Store, commission_id: int, **change: Unpack[Commiss
         commission = store.fetch_one("SELECT * FROM commissions WHERE id = ?", (commission_id,))
         if commission is None:
             raise ValueError(f"there is no commission {commission_id}")
-        update_commission(store, commission, **change)
+        store.update_commission(commission, **change)
 
 
 @contextmanager

@@ -1,10 +1,11 @@
-"""The SQLite database of the sandbox: promoters, leads, commissions, refunds and requests of every account."""
+"""The SQLite database of the sandbox: promoters, leads, events, commissions and requests of every account."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
 import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -12,8 +13,15 @@ from pathlib import Path
 from typing import Any
 
 Row = dict[str, Any]
+#: The commissions that count towards a balance. FirstPromoter documents neither this nor what a pending one counts.
+COUNTED = "status <> 'denied'"
+#: Selects commissions with ``email`` and ``uid`` of the lead and ``ref_id`` of the promoter.
+COMMISSIONS_SQL = """
+    SELECT c.*, l.email, l.uid, p.ref_id FROM commissions c
+    JOIN promoters p ON p.id = c.promoter_id LEFT JOIN leads l ON l.id = c.lead_id
+"""
 #: The version of ``store.sql``; a file of another version is refused.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 def timestamp(moment: datetime | None = None) -> str:
@@ -114,32 +122,82 @@ class Store:
         :return: the lead with the ``ref_id`` of its promoter; None if there is no such lead or the promoter is banned
         """
         for column, value in (("uid", uid), ("email", email)):
-            if value is not None:
+            if value:
                 collation = " COLLATE NOCASE" if column == "email" else ""
                 found = self.fetch_one(
                     "SELECT leads.*, ref_id FROM leads JOIN promoters ON promoters.id = promoter_id "
-                    f"WHERE leads.account = ? AND {column} = ?{collation} AND promoters.status <> 'banned'",
+                    f"WHERE leads.account = ? AND {column} = ?{collation} AND promoters.status <> 'banned' "
+                    "ORDER BY leads.id",
                     (account, value),
                 )
                 if found:
                     return found
         return None
 
-    def fetch_commissions(self, ids: Iterable[int]) -> list[Row]:
-        """Return commissions by id, with ``email`` and ``uid`` of the lead and ``ref_id`` of the promoter."""
-        return self.execute(
-            "SELECT c.*, l.email, l.uid, p.ref_id FROM commissions c JOIN promoters p ON p.id = c.promoter_id "
-            "LEFT JOIN leads l ON l.id = c.lead_id WHERE c.id IN (SELECT value FROM json_each(?)) ORDER BY c.id",
-            (json.dumps(list(ids)),),
+    def fetch_commissions(self, condition: str, *parameters: Any) -> list[Row]:
+        """Return the commissions, as :data:`COMMISSIONS_SQL` selects them, that satisfy a condition."""
+        return self.execute(f"{COMMISSIONS_SQL} WHERE {condition} ORDER BY c.id", parameters)
+
+    def insert_commission(self, commission: Row) -> int:
+        """Insert a row of the table ``commissions``, add its amount to the promoter's balance, and return its id."""
+        number = self.insert("commissions", **commission)
+        self._add_to_balance(commission["promoter_id"], counted_amount(commission))
+        return number
+
+    def insert_commission_later(self, commission: Row, seconds: float, requests: int) -> None:
+        """Keep a commission for :meth:`insert_due_commissions` until time and requests have passed."""
+        self.insert(
+            "later_commissions",
+            due_at=time.time() + seconds,
+            due_request=self.latest_request() + (requests + 1 if requests else 0),
+            commission=json.dumps(commission),
         )
+
+    def insert_due_commissions(self) -> None:
+        """Insert the commissions whose time has come."""
+        if self.fetch_one("SELECT 1 FROM later_commissions LIMIT 1") is None:
+            return
+        with self.transaction():
+            due = self.execute(
+                "DELETE FROM later_commissions WHERE due_at <= ? AND due_request <= ? RETURNING commission",
+                (time.time(), self.latest_request()),
+            )
+            now = {"created_at": timestamp(), "status_updated_at": timestamp(), "after_request": self.latest_request()}
+            for row in due:
+                self.insert_commission(json.loads(row["commission"]) | now)
+
+    def update_commission(self, commission: Row, **change: Any) -> None:
+        """
+        Change a commission, and the balance of its promoter if it now counts and did not before, or the reverse.
+
+        :param commission: the row as it is stored
+        :param change: the new values by column; none leaves the commission untouched
+        """
+        change = {column: value for column, value in change.items() if commission[column] != value}
+        if not change:
+            return
+        with self.transaction():
+            columns = ", ".join(f"{column} = ?" for column in change)
+            self.execute(
+                f"UPDATE commissions SET {columns}, status_updated_at = ? WHERE id = ?",
+                (*change.values(), timestamp(), commission["id"]),
+            )
+            difference = counted_amount(commission | change) - counted_amount(commission)
+            self._add_to_balance(commission["promoter_id"], difference)
+
+    def _add_to_balance(self, promoter_id: int, amount: int) -> None:
+        if amount:
+            self.execute("UPDATE promoters SET balance = balance + ? WHERE id = ?", (amount, promoter_id))
 
     def reserve_event_id(self, account: str, kind: str, event_id: str) -> None:
         """Mark an event_id as used, unless it is used already."""
-        self.execute("INSERT OR IGNORE INTO events VALUES (?, ?, ?)", (account, kind, event_id))
+        self.execute(
+            "INSERT OR IGNORE INTO events (account, kind, event_id) VALUES (?, ?, ?)", (account, kind, event_id)
+        )
 
     def has_event_id(self, account: str, kind: str, event_id: str) -> bool:
         """Return whether an event of this kind (``sale`` or ``refund``) with that event_id exists."""
-        sql = "SELECT 1 FROM events WHERE account = ? AND type = ? AND event_id = ?"
+        sql = "SELECT 1 FROM events WHERE account = ? AND kind = ? AND event_id = ?"
         return self.fetch_one(sql, (account, kind, event_id)) is not None
 
     def latest_request(self) -> int:
@@ -149,7 +207,7 @@ class Store:
     def reset(self) -> None:
         """Delete all data."""
         with self.transaction():
-            for table in ("promoters", "leads", "events", "commissions", "batches", "refunds", "requests"):
+            for table in ("promoters", "leads", "events", "commissions", "later_commissions", "batches", "requests"):
                 self._db.execute(f"DELETE FROM {table}")
         self.reset_count += 1
 
@@ -157,3 +215,9 @@ class Store:
         """Close the database."""
         with self._lock:
             self._db.close()
+
+
+def counted_amount(commission: Row) -> int:
+    """Return what a commission adds to the cash balance of its promoter, in cents."""
+    counts = commission["unit"] == "cash" and commission["status"] != "denied"
+    return int(commission["amount"]) if counts else 0

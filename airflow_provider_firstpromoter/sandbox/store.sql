@@ -5,6 +5,8 @@ CREATE TABLE IF NOT EXISTS promoters (
     unit TEXT NOT NULL,
     status TEXT NOT NULL DEFAULT 'active',
     balance INTEGER NOT NULL DEFAULT 0,
+    -- The promoter who earns a tier more of each sale.
+    parent_id INTEGER,
     created_at TEXT NOT NULL,
     UNIQUE (account, ref_id)
 );
@@ -14,23 +16,38 @@ CREATE TABLE IF NOT EXISTS leads (
     email TEXT,
     uid TEXT,
     promoter_id INTEGER NOT NULL,
+    -- The promoter with whom the lead's own shares each commission.
+    split_promoter_id INTEGER,
     created_at TEXT NOT NULL,
     customer_since TEXT,
     cancelled_at TEXT,
     plan_name TEXT
 );
-CREATE UNIQUE INDEX IF NOT EXISTS leads_email ON leads (account, email COLLATE NOCASE);
+-- Two customers can share an address.
+CREATE UNIQUE INDEX IF NOT EXISTS leads_email ON leads (account, email COLLATE NOCASE, coalesce(uid, ''));
 CREATE UNIQUE INDEX IF NOT EXISTS leads_uid ON leads (account, uid);
--- The event_ids in use; a sale and a refund can have the same event_id.
+-- What the tracking calls recorded, to compare with the client's ledger. recorded_at is NULL where only the event_id is
+-- used up. A sale and a refund can have the same event_id; sign-ups and cancellations have none.
 CREATE TABLE IF NOT EXISTS events (
+    id INTEGER PRIMARY KEY,
     account TEXT NOT NULL,
-    type TEXT NOT NULL,
-    event_id TEXT NOT NULL,
-    PRIMARY KEY (account, type, event_id)
-) WITHOUT ROWID;
+    kind TEXT NOT NULL,
+    event_id TEXT,
+    sale_event_id TEXT,
+    plan TEXT,
+    amount_cents INTEGER,
+    original_amount INTEGER,
+    currency TEXT,
+    quantity INTEGER,
+    lead_id INTEGER,
+    recorded_at TEXT,
+    UNIQUE (account, kind, event_id)
+);
 CREATE TABLE IF NOT EXISTS commissions (
     id INTEGER PRIMARY KEY,
     account TEXT NOT NULL,
+    -- The row in events; NULL if a test added the commission.
+    event INTEGER,
     event_id TEXT,
     lead_id INTEGER,
     promoter_id INTEGER NOT NULL,
@@ -42,22 +59,28 @@ CREATE TABLE IF NOT EXISTS commissions (
     amount INTEGER NOT NULL,
     unit TEXT NOT NULL,
     is_paid INTEGER NOT NULL DEFAULT 0,
+    is_split INTEGER NOT NULL DEFAULT 0,
     tier INTEGER NOT NULL DEFAULT 1,
     created_at TEXT NOT NULL,
     status_updated_at TEXT NOT NULL,
     -- The latest request when a call created the commission, for a listing that lags; NULL if a test added it.
-    after_request INTEGER,
-    -- A deleted commission stays for the audit and is no longer listed.
-    destroyed_at TEXT
+    after_request INTEGER
 );
-CREATE INDEX IF NOT EXISTS commissions_created ON commissions (account, created_at, id) WHERE destroyed_at IS NULL;
+CREATE INDEX IF NOT EXISTS commissions_created ON commissions (account, created_at, id);
 CREATE INDEX IF NOT EXISTS commissions_event ON commissions (account, event_id COLLATE NOCASE);
 CREATE INDEX IF NOT EXISTS commissions_lead ON commissions (lead_id);
--- The calls that approve, deny or delete commissions. ids and failing are JSON lists of commissions.
+CREATE INDEX IF NOT EXISTS commissions_of_event ON commissions (event);
+-- Commissions of parent promoters that are made once that time and request have passed, as JSON objects.
+CREATE TABLE IF NOT EXISTS later_commissions (
+    id INTEGER PRIMARY KEY,
+    due_at REAL NOT NULL,
+    due_request INTEGER NOT NULL,
+    commission TEXT NOT NULL
+);
+-- The calls that deny commissions. ids and failing are JSON lists of commissions.
 CREATE TABLE IF NOT EXISTS batches (
     id INTEGER PRIMARY KEY,
     account TEXT NOT NULL,
-    action TEXT NOT NULL,
     status TEXT NOT NULL DEFAULT 'pending',
     ids TEXT NOT NULL,
     failing TEXT NOT NULL,
@@ -73,21 +96,7 @@ CREATE TABLE IF NOT EXISTS batches (
     updated_at TEXT NOT NULL
 );
 CREATE INDEX IF NOT EXISTS batches_status ON batches (status);
--- The refunds that the API recorded, to compare with the client's ledger.
-CREATE TABLE IF NOT EXISTS refunds (
-    id INTEGER PRIMARY KEY,
-    account TEXT NOT NULL,
-    event_id TEXT NOT NULL,
-    sale_event_id TEXT,
-    amount_cents INTEGER NOT NULL,
-    original_amount INTEGER NOT NULL,
-    currency TEXT NOT NULL,
-    quantity INTEGER NOT NULL,
-    lead_id INTEGER NOT NULL,
-    commission_id INTEGER NOT NULL,
-    recorded_at TEXT NOT NULL
-);
--- Every request to the API. Headers and body are stored only for refunds; status is NULL if no response was sent.
+-- Every request to the API. Headers and body are stored only for the tracking calls; status is NULL if no response was sent.
 CREATE TABLE IF NOT EXISTS requests (
     id INTEGER PRIMARY KEY,
     account TEXT,

@@ -50,7 +50,7 @@ class RecheckScenario(Scenario):
             {"kind": "status", "status": 503, "path": LISTING, "probability": 0.05},
             {"kind": "status", "status": 403, "message": "Forbidden", "code": "forbidden", "path": LISTING},
             {"kind": "html", "status": 403, "path": LISTING},
-            {"kind": "null_id"},
+            {"kind": "changed_item", "item": {"id": None}, "path": LISTING},
             {"kind": "stray_item", "item": chance.choice([None, 7, "text", ["list"]])},
             {"kind": "reset_after", "path": REFUND, "probability": 0.02},
             {"kind": "status", "status": 503, "recorded": True, "path": REFUND, "probability": 0.02},

@@ -22,7 +22,7 @@ UNREADABLE: dict[str, dict[str, Any]] = {
     "html-200": {"kind": "html", "status": 200},
     "redirect": {"kind": "redirect", "location": "https://example.com/"},
     "broken-off": {"kind": "truncated"},
-    "null-id": {"kind": "null_id"},
+    "null-id": {"kind": "changed_item", "item": {"id": None}},
 }
 
 unreadable = pytest.mark.parametrize("fault", UNREADABLE.values(), ids=UNREADABLE)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
-from jsonschema import Draft4Validator
+from jsonschema import Draft202012Validator
 
 from airflow_provider_firstpromoter.api.responses import ApiResponse, result_from
 from airflow_provider_firstpromoter.calls import (
@@ -34,9 +34,7 @@ try:
 except ImportError:
     from airflow.models.xcom import BaseXCom  # type: ignore[no-redef]
 
-REFUND_CALL = DOCUMENT["paths"]["/track/refund"]["post"]["requestBody"]["content"]["application/json"]["schema"]
-#: OpenAPI 3.0's schemas are JSON Schema's of draft 4, as far as this one goes.
-PUBLISHED = Draft4Validator(REFUND_CALL)
+PUBLISHED = Draft202012Validator(DOCUMENT["components"]["schemas"]["Refund"])
 
 TEXTS = st.text(st.characters(codec=None), max_size=300)
 VALUES = st.one_of(

@@ -107,7 +107,7 @@ def make_listing_unreliable(sandbox: Any, chance: random.Random) -> None:
         {"kind": "status", "status": 503},
         {"kind": "status", "status": 403, "message": "Forbidden", "code": "forbidden"},
         {"kind": "html", "status": 403},
-        {"kind": "null_id"},
+        {"kind": "changed_item", "item": {"id": None}},
         {"kind": "stray_item", "item": chance.choice([None, 7, "text", ["list"]])},
     ):
         sandbox.fault(**{"times": None, "probability": 0.06, "path": LISTING, **fault})

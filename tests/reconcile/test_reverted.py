@@ -21,7 +21,7 @@ def revert(account: AccountWithLedger) -> None:
 def test_reverted_refund_whose_commission_is_denied_or_deleted_is_no_mismatch(account: AccountWithLedger) -> None:
     account.track(*(refund(n) for n in range(4)))
     revert(account)
-    account.sandbox.store.execute("UPDATE commissions SET destroyed_at = '2026-01-01' WHERE event_id = 're_0003'")
+    account.sandbox.store.execute("DELETE FROM commissions WHERE event_id = 're_0003'")
 
     report = account.reconcile()
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from airflow_provider_firstpromoter.operators.refund import TrackRefundOperator
 from airflow_provider_firstpromoter.operators.revert import RevertRefundsOperator
-from airflow_provider_firstpromoter.sandbox import RecordedRefund, Sandbox
+from airflow_provider_firstpromoter.sandbox import RecordedEvent, Sandbox
 from airflow_provider_firstpromoter.transfers.sql_to_firstpromoter import SqlToFirstPromoterOperator
 from tests.support import Task
 
@@ -50,7 +50,7 @@ class AccountToRevert:
     def balances(self) -> dict[str, int]:
         return {balance.promoter_ref_id: balance.amount for balance in self.sandbox.balances()}
 
-    def recorded(self, event_id: str) -> RecordedRefund:
+    def recorded(self, event_id: str) -> RecordedEvent:
         (refund,) = [one for one in self.sandbox.recorded() if one.event_id == event_id]
         return refund
 

@@ -137,6 +137,7 @@ def test_reset_after_refund_and_fault_removes_everything(sandbox: Sandbox, clien
         "recorded": [],
         "balances": [],
         "refund_requests": [],
+        "sale_requests": [],
     }
     assert client.refund().status_code == 404
 

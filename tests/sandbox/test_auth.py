@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
 
-from airflow_provider_firstpromoter.sandbox import Account, Sandbox, Settings
+from airflow_provider_firstpromoter.sandbox import Account, Sandbox, Settings, running_sandbox
 
 if TYPE_CHECKING:
     from tests.sandbox.client import Client
@@ -18,9 +19,7 @@ CALLS = [
     ("POST", "/track/cancellation"),
     ("GET", "/company/commissions"),
     ("GET", "/company/promoters"),
-    ("POST", "/company/commissions/approve"),
     ("POST", "/company/commissions/deny"),
-    ("DELETE", "/company/commissions/destroy"),
     ("GET", "/company/batch_processes/1"),
 ]
 
@@ -55,3 +54,19 @@ def test_account_with_key_too_short_for_airflow_to_mask_raises() -> None:
 
 def test_settings_repr_does_not_contain_api_key() -> None:
     assert "sandbox-api-key" not in repr(Settings())
+
+
+def test_account_with_two_keys_accepts_both(client_of: Callable[..., Client]) -> None:
+    account = Account(further_keys=("another-api-key",))
+    with running_sandbox(Settings(accounts=(account,))) as sandbox:
+        sandbox.add_lead(uid="u1")
+        second = client_of(sandbox, Account(api_key="another-api-key"))
+        assert [client.refund("r1").status_code for client in (client_of(sandbox), second)] == [200, 409]
+
+
+def test_published_paths_are_served_and_need_authentication(client: Client) -> None:
+    document = client.session.get(f"{client.root}/openapi.json", timeout=5).json()
+    published = [
+        (method.upper(), path.replace("{id}", "1")) for path, methods in document["paths"].items() for method in methods
+    ]
+    assert sorted(published) == sorted(CALLS)

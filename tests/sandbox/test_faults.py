@@ -86,18 +86,40 @@ def test_status_fault_with_event_id_in_message_names_the_refund(sandbox: Sandbox
     ]
 
 
-def test_null_id_fault_removes_id_of_first_commission(sandbox: Sandbox, client: Client) -> None:
-    client.refund("r1")
-    client.refund("r2")
-    sandbox.fault("null_id")
+def test_changed_item_fault_replaces_fields_of_first_or_chosen_commissions(sandbox: Sandbox, client: Client) -> None:
+    first, second = (client.refund(event_id).json()["reward"]["id"] for event_id in ("r1", "r2"))
+    sandbox.fault("changed_item", item={"id": None})
     assert client("GET", "/company/promoters").status_code == 200
-    pages = [client("GET", "/company/commissions").json() for _ in range(2)]
-    assert [[(each["id"], each["event_id"]) for each in page] for page in pages] == [
-        [(None, "r2"), (1, "r1")],
-        [(2, "r2"), (1, "r1")],
+    assert [each["id"] for each in client("GET", "/company/commissions").json()] == [None, first]
+    assert [each["id"] for each in client("GET", "/company/commissions").json()] == [second, first]
+    sandbox.fault("changed_item", item={"is_paid": "true", "status": "PAID"}, ids=(first,), path="/commissions")
+    assert [(each["is_paid"], each["status"]) for each in client("GET", "/company/commissions").json()] == [
+        (False, "approved"),
+        ("true", "PAID"),
     ]
-    sandbox.fault("null_id")
+    sandbox.fault("changed_item", item={"id": None})
     assert client("GET", "/company/commissions", params={"q": "r9"}).json() == []
+
+
+@pytest.mark.parametrize("shape", ["older", "newer"])
+def test_changed_item_fault_replaces_fields_in_the_200_of_a_refund(
+    sandbox: Sandbox, client: Client, shape: Any
+) -> None:
+    sandbox.change_settings(shape=shape)
+    sandbox.fault("changed_item", item={"status": None}, path="/track/refund")
+    body = client.refund().json()
+    (commission,) = body.get("commissions") or [body["reward"]]
+    assert (commission["status"], commission["amount"]) == (None, -200)
+
+
+@pytest.mark.parametrize(("kind", "found"), [("missing_item", "r2"), ("repeated_item", "r2 r1 r1")])
+def test_missing_and_repeated_item_faults_change_one_page(
+    sandbox: Sandbox, client: Client, kind: Kind, found: str
+) -> None:
+    first, _ = (client.refund(event_id).json()["reward"]["id"] for event_id in ("r1", "r2"))
+    sandbox.fault(kind, ids=(first,))
+    pages = [client("GET", "/company/commissions").json() for _ in range(2)]
+    assert [" ".join(each["event_id"] for each in page) for page in pages] == [found, "r2 r1"]
 
 
 @pytest.mark.parametrize("item", [None, "a text", 7, ["a", "list"]])

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import pytest
 
 from airflow_provider_firstpromoter.sandbox import Account, Settings, running_sandbox
-from airflow_provider_firstpromoter.sandbox.limits import RateLimit
+from airflow_provider_firstpromoter.sandbox.auth import RateLimit
 
 if TYPE_CHECKING:
     from tests.sandbox.client import Client

@@ -18,7 +18,7 @@ UNREADABLE: list[dict[str, Any]] = [
     {"kind": "status", "status": 503},
     {"kind": "status", "status": 403},
     {"kind": "html", "status": 403},
-    {"kind": "null_id"},
+    {"kind": "changed_item", "item": {"id": None}},
 ]
 unreadable = pytest.mark.parametrize("fault", UNREADABLE, ids=lambda fault: f"{fault['kind']}-{fault.get('status')}")
 
