@@ -117,6 +117,10 @@ format: $(READY) ## Correct style and formatting
 types: $(READY) ## Check the types
 	$(BIN)/mypy
 
+.PHONY: house
+house: $(READY) ## Print modules and lines by package, and what in the package is long, short, double or in a circle
+	@$(BIN)/python -m dev.house
+
 .PHONY: package
 package: $(READY) ## Build wheel and sdist, check them, and test the wheel without the checkout
 	@$(BIN)/python -m dev.package

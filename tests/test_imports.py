@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-PACKAGE = "airflow_provider_firstpromoter"
-ROOT = Path(__file__).parents[1] / PACKAGE
+from dev.house import ROOT, Module, circles, modules, twins
+
+HOUSE = modules()
 #: Modules of the provider itself, which every package may use; they import none of it.
 SHARED = {"account", "exceptions", "recheck", "get_provider_info"}
 #: What Airflow's own kinds may use: parameters in, a run called, XCom out.
@@ -35,35 +36,19 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli": AIRFLOW_KINDS,
 }
 #: Programs, which may import all packages.
-PROGRAMS = {"cli/commands.py", "cli/report_tables.py", "__main__.py"}
+PROGRAMS = {"cli.commands", "cli.report_tables", "__main__"}
 #: Airflow's own kinds have no exports: Airflow names their modules.
 NAMED_BY_MODULE = {"operators", "transfers", "sensors", "triggers", "plugins", "assets", "cli"}
 
 PACKAGES = sorted(path.name for path in ROOT.iterdir() if path.is_dir() and (path / "__init__.py").exists())
 
 
-def imports(path: Path) -> Iterator[tuple[str, str]]:
-    """Return each import of the package in a file: the module, and the name that is imported from it."""
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == PACKAGE:
-            for alias in node.names:
-                yield node.module, alias.name
-        elif isinstance(node, ast.Import):
-            for alias in node.names:
-                if alias.name.split(".")[0] == PACKAGE:
-                    yield alias.name, ""
-
-
 def package_of(module: str, name: str) -> str:
-    parts = module.split(".")[1:]
-    return parts[0] if parts else name
+    return module.partition(".")[0] or name
 
 
-def files(package: str) -> Iterator[tuple[str, Path]]:
-    for path in sorted((ROOT / package).rglob("*.py")):
-        relative = path.relative_to(ROOT).as_posix()
-        if relative not in PROGRAMS:
-            yield relative, path
+def members(package: str) -> list[Module]:
+    return [module for module in HOUSE if module.package == package and module.name not in PROGRAMS]
 
 
 def test_every_package_has_a_place_in_the_order() -> None:
@@ -74,10 +59,10 @@ def test_every_package_has_a_place_in_the_order() -> None:
 def test_package_imports_only_the_packages_below_it(package: str) -> None:
     allowed = MAY_IMPORT[package] | SHARED | {package, "__version__"}
     wrong = [
-        f"{relative} imports {module}"
-        for relative, path in files(package)
-        for module, name in imports(path)
-        if package_of(module, name) not in allowed
+        f"{module.name} imports {source}"
+        for module in members(package)
+        for source, name in module.imports()
+        if package_of(source, name) not in allowed
     ]
     assert wrong == []
 
@@ -85,12 +70,12 @@ def test_package_imports_only_the_packages_below_it(package: str) -> None:
 @pytest.mark.parametrize("package", PACKAGES)
 def test_package_uses_other_packages_through_their_exports(package: str) -> None:
     wrong = []
-    for relative, path in files(package):
-        for module, name in imports(path):
-            other = package_of(module, name)
-            through_exports = module == f"{PACKAGE}.{other}" or other in SHARED | NAMED_BY_MODULE | {"__version__"}
+    for module in members(package):
+        for source, name in module.imports():
+            other = package_of(source, name)
+            through_exports = source == other or other in SHARED | NAMED_BY_MODULE | {"__version__"}
             if other != package and not through_exports:
-                wrong.append(f"{relative} imports {name} from {module}, not from {PACKAGE}.{other}")
+                wrong.append(f"{module.name} imports {name} from {source}, not from {other}")
     assert wrong == []
 
 
@@ -108,16 +93,16 @@ SQL = ("sqlalchemy", "sqlite3", "airflow.providers.common.sql")
 )
 def test_package_imports_no_library_of_what_it_must_not_know(package: str, libraries: tuple[str, ...]) -> None:
     wrong = [
-        f"{relative} imports {module}"
-        for relative, path in files(package)
-        for node in ast.walk(ast.parse(path.read_text()))
-        for module in _modules(node)
-        if module.startswith(tuple(f"{library}." for library in libraries)) or module in libraries
+        f"{module.name} imports {library}"
+        for module in members(package)
+        for node in ast.walk(module.tree)
+        for library in _libraries(node)
+        if library.startswith(tuple(f"{name}." for name in libraries)) or library in libraries
     ]
     assert wrong == []
 
 
-def _modules(node: ast.AST) -> list[str]:
+def _libraries(node: ast.AST) -> list[str]:
     if isinstance(node, ast.Import):
         return [alias.name for alias in node.names]
     return [node.module or ""] if isinstance(node, ast.ImportFrom) else []
@@ -126,6 +111,44 @@ def _modules(node: ast.AST) -> list[str]:
 @pytest.mark.parametrize("package", PACKAGES)
 def test_package_says_what_it_is_for(package: str) -> None:
     assert ast.get_docstring(ast.parse((ROOT / package / "__init__.py").read_text()))
+
+
+@pytest.mark.xfail(reason="the ledger's modules are still being put together", strict=False)
+def test_modules_have_no_circle() -> None:
+    assert circles(HOUSE) == []
+
+
+@pytest.mark.xfail(reason="sync, pending and reconcile are still being put together", strict=False)
+def test_classes_have_names_of_their_own() -> None:
+    """The sandbox counts for itself: it has FirstPromoter's view of the same things."""
+    sandbox = [module for module in HOUSE if module.package == "sandbox"]
+    assert twins(sandbox) == {}
+    assert twins([module for module in HOUSE if module not in sandbox]) == {}
+
+
+def test_class_defines_nothing_twice() -> None:
+    twice = [
+        f"{module.name}.{found.name}.{name}"
+        for module in HOUSE
+        for found in ast.walk(module.tree)
+        if isinstance(found, ast.ClassDef)
+        for name, count in Counter(_defined(found)).items()
+        if count > 1
+    ]
+    assert twice == []
+
+
+def _defined(found: ast.ClassDef) -> Iterator[str]:
+    """Return what a class defines: its fields and its methods, without the setters of properties."""
+    for node in found.body:
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            yield node.target.id
+        elif isinstance(node, ast.Assign):
+            yield from (target.id for target in node.targets if isinstance(target, ast.Name))
+        elif isinstance(node, ast.FunctionDef) and not any(
+            isinstance(mark, ast.Attribute) for mark in node.decorator_list
+        ):
+            yield node.name
 
 
 def test_packages_have_no_circle() -> None:
