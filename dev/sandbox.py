@@ -94,9 +94,9 @@ class SandboxProcess:
         """Add commissions of the past; see ``airflow_provider_firstpromoter.sandbox.seeds.CommissionSeed``."""
         self._control("POST", "/commissions", json=list(commissions))
 
-    def track_refund(self, **body: Any) -> None:
-        """Send a refund to the first account, as another program would do it."""
-        self._request("POST", f"{self.base_url}/track/refund", json=body, headers=HEADERS)
+    def track(self, call: str, **body: Any) -> None:
+        """Send a refund, a sale or a sign-up to the first account, as another program would do it."""
+        self._request("POST", f"{self.base_url}/track/{call}", json=body, headers=HEADERS)
 
     def delay_responses(self, seconds: float, max_seconds: float = 0) -> None:
         """
@@ -107,13 +107,13 @@ class SandboxProcess:
         delay = {"kind": "latency", "times": None, "seconds": seconds, "max_seconds": max_seconds}
         self._control("POST", "/faults", json=delay)
 
-    def refund_requests(self, after: int = 0) -> list[dict[str, Any]]:
+    def refund_requests(self, after: int = 0, call: str = "refund") -> list[dict[str, Any]]:
         """
-        Return the refund calls that were received, in order, each with its ``body`` and response ``status``.
+        Return the requests of a tracking call that were received, in order, each with ``body`` and response ``status``.
 
-        :param after: the number of calls to leave out
+        :param after: the number of requests to leave out
         """
-        found: list[dict[str, Any]] = self._control("GET", "/refund-requests", params={"after": after})
+        found: list[dict[str, Any]] = self._control("GET", f"/{call}-requests", params={"after": after})
         return found
 
     def request_times(self, account: str | None = None) -> list[float]:
@@ -125,10 +125,14 @@ class SandboxProcess:
         only = {"account": account} if account else {}
         return sorted(self._control("GET", "/request-times", params={"path": "/track/refund", **only}))
 
-    def recorded(self) -> list[dict[str, Any]]:
-        """Return the refunds that were recorded; see ``airflow_provider_firstpromoter.sandbox.RecordedEvent``."""
-        found: list[dict[str, Any]] = self._control("GET", "/recorded")
+    def recorded(self, kind: str = "refund") -> list[dict[str, Any]]:
+        """Return the refunds or sales that were recorded; see ``airflow_provider_firstpromoter.sandbox.RecordedEvent``."""
+        found: list[dict[str, Any]] = self._control("GET", "/recorded", params={"kind": kind})
         return found
+
+    def balances(self) -> dict[tuple[int, str], int]:
+        """Return what each promoter has earned in each unit, net of refunds, by promoter id and unit."""
+        return {(each["promoter_id"], each["unit"]): each["amount"] for each in self._control("GET", "/balances")}
 
     def request_counts(self) -> dict[str, dict[str, int]]:
         """Return the number of requests by endpoint and status: ``{"POST /api/v2/track/refund": {"200": 3}}``."""

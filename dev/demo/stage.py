@@ -143,4 +143,4 @@ def refer_customers(sandbox: SandboxProcess, rows: list[warehouse.Row], promoter
     )
     for row in customers.values():
         if row.outcome == "already_recorded":
-            sandbox.track_refund(event_id=row.event_id, amount=str(row.values["amount"]), uid=row.customer.uid)
+            sandbox.track("refund", event_id=row.event_id, amount=str(row.values["amount"]), uid=row.customer.uid)
