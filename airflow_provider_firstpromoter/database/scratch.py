@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Self
 
@@ -38,6 +38,8 @@ def disk_errors() -> Iterator[None]:
         ) from None
 
 
+#: SQLite's own steps between two looks at whether the task was killed: some milliseconds.
+STEPS = 20_000
 #: The number of ids that are read at a time.
 BATCH = 500
 
@@ -46,12 +48,61 @@ class PrivateDatabase:
     """
     A SQLite database in a temporary file without a name: nothing is left behind, however the process ends.
 
+    A kill and a task's time-out end its statements, within some ten milliseconds: SQLite runs the signal's handler
+    while it works.
+
     :param schema: the statements that create its tables
+    :param raise_if_killed: called again and again during a statement; what it raises ends the statement
     """
 
-    def __init__(self, schema: str) -> None:
+    def __init__(self, schema: str, raise_if_killed: Callable[[], None] = lambda: None) -> None:
         self.connection = scratch_database()
         self.connection.executescript(schema)
+        self._ended: BaseException | None = None
+        self.connection.set_progress_handler(self._beats(raise_if_killed).__next__, STEPS)
+
+    def _beats(self, raise_if_killed: Callable[[], None]) -> Iterator[bool]:
+        """
+        Yield whether the statement must end.
+
+        A generator, because SQLite swallows what its handler raises: here a signal's exception arrives in the ``try``.
+        """
+        while True:
+            try:
+                yield self._ended is not None
+                raise_if_killed()
+            except GeneratorExit:
+                return
+            except BaseException as error:
+                self._ended = error
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            with disk_errors():
+                yield
+        except SpoolError:
+            if self._ended is not None:
+                raise self._ended from None
+            raise
+
+    def run(self, sql: str) -> None:
+        """
+        Execute one statement.
+
+        :raises SpoolError: if the worker's disk is full
+        """
+        with self._errors():
+            self.connection.execute(sql)
+
+    def read(self, sql: str, *parameters: object) -> Iterator[Any]:
+        """
+        Yield the rows of a query.
+
+        :raises SpoolError: if the worker's disk is full
+        """
+        with self._errors():
+            yield from self.connection.execute(sql, parameters)
 
     def insert(self, sql: str, rows: Iterable[tuple[object, ...]]) -> None:
         """
@@ -59,7 +110,7 @@ class PrivateDatabase:
 
         :raises SpoolError: if the worker's disk is full
         """
-        with disk_errors():
+        with self._errors():
             self.connection.execute("BEGIN")
             self.connection.executemany(sql, rows)
             self.connection.execute("COMMIT")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 from pathlib import Path
 
-from airflow_provider_firstpromoter.calls import Outcome, Summary
+from airflow_provider_firstpromoter.calls import Outcome, Row, Summary
 
 
 def announcement(pending: int, limit: int | None, requests_per_minute: int, *, preview: bool) -> str:
@@ -129,6 +129,12 @@ def failure(summary: Summary, *outcomes: Outcome, new_only: bool = False) -> str
     if summary.stopped_because:
         text += f". The run stopped early: {summary.stopped_because}"
     return text
+
+
+def contradiction(row: Row, other: Row) -> str:
+    """Return why a row is not sent beside another row of its event_id."""
+    columns = [name for name in {**row.values, **other.values} if row.values.get(name) != other.values.get(name)]
+    return f"another row of the query has this event_id and was sent; they differ in {', '.join(columns)}"
 
 
 def place_of(error: BaseException | None) -> str:

@@ -1,52 +1,37 @@
-"""Decides what is done with the rows of one event_id: sent, reported as a problem, or counted as settled."""
+"""
+Decides what is done with the rows of one event_id: sent, reported as a problem, or counted as settled.
+
+A query can give a refund more than one row. Rows of the same content are one refund. Rows that differ in the e-mail
+alone are one refund with more addresses to try. Rows that differ in anything else contradict each other: the first one
+is sent, and the others are reported. Rows that name different uids, or that differ in very many ways, come from a join
+that multiplies: none is sent.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
-from airflow_provider_firstpromoter.calls import Refund, Result, Validation
-from airflow_provider_firstpromoter.ledger import RefundLedger
-from airflow_provider_firstpromoter.pending import Action, ClassifiedRow, PendingRules, classify_rows, decide
-from airflow_provider_firstpromoter.sync import fan_out
+from airflow_provider_firstpromoter.calls import Outcome, Refund, Result, Row, content_token, is_known_content
+from airflow_provider_firstpromoter.pending import Action, ClassifiedRow, decide
 from airflow_provider_firstpromoter.sync.dispatcher import Dispatcher
+from airflow_provider_firstpromoter.sync.job import Job
 from airflow_provider_firstpromoter.sync.recorder import Recorder
+from airflow_provider_firstpromoter.sync.selection import Reading
 from airflow_provider_firstpromoter.sync.spool import Group
 
-
-class Problem(NamedTuple):
-    """
-    A row that is rejected or changed.
-
-    :param known: whether the ledger already has the same problem
-    """
-
-    row: ClassifiedRow
-    result: Result
-    known: bool
+#: A row that is rejected or changed, its result, and whether the ledger already has the same problem.
+Problem = tuple[ClassifiedRow, Result, bool]
 
 
 class GroupHandler:
     """
     Handles the rows of a run, one event_id after the other.
 
-    :param validation: how rows are to be read
     :param report_settled: whether settled refunds are counted with their stored results, or only as skipped
     """
 
-    def __init__(
-        self,
-        ledger: RefundLedger | None,
-        rules: PendingRules,
-        validation: Validation,
-        dispatcher: Dispatcher,
-        recorder: Recorder,
-        *,
-        report_settled: bool,
-    ) -> None:
-        self._ledger = ledger
-        self._rules = rules
-        self._validation = validation
+    def __init__(self, reading: Reading, dispatcher: Dispatcher, recorder: Recorder, *, report_settled: bool) -> None:
+        self._reading = reading
         self._dispatcher = dispatcher
         self._recorder = recorder
         self._report_settled = report_settled
@@ -59,12 +44,27 @@ class GroupHandler:
         :raises SyncInterruptedError: if the task was killed
         """
         rows = [row for group in groups for row in group.rows]
-        found = {one.row.position: one for batch in classify_rows(rows, self._ledger, self._rules) for one in batch}
+        classified = iter([one for batch in self._reading.classified(rows, details=True) for one in batch])
         for group in groups:
             self._dispatcher.enter_rank(group.rank)
-            first, repeated = fan_out.distinct(group.rows, self._rules.key)
-            self._recorder.summary.repeated += len(repeated)
-            self._handle_one([found[row.position] for row in first], group.rank)
+            self._recorder.summary.repeated += group.total - len(group.rows)
+            ours = [next(classified) for _ in group.rows]
+            if group.refused:
+                self._refuse(ours[0], group.refused)
+            else:
+                self._handle_one(ours, group.rank)
+
+    def _refuse(self, first: ClassifiedRow, reason: str) -> None:
+        """Reject the rows of one event_id together. The ledger remembers no row of them: each may be the right one."""
+        event_id, record = first.row.event_id, first.record
+        nothing = Row(first.row.position, {"event_id": event_id}, event_id, None)
+        result = Result(event_id=event_id, outcome=Outcome.REJECTED, message=reason)
+        known = False
+        if record is not None:
+            is_known = is_known_content(record.fingerprint, nothing.values, self._reading.rules.key)
+            known = record.outcome is Outcome.REJECTED and is_known
+            result = result.model_copy(update={"lost": record.result().lost, "unmatched": record.result().unmatched})
+        self._recorder.add_problem(nothing, result, record, known)
 
     def _handle_one(self, rows: list[ClassifiedRow], rank: int) -> None:
         """Handle the rows of one event_id, each of another content."""
@@ -72,16 +72,15 @@ class GroupHandler:
         problems: list[Problem] = []
         settled: list[ClassifiedRow] = []
         for one in rows:
-            decision = decide(one, self._validation)
+            decision = decide(one, self._reading.how)
             if decision.refund is not None:
                 to_send.append((one, decision.refund))
             elif decision.result is not None:
-                problems.append(Problem(one, decision.result, decision.known))
+                problems.append((one, decision.result, decision.known))
             else:
                 settled.append(one)
         if to_send:
-            refused = [problem.row.row for problem in problems]
-            job, repeated = fan_out.job_of(to_send, rank, refused, self._rules.key)
+            job, repeated = job_of(to_send, rank, [one.row for one, _, _ in problems])
             self._recorder.summary.repeated += repeated + len(settled)
             self._dispatcher.dispatch(job)
             return
@@ -91,9 +90,11 @@ class GroupHandler:
 
     def _renew(self, settled: list[ClassifiedRow], problems: list[Problem]) -> None:
         """Let the ledger know these rows by what they contain now."""
-        unchanged = [*settled, *(problem.row for problem in problems if problem.known)]
+        rules = self._reading.rules
         renewed = [
-            one for one in unchanged if one.action is Action.COMPARE or self._rules.needs_renewal(one.row, one.record)
+            one
+            for one in [*settled, *(one for one, _, known in problems if known)]
+            if one.action is Action.COMPARE or rules.needs_renewal(one.row, one.record)
         ]
         if renewed and (record := renewed[0].record) is not None:
             self._recorder.renew(record, [one.row for one in renewed])
@@ -116,13 +117,43 @@ class GroupHandler:
 
         :param beside_settled: whether another row of the event_id is settled
         """
-        if len(problems) > 1 and any(problem.known for problem in problems):
-            # The ledger has one changed amount of a refund: it stands for all of them, and is written last.
-            by_known = sorted(problems, key=lambda problem: problem.known)
-            problems = [problem._replace(known=True) for problem in by_known]
-        for one, result, known in problems:
+        # The ledger has one changed amount of a refund: it stands for all of them, and is written last.
+        several_known = len(problems) > 1 and any(known for _, _, known in problems)
+        for one, result, known in sorted(problems, key=lambda problem: problem[2]):
             record = one.record
             if beside_settled and record is not None and record.outcome.remembers_content:
                 self._recorder.add_refused(one.row, result, record)
             else:
-                self._recorder.add_problem(one.row, result, record, known)
+                self._recorder.add_problem(one.row, result, record, known or several_known)
+
+
+def job_of(rows: Sequence[tuple[ClassifiedRow, Refund]], rank: int, refused: Sequence[Row] = ()) -> tuple[Job, int]:
+    """
+    Return the job that sends a refund.
+
+    :param rows: the rows of its event_id that can be sent, each of another content
+    :param rank: its place in the order of the run
+    :param refused: the rows of its event_id that cannot be sent
+    :returns: the job, and how many rows only repeat it, without an address that can be tried
+    """
+    (first, refund), *rest = rows
+    contradicting = [row for row in refused if _without_email(row) != _without_email(first.row)]
+    job = Job(
+        first.row,
+        refund,
+        first.record,
+        rank,
+        recheck=first.action is Action.RECHECK,
+        alternatives=tuple((one.row, other) for one, other in rest if _is_alternative(refund, other)),
+        others=(*(one.row for one, other in rest if not _is_alternative(refund, other)), *contradicting),
+        refused=tuple(refused),
+    )
+    return job, len(refused) - len(contradicting)
+
+
+def _without_email(row: Row) -> str:
+    return content_token({**row.values, "email": None}, b"")
+
+
+def _is_alternative(refund: Refund, other: Refund) -> bool:
+    return refund == other.model_copy(update={"email": refund.email})

@@ -7,13 +7,13 @@ from typing import Any
 
 from airflow_provider_firstpromoter.calls import Outcome, Result, Row, Summary, same_amount
 from airflow_provider_firstpromoter.ledger import LedgerBatch, LedgerRecord, RefundLedger, RunHistory, RunKey
-from airflow_provider_firstpromoter.sync import fan_out
+from airflow_provider_firstpromoter.sync import log_text
 from airflow_provider_firstpromoter.sync.job import Job
 from airflow_provider_firstpromoter.sync.ledger_writer import LedgerWriter
 from airflow_provider_firstpromoter.sync.problems import Problems
 from airflow_provider_firstpromoter.sync.progress import Progress
 from airflow_provider_firstpromoter.sync.run_counts import RunCounts
-from airflow_provider_firstpromoter.sync.totals import PendingTotals
+from airflow_provider_firstpromoter.sync.selection import PendingTotals
 
 
 class Recorder:
@@ -99,7 +99,7 @@ class Recorder:
     def _add_contradictions(self, job: Job, result: Result) -> None:
         """Report the rows that were not sent because another row of their event_id was."""
         for row in job.others:
-            reason = fan_out.contradiction(job.row, row)
+            reason = log_text.contradiction(job.row, row)
             self.progress.add(row, Result(event_id=row.event_id, outcome=Outcome.CHANGED, message=reason))
             if not same_amount(job.row.amount, row.amount):
                 self.problems.add_contradiction(result, row.amount)

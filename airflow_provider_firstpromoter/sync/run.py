@@ -18,9 +18,8 @@ from airflow_provider_firstpromoter.sync.options import SyncOptions
 from airflow_provider_firstpromoter.sync.plan import GroupHandler
 from airflow_provider_firstpromoter.sync.progress import OnResult, Progress
 from airflow_provider_firstpromoter.sync.recorder import Recorder
-from airflow_provider_firstpromoter.sync.selection import Selection, refuse_too_many
+from airflow_provider_firstpromoter.sync.selection import PendingTotals, Reading, Selection, warnings_before_sending
 from airflow_provider_firstpromoter.sync.spool import Spool
-from airflow_provider_firstpromoter.sync.totals import PendingTotals
 
 
 class RefundSync:
@@ -53,13 +52,14 @@ class RefundSync:
         self.run_key = run or RunKey()
         self.log = log or logging.getLogger(__name__)
         account = hook.account
-        self.validation = Validation(
+        validation = Validation(
             amount_unit=self.options.amount_unit,
             currency=account.extra.currency,
             skip_email_notification=self.options.skip_email_notification,
             identify_by=tuple(self.options.identify_by),
         )
-        self.rules = PendingRules(account.fingerprint_key, self.options.recheck_unreferred, self.options.retry_rejected)
+        rules = PendingRules(account.fingerprint_key, self.options.recheck_unreferred, self.options.retry_rejected)
+        self._reading = Reading(ledger, rules, validation)
         written = None if self.options.preview else ledger
         summary = Summary(preview=self.options.preview, account=account.key, host=account.host, started_at=now())
         self._recorder = Recorder(
@@ -68,7 +68,7 @@ class RefundSync:
             self.run_key,
             account.fingerprint_key,
             Progress(summary, hook.transport, hook.firstpromoter_conn_id, self.log),
-            PendingTotals(self.validation) if self.options.preview else None,
+            PendingTotals(validation) if self.options.preview else None,
         )
         self._dispatcher = Dispatcher(hook, self.options, self._recorder, self.log)
         self._report_settled = False
@@ -110,7 +110,7 @@ class RefundSync:
         error: BaseException | None = None
         try:
             self._recorder.start()
-            with Spool() as spool:
+            with Spool(self._dispatcher.raise_if_killed) as spool:
                 self._send_all(rows, spool)
         except BaseException as raised:
             error = raised
@@ -155,18 +155,11 @@ class RefundSync:
             raise error
 
     def _send_all(self, rows: Iterable[Row], spool: Spool) -> None:
-        selection = Selection(self.ledger, self.rules, self.validation, with_settled=self._report_settled)
+        selection = Selection(self._reading, with_settled=self._report_settled)
         spool.fill(selection.select(rows, self._dispatcher.raise_if_killed))
         self.summary.skipped += selection.skipped
-        self._announce(selection.pending, spool)
-        handler = GroupHandler(
-            self.ledger,
-            self.rules,
-            self.validation,
-            self._dispatcher,
-            self._recorder,
-            report_settled=self._report_settled,
-        )
+        self._announce(spool)
+        handler = GroupHandler(self._reading, self._dispatcher, self._recorder, report_settled=self._report_settled)
         for groups in batches(spool.groups()):
             self._dispatcher.raise_if_killed()
             handler.handle(groups)
@@ -180,18 +173,19 @@ class RefundSync:
         if self.ledger is not None and not self.options.preview and self._dispatcher.fatal is None:
             self.ledger.mark(spool.reported(), reported_at=now(), reported_run_id=self.run_key.run_id)
 
-    def _announce(self, pending: int, spool: Spool) -> None:
+    def _announce(self, spool: Spool) -> None:
         """
         Log how many refunds are pending.
 
         :raises RunRefusedError: if it is more than ``max_pending`` allows
         """
         options = self.options
-        warning = refuse_too_many(pending, options.max_pending, spool, self.validation, preview=options.preview)
-        if warning:
-            self.summary.warnings.append(warning)
+        warnings = warnings_before_sending(spool, options.max_pending, self._reading, preview=options.preview)
+        self.summary.warnings += warnings
         rate = self.hook.account.extra.requests_per_minute
-        self.log.info("%s", log_text.announcement(pending, options.limit, rate, preview=options.preview))
+        self.log.info("%s", log_text.announcement(spool.pending, options.limit, rate, preview=options.preview))
+        for warning in warnings:
+            self.log.warning("%s", warning)
         self._recorder.progress.expect(len(spool))
 
     def _save_what_is_known(self) -> None:

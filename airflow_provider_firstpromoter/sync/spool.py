@@ -2,39 +2,46 @@
 A private place on disk for the rows of a run.
 
 A rate-limited run lasts hours, and the warehouse's transaction must not: so the rows are read at once, and sent from
-here, in the order in which a run sends them.
+here, event by event, in the order in which a run sends them.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from airflow_provider_firstpromoter.calls import Row, batches
-from airflow_provider_firstpromoter.database import disk_errors, scratch_database
+from airflow_provider_firstpromoter.calls import Row, batches, content_token
+from airflow_provider_firstpromoter.database import PrivateDatabase
 from airflow_provider_firstpromoter.pending import Action, ClassifiedRow
 
-#: The order of a run: what needs no request, then refunds never tried, then those tried before, then rechecks.
-RANKS = {
-    Action.SETTLED: 0,
-    Action.COMPARE: 0,
-    Action.CHANGED: 0,
-    Action.STILL_REJECTED: 0,
-    Action.SEND: 1,
-    Action.SEND_AGAIN: 2,
-    Action.RECHECK: 3,
-}
+#: The order of a run: what needs no request, then events never tried, then those tried before, then rechecks.
+RANKS = {Action.SEND: 1, Action.SEND_AGAIN: 2, Action.RECHECK: 3}
+#: Different rows of one event_id that can still be one event: as many addresses of a customer are tried.
+MOST_ROWS = 5
 SCHEMA = """
 CREATE TABLE spool (
     position INTEGER PRIMARY KEY,
-    event_id TEXT,
+    event TEXT,  -- the event_id; unique for a row without one
     rank INTEGER,
     tried_at TEXT,  -- when it was last sent: the longest ago comes first
+    uid TEXT,
+    content TEXT,
+    open INTEGER,  -- 0 if the row is settled
     row TEXT
 );
 CREATE TABLE reported (event_id TEXT PRIMARY KEY) WITHOUT ROWID;
+"""
+#: Of the columns without aggregate, SQLite takes the values of the row that has the least ``place``.
+EVENTS = f"""
+CREATE TABLE event AS
+SELECT event, iif(refused, 0, rank) AS rank, place & {2**58 - 1} AS first, rows, uids, refused, uid FROM (
+    SELECT *, rank AND (uids > 1 OR contents > {MOST_ROWS}) AS refused FROM (
+        SELECT event, rank, tried_at, uid, min((rank = 0) << 61 | (rank << 58) | position) AS place, count(*) AS rows,
+            count(DISTINCT iif(open, uid, NULL)) AS uids, count(DISTINCT iif(open, content, NULL)) AS contents
+        FROM spool GROUP BY event))
+ORDER BY iif(refused, 0, rank), tried_at, place
 """
 
 
@@ -42,101 +49,108 @@ class Group(NamedTuple):
     """
     The rows of one event_id, in the order of the input; nearly always one.
 
-    :param rank: of the first of its rows that are sent, or else of its first row
+    :param rank: of the first of its rows that are sent; 0 if nothing is sent
+    :param rows: at most :data:`MOST_ROWS`, each of another content
+    :param total: how many rows the input has
+    :param refused: why none may be sent although one could; None if there is no such reason
     """
 
     rank: int
     rows: list[Row]
+    total: int = 1
+    refused: str | None = None
 
 
 class Spool:
     """
     Rows on disk, in groups of one event_id.
 
+    :param raise_if_killed: called often enough that no statement outlasts a kill
     :raises SpoolError: from every method, if the disk is full
     """
 
-    def __init__(self) -> None:
-        self._database = scratch_database()
-        self._database.executescript(SCHEMA)
-        self._length = 0
+    def __init__(self, raise_if_killed: Callable[[], None] = lambda: None) -> None:
+        self._database = PrivateDatabase(SCHEMA, raise_if_killed)
 
     def fill(self, rows: Iterable[ClassifiedRow]) -> None:
         """Store the rows; call this once."""
         for batch in batches(rows):
-            values = [
-                (
-                    row.position,
-                    row.event_id,
-                    RANKS[action],
-                    _text(record.last_sent_at) if record else None,
-                    json.dumps(row.portable()),
-                )
-                for row, action, record in batch
-            ]
-            self._write("INSERT INTO spool VALUES (?, ?, ?, ?, ?)", values)
-            self._length += len(batch)
-        self._write("CREATE INDEX event ON spool (event_id, rank, position)")
+            self._database.insert("INSERT INTO spool VALUES (?, ?, ?, ?, ?, ?, ?, ?)", map(_values, batch))
+        self._database.run("CREATE INDEX by_event ON spool (event, rank, tried_at, uid, content, open)")
+        self._database.run(EVENTS)
 
     def __len__(self) -> int:
-        return self._length
+        return self._count("SELECT count(*) FROM spool")
+
+    @property
+    def pending(self) -> int:
+        """How many events would be sent."""
+        return self._count("SELECT count(*) FROM event WHERE rank > 0")
+
+    @property
+    def most_of_one_uid(self) -> int:
+        """How many of the events that would be sent name the same uid, at most."""
+        return self._count(
+            "SELECT coalesce(max(n), 0) FROM (SELECT count(*) AS n FROM event WHERE rank > 0 AND uid IS NOT NULL "
+            "GROUP BY uid)"
+        )
 
     def groups(self) -> Iterator[Group]:
-        """
-        Return the rows in the order of a run, those of one event_id together.
-
-        A group has the place of the first of its rows that are sent, or else of its first row.
-        """
-        ((several,),) = self._read("SELECT EXISTS (SELECT 1 FROM spool GROUP BY event_id HAVING count(event_id) > 1)")
-        order = "ORDER BY rank, tried_at, position"
-        if not several:
-            for position, rank, row in self._read(f"SELECT position, rank, row FROM spool {order}"):
-                yield Group(rank, [_row(position, row)])
-            return
-        first = (
-            "SELECT position, event_id, rank, row FROM spool AS s WHERE event_id IS NULL OR position = ("
-            "SELECT position FROM spool AS e WHERE e.event_id = s.event_id ORDER BY rank = 0, rank, position LIMIT 1"
-            f") {order}"
+        """Return the events in the order of a run, each with its rows."""
+        columns = "event.event, event.rank, first, rows, uids, refused, row"
+        events = f"SELECT {columns} FROM event JOIN spool ON position = first ORDER BY event.rowid"
+        several = (
+            "SELECT min(position), row FROM spool WHERE event = ? GROUP BY content ORDER BY sum(open) = 0, 1 LIMIT ?"
         )
-        for position, event_id, rank, row in self._read(first):
-            rows = [(position, row)]
-            if event_id is not None:
-                rows = list(
-                    self._read("SELECT position, row FROM spool WHERE event_id = ? ORDER BY position", event_id)
-                )
-            yield Group(rank, [_row(*one) for one in rows])
+        for event, rank, first, count, uids, refused, text in self._database.read(events):
+            rows = [(first, text)]
+            if count > 1 and not refused:
+                rows = sorted(self._database.read(several, event, MOST_ROWS))
+            yield Group(rank, [_row(*row) for row in rows], count, _refusal(count, uids) if refused else None)
 
     def __iter__(self) -> Iterator[Row]:
         """Return all rows, in the order of the input."""
-        for position, row in self._read("SELECT position, row FROM spool ORDER BY position"):
-            yield _row(position, row)
+        for position, text in self._database.read("SELECT position, row FROM spool ORDER BY position"):
+            yield _row(position, text)
 
     def note_reported(self, event_ids: Iterable[str]) -> None:
         """Remember problems that this run is the first to report."""
-        self._write("INSERT OR IGNORE INTO reported VALUES (?)", [(event_id,) for event_id in event_ids])
+        self._database.insert("INSERT OR IGNORE INTO reported VALUES (?)", [(event_id,) for event_id in event_ids])
 
     def reported(self) -> Iterator[str]:
         """Return the event_ids of the problems that this run is the first to report."""
-        return (event_id for (event_id,) in self._read("SELECT event_id FROM reported"))
+        return (event_id for (event_id,) in self._database.read("SELECT event_id FROM reported"))
 
-    def _write(self, sql: str, rows: Iterable[tuple[object, ...]] | None = None) -> None:
-        with disk_errors():
-            if rows is None:
-                self._database.execute(sql)
-                return
-            self._database.execute("BEGIN")
-            self._database.executemany(sql, rows)
-            self._database.execute("COMMIT")
-
-    def _read(self, sql: str, *parameters: object) -> Iterator[Any]:
-        with disk_errors():
-            yield from self._database.execute(sql, parameters)
+    def _count(self, sql: str) -> int:
+        ((count,),) = self._database.read(sql)
+        return int(count)
 
     def __enter__(self) -> Spool:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._database.close()
+        self._database.__exit__()
+
+
+def _values(one: ClassifiedRow) -> tuple[Any, ...]:
+    row, action, record = one
+    portable = row.portable()
+    uid = portable.get("uid")
+    return (
+        row.position,
+        row.event_id or f"\1{row.position}",  # no event_id has a control character
+        RANKS.get(action, 0),
+        _text(record.last_sent_at) if record else None,
+        str(uid) if uid not in (None, "") else None,
+        content_token(row.values, b""),
+        action is not Action.SETTLED,
+        json.dumps(portable),
+    )
+
+
+def _refusal(count: int, uids: int) -> str:
+    what = f"name {uids} different uids" if uids > 1 else f"differ in more than {MOST_ROWS} ways"
+    return f"{count} rows have this event_id and {what}: does a join lack its condition? None of them was sent"
 
 
 def _row(position: int, text: str) -> Row:

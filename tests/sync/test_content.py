@@ -94,20 +94,6 @@ def test_content_that_was_tried_before_is_not_tried_again(track: Refunds) -> Non
     assert track.sent() == []
 
 
-def test_more_than_fourteen_contents_of_one_refund_cost_one_request_a_run_at_most(track: Refunds) -> None:
-    rows = [refund(77, uid=None, email=f"{number}@example.com") for number in range(15)]
-    assert track(*rows).outcomes == {"not_referred": 1}
-    assert len(track.sent()) == 15, "each of them is tried"
-
-    for _ in range(3):
-        track(*rows)
-        assert len(track.sent()) <= 1
-
-    assert track(*rows[:-1]).outcomes == {"not_referred": 1}
-    track.sandbox.add_lead(email="new@example.com")
-    assert track(*rows, refund(77, uid=None, email="new@example.com")).outcomes == {"recorded": 1}
-
-
 # --- a rotated API key ---
 
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
@@ -193,6 +194,29 @@ def test_group_that_sends_has_the_rank_of_the_row_that_is_sent() -> None:
     assert groups == [(1, [1]), (2, [0, 2])]
 
 
+def test_rows_of_one_event_id_are_grouped_in_linear_time_and_few_are_read() -> None:
+    """A join without a condition: the refusal that is meant for it must not hang on it."""
+    count = 30_000
+    began = time.monotonic()
+    with Spool() as spool:
+        spool.fill(to_send(refund_with_id("re_1", uid=f"cus_{number}") for number in range(count)))
+        (group,) = spool.groups()
+        assert spool.pending == 0
+
+    assert (group.rank, len(group.rows), group.total) == (0, 1, count)
+    assert group.refused is not None
+    assert group.refused.startswith("30000 rows have this event_id and name 30000 different uids")
+    assert time.monotonic() - began < 15, "it took 81 seconds"
+
+
+@pytest.mark.parametrize("repeated", [1, 3])
+def test_pending_counts_events_and_not_rows(repeated: int) -> None:
+    with Spool() as spool:
+        spool.fill(to_send([refund_with_id(f"re_{number}") for number in range(4) for _ in range(repeated)]))
+        assert (spool.pending, len(spool)) == (4, 4 * repeated)
+        assert [(len(group.rows), group.total) for group in spool.groups()] == [(1, repeated)] * 4
+
+
 def test_problems_that_were_reported_are_remembered_once_and_while_rows_are_read() -> None:
     count = 2 * BATCH
     with Spool() as spool:
@@ -216,7 +240,7 @@ def test_error_of_the_source_is_raised() -> None:
 
 def test_full_disk_is_named_with_the_folder_to_change() -> None:
     with Spool() as spool:
-        spool._database.execute("PRAGMA max_page_count = 4")
+        spool._database.connection.execute("PRAGMA max_page_count = 4")
         with pytest.raises(SpoolError, match=r"worker's disk: database or disk is full.*TMPDIR"):
             spool.fill(to_send(refund_with_id(f"re_{number}", uid="c" * 200) for number in range(1000)))
 

@@ -112,6 +112,15 @@ def test_more_than_max_pending_raises_before_the_first_request(warehouse: Any, s
     )
 
 
+def test_max_pending_counts_events_that_would_be_sent_and_no_other_rows(sqlite: Any, sandbox: Sandbox) -> None:
+    """Eight rows that are never sent kept two good ones from being sent, for ever."""
+    sqlite.fill([*refunds(8, amount=0), *refunds(2, start=8), *refunds(2, start=8)])
+
+    task = sync_task(max_pending=2, max_rejected=None)
+    assert nonzero_outcomes(task.run()) == {"recorded": 2, "rejected": 8}
+    assert task.summary["repeated"] == 2
+
+
 def test_max_pending_none_allows_any_number(sqlite: Any, sandbox: Sandbox) -> None:
     sqlite.fill(refunds(20))
 
@@ -136,7 +145,7 @@ def test_preview_reports_and_neither_sends_nor_writes(warehouse: Any, sandbox: S
 
     assert nonzero_outcomes(summary) == {"pending": 5, "rejected": 1}
     assert summary["preview"] is True
-    assert "6 refunds are pending, more than max_pending=4" in summary["warnings"][0]
+    assert "5 refunds are pending, more than max_pending=4" in summary["warnings"][0]
     assert sandbox.request_counts() == {}
     assert task.ti.pushed["rewards"] == []
     tables = "information_schema.tables" if warehouse.kind == "postgresql" else "sqlite_master"
