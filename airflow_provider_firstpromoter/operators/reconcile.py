@@ -111,7 +111,7 @@ class ReconcileOperator(LedgerOperator):
 
     Use :class:`ReconcileRefundsOperator`.
 
-    There are six kinds of mismatch:
+    Kinds of mismatch:
 
     - ``missing_in_firstpromoter``: the ledger has the refund as recorded, and FirstPromoter has no commission for it
     - ``missing_in_ledger``: FirstPromoter has a negative commission that the ledger does not know
@@ -119,12 +119,19 @@ class ReconcileOperator(LedgerOperator):
       under an event_id that was not sent, as from a billing integration that tracks refunds too
     - ``reverted_not_denied``: the ledger has the refund as reverted, and its commission is not denied
     - ``amount_differs``: FirstPromoter recorded another amount than was sent
+    - ``no_longer_selected``: the refund was first sent in these days and is recorded, and ``sql`` does not select it: a
+      refund that a bank returned, for example. XCom ``no_longer_selected`` has up to a thousand of their event_ids, for
+      the ``event_ids`` of a revert
+    - ``still_pending``: a commission of the refund has been pending for longer than ``pending_after``, and one of its
+      sale is approved or paid
+    - ``sale_not_found``: the refund names a ``sale_event_id`` of which FirstPromoter has no commission
     - ``reward_changed``: the reward was denied or paid, or its amount changed, since the last reconciliation; it does
       not count against ``max_mismatches``, and the ledger has the new reward now
 
     All mismatches are written to a table beside the ledger, whose name is the ledger's followed by ``_mismatches``.
     One that a later run over the same days no longer finds gets a ``resolved_at``. One that an operator accepts, by
-    ``python -m airflow_provider_firstpromoter accept CONN_ID EVENT_ID``, no longer counts until it changes.
+    ``python -m airflow_provider_firstpromoter accept CONN_ID EVENT_ID`` or, without an event_id, ``--commission ID``,
+    no longer counts until it changes.
 
     The ledger takes over the rewards of recorded refunds: those that it lacks, and the status (``pending``,
     ``approved``, ``denied``, ``paid``) of the others. A refund that it has as sent, and as ``not_referred`` or
@@ -144,13 +151,27 @@ class ReconcileOperator(LedgerOperator):
         that looks like a duplicate of one that was sent, at whatever time, is reported and not adopted
     :param max_mismatches: the number of mismatches above which the task fails, once everything is written; None allows
         any number
+    :param sql: the query of the warehouse, as :class:`SqlToFirstPromoterOperator` takes it, over the **whole period**:
+        what was sent in it and is not selected is a mismatch. A query that selects none of it is an error
+    :param sql_conn_id: with ``sql``: the SQL connection to run it on
+    :param parameters: with ``sql``: bound by the database driver
+    :param pending_after: how long a commission may be pending while one of its sale is not; None allows any time
+    :param max_sale_lookups: for how many sales at most FirstPromoter is asked, with one or two requests each: those of
+        open mismatches first, then a random choice of the others. 0 finds no ``still_pending`` and ``sale_not_found``
     :param firstpromoter_conn_id: the connection of type ``firstpromoter``
     :param ledger_conn_id: the SQL connection of the ledger; by default the one in the FirstPromoter connection's extra
     :param ledger_table: the ledger's table, ``table`` or ``schema.table``; by default likewise
     """
 
     ui_color = "#d9eaf7"
-    template_fields: Sequence[str] = ("created_from", "created_to", *LedgerOperator.template_fields)
+    template_fields: Sequence[str] = (
+        "created_from",
+        "created_to",
+        "sql",
+        "sql_conn_id",
+        "parameters",
+        *LedgerOperator.template_fields,
+    )
 
     def __init__(
         self,
@@ -159,6 +180,11 @@ class ReconcileOperator(LedgerOperator):
         created_to: date | str | None = None,
         adopt: bool = False,
         max_mismatches: int | None = 0,
+        sql: str | None = None,
+        sql_conn_id: str | None = None,
+        parameters: Any = None,
+        pending_after: timedelta | None = timedelta(days=45),
+        max_sale_lookups: int = 100,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -167,6 +193,15 @@ class ReconcileOperator(LedgerOperator):
         self.created_to = created_to
         self.adopt = adopt
         self.max_mismatches = max_mismatches
+        if (sql is None) != (sql_conn_id is None):
+            raise ValueError("sql and sql_conn_id belong together")
+        if pending_after is not None:
+            time_before("pending_after", pending_after)
+        self.sql = sql
+        self.sql_conn_id = sql_conn_id
+        self.parameters = parameters
+        self.pending_after = pending_after
+        self.max_sale_lookups = max_sale_lookups
 
     def execute(self, context: Context) -> dict[str, Any]:
         """
@@ -181,16 +216,33 @@ class ReconcileOperator(LedgerOperator):
         :raises SyncInterruptedError: if the task is killed
         :raises ValueError: if a day is not a date
         """
+        from airflow_provider_firstpromoter.database import RefundQuery
         from airflow_provider_firstpromoter.ledger import RefundLedger
         from airflow_provider_firstpromoter.reconcile import Period, Reconciliation
         from airflow_provider_firstpromoter.sync import report_mismatches
 
         period = Period.of(self.created_from, self.created_to)
         hook, task = self._start(context)
+        query = (
+            RefundQuery.from_connection(self.sql_conn_id, self.sql, self.parameters)
+            if self.sql and self.sql_conn_id
+            else None
+        )
         with RefundLedger.required(hook.account, self.ledger_conn_id, self.ledger_table) as ledger:
-            report = Reconciliation(hook, ledger, period, adopt=self.adopt, **task).run()
+            report = Reconciliation(
+                hook,
+                ledger,
+                period,
+                adopt=self.adopt,
+                query=query,
+                pending_after=self.pending_after,
+                max_sale_lookups=self.max_sale_lookups,
+                **task,
+            ).run()
         report_mismatches(self.firstpromoter_conn_id, report.mismatches)
         value = self._push(context, "reconcile", report, report.to_json())
+        if self.do_xcom_push:
+            context["ti"].xcom_push(key="no_longer_selected", value=report.unselected)
         report.raise_if_more_than(self.max_mismatches)
         return value
 

@@ -73,26 +73,26 @@ def compare(pair: RefundPair, *, adopt: bool, now: datetime) -> Comparison:
     if not commissions:
         if reverted:
             return Comparison(None)
-        return Comparison(_mismatch(MismatchKind.MISSING_IN_FIRSTPROMOTER, pair, None, now))
+        return Comparison(mismatch_of(MismatchKind.MISSING_IN_FIRSTPROMOTER, pair, None, now))
     result = result_from_commissions(pair)
     denied = all(one.status == "denied" for one in commissions)
     if reverted:
-        return Comparison(None if denied else _mismatch(MismatchKind.REVERTED_NOT_DENIED, pair, result, now))
+        return Comparison(None if denied else mismatch_of(MismatchKind.REVERTED_NOT_DENIED, pair, result, now))
     correction = None
     if pair.recoverable:
         correction = Correction.RECOVER
     elif record is not None and pair.recorded and _reward_of(record) != _reward_of(result):
         correction = Correction.UPDATE_REWARD
     if pair.duplicate_of is not None:
-        return Comparison(_mismatch(MismatchKind.REVERSED_TWICE, pair, result, now), correction, result)
+        return Comparison(mismatch_of(MismatchKind.REVERSED_TWICE, pair, result, now), correction, result)
     if record is None or not (pair.recorded or pair.recoverable):
         if adopt and pair.event_id:
             return Comparison(None, Correction.ADOPT, result)
-        return Comparison(None if denied else _mismatch(MismatchKind.MISSING_IN_LEDGER, pair, result, now))
+        return Comparison(None if denied else mismatch_of(MismatchKind.MISSING_IN_LEDGER, pair, result, now))
     if not compare_amounts(record, commissions).equal:
-        return Comparison(_mismatch(MismatchKind.AMOUNT_DIFFERS, pair, result, now), correction, result)
+        return Comparison(mismatch_of(MismatchKind.AMOUNT_DIFFERS, pair, result, now), correction, result)
     if correction is Correction.UPDATE_REWARD and _is_worth_reporting(record, result, commissions):
-        return Comparison(_mismatch(MismatchKind.REWARD_CHANGED, pair, result, now), correction, result)
+        return Comparison(mismatch_of(MismatchKind.REWARD_CHANGED, pair, result, now), correction, result)
     return Comparison(None, correction, result)
 
 
@@ -157,7 +157,8 @@ def _is_one_of(amount: int, parts: list[int | None]) -> bool:
     return not given or amount in given or amount == sum(given)
 
 
-def _mismatch(kind: MismatchKind, pair: RefundPair, result: Result | None, now: datetime) -> Mismatch:
+def mismatch_of(kind: MismatchKind, pair: RefundPair, result: Result | None, now: datetime) -> Mismatch:
+    """Return a mismatch, with what both sides have."""
     record, commissions = pair.record, pair.commissions
     first = commissions[0] if commissions else None
     values: dict[str, Any] = {}

@@ -52,24 +52,23 @@ class CommissionDenier:
         """
         # A payout can have come since the refunds were checked.
         before = self._read_again(group)
-        chosen = [one for one in before if not any(part.state == "paid" for part in one.commissions)]
-        for ids in _slices([part.id for one in chosen for part in one.not_denied]):
+        for ids in _slices([part.id for one in before if one.left_alone is None for part in one.deniable]):
             try:
                 self.report.calls += 1
                 self._explain(self.run.reader.call(lambda ids=ids: self.hook.deny_commissions(ids)))  # type: ignore[misc]
             except EventsFailedError as error:
                 self.run.warn(str(error))
         after = {one.event_id: one for one in self._read_again(group)}
-        denied = [one for one in before if after[one.event_id].commissions and not after[one.event_id].not_denied]
+        denied = [one for one in before if after[one.event_id].denied]
         # Only what FirstPromoter shows as denied is recorded.
         mark_reverted(self.run.ledger, [one.event_id for one in denied], self.run.run_key, now())
         for one in denied:
             self.report.add_reverted(one)
         for event_id in after.keys() - {one.event_id for one in denied}:
-            if any(part.state == "paid" for part in after[event_id].commissions):
-                self.run.warn(f"Refund {event_id!r} was paid meanwhile and is left alone")
+            if (reason := after[event_id].left_alone) is not None:
+                self.run.warn(f"Refund {event_id!r} is {reason} meanwhile and is left alone")
                 self.report.counts[Decision.REVERT] -= 1
-                self.report.counts[Decision.PAID] += 1
+                self.report.counts[reason] += 1
             else:
                 self.report.add_failed(event_id)
         self.run.log.info("%s of %s refunds are reverted", self.report.reverted, self.report.to_revert)

@@ -34,6 +34,12 @@ class MismatchKind(StrEnum):
     AMOUNT_DIFFERS = "amount_differs"
     #: The ledger has the refund as reverted, and its commission is not denied.
     REVERTED_NOT_DENIED = "reverted_not_denied"
+    #: FirstPromoter and the ledger have the refund, and the query of the warehouse no longer selects it.
+    NO_LONGER_SELECTED = "no_longer_selected"
+    #: A commission of the refund has been pending for long, and one of its sale is approved or paid.
+    STILL_PENDING = "still_pending"
+    #: FirstPromoter has no commission of the sale that the refund names.
+    SALE_NOT_FOUND = "sale_not_found"
     #: The reward was denied or paid, or its amount changed, since the ledger was last brought up to date. This is no
     #: fault, and the ledger has the new reward now.
     REWARD_CHANGED = "reward_changed"
@@ -44,6 +50,10 @@ class MismatchKind(StrEnum):
         return self is not MismatchKind.REWARD_CHANGED
 
 
+#: The kinds that do not follow from the commissions alone: a run finds or resolves them only where it has looked.
+CHECKED_KINDS = frozenset({MismatchKind.NO_LONGER_SELECTED, MismatchKind.STILL_PENDING, MismatchKind.SALE_NOT_FOUND})
+#: The others.
+COMPARED_KINDS = frozenset(MismatchKind) - CHECKED_KINDS
 #: What identifies a mismatch of an account: kind, event_id and commission_id.
 Key = tuple[str, str, int]
 
@@ -56,7 +66,8 @@ class Mismatch:
     :param event_id: FirstPromoter's; empty for a commission without one
     :param commission_id: 0 if there is no commission
     :param happened_at: when the commission was made; without a commission, when the refund was last sent
-    :param other_event_id: for ``reversed_twice``, the refund that was sent
+    :param other_event_id: for ``reversed_twice``, the refund that was sent; for ``still_pending`` and
+        ``sale_not_found``, the sale
     :param ledger_amount: the refund's amount, negative, in minor units of ``currency``
     :param firstpromoter_amount: likewise
     :param currency: None is the account's own
@@ -108,7 +119,7 @@ def mismatch_table(name: str) -> Table:
         Column("event_id", key_text(), primary_key=True, comment="FirstPromoter's; empty if it has none"),
         Column("commission_id", BigInteger, primary_key=True, autoincrement=False, comment="0 without a commission"),
         Column("happened_at", Utc, comment="when the commission was made, else when the refund was sent; UTC"),
-        Column("other_event_id", String(MAX_ID_LENGTH), comment="reversed_twice: the refund that was sent"),
+        Column("other_event_id", String(MAX_ID_LENGTH), comment="the refund that was sent, or the sale"),
         Column("ledger_outcome", String(32)),
         Column("ledger_amount", BigInteger, comment="negative, minor units of currency"),
         Column("firstpromoter_amount", BigInteger, comment="negative, minor units of currency"),
@@ -204,15 +215,17 @@ class MismatchTable(ManagedTable):
                 )
             self.upsert(connection, rows, update=[column.name for column in self.table.c if not column.primary_key])
 
-    def open_between(self, start: datetime | None, end: datetime | None) -> Iterator[Key]:
+    def open_mismatches(
+        self, kinds: Collection[MismatchKind], start: datetime | None = None, end: datetime | None = None
+    ) -> Iterator[Key]:
         """
-        Read the open mismatches of a time, accepted ones included.
+        Read the open mismatches of some kinds and of a time, accepted ones included.
 
         :param end: exclusive
         :raises LedgerError: if the database cannot be read
         """
         c = self.table.c
-        where = [c.account == self.account, c.resolved_at.is_(None)]
+        where = [c.account == self.account, c.resolved_at.is_(None), c.kind.in_([kind.value for kind in kinds])]
         if start is not None:
             where.append(c.happened_at >= start)
         if end is not None:

@@ -21,6 +21,8 @@ from airflow_provider_firstpromoter.reconcile.period import Period
 T = TypeVar("T")
 #: The number of failed lookups in a row after which the API is taken to be down.
 MOST_FAILED_LOOKUPS = 3
+#: The number of pages on which a sale is looked for: a search finds every event_id that begins with the sale's.
+MOST_SALE_PAGES = 3
 #: The number of refunds up to which all are looked up one by one.
 FEW = 20
 
@@ -46,7 +48,11 @@ class CommissionReader:
         :returns: each event_id with its commissions, or with None if they cannot be read
         :raises ReadError: if several lookups in a row fail
         """
-        yield from in_background(self._lookups(event_ids), self.hook.cancelled)
+        yield from in_background(self._lookups(event_ids, self._of_refund), self.hook.cancelled)
+
+    def sales(self, event_ids: Iterable[str]) -> Iterator[tuple[str, list[Commission] | None]]:
+        """Look up sales, likewise; None is also for one that is not found on the first pages of what begins alike."""
+        yield from in_background(self._lookups(event_ids, self._of_sale), self.hook.cancelled)
 
     def by_ids(self, ids: Sequence[int]) -> dict[int, Commission]:
         """Read commissions as they are now; one that FirstPromoter does not list is left out."""
@@ -94,10 +100,25 @@ class CommissionReader:
         # Whatever else is known of a refund with a malformed commission is not all of it.
         return {event_id: commissions for event_id, commissions in found.items() if event_id not in unreadable}
 
-    def _lookups(self, event_ids: Iterable[str]) -> Iterator[tuple[str, list[Commission] | None]]:
+    def _of_refund(self, event_id: str) -> list[Commission]:
+        return list(filter(_can_be_of_refund, self.hook.find_commissions(event_id)))
+
+    def _of_sale(self, event_id: str) -> list[Commission] | None:
+        pages = read_commissions(self.hook.transport, q=event_id, sale_amount_from=1)
+        for page in pages:
+            found = [one for one in page.commissions if one.event_id == event_id and not one.is_reversal]
+            if found:
+                return found
+            if event_id in page.unreadable or page.number == MOST_SALE_PAGES:
+                return None
+        return []
+
+    def _lookups(
+        self, event_ids: Iterable[str], find: Callable[[str], list[Commission] | None]
+    ) -> Iterator[tuple[str, list[Commission] | None]]:
         for event_id in event_ids:
             try:
-                yield event_id, list(filter(_can_be_of_refund, self.hook.find_commissions(event_id)))
+                yield event_id, find(event_id)
             except UnreadableCommissionError as error:
                 self.log.warning("%s", error)
                 yield event_id, None
@@ -105,16 +126,20 @@ class CommissionReader:
                 self._failed_in_a_row += 1
                 if self._failed_in_a_row == MOST_FAILED_LOOKUPS:
                     raise
-                self.log.warning("Refund %r could not be looked up: %s", event_id, error)
+                self.log.warning("%r could not be looked up: %s", event_id, error)
                 yield event_id, None
             else:
                 self._failed_in_a_row = 0
 
 
+def known_ids(record: LedgerRecord) -> set[int]:
+    """Return the ids of the commissions that the ledger knows."""
+    return {record.reward_id} if record.reward_id is not None else set()
+
+
 def _complete(record: LedgerRecord, commissions: Sequence[Commission] | None) -> bool:
     """Return whether a refund has a commission, and each one that the ledger knows."""
-    known = {record.reward_id} - {None}
-    return bool(commissions) and known <= {one.id for one in commissions or ()}
+    return bool(commissions) and known_ids(record) <= {one.id for one in commissions or ()}
 
 
 def _can_be_of_refund(commission: Commission) -> bool:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from airflow_provider_firstpromoter.account import Account
 from airflow_provider_firstpromoter.exceptions import ReconciliationMismatchError
+from airflow_provider_firstpromoter.ledger import RefundLedger
 from airflow_provider_firstpromoter.reconcile.mismatches import Key, Mismatch, MismatchKind
 from airflow_provider_firstpromoter.reconcile.scaffold import RunReport
 
 #: The number of mismatches of each kind in XCom; the table has them all.
 MOST_CASES = 20
+#: The number of event_ids that are passed to a revert.
+MOST_UNSELECTED = 1000
 
 
 @dataclass
@@ -31,9 +36,12 @@ class ReconcileReport(RunReport):
     :param rewards_updated: recorded refunds whose reward had changed
     :param commissions: negative commissions that were read
     :param looked_up: refunds that were looked up one by one, because no commission of the period has their event_id
+    :param unselected: event_ids of refunds that the query no longer selects, for a revert; the first ones
+    :param sales_looked_up: sales of refunds that were looked up
+    :param sales_left: sales that were not, because they were more than ``max_sale_lookups``
     :param not_looked_up: refunds of which FirstPromoter's commissions could not be read; they were not compared
     :param table: the name of the table of mismatches
-    :param conn_id: the FirstPromoter connection
+    :param accept: the command that accepts mismatches of this ledger, without their ids
     """
 
     matched: int = 0
@@ -47,8 +55,11 @@ class ReconcileReport(RunReport):
     commissions: int = 0
     looked_up: int = 0
     not_looked_up: int = 0
+    unselected: list[str] = field(default_factory=list)
+    sales_looked_up: int = 0
+    sales_left: int = 0
     table: str = ""
-    conn_id: str = ""
+    accept: str = ""
 
     @property
     def mismatches(self) -> int:
@@ -73,6 +84,8 @@ class ReconcileReport(RunReport):
             cases = self.cases.setdefault(mismatch.kind, [])
             if len(cases) < MOST_CASES:
                 cases.append(mismatch)
+            if mismatch.kind is MismatchKind.NO_LONGER_SELECTED and len(self.unselected) < MOST_UNSELECTED:
+                self.unselected.append(mismatch.event_id)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON for XCom; it has every kind of mismatch, as 0 if there are none."""
@@ -90,6 +103,8 @@ class ReconcileReport(RunReport):
             "commissions": self.commissions,
             "looked_up": self.looked_up,
             "not_looked_up": self.not_looked_up,
+            "sales_looked_up": self.sales_looked_up,
+            "sales_left": self.sales_left,
             "warnings": self.warnings,
             "seconds": self.seconds,
             "requests": self.requests,
@@ -118,9 +133,26 @@ class ReconcileReport(RunReport):
         raise ReconciliationMismatchError(
             f"{' and '.join(f'{self.counts[kind]} {kind}' for kind in kinds)} (max_mismatches={max_mismatches}): "
             f"{'; '.join(map(describe_mismatch, first))}{' …' if self.mismatches > len(first) else ''}. "
-            f"All of them are in {self.table}, where resolved_at and accepted_at are empty. To accept one as it is: "
-            f"python -m airflow_provider_firstpromoter accept {self.conn_id} EVENT_ID"
+            f"All of them are in {self.table}, where resolved_at and accepted_at are empty. "
+            f"To accept the first one as it is: {self.accept} {_accepted_by(first[0])}"
         )
+
+
+def accept_command(ledger: RefundLedger, account: Account) -> str:
+    """Return the command that accepts mismatches of this ledger, ready to be pasted in front of their ids."""
+    words = ["python", "-m", "airflow_provider_firstpromoter", "accept", account.conn_id]
+    if ledger.name != account.extra.ledger_conn_id:
+        words += ["--ledger-conn-id", ledger.name]
+    if ledger.table.fullname != account.extra.ledger_table:
+        words += ["--ledger-table", ledger.table.fullname]
+    return shlex.join(words)
+
+
+def _accepted_by(case: Mismatch) -> str:
+    """Return the argument that names a mismatch, of which a commission without an event_id has only its own id."""
+    if not case.event_id:
+        return f"--commission {case.commission_id}"
+    return f"-- {shlex.quote(case.event_id)}" if case.event_id.startswith("-") else shlex.quote(case.event_id)
 
 
 def describe_mismatch(case: Mismatch) -> str:
@@ -130,6 +162,9 @@ def describe_mismatch(case: Mismatch) -> str:
         MismatchKind.REVERSED_TWICE: f" as well as {case.other_event_id!r}",
         MismatchKind.AMOUNT_DIFFERS: f" ({case.ledger_amount} in the ledger, {case.firstpromoter_amount} in "
         "FirstPromoter)",
+        MismatchKind.STILL_PENDING: f" (since {case.happened_at:%Y-%m-%d}, and a commission of its sale "
+        f"{case.other_event_id!r} is not)",
+        MismatchKind.SALE_NOT_FOUND: f" (sale {case.other_event_id!r})",
         MismatchKind.REWARD_CHANGED: f" ({case.ledger_reward_status} in the ledger, "
         f"{case.firstpromoter_reward_status} in FirstPromoter)",
     }

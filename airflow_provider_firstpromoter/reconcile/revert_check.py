@@ -28,6 +28,8 @@ class Decision(StrEnum):
     ALREADY_REVERTED = "already_reverted"
     #: A commission of it is paid: it is left alone.
     PAID = "paid"
+    #: FirstPromoter does not say plainly that a commission of it is unpaid: it is left alone.
+    UNCLEAR = "unclear"
     #: This ledger's account did not make its commission: it is left alone.
     NOT_OURS = "not_ours"
     #: FirstPromoter has no negative commission for it: there is nothing to deny.
@@ -55,14 +57,27 @@ class CheckedRefund:
     notes: Sequence[str] = ()
 
     @property
-    def not_denied(self) -> list[Commission]:
-        """The commissions that are not denied."""
-        return [one for one in self.commissions if one.status != "denied"]
+    def deniable(self) -> list[Commission]:
+        """The commissions that are plainly unpaid and not denied."""
+        return [one for one in self.commissions if one.state in ("pending", "approved")]
+
+    @property
+    def left_alone(self) -> Decision | None:
+        """Why its commissions must not be denied; None if they may."""
+        states = {one.state for one in self.commissions}
+        if "paid" in states:
+            return Decision.PAID
+        return Decision.UNCLEAR if "unknown" in states else None
+
+    @property
+    def denied(self) -> bool:
+        """Whether it has commissions and all of them are denied."""
+        return bool(self.commissions) and all(one.state == "denied" for one in self.commissions)
 
     def amounts(self) -> Counter[str]:
-        """Return the sums of the commissions that are not denied, by unit; negative, minor units if that is cash."""
+        """Return the sums of the commissions that can be denied, by unit; negative, minor units if that is cash."""
         sums: Counter[str] = Counter()
-        for one in self.not_denied:
+        for one in self.deniable:
             sums[one.unit or "unknown"] += one.amount or 0
         return sums
 
@@ -105,12 +120,13 @@ def check(record: LedgerRecord, commissions: Sequence[Commission] | None, *, now
     if not _made_by_us(record, min(created_at(one, now) for one in commissions)):
         return decided(Decision.NOT_OURS, "its commission was not made when this ledger sent it")
     notes = _notes(record, commissions)
-    if any(one.state == "paid" for one in commissions):
-        return decided(Decision.PAID, *notes)
-    if all(one.status == "denied" for one in commissions):
+    refund = decided(Decision.REVERT, *notes)
+    if refund.left_alone is not None:
+        return decided(refund.left_alone, *notes)
+    if refund.denied:
         reverted = record.outcome is Outcome.REVERTED
         return decided(Decision.ALREADY_REVERTED if reverted else Decision.ALREADY_DENIED, *notes)
-    return decided(Decision.REVERT, *notes)
+    return refund
 
 
 def _made_by_us(record: LedgerRecord, made_at: datetime) -> bool:

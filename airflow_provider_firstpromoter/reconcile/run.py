@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Iterator
+from datetime import timedelta
+from itertools import chain
 from typing import TypeVar
 
 from airflow_provider_firstpromoter.api import describe_unreadable
 from airflow_provider_firstpromoter.calls import Commission, Result, batches
-from airflow_provider_firstpromoter.database import stop_if_cancelled
+from airflow_provider_firstpromoter.database import RefundQuery, stop_if_cancelled
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import (
     LedgerBatch,
@@ -24,10 +26,17 @@ from airflow_provider_firstpromoter.ledger import (
     sent_without_lead,
     update_rewards,
 )
+from airflow_provider_firstpromoter.reconcile.checks import SALE_KINDS, Checks
 from airflow_provider_firstpromoter.reconcile.compare import Comparison, Correction, compare, created_at
-from airflow_provider_firstpromoter.reconcile.mismatches import MismatchTable
+from airflow_provider_firstpromoter.reconcile.mismatches import (
+    CHECKED_KINDS,
+    COMPARED_KINDS,
+    Key,
+    Mismatch,
+    MismatchTable,
+)
 from airflow_provider_firstpromoter.reconcile.period import Period
-from airflow_provider_firstpromoter.reconcile.report import ReconcileReport
+from airflow_provider_firstpromoter.reconcile.report import ReconcileReport, accept_command
 from airflow_provider_firstpromoter.reconcile.scaffold import LedgerRun
 from airflow_provider_firstpromoter.reconcile.staging import RefundPair, Staging
 
@@ -47,6 +56,9 @@ class Reconciliation(LedgerRun[ReconcileReport]):
     it.
 
     :param adopt: whether refunds that only FirstPromoter has become ``already_recorded`` in the ledger
+    :param query: the warehouse's query over the whole period; None does not look for what it no longer selects
+    :param pending_after: how old a pending commission has to be to be a mismatch; None leaves that out
+    :param max_sale_lookups: the number of sales that are looked up at most
     :param run: the task run that the rows name as the one that found them
     """
 
@@ -59,15 +71,21 @@ class Reconciliation(LedgerRun[ReconcileReport]):
         period: Period,
         *,
         adopt: bool = False,
+        query: RefundQuery | None = None,
+        pending_after: timedelta | None = timedelta(days=45),
+        max_sale_lookups: int = 100,
         run: RunKey | None = None,
         try_number: int = 1,
         log: logging.Logger | None = None,
     ) -> None:
         self.table = MismatchTable(ledger, run)
-        report = ReconcileReport(table=self.table.table.fullname, conn_id=hook.firstpromoter_conn_id)
+        report = ReconcileReport(table=self.table.table.fullname, accept=accept_command(ledger, hook.account))
         super().__init__(hook, ledger, report, run=run, try_number=try_number, log=log)
         self.period = period
         self.adopt = adopt
+        self.query = query
+        self.pending_after = pending_after
+        self.max_sale_lookups = max_sale_lookups
         self._now = now()
         self._compared = 0
         self._next_progress = time.monotonic() + PROGRESS_EVERY_SECONDS
@@ -91,8 +109,35 @@ class Reconciliation(LedgerRun[ReconcileReport]):
         staging.find_duplicates()
         for batch in self._batches(staging):
             self._compare(batch, staging)
+        self._resolve(staging, self.table.open_mismatches(COMPARED_KINDS, self.period.start, self.period.end))
+        self._check(staging)
+
+    def _check(self, staging: Staging) -> None:
+        """Find the mismatches that do not follow from the commissions alone."""
+        checks = Checks(
+            self.ledger,
+            self.reader,
+            staging,
+            self.period,
+            self._now,
+            self.query,
+            self.pending_after,
+            self.max_sale_lookups,
+        )
+        still_open = (event_id for _, event_id, _ in self.table.open_mismatches(SALE_KINDS))
+        for mismatches in chain(checks.sales(still_open), checks.no_longer_selected()):
+            self._write(mismatches, staging)
+        self.report.sales_looked_up, self.report.sales_left = checks.looked_up, checks.left
+        self._resolve(staging, self.table.open_mismatches(CHECKED_KINDS))
+
+    def _write(self, mismatches: list[Mismatch], staging: Staging) -> None:
+        accepted = self.table.write(mismatches)
+        staging.add_found(mismatch.key for mismatch in mismatches)
+        self.report.add(mismatches, accepted)
+
+    def _resolve(self, staging: Staging, open_mismatches: Iterator[Key]) -> None:
         # All open mismatches are read before the first is changed: in SQLite a reader and a writer lock each other.
-        staging.add_open(self.table.open_between(self.period.start, self.period.end))
+        staging.add_open(open_mismatches)
         for resolved in self._batches(staging.resolved()):
             self.table.resolve(resolved)
 
@@ -190,11 +235,9 @@ class Reconciliation(LedgerRun[ReconcileReport]):
             comparison.mismatch for pair, comparison in compared if comparison.mismatch is not None and pair.in_period
         ]
         # Written before the ledger changes: if the run is killed in between, the next one finds them again.
-        accepted = self.table.write(mismatches)
+        self._write(mismatches, staging)
         staging.add_compared(pair.event_id for pair in pairs if pair.in_period)
-        staging.add_found(mismatch.key for mismatch in mismatches)
         self._correct_ledger(compared)
-        self.report.add(mismatches, accepted)
         self.report.matched += sum(
             pair.recorded and pair.in_period and comparison.mismatch is None for pair, comparison in compared
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ from airflow_provider_firstpromoter.calls import Commission, Outcome
 from airflow_provider_firstpromoter.database import PrivateDatabase
 from airflow_provider_firstpromoter.ledger import LedgerRecord, SentRefund
 from airflow_provider_firstpromoter.reconcile.duplicates import Reversal, match_duplicates
-from airflow_provider_firstpromoter.reconcile.mismatches import Key
+from airflow_provider_firstpromoter.reconcile.mismatches import CHECKED_KINDS, Key
 
 _record_adapter = TypeAdapter(LedgerRecord)
 
@@ -45,6 +45,13 @@ CREATE TABLE found (kind TEXT, event_id TEXT, commission_id INTEGER, PRIMARY KEY
     WITHOUT ROWID;
 CREATE TABLE open_before (kind TEXT, event_id TEXT, commission_id INTEGER);
 CREATE TABLE compared (event_id TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE checked (kind TEXT, event_id TEXT, PRIMARY KEY (kind, event_id)) WITHOUT ROWID;
+-- What the warehouse's query selects, and what it does not although it was sent in the period.
+CREATE TABLE selected (event_id TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE unselected (event_id TEXT PRIMARY KEY, body TEXT) WITHOUT ROWID;
+-- Refunds whose sale may be looked up; urgent are those with an open mismatch.
+CREATE TABLE sales (event_id TEXT PRIMARY KEY, sale_event_id TEXT, urgent INTEGER, body TEXT) WITHOUT ROWID;
+CREATE INDEX sales_sale ON sales (sale_event_id);
 CREATE TABLE unreadable (event_id TEXT PRIMARY KEY) WITHOUT ROWID;
 """
 
@@ -254,8 +261,13 @@ class Staging(PrivateDatabase):
         """Add refunds of the period that were compared. None is for no event_id."""
         self.insert("INSERT OR IGNORE INTO compared VALUES (?)", ((one or "",) for one in event_ids))
 
+    def add_checked(self, kind: str, event_ids: Iterable[str]) -> None:
+        """Add refunds for which one of :data:`CHECKED_KINDS` was looked for."""
+        self.insert("INSERT OR IGNORE INTO checked VALUES (?, ?)", ((kind, one) for one in event_ids))
+
     def add_open(self, keys: Iterable[Key]) -> None:
-        """Add mismatches of the period that earlier reconciliations found and that are still open."""
+        """Add mismatches that earlier reconciliations found and that are still open, in place of those from before."""
+        self.connection.execute("DELETE FROM open_before")
         self.insert("INSERT INTO open_before VALUES (?, ?, ?)", keys)
 
     def add_unreadable(self, event_ids: Iterable[str | None]) -> None:
@@ -267,13 +279,74 @@ class Staging(PrivateDatabase):
         Yield the mismatches that were open before and were not found now, although they could be read.
 
         All commissions of the period were read: one that is gone is resolved. A refund without a commission is only if
-        it was compared, because a refund that was adopted is of no period.
+        it was compared, because a refund that was adopted is of no period; and what is checked, if that was checked.
         """
+        checked = ", ".join(f"'{kind.value}'" for kind in CHECKED_KINDS)
         yield from self.connection.execute(
-            "SELECT * FROM open_before WHERE event_id NOT IN (SELECT event_id FROM unreadable) "
-            "AND (commission_id <> 0 OR event_id IN (SELECT event_id FROM compared)) "
+            "SELECT * FROM open_before o WHERE event_id NOT IN (SELECT event_id FROM unreadable) "
+            f"AND CASE WHEN kind IN ({checked}) "
+            "THEN EXISTS (SELECT 1 FROM checked c WHERE c.kind = o.kind AND c.event_id = o.event_id) "
+            "ELSE commission_id <> 0 OR event_id IN (SELECT event_id FROM compared) END "
             "EXCEPT SELECT * FROM found"
         )
+
+    def add_selected(self, event_ids: Iterable[str]) -> None:
+        """Add what the warehouse's query selects."""
+        self.insert("INSERT OR IGNORE INTO selected VALUES (?)", ((one,) for one in event_ids))
+
+    def add_sent(self, records: Collection[LedgerRecord]) -> int:
+        """
+        Add refunds that were sent in the period, to be compared with what is selected; call it after that is complete.
+
+        :returns: how many of them are selected
+        """
+        marks = ", ".join("?" * len(records))
+        ids = [one.event_id for one in records]
+        rows = self.connection.execute(f"SELECT event_id FROM selected WHERE event_id IN ({marks})", ids)
+        selected = {event_id for (event_id,) in rows}
+        self.insert(
+            "INSERT OR IGNORE INTO unselected VALUES (?, ?)",
+            (
+                (one.event_id, _record_adapter.dump_json(one).decode())
+                for one in records
+                if one.event_id not in selected
+            ),
+        )
+        return len(selected)
+
+    def unselected(self) -> Iterator[LedgerRecord]:
+        """Yield the refunds that the query does not select."""
+        for (body,) in self.connection.execute("SELECT body FROM unselected ORDER BY event_id"):
+            yield _record_adapter.validate_json(body)
+
+    def add_sales(self, records: Iterable[LedgerRecord], *, urgent: bool = False) -> None:
+        """Add refunds whose sale is to be looked up."""
+        self.insert(
+            "INSERT INTO sales VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET urgent = max(urgent, excluded.urgent)",
+            (
+                (one.event_id, one.sale_event_id, urgent, _record_adapter.dump_json(one).decode())
+                for one in records
+                if one.sale_event_id
+            ),
+        )
+
+    def sales(self, most: int) -> tuple[list[str], int]:
+        """
+        Choose the sales to look up: those of open mismatches first, and a random choice of the others.
+
+        :returns: their event_ids, and how many are left out
+        """
+        (count,) = self.connection.execute("SELECT count(DISTINCT sale_event_id) FROM sales").fetchone()
+        rows = self.connection.execute(
+            "SELECT sale_event_id FROM sales GROUP BY 1 ORDER BY max(urgent) DESC, random() LIMIT ?", (most,)
+        )
+        chosen = [sale_event_id for (sale_event_id,) in rows]
+        return chosen, count - len(chosen)
+
+    def refunds_of_sale(self, sale_event_id: str) -> list[LedgerRecord]:
+        """Return the refunds of a sale."""
+        rows = self.connection.execute("SELECT body FROM sales WHERE sale_event_id = ? LIMIT 500", (sale_event_id,))
+        return [_record_adapter.validate_json(body) for (body,) in rows]
 
 
 _WITHOUT_COMMISSION = """

@@ -27,7 +27,7 @@ class AccountWithLedger:
         self.database = database
         self.pushed: dict[str, Any] = {}
 
-    def _run(self, operator: Any) -> Any:
+    def run_operator(self, operator: Any) -> Any:
         task = Task(operator)
         try:
             return task.run()
@@ -35,19 +35,19 @@ class AccountWithLedger:
             self.pushed = task.ti.pushed
 
     def track(self, *refunds: dict[str, Any], **parameters: Any) -> list[dict[str, Any]]:
-        results: list[dict[str, Any]] = self._run(
+        results: list[dict[str, Any]] = self.run_operator(
             TrackRefundOperator(task_id="track", refunds=list(refunds), **parameters)
         )
         return results
 
     def sync(self, **parameters: Any) -> dict[str, Any]:
-        summary: dict[str, Any] = self._run(
+        summary: dict[str, Any] = self.run_operator(
             SqlToFirstPromoterOperator(task_id="sync", sql=ALL_REFUNDS, sql_conn_id="warehouse", **parameters)
         )
         return summary
 
     def reconcile(self, **parameters: Any) -> dict[str, Any]:
-        report: dict[str, Any] = self._run(
+        report: dict[str, Any] = self.run_operator(
             ReconcileRefundsOperator(task_id="reconcile", **{"max_mismatches": None, **parameters})
         )
         return report

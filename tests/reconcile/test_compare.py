@@ -92,8 +92,8 @@ def test_more_than_max_mismatches_fails_the_task_after_writing_them(account: Acc
         "7 missing_in_ledger (max_mismatches=6): missing_in_ledger: 'other_0'; missing_in_ledger: 'other_1'; "
         "missing_in_ledger: 'other_2'; "
         "missing_in_ledger: 'other_3'; missing_in_ledger: 'other_4' …. "
-        f"All of them are in {TABLE}, where resolved_at and accepted_at are empty. To accept one as it is: "
-        "python -m airflow_provider_firstpromoter accept firstpromoter_default EVENT_ID"
+        f"All of them are in {TABLE}, where resolved_at and accepted_at are empty. To accept the first one as it is: "
+        "python -m airflow_provider_firstpromoter accept firstpromoter_default other_0"
     )
     assert account.pushed["return_value"]["missing_in_ledger"] == 7
     assert len(account.mismatches()) == 7

@@ -22,6 +22,9 @@ def table(database: Any) -> MismatchTable:
     return table
 
 
+KINDS = frozenset(MismatchKind)
+
+
 def mismatch(event_id: str, kind: MismatchKind = MismatchKind.AMOUNT_DIFFERS, **values: Any) -> Mismatch:
     return Mismatch(kind, event_id, **{"commission_id": 7, "happened_at": THEN, "ledger_amount": -1, **values})
 
@@ -35,15 +38,15 @@ def test_mismatches_are_written_changed_resolved_and_reopened(table: MismatchTab
     table.write([mismatch("re_1", firstpromoter_amount=-(2**62)), mismatch("re_2", commission_id=2**60)])
     assert event_ids(database, f"{OPEN} AND firstpromoter_amount = {-(2**62)}") == {"re_1"}
 
-    assert sorted(table.open_between(None, None)) == [
+    assert sorted(table.open_mismatches(KINDS, None, None)) == [
         ("amount_differs", "re_1", 7),
         ("amount_differs", "re_2", 2**60),
     ]
     table.resolve([("amount_differs", "re_2", 2**60)])
     assert event_ids(database, OPEN) == {"re_1"}
-    assert list(table.open_between(THEN + timedelta(seconds=1), None)) == []
-    assert list(table.open_between(THEN, THEN)) == []
-    assert list(table.open_between(THEN, THEN + timedelta(seconds=1))) == [("amount_differs", "re_1", 7)]
+    assert list(table.open_mismatches(KINDS, THEN + timedelta(seconds=1), None)) == []
+    assert list(table.open_mismatches(KINDS, THEN, THEN)) == []
+    assert list(table.open_mismatches(KINDS, THEN, THEN + timedelta(seconds=1))) == [("amount_differs", "re_1", 7)]
 
     table.write([mismatch("re_2", commission_id=2**60)])
     assert event_ids(database, OPEN) == {"re_1", "re_2"}

@@ -13,7 +13,7 @@ from tests.reconcile.account import AccountWithLedger, nonzero_kinds, refund
 def revert(account: AccountWithLedger) -> None:
     from airflow_provider_firstpromoter.operators.revert import RevertRefundsOperator
 
-    account._run(
+    account.run_operator(
         RevertRefundsOperator(task_id="revert", dag_id="dag", run_id="manual__1", preview=False, max_reverted=100)
     )
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_firstpromoter.api import commissions
 from airflow_provider_firstpromoter.exceptions import EventsFailedError, RunRefusedError, SyncInterruptedError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import RefundLedger
@@ -187,6 +188,39 @@ def test_paid_and_partly_paid_refunds_are_left_alone(account: AccountToRevert) -
     assert sorted(one["event_id"] for one in report["cases"]["paid"]) == ["re_0", "re_1"]
     assert account.ledger() == {"re_0": "recorded", "re_1": "recorded", "re_2": "reverted"}
     assert account.statuses() == {"re_0": "approved", "re_1": "approved", "re_2": "denied"}
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"is_paid": 1},
+        {"is_paid": "true"},
+        {"is_paid": None},
+        {"status": "PAID"},
+        {"status": "locked"},
+        {"status": None},
+        {"status": "Denied"},
+    ],
+    ids=str,
+)
+def test_commission_that_is_not_plainly_unpaid_is_left_alone_and_listed(
+    account: AccountToRevert, odd: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account.track(*refunds(2))
+    odd_id = account.recorded("re_0").reward_id
+    listed = commissions.listed_commission
+
+    def answer(item: Any) -> Any:
+        return listed({**item, **odd} if item["id"] == odd_id else item)
+
+    monkeypatch.setattr(commissions, "listed_commission", answer)
+
+    report = account.revert(dag_id="dag", run_id="manual__1")
+
+    assert (report["unclear"], report["reverted"], report["failed"]) == (1, 1, 0)
+    assert [one["event_id"] for one in report["cases"]["unclear"]] == ["re_0"]
+    assert account.statuses() == {"re_0": "approved", "re_1": "denied"}
+    assert account.ledger() == {"re_0": "recorded", "re_1": "reverted"}
 
 
 def test_refund_that_is_paid_after_the_check_is_left_alone(
