@@ -140,4 +140,4 @@ def test_documented_queries_run_on_the_mismatch_table(tmp_path: Path) -> None:
     table.write([Mismatch(kind, f"re_{kind}", 7, datetime.now(UTC), **values) for kind in MismatchKind])
     with engine.connect() as connection:
         found = [connection.exec_driver_sql(sql).all() for sql in queries("reconcile.md")]
-    assert [len(rows) for rows in found] == [5, 1, 1, 1]
+    assert [len(rows) for rows in found] == [8, 1, 1, 1]

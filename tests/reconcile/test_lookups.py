@@ -129,7 +129,7 @@ def test_failed_lookups_are_counted_and_the_others_compared(
     assert report["warnings"] == [
         "3 refunds could not be looked up and were not compared; the log has the reason of each"
     ]
-    assert "Refund 're_0004' could not be looked up: FirstPromoter's commissions could not be read" in logged()
+    assert "'re_0004' could not be looked up: FirstPromoter's commissions could not be read" in logged()
 
 
 def test_lookups_that_fail_in_a_row_end_the_task_after_writing_what_is_known(
