@@ -2,9 +2,8 @@
 A run that sends refunds: it reads rows, sends what is pending through the hook, and records results in the ledger.
 """
 
-from airflow_provider_firstpromoter.sync.from_query import rewards_of_run, run_query
+from airflow_provider_firstpromoter.sync.job import FailOn, SyncOptions
 from airflow_provider_firstpromoter.sync.metrics import report_mismatches
-from airflow_provider_firstpromoter.sync.options import FailOn, SyncOptions
-from airflow_provider_firstpromoter.sync.run import RefundSync
+from airflow_provider_firstpromoter.sync.run import RefundSync, rewards_of_run, run_query
 
 __all__ = ["FailOn", "RefundSync", "SyncOptions", "report_mismatches", "rewards_of_run", "run_query"]

@@ -1,32 +1,81 @@
-"""Sends the refunds of a run in their order, and decides when to stop."""
+"""Sends the events of a run in their order, and decides when to stop."""
 
 from __future__ import annotations
 
 import logging
+import time
+from collections import Counter, deque
+from collections.abc import Iterator
 
 from airflow_provider_firstpromoter.calls import Outcome, Result
 from airflow_provider_firstpromoter.exceptions import AccessRefusedError, SyncInterruptedError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.pending import Action
 from airflow_provider_firstpromoter.sync import log_text
-from airflow_provider_firstpromoter.sync.brakes import Brakes
-from airflow_provider_firstpromoter.sync.job import Job
-from airflow_provider_firstpromoter.sync.options import SyncOptions
+from airflow_provider_firstpromoter.sync.job import Job, SyncOptions
 from airflow_provider_firstpromoter.sync.recorder import Recorder
-from airflow_provider_firstpromoter.sync.sender import Sender
 from airflow_provider_firstpromoter.sync.spool import RANKS
-from airflow_provider_firstpromoter.sync.thread_pool import Done
+from airflow_provider_firstpromoter.sync.thread_pool import Done, ThreadPool
 
+#: Seconds; how soon a kill is noticed.
+TICK = 0.25
 #: Seconds for which a stopping run still waits for the requests in flight.
 GRACE_AFTER_STOP = 5.0
 GRACE_AFTER_KILL = 1.0
+#: The number of results with the same outcome in a row at which the run stops.
+IN_A_ROW = {Outcome.REJECTED: 20, Outcome.FAILED: 10}
+#: The number of events sent, none of which matches a referral, that is suspicious.
+SENT_WITHOUT_A_MATCH = 100
+
+
+class Brakes:
+    """Counts the results in the order in which they come, and says when going on would do more harm than good."""
+
+    def __init__(self) -> None:
+        self._in_a_row: Counter[Outcome] = Counter()
+        self._sent = 0
+        self._matched = 0
+
+    def reset(self) -> None:
+        """Reset the counts of results in a row: events that failed before say little about the others."""
+        self._in_a_row.clear()
+
+    def reason_to_stop(self, result: Result) -> str | None:
+        """
+        Count one result.
+
+        A 429 says nothing about the event or the API: another client of the account has used up the limit.
+
+        :returns: why no more events of this kind may be sent; None if the run may go on
+        """
+        self._sent += 1
+        self._matched += result.outcome.on_record
+        if result.http_status == 429:
+            return None
+        for outcome, most in IN_A_ROW.items():
+            self._in_a_row[outcome] = self._in_a_row[outcome] + 1 if result.outcome is outcome else 0
+            if self._in_a_row[outcome] >= most:
+                return f"{most} refunds {outcome} in a row, the last one because: {result.message}"
+        return None
+
+    def warnings(self) -> list[str]:
+        """Return what the user should check when the run is over."""
+        if self._matched or self._sent < SENT_WITHOUT_A_MATCH:
+            return []
+        return [
+            f"{self._sent} refunds were sent and none belongs to a referral. Check that the id column holds the ids "
+            "that FirstPromoter knows, and that the account is the right one. Correct the query and run the task "
+            "again: a refund whose id column has changed is sent again"
+        ]
 
 
 class Dispatcher:
     """
-    Sends refunds through the sender, and passes their results to the recorder.
+    Sends events in a few threads, and passes their results to the recorder.
 
-    :param hook: its account must have been read: the sender's threads do HTTP only
+    Its methods are called on one thread; only the hook is used in the others.
+
+    :param hook: its account must have been read: the threads do HTTP only
     """
 
     def __init__(self, hook: FirstPromoterHook, options: SyncOptions, recorder: Recorder, log: logging.Logger) -> None:
@@ -38,7 +87,11 @@ class Dispatcher:
         self._options = options
         self._recorder = recorder
         self._log = log
-        self._sender = Sender(self._send, options.max_in_flight, lambda: recorder.room)
+        self._threads: ThreadPool[Job, Result] = ThreadPool(self._send, options.max_in_flight)
+        self._queue: deque[Job] = deque()
+        self._in_flight: dict[int, Job] = {}
+        self._responded = False
+        self._stopped = False
         self._dispatched = 0
         self._rank = 0
         self._stopped_rank: int | None = None
@@ -60,19 +113,19 @@ class Dispatcher:
             )
 
     def dispatch(self, job: Job) -> None:
-        """Send a refund when its turn comes, or leave it for the next run."""
+        """Send an event when its turn comes, or leave it for the next run."""
         limited = self._options.limit is not None and self._dispatched >= self._options.limit
-        if limited or self._sender.stopped or self._stopped_rank == job.rank:
+        if limited or self._stopped or self._stopped_rank == job.rank:
             self._leave(job)
             return
         self._dispatched += 1
         if self._options.preview:
             self._recorder.add_would_be_sent(job)
         else:
-            self._sender.enqueue(job)
+            self._queue.append(job)
 
     def enter_rank(self, rank: int) -> None:
-        """Go on to the next rank of refunds: the brakes count anew, and earlier failures do not stop these refunds."""
+        """Go on to the next rank of events: the brakes count anew, and earlier failures do not stop these."""
         if rank != self._rank:
             self.pump(drain=True)
             self.brakes.reset()
@@ -86,13 +139,19 @@ class Dispatcher:
         :raises SyncInterruptedError: if the task was killed
         :raises LedgerError: if the ledger's database refuses
         """
-        for done in self._sender.results(drain):
-            if done is not None:
+        while not self._stopped and (self._queue or (drain and self._in_flight)):
+            # A wrong key or host must not be tried by eight threads at once.
+            most = self._options.max_in_flight if self._responded else 1
+            while self._queue and len(self._in_flight) < most:
+                job = self._queue.popleft()
+                self._in_flight[job.row.position] = job
+                self._threads.submit(job)
+            if done := self._take():
                 self._collect_result(done)
             self.raise_if_killed()  # only now: what has come back must not be lost
             self._recorder.flush(only_if_due=True)
             self._recorder.progress.report_if_due()
-        if self._sender.stopped:
+        if self._stopped:
             self._leave_the_rest(GRACE_AFTER_STOP)
 
     def end(self) -> None:
@@ -101,8 +160,8 @@ class Dispatcher:
         self._leave_the_rest(GRACE_AFTER_KILL)
 
     def close(self) -> None:
-        """Let the threads end."""
-        self._sender.close()
+        """Let the threads end, each after its request; nothing waits for them."""
+        self._threads.dismiss()
 
     def _send(self, job: Job) -> Result:
         recover = self._options.recover_rewards
@@ -114,6 +173,14 @@ class Dispatcher:
             unmatched_before=job.was_unmatched,
             lost_before=job.was_lost,
         )
+
+    def _take(self) -> Done[Job, Result] | None:
+        """Return the next result; None if none comes within a quarter of a second, so that a kill is noticed."""
+        done = self._threads.take(TICK)
+        if done is None or self._in_flight.pop(done.job.row.position, None) is None:
+            return None  # nothing yet, or given up on before it came
+        self._responded = True
+        return done
 
     def _collect_result(self, done: Done[Job, Result]) -> None:
         job, result = done.job, done.value
@@ -137,7 +204,7 @@ class Dispatcher:
     # --- stopping ---
 
     def _stop_rank(self, rank: int, reason: str) -> None:
-        """Leave refunds that failed before for the next run, or stop the run if refunds of another rank fail."""
+        """Leave events that failed before for the next run, or stop the run if events of another rank fail."""
         if rank != RANKS[Action.SEND_AGAIN]:
             self._stop(reason)
         elif self._stopped_rank != rank:
@@ -145,13 +212,12 @@ class Dispatcher:
             warning = f"Not all refunds that failed or were rejected before were sent again: {reason}"
             self._recorder.summary.warnings.append(warning)
             self._log.warning("%s", warning)
-        for job in self._sender.clear_queue():
-            self._dispatched -= 1
-            self._leave(job)
+        self._dispatched -= len(self._queue)
+        self._leave_queue()
 
     def _stop(self, reason: str) -> None:
-        if not self._sender.stopped:
-            self._sender.stop()
+        if not self._stopped:
+            self._stopped = True
             self._recorder.summary.stopped_because = reason
             self._log.error("Stopping: %s", reason)
 
@@ -161,15 +227,26 @@ class Dispatcher:
 
         :param grace: seconds before the requests in flight are cancelled
         """
-        for done in self._sender.results_in_flight(grace):
+        for done in self._results_in_flight(grace):
             self._collect_result(done)
         self._hook.cancelled.set()
-        for done in self._sender.results_in_flight(GRACE_AFTER_KILL):
+        for done in self._results_in_flight(GRACE_AFTER_KILL):
             self._collect_result(done)
-        for job in self._sender.abandon():
+        for job in self._in_flight.values():
             self._recorder.add_interrupted(job, lost=True, unmatched=job.may_be_unmatched(self._options.identify_by))
-        for job in self._sender.clear_queue():
-            self._leave(job)
+        self._in_flight.clear()
+        self._leave_queue()
+
+    def _results_in_flight(self, seconds: float) -> Iterator[Done[Job, Result]]:
+        """Return what comes back within so many seconds; nothing more is sent."""
+        until = time.monotonic() + seconds
+        while self._in_flight and time.monotonic() < until:
+            if done := self._take():
+                yield done
+
+    def _leave_queue(self) -> None:
+        while self._queue:
+            self._leave(self._queue.popleft())
 
     def _leave(self, job: Job) -> None:
         for row in job.rows():
@@ -178,11 +255,11 @@ class Dispatcher:
 
 def _unexpected(error: BaseException | None, job: Job, unmatched: bool) -> Result:
     """
-    Return a failed result for an unexpected exception, which must not stop other refunds.
+    Return a failed result for an unexpected exception, which must not stop other events.
 
     The exception's text is not kept, because it could hold the customer's data.
 
-    :param unmatched: whether one of the refund's requests may have been answered with 204 or 404
+    :param unmatched: whether one of the event's requests may have been answered with 204 or 404
     """
     return Result(
         event_id=job.row.event_id,

@@ -1,13 +1,40 @@
-"""A refund that is to be sent, with what is known about it."""
+"""What the parts of a run share: its parameters, and an event that is to be sent with what is known about it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import timedelta
+from typing import Any, Literal
 
-from airflow_provider_firstpromoter.calls import Identity, Outcome, Refund, Row
+from airflow_provider_firstpromoter.calls import AmountUnit, Identity, Outcome, Refund, Row
 from airflow_provider_firstpromoter.ledger import LedgerRecord
+
+FailOn = Literal["new", "any"]
+
+
+@dataclass(frozen=True)
+class SyncOptions:
+    """
+    The parameters of a run; the operators' parameters of the same names say more.
+
+    :param limit: refunds to send at most; the rest stays pending
+    :param max_pending: more refunds to send than this end the run before its first request; None allows any number
+    :param recover_rewards: None looks rewards up in a retry only, where an earlier try may have reversed them
+    """
+
+    amount_unit: AmountUnit = "minor"
+    identify_by: Sequence[Identity] = ("uid", "email")
+    skip_email_notification: bool | None = None
+    max_in_flight: int = 8
+    max_rejected: int | None = 0
+    fail_on: FailOn = "new"
+    recheck_unreferred: timedelta | None = None
+    retry_rejected: bool = False
+    preview: bool = False
+    limit: int | None = None
+    max_pending: int | None = None
+    recover_rewards: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +44,7 @@ class Job:
 
     :param record: what the ledger has of it; None if nothing
     :param rank: its place in the order of the run
-    :param alternatives: further rows of the event_id that differ in the customer's ids only
+    :param alternatives: further rows of the event_id that differ in the e-mail alone
     :param others: further rows of the event_id that differ in anything else
     :param refused: those of its rows that cannot be sent: the ledger remembers their contents with the job's outcome
     """

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from typing import Self
+from contextlib import closing
+from typing import Any, Self
 
-from airflow_provider_firstpromoter.calls import Row, Summary, Totals, Validation, batches
-from airflow_provider_firstpromoter.exceptions import LedgerError
+from airflow.providers.common.compat.sdk import AirflowException
+
+from airflow_provider_firstpromoter.calls import Outcome, Row, Summary, Totals, batches, numbered
+from airflow_provider_firstpromoter.database import RefundQuery
+from airflow_provider_firstpromoter.exceptions import EventsFailedError, EventsRejectedError, LedgerError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import RefundLedger, RunHistory, RunKey, now
-from airflow_provider_firstpromoter.pending import PendingRules
+from airflow_provider_firstpromoter.pending import unsettled_rows
 from airflow_provider_firstpromoter.sync import log_text
 from airflow_provider_firstpromoter.sync.dispatcher import Dispatcher
-from airflow_provider_firstpromoter.sync.failure import error_of
-from airflow_provider_firstpromoter.sync.options import SyncOptions
+from airflow_provider_firstpromoter.sync.job import SyncOptions
 from airflow_provider_firstpromoter.sync.plan import GroupHandler
 from airflow_provider_firstpromoter.sync.progress import OnResult, Progress
 from airflow_provider_firstpromoter.sync.recorder import Recorder
-from airflow_provider_firstpromoter.sync.selection import PendingTotals, Reading, Selection, warnings_before_sending
+from airflow_provider_firstpromoter.sync.selection import PendingTotals, Selection, reading_of, warnings_before_sending
 from airflow_provider_firstpromoter.sync.spool import Spool
+
+#: The most results in the XCom ``rewards``; the others are in the ledger.
+MOST_REWARDS = 1000
 
 
 class RefundSync:
@@ -52,14 +58,7 @@ class RefundSync:
         self.run_key = run or RunKey()
         self.log = log or logging.getLogger(__name__)
         account = hook.account
-        validation = Validation(
-            amount_unit=self.options.amount_unit,
-            currency=account.extra.currency,
-            skip_email_notification=self.options.skip_email_notification,
-            identify_by=tuple(self.options.identify_by),
-        )
-        rules = PendingRules(account.fingerprint_key, self.options.recheck_unreferred, self.options.retry_rejected)
-        self._reading = Reading(ledger, rules, validation)
+        self._reading = reading_of(account, ledger, self.options)
         written = None if self.options.preview else ledger
         summary = Summary(preview=self.options.preview, account=account.key, host=account.host, started_at=now())
         self._recorder = Recorder(
@@ -68,7 +67,7 @@ class RefundSync:
             self.run_key,
             account.fingerprint_key,
             Progress(summary, hook.transport, hook.firstpromoter_conn_id, self.log),
-            PendingTotals(validation) if self.options.preview else None,
+            PendingTotals(self._reading.how) if self.options.preview else None,
         )
         self._dispatcher = Dispatcher(hook, self.options, self._recorder, self.log)
         self._report_settled = False
@@ -207,3 +206,66 @@ class RefundSync:
             if error is None:
                 raise
             self.log.error("%s", failure)
+
+
+def run_query(sync: RefundSync, query: RefundQuery) -> None:
+    """
+    Send every pending refund of a query.
+
+    :param sync: a run that has not begun, with a ledger
+    :raises RunRefusedError: before the first request, if more is pending than ``max_pending`` allows
+    """
+    if sync.ledger is None:
+        raise ValueError("a query needs a ledger")
+    options = sync.options
+    with closing(unsettled_rows(query, sync.ledger, options.recheck_unreferred, options.identify_by)) as rows:
+        sync.run(numbered(rows))
+
+
+def rewards_of_run(sync: RefundSync) -> list[dict[str, Any]]:
+    """
+    Return the results of the whole task run that have a reward, earlier tries included, from the ledger.
+
+    :returns: plain JSON; at most :data:`MOST_REWARDS`, with a warning in the summary about the others
+    """
+    total = sync.total()
+    if sync.ledger is None or not any(total.outcomes[outcome] for outcome in total.outcomes if outcome.on_record):
+        return []
+    rewards: list[dict[str, Any]] = []
+    beyond = 0
+    for record in sync.ledger.records_of_run(sync.run_key):
+        if not (record.recorded and record.has_reward):
+            continue
+        if len(rewards) < MOST_REWARDS:
+            rewards.append(record.result().to_json())
+        else:
+            beyond += 1
+    if beyond:
+        sync.summary.warnings.append(f"{beyond} more rewards than the {MOST_REWARDS} in XCom: read them in the ledger")
+    return rewards
+
+
+def error_of(summary: Summary, options: SyncOptions) -> AirflowException | None:
+    """
+    Return the error that a run calls for.
+
+    - :class:`EventsFailedError` if refunds failed: Airflow's retry sends them again
+    - :class:`EventsRejectedError` if more refunds are rejected or changed than ``max_rejected`` allows; with
+      ``fail_on="new"`` only those count that no earlier run has reported
+    - either of them if the run stopped early
+
+    :returns: None if the task succeeds
+    """
+    if summary.preview:
+        return None
+    if summary.outcomes[Outcome.FAILED]:
+        return EventsFailedError(log_text.failure(summary, Outcome.FAILED))
+    counted = summary.new_problems if options.fail_on == "new" else summary.need_attention
+    if options.max_rejected is not None and counted > options.max_rejected:
+        return EventsRejectedError(
+            log_text.failure(summary, Outcome.REJECTED, Outcome.CHANGED, new_only=options.fail_on == "new")
+            + f" (max_rejected={options.max_rejected})"
+        )
+    if summary.stopped_because:
+        return EventsRejectedError(f"The run stopped early: {summary.stopped_because}")
+    return None

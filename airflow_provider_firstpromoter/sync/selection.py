@@ -6,10 +6,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
+from airflow_provider_firstpromoter.account import Account
 from airflow_provider_firstpromoter.calls import Refund, Row, Validation
 from airflow_provider_firstpromoter.exceptions import InvalidRowError, RunRefusedError
 from airflow_provider_firstpromoter.ledger import RefundLedger
 from airflow_provider_firstpromoter.pending import Action, ClassifiedRow, PendingRules, classify_rows
+from airflow_provider_firstpromoter.sync.job import SyncOptions
 from airflow_provider_firstpromoter.sync.spool import Spool
 
 #: The number of refunds that a preview shows.
@@ -44,6 +46,18 @@ class Reading(NamedTuple):
             return Refund.from_row(row.values, self.how)
         except InvalidRowError:
             return None
+
+
+def reading_of(account: Account, ledger: RefundLedger | None, options: SyncOptions) -> Reading:
+    """Return how a run reads its rows."""
+    how = Validation(
+        amount_unit=options.amount_unit,
+        currency=account.extra.currency,
+        skip_email_notification=options.skip_email_notification,
+        identify_by=tuple(options.identify_by),
+    )
+    rules = PendingRules(account.fingerprint_key, options.recheck_unreferred, options.retry_rejected)
+    return Reading(ledger, rules, how)
 
 
 class Selection:

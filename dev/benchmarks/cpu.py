@@ -24,9 +24,9 @@ def rows(stage: Stage, sizes: Sizes) -> Measured:
     """Compare the whole operator with bare posts, at an API that responds at once and at a slower one."""
     return Measured(
         [
-            _row(stage, sizes.cpu, "no latency", 1.2, latency=0.0, rounds=2 * sizes.repeats),
+            _row(stage, sizes.cpu, "no latency", 1.3, latency=0.0, rounds=2 * sizes.repeats),
             # Fewer and smaller rounds, because each side waits for each response.
-            _row(stage, sizes.cpu // 2, f"{1000 * LATENCY:.0f} ms latency", 1.15, latency=LATENCY, rounds=4),
+            _row(stage, sizes.cpu // 2, f"{1000 * LATENCY:.0f} ms latency", 1.3, latency=LATENCY, rounds=4),
         ]
     )
 

@@ -32,7 +32,7 @@ from typing import Any
 from airflow.providers.common.compat.sdk import DAG, AirflowException, AirflowTaskTimeout
 
 import airflow_provider_firstpromoter.reconcile
-import airflow_provider_firstpromoter.sync.from_query  # noqa: F401  # operators import these late; here once for all
+import airflow_provider_firstpromoter.sync.run  # noqa: F401  # operators import these late; here once for all
 from airflow_provider_firstpromoter.exceptions import SyncInterruptedError
 from airflow_provider_firstpromoter.operators.reconcile import ReconcileRefundsOperator
 from airflow_provider_firstpromoter.transfers.sql_to_firstpromoter import SqlToFirstPromoterOperator

@@ -17,8 +17,7 @@ from airflow_provider_firstpromoter.database.query import RefundQuery
 from airflow_provider_firstpromoter.exceptions import LedgerError, SourceError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import RefundLedger, RunHistory, RunKey
-from airflow_provider_firstpromoter.sync import RefundSync, SyncOptions, ledger_writer
-from airflow_provider_firstpromoter.sync.from_query import run_query
+from airflow_provider_firstpromoter.sync import RefundSync, SyncOptions, ledger_writer, run_query
 
 TABLE = "firstpromoter_refunds"
 COUNT = 60

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from airflow_provider_firstpromoter.sync.thread_pool import BATCH, Done, ThreadPool
+from airflow_provider_firstpromoter.sync.thread_pool import Done, ThreadPool
 
 LONG = 10.0
 
@@ -102,84 +102,3 @@ def test_dismiss_does_not_wait_for_a_working_thread() -> None:
     assert all(thread.daemon for thread in working)  # so that the process can end, too
     assert working
     go_on.set()
-
-
-def test_finished_jobs_are_taken_in_batches() -> None:
-    """The caller is woken for a full batch and for the last job, and looks by itself when its timeout is over."""
-    go_on = threading.Semaphore(0)
-    workers: ThreadPool[int, bool] = ThreadPool(lambda job: go_on.acquire(timeout=LONG), 1)
-    for job in range(2 * BATCH):
-        workers.submit(job)
-
-    go_on.release(BATCH)
-    began = time.monotonic()
-    assert workers.take(LONG) == Done(0, True, None)
-    assert time.monotonic() - began < LONG / 2, "woken by a full batch"
-    assert [done.job for done in (workers.take(0.01) for _ in range(BATCH - 1)) if done] == list(range(1, BATCH))
-
-    go_on.release(1)
-    assert workers.take(0.5) == Done(BATCH, True, None), "not a full batch, but the time is over"
-
-    go_on.release(BATCH)
-    began = time.monotonic()
-    assert [done.job for done in (workers.take(LONG) for _ in range(BATCH - 1)) if done] == list(
-        range(BATCH + 1, 2 * BATCH)
-    )
-    assert time.monotonic() - began < LONG / 2, "woken by the last job, because none is left"
-    workers.dismiss()
-
-
-@pytest.mark.parametrize("bad", ["value", "error"])
-def test_thread_waits_until_the_caller_has_seen_what_is_not_routine(bad: str) -> None:
-    begun: list[int] = []
-
-    def work(job: int) -> int:
-        begun.append(job)
-        if bad == "error" and job == 3:
-            raise ValueError
-        return job
-
-    workers: ThreadPool[int, int] = ThreadPool(work, 1, lambda value: value != 3)
-    for job in range(6):
-        workers.submit(job)
-
-    assert [done.job for done in (workers.take(LONG) for _ in range(4)) if done] == [0, 1, 2, 3]
-    time.sleep(0.05)
-    assert begun == [0, 1, 2, 3], "the caller may want to stop here"
-    assert workers.withdraw() == [4, 5]
-    workers.submit(4)
-    assert workers.take(LONG) == Done(4, 4, None)
-    workers.dismiss()
-
-
-def test_waiting_thread_ends_when_it_is_dismissed() -> None:
-    threads: list[threading.Thread] = []
-    workers: ThreadPool[int, None] = ThreadPool(
-        lambda job: threads.append(threading.current_thread()), 1, lambda _: False
-    )
-    workers.submit(1)
-    assert workers.take(LONG)
-    workers.dismiss()
-    threads[0].join(LONG)
-    assert not threads[0].is_alive()
-
-
-def test_withdraw_returns_only_what_no_thread_has_begun() -> None:
-    at_work = threading.Event()
-    go_on = threading.Event()
-
-    def work(job: int) -> int:
-        at_work.set()
-        go_on.wait(LONG)
-        return job
-
-    workers: ThreadPool[int, int] = ThreadPool(work, 1)
-    for job in range(4):
-        workers.submit(job)
-    assert at_work.wait(LONG)
-    assert workers.withdraw() == [1, 2, 3]
-    assert workers.withdraw() == []
-    go_on.set()
-    assert workers.take(LONG) == Done(0, 0, None)
-    assert workers.take(0.05) is None
-    workers.dismiss()

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
-from airflow_provider_firstpromoter.calls import Outcome, Refund, Result
+from airflow_provider_firstpromoter.calls import Outcome
 from airflow_provider_firstpromoter.calls.row import numbered
 from airflow_provider_firstpromoter.exceptions import (
     SyncInterruptedError,
 )
 from airflow_provider_firstpromoter.sandbox import Sandbox
-from airflow_provider_firstpromoter.sync.job import Job
-from airflow_provider_firstpromoter.sync.sender import AHEAD, Sender
 from tests.support import refunds
 from tests.sync.runs import EVERY_TIME, Refunds, cancelled_when, on_both
 
@@ -45,27 +41,6 @@ def test_first_request_is_sent_alone(track: Refunds) -> None:
 
     came = [request.at for request in track.sandbox.refund_requests()]
     assert came[1] - came[0] >= 0.3
-
-
-@pytest.mark.parametrize("room", [0, 3, 10**6])
-def test_refunds_ahead_fit_into_the_next_batch(room: int) -> None:
-    """What a killed process has sent and not written is at most a batch and what is in flight."""
-    sent: list[int] = []
-
-    def send(job: Job) -> Result:
-        sent.append(job.row.position)
-        return Result(event_id=job.row.event_id, outcome=Outcome.NOT_REFERRED)
-
-    sender = Sender(send, 2, lambda: room)
-    for row in numbered(refunds(200)):
-        sender.enqueue(Job(row, Refund.from_row(row.values)))
-    for taken, _ in enumerate(filter(None, sender.results(drain=True)), 1):
-        if taken in (1, 2, 100):
-            time.sleep(0.1)  # as long as the main thread is busy, the threads send what they have
-            assert taken <= len(sent) <= taken + 2 + min(room, AHEAD)
-    sender.close()
-
-    assert sorted(sent) == list(range(200))
 
 
 # --- a kill ---
