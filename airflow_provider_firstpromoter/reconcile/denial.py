@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from airflow_provider_firstpromoter.api import MOST_IDS, Batch
 from airflow_provider_firstpromoter.calls import masked
-from airflow_provider_firstpromoter.exceptions import EventsFailedError
+from airflow_provider_firstpromoter.exceptions import AccessRefusedError, EventsFailedError
 from airflow_provider_firstpromoter.ledger import mark_reverted, now
 from airflow_provider_firstpromoter.reconcile.revert_check import CheckedRefund, Decision
 from airflow_provider_firstpromoter.reconcile.revert_report import RevertReport
@@ -52,12 +52,15 @@ class CommissionDenier:
         """
         # A payout can have come since the refunds were checked.
         before = self._read_again(group)
+        secrets = self._secrets(before)
         for ids in _slices([part.id for one in before if one.left_alone is None for part in one.deniable]):
             try:
                 self.report.calls += 1
-                self._explain(self.run.reader.call(lambda ids=ids: self.hook.deny_commissions(ids)))  # type: ignore[misc]
+                self._explain(self.run.reader.call(lambda ids=ids: self.hook.deny_commissions(ids)), secrets)  # type: ignore[misc]
             except EventsFailedError as error:
-                self.run.warn(str(error))
+                self.run.warn(masked(str(error), *secrets) or "")
+            except AccessRefusedError as error:
+                raise AccessRefusedError(masked(str(error), *secrets)) from None
         after = {one.event_id: one for one in self._read_again(group)}
         denied = [one for one in before if after[one.event_id].denied]
         # Only what FirstPromoter shows as denied is recorded.
@@ -74,9 +77,14 @@ class CommissionDenier:
         self.run.log.info("%s of %s refunds are reverted", self.report.reverted, self.report.to_revert)
         return len(denied)
 
-    def _explain(self, batch: Batch) -> None:
+    def _secrets(self, group: Iterable[CheckedRefund]) -> list[str | None]:
+        """Return what a message about these refunds must not repeat."""
+        leads = [text for one in group for part in one.commissions for text in (part.lead_uid, part.lead_email)]
+        return [self.hook.account.api_key.get_secret_value(), *leads]
+
+    def _explain(self, batch: Batch, secrets: Sequence[str | None]) -> None:
         """Warn of a batch that did not deny everything. Its error texts are logged, and decide nothing."""
-        errors = [masked(text, self.hook.account.api_key.get_secret_value()) for text in batch.processing_errors]
+        errors = [masked(text, *secrets) for text in batch.processing_errors]
         if batch.status == "completed" and not batch.failed_count and not errors:
             return
         counts = f"{batch.processed_count} of {batch.total} processed, {batch.failed_count} failed"
@@ -86,10 +94,17 @@ class CommissionDenier:
         self.run.warn(f"Batch {batch.id} is {batch.status}{not_ended}: {counts}{shown}{more}")
 
     def _read_again(self, group: Sequence[CheckedRefund]) -> list[CheckedRefund]:
-        """Return the refunds with their commissions as they are now; a commission that is gone is left out."""
+        """Return the refunds with their commissions as they are now; one of which some are not listed is looked up."""
         current = self.run.reader.by_ids([part.id for one in group for part in one.commissions])
+        absent = [one.event_id for one in group if any(part.id not in current for part in one.commissions)]
+        looked_up = dict(self.run.reader.look_up(absent))
         return [
-            replace(one, commissions=[current[part.id] for part in one.commissions if part.id in current])
+            replace(
+                one,
+                commissions=looked_up[one.event_id] or ()
+                if one.event_id in looked_up
+                else [current[part.id] for part in one.commissions],
+            )
             for one in group
         ]
 

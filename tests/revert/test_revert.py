@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from airflow_provider_firstpromoter.api import commissions
-from airflow_provider_firstpromoter.exceptions import EventsFailedError, RunRefusedError, SyncInterruptedError
+from airflow_provider_firstpromoter.exceptions import (
+    AccessRefusedError,
+    EventsFailedError,
+    RunRefusedError,
+    SyncInterruptedError,
+)
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import RefundLedger
 from airflow_provider_firstpromoter.operators.revert import RevertRefundsOperator
@@ -316,6 +322,56 @@ def test_commissions_that_fail_in_a_batch_are_known_by_reading_them(account: Acc
     assert {event_id for event_id, outcome in account.ledger().items() if outcome == "reverted"} == {
         f"re_{n}" for n in range(12)
     } - {"re_3", "re_7"}
+
+
+def test_uid_that_a_batch_repeats_is_masked_in_log_xcom_and_error(
+    account: AccountToRevert, caplog: pytest.LogCaptureFixture
+) -> None:
+    account.track(*refunds(12))
+    ids = {one.event_id: one.reward_id for one in account.sandbox.recorded()}
+    account.sandbox.fault("batch_errors", ids=[ids["re_3"]], message="lead CUS_3 (cus%5F3) is locked; ask cus_4")
+
+    with pytest.raises(EventsFailedError) as error:
+        account.revert(dag_id="dag", run_id="manual__1")
+
+    for text in (str(error.value), str(account.pushed), caplog.text):
+        assert not re.search(r"cus(_|%5f)[34]\b", text, re.IGNORECASE)
+    assert any("failed" in warning for warning in account.pushed["summary"]["warnings"])
+
+
+@pytest.mark.parametrize("status", [403, 404, 422])
+def test_uid_that_a_refusal_repeats_is_masked_in_log_xcom_and_error(
+    account: AccountToRevert, status: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    account.track(*refunds(3))
+
+    def refused(hook: FirstPromoterHook, ids: Any) -> Any:
+        text = f"answered {status}: customer cus_1 is not yours"
+        raise AccessRefusedError(text) if status == 403 else EventsFailedError(text)
+
+    monkeypatch.setattr(FirstPromoterHook, "deny_commissions", refused)
+
+    with pytest.raises((AccessRefusedError, EventsFailedError)) as error:
+        account.revert(dag_id="dag", run_id="manual__1")
+
+    for text in (str(error.value), str(account.pushed), caplog.text):
+        assert "cus_1" not in text
+    assert str(status) in str(error.value)
+
+
+def test_commission_that_the_listing_leaves_out_after_the_call_is_looked_up(
+    account: AccountToRevert, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account.track(*refunds(3))
+    hidden = account.recorded("re_1").reward_id
+    iter_commissions = FirstPromoterHook.iter_commissions
+
+    def unstable(hook: FirstPromoterHook, **filters: Any) -> Any:
+        return (one for one in iter_commissions(hook, **filters) if one.id != hidden or "ids" not in filters)
+
+    monkeypatch.setattr(FirstPromoterHook, "iter_commissions", unstable)
+
+    assert account.revert(dag_id="dag", run_id="manual__1")["reverted"] == 3
 
 
 @pytest.mark.parametrize("count", [3, 12])
