@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import re
+import shlex
 from collections.abc import Mapping
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
+from airflow import __version__ as airflow_version
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -107,6 +109,28 @@ class Account(BaseModel):
     def digest_key(self) -> str:
         """The key of the hashes that the ledger's database computes of rows: useless for anything else."""
         return hashlib.sha256(b"row digest " + self.fingerprint_key).hexdigest()[:32]
+
+    def command_line(
+        self, command: str, *arguments: str, ledger_conn_id: str | None = None, ledger_table: str | None = None
+    ) -> str:
+        """
+        Return a command of this provider, ready to paste into a shell.
+
+        :param arguments: quoted where the shell needs it
+        :param ledger_conn_id: named where it is not the one in the connection's extra
+        :param ledger_table: likewise
+        """
+        words = ["airflow", "firstpromoter"]
+        if tuple(map(int, airflow_version.split(".")[:2])) < (3, 2):  # its own command knows none of providers
+            words = ["python", "-m", "airflow_provider_firstpromoter"]
+        words += [command, self.conn_id]
+        if ledger_conn_id not in (None, self.extra.ledger_conn_id):
+            words += ["--ledger-conn-id", str(ledger_conn_id)]
+        if ledger_table not in (None, self.extra.ledger_table):
+            words += ["--ledger-table", str(ledger_table)]
+        if any(one.startswith("-") and not one.startswith("--") for one in arguments):
+            words.append("--")
+        return shlex.join([*words, *arguments])
 
     @classmethod
     def from_connection(cls, connection: Any) -> Account:

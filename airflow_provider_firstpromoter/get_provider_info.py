@@ -115,5 +115,6 @@ def get_provider_info() -> dict[str, Any]:
         "triggers": modules("triggers.refund"),
         "asset-uris": asset_uris,
         "dataset-uris": asset_uris,  # their name in Airflow 2
+        "cli": [f"{PACKAGE}.cli.definition.get_firstpromoter_cli_commands"],  # known to Airflow 3.2 and later
         "extra-links": [f"{PACKAGE}.operators.links.RefundRunsLink"],
     }

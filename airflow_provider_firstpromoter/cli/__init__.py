@@ -1,1 +1,1 @@
-"""The command line: ``python -m airflow_provider_firstpromoter``."""
+"""The commands: ``airflow firstpromoter ...``, and the same parser as ``python -m airflow_provider_firstpromoter``."""

@@ -186,6 +186,7 @@ SQLITE = DatabaseKind(
         digest=lambda key, values: f"firstpromoter_digest({', '.join([key, *values])})",
         placeholders="question",
         least_version=(3, 24),
+        create_view="CREATE VIEW {}",
         is_threadsafe=False,
         columns=lambda cursor, sql, parameters: _without_numbers(_columns_of_subquery(cursor, sql, parameters)),
     ),
@@ -256,6 +257,7 @@ SNOWFLAKE = DatabaseKind(
         columns=_snowflake_columns,
         indexes=False,
         connect=_without_autocommit,
+        create_view="CREATE OR REPLACE VIEW {} COPY GRANTS",
     ),
 )
 

@@ -48,6 +48,7 @@ class LedgerSql:
     :param least_version: the oldest usable version of the server, where older ones lack a part of this
     :param connect: opens the connections of SQLAlchemy's engine; None opens them like those through which rows are read
     :param if_few: a query with a limit, written so that it is planned as without one; None where streams are no slower
+    :param create_view: the beginning of a statement that creates a view or replaces it with the rights that it had
     :param quotes: what names of columns are quoted with
     :param is_threadsafe: whether a connection may be used by a thread that did not open it
     """
@@ -69,6 +70,7 @@ class LedgerSql:
     least_version: tuple[int, ...] = ()
     connect: Callable[[Any], Any] | None = None
     if_few: str | None = None
+    create_view: str = "CREATE OR REPLACE VIEW {}"
     quotes: str = '"'
     is_threadsafe: bool = True
 

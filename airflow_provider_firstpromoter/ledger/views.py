@@ -9,10 +9,12 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
+    BigInteger,
     String,
     Table,
     and_,
     case,
+    cast,
     exists,
     extract,
     func,
@@ -26,8 +28,8 @@ from sqlalchemy import (
 from sqlalchemy.engine import Dialect
 
 from airflow_provider_firstpromoter.calls import Outcome
-from airflow_provider_firstpromoter.database import ddl_text
-from airflow_provider_firstpromoter.exceptions import EventsFailedError, EventsRejectedError
+from airflow_provider_firstpromoter.database import LedgerSql, kind_of_dialect
+from airflow_provider_firstpromoter.exceptions import ConnectionSettingsError, EventsFailedError, EventsRejectedError
 from airflow_provider_firstpromoter.ledger.table import ON_RECORD
 
 PROBLEMS = tuple(outcome.value for outcome in Outcome if outcome.stored and outcome.is_problem)
@@ -75,16 +77,34 @@ def views(tables: Tables) -> list[View]:
 
 
 def create_view(view: View, ledger: Table, dialect: Dialect) -> str:
-    """Return the statement that creates a view, in a dialect."""
-    quote = dialect.identifier_preparer.quote
-    full = f"{quote(ledger.schema)}." if ledger.schema else ""
+    """Return the statement that creates or replaces a view, in a dialect; some databases can only create it."""
     query = view.query.compile(dialect=dialect, compile_kwargs={"literal_binds": True})
-    return f"-- {view.question}\nCREATE VIEW {full}{quote(f'{ledger.name}_{view.name}')} AS\n{query};"
+    return f"{_ledger_sql(dialect).create_view.format(_name(view, ledger, dialect))} AS\n{query}"
 
 
-def create_table(table: Table, dialect: Dialect) -> str:
-    """Return the statements that create a table and its indexes, in a dialect."""
-    return ddl_text(table, dialect)
+def drop_view(view: View, ledger: Table, dialect: Dialect) -> str:
+    """Return the statement that drops a view where it exists."""
+    return f"DROP VIEW IF EXISTS {_name(view, ledger, dialect)}"
+
+
+def view_script(view: View, ledger: Table, dialect: Dialect) -> str:
+    """Return statements that can be run again and again."""
+    create = f"-- {view.question}\n{create_view(view, ledger, dialect)};"
+    can_replace = "OR REPLACE" in _ledger_sql(dialect).create_view
+    return create if can_replace else f"{drop_view(view, ledger, dialect)};\n{create}"
+
+
+def _ledger_sql(dialect: Dialect) -> LedgerSql:
+    sql = kind_of_dialect(dialect).ledger
+    if sql is None:
+        raise ConnectionSettingsError(f"The ledger cannot live in {kind_of_dialect(dialect).title}")
+    return sql
+
+
+def _name(view: View, ledger: Table, dialect: Dialect) -> str:
+    quote = dialect.identifier_preparer.quote
+    schema = f"{quote(ledger.schema)}." if ledger.schema else ""
+    return f"{schema}{quote(f'{ledger.name}_{view.name}')}"
 
 
 def _text(words: str) -> Any:
@@ -113,6 +133,7 @@ def _open_problems(tables: Tables) -> Any:
     refunds = select(
         c.account,
         c.event_id,
+        cast(null(), BigInteger).label("commission_id"),
         case((changed, literal("changed")), else_=type_coerce(c.outcome, String)).label("problem"),
         case((changed, difference), else_=c.message).label("reason"),
         case((changed, c.reported_at), else_=c.judged_at).label("since"),
@@ -126,6 +147,7 @@ def _open_problems(tables: Tables) -> Any:
     mismatches = select(
         found.account,
         found.event_id,
+        found.commission_id,
         found.kind,
         case(
             (found.other_event_id.is_not(None), _text("the same refund as ") + found.other_event_id),

@@ -130,7 +130,7 @@ class ReconcileOperator(LedgerOperator):
 
     All mismatches are written to a table beside the ledger, whose name is the ledger's followed by ``_mismatches``.
     One that a later run over the same days no longer finds gets a ``resolved_at``. One that an operator accepts, by
-    ``python -m airflow_provider_firstpromoter accept CONN_ID EVENT_ID`` or, without an event_id, ``--commission ID``,
+    ``airflow firstpromoter accept CONN_ID EVENT_ID`` or, without an event_id, ``--commission ID``,
     no longer counts until it changes.
 
     The ledger takes over the rewards of recorded refunds: those that it lacks, and the status (``pending``,

@@ -8,9 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from airflow_provider_firstpromoter.account import Account
 from airflow_provider_firstpromoter.exceptions import ReconciliationMismatchError
-from airflow_provider_firstpromoter.ledger import RefundLedger
 from airflow_provider_firstpromoter.reconcile.mismatches import Key, Mismatch, MismatchKind
 from airflow_provider_firstpromoter.reconcile.scaffold import RunReport
 
@@ -136,16 +134,6 @@ class ReconcileReport(RunReport):
             f"All of them are in {self.table}, where resolved_at and accepted_at are empty. "
             f"To accept the first one as it is: {self.accept} {_accepted_by(first[0])}"
         )
-
-
-def accept_command(ledger: RefundLedger, account: Account) -> str:
-    """Return the command that accepts mismatches of this ledger, ready to be pasted in front of their ids."""
-    words = ["python", "-m", "airflow_provider_firstpromoter", "accept", account.conn_id]
-    if ledger.name != account.extra.ledger_conn_id:
-        words += ["--ledger-conn-id", ledger.name]
-    if ledger.table.fullname != account.extra.ledger_table:
-        words += ["--ledger-table", ledger.table.fullname]
-    return shlex.join(words)
 
 
 def _accepted_by(case: Mismatch) -> str:

@@ -36,7 +36,7 @@ from airflow_provider_firstpromoter.reconcile.mismatches import (
     MismatchTable,
 )
 from airflow_provider_firstpromoter.reconcile.period import Period
-from airflow_provider_firstpromoter.reconcile.report import ReconcileReport, accept_command
+from airflow_provider_firstpromoter.reconcile.report import ReconcileReport
 from airflow_provider_firstpromoter.reconcile.scaffold import LedgerRun
 from airflow_provider_firstpromoter.reconcile.staging import RefundPair, Staging
 
@@ -79,7 +79,8 @@ class Reconciliation(LedgerRun[ReconcileReport]):
         log: logging.Logger | None = None,
     ) -> None:
         self.table = MismatchTable(ledger, run)
-        report = ReconcileReport(table=self.table.table.fullname, accept=accept_command(ledger, hook.account))
+        command = hook.account.command_line("accept", ledger_conn_id=ledger.name, ledger_table=ledger.table.fullname)
+        report = ReconcileReport(table=self.table.table.fullname, accept=command)
         super().__init__(hook, ledger, report, run=run, try_number=try_number, log=log)
         self.period = period
         self.adopt = adopt

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,16 +9,14 @@ from typing import Any
 import pytest
 
 from airflow_provider_firstpromoter.calls import Commission, Outcome, Summary
-from airflow_provider_firstpromoter.cli.commands import main
 from airflow_provider_firstpromoter.exceptions import (
     EventsFailedError,
     EventsRejectedError,
     RunRefusedError,
     SyncInterruptedError,
 )
-from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import LedgerBatch, RefundLedger, RunHistory, RunKey
-from airflow_provider_firstpromoter.ledger.views import Tables, views
+from airflow_provider_firstpromoter.ledger.views import Tables, view_script, views
 from airflow_provider_firstpromoter.reconcile import Mismatch, MismatchKind, MismatchTable
 from tests.ledger.rows import THEN, known, run_script, to_write, write
 
@@ -85,13 +82,13 @@ def fill(ledger: RefundLedger) -> None:
 
 
 @pytest.fixture
-def view(
-    database: Any, ledger: RefundLedger, capsys: pytest.CaptureFixture[str]
-) -> Callable[[str, str], list[tuple[Any, ...]]]:
+def view(database: Any, ledger: RefundLedger) -> Callable[[str, str], list[tuple[Any, ...]]]:
     """``view(name, columns)``: the rows of a view that the printed statements have made."""
     fill(ledger)
-    main(["views", database.engine().dialect.name])
-    run_script(database, capsys.readouterr().out)
+    dialect = ledger.engine.dialect
+    tables = Tables(ledger.table, RunHistory(ledger, FIRST).table, MismatchTable(ledger).table)
+    for view in views(tables):
+        run_script(database, view_script(view, ledger.table, dialect))
     return lambda name, columns: sorted(
         database.run(f"SELECT {columns} FROM firstpromoter_refunds_{name} WHERE account = 'acc'"), key=str
     )
@@ -159,75 +156,3 @@ def test_view_reversed_adds_up_by_month_promoter_and_unit(view: Any) -> None:
 
 def test_view_last_runs_has_a_row_for_each_try(view: Any) -> None:
     assert view("last_runs", "run_id, kind, requests") == [("first", "query", 11), ("second", "query", 3)]
-
-
-# --- the report -------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def report(
-    new_database: Callable[..., Any], connect: Callable[..., str], capsys: pytest.CaptureFixture[str]
-) -> Callable[..., str]:
-    """``report(*arguments)``: what the report of an account prints; its ledger has rows of another account too."""
-    database = new_database("sqlite", "warehouse")
-    connect(ledger_conn_id="warehouse")
-    fill(RefundLedger(database.engine(), FirstPromoterHook().account.key, name="warehouse"))
-    other = RefundLedger(database.engine(), "other", name="warehouse")
-    write(other, [to_write("re_of_another_account", Outcome.REJECTED, seen_at=THEN)])
-
-    def report(*arguments: str) -> str:
-        capsys.readouterr()  # what was logged before
-        main(["report", "firstpromoter_default", *arguments])
-        return capsys.readouterr().out
-
-    return report
-
-
-def test_report_prints_the_answer_of_each_view_for_the_account(report: Callable[..., str]) -> None:
-    printed = " ".join(report().split())  # a title is as wide as its table
-
-    for question in ("Which refunds need attention, and why?", "What became of each refund?"):
-        assert question in printed
-    for question in ("What was reversed, by month and promoter?", "What did the last runs do?"):
-        assert question in printed
-    assert "changed: recorded with amount 1000, now 700" in printed
-    assert "re_of_another_account" not in printed
-
-
-def test_report_prints_one_view_as_csv(report: Callable[..., str]) -> None:
-    question, *table = report("--view", "open", "--csv").splitlines()
-
-    assert question == "# Which refunds need attention, and why?"
-    rows = {row["event_id"]: row for row in csv.DictReader(table)}
-    assert rows.keys() == {"re_changed", "re_failed", "re_rejected", "stripe_1"}
-    assert rows["re_failed"]["reason"] == "answered 500 in 6 tries"
-
-
-def test_report_since_a_day_leaves_out_earlier_runs(report: Callable[..., str]) -> None:
-    today = datetime.now(UTC).date()
-
-    def runs(since: Any) -> int:
-        return len(report("--view", "last_runs", "--csv", "--since", since.isoformat()).splitlines()) - 2
-
-    assert (runs(today - timedelta(days=7)), runs(today + timedelta(days=2))) == (2, 0)
-
-
-def test_report_shows_text_as_text(report: Callable[..., str], new_database: Any) -> None:
-    ledger = RefundLedger.required(FirstPromoterHook().account, "warehouse")
-    stays = datetime.now(UTC) + timedelta(hours=1)
-    write(ledger, [to_write("re_[red]", Outcome.REJECTED, message="[bold]not markup[/]", seen_at=stays)])
-
-    printed = report("--view", "open")
-
-    assert "re_[red]" in printed
-    assert "[bold]not markup[/]" in printed
-
-
-def test_report_of_a_ledger_that_is_not_there_exits_with_a_message(
-    new_database: Callable[..., Any], connect: Callable[..., str]
-) -> None:
-    new_database("sqlite", "warehouse")
-    connect(ledger_conn_id="warehouse")
-
-    with pytest.raises(SystemExit, match=r"ledger 'firstpromoter_refunds' cannot be read: .*no such table"):
-        main(["report", "firstpromoter_default"])

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_firstpromoter.exceptions import ReconciliationMismatchError
+from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from tests.reconcile.account import TABLE, AccountWithLedger, nonzero_kinds, refund
 
 
@@ -93,7 +94,7 @@ def test_more_than_max_mismatches_fails_the_task_after_writing_them(account: Acc
         "missing_in_ledger: 'other_2'; "
         "missing_in_ledger: 'other_3'; missing_in_ledger: 'other_4' …. "
         f"All of them are in {TABLE}, where resolved_at and accepted_at are empty. To accept the first one as it is: "
-        "python -m airflow_provider_firstpromoter accept firstpromoter_default other_0"
+        f"{FirstPromoterHook().account.command_line('accept', 'other_0')}"
     )
     assert account.pushed["return_value"]["missing_in_ledger"] == 7
     assert len(account.mismatches()) == 7

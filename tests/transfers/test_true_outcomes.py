@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_firstpromoter.cli.commands import main
+from airflow_provider_firstpromoter.cli.definition import main
 from airflow_provider_firstpromoter.exceptions import (
     EventsFailedError,
     EventsRejectedError,
@@ -176,7 +176,7 @@ def test_accepted_amount_is_reported_no_more(warehouse: Any, capsys: pytest.Capt
     warehouse.fill([refund(0)])
     sync_task().run()
     warehouse.run("UPDATE refunds SET amount = 5")
-    with pytest.raises(EventsRejectedError, match="ledger accept"):
+    with pytest.raises(EventsRejectedError, match="firstpromoter accept"):
         sync_task(run_id="manual__2").run()
 
     main(["accept", "firstpromoter_default", "re_00000"])

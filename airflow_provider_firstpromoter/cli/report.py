@@ -1,0 +1,153 @@
+"""Prints the views: to a terminal in few columns, everywhere else with all of them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice, zip_longest
+from textwrap import wrap
+from typing import Any
+
+from airflow_provider_firstpromoter.calls import Outcome
+from airflow_provider_firstpromoter.cli.console import console
+from airflow_provider_firstpromoter.ledger.views import View
+
+Row = dict[str, Any]
+
+#: Rows that are laid out at once.
+CHUNK = 1000
+#: Columns of a table are not wider, except the last one: as long as the longest ids of billing services.
+WIDEST = 30
+
+
+def print_head(args: Namespace, views: Sequence[tuple[View, list[Row]]], currency: str) -> None:
+    """
+    Print the first rows of some views.
+
+    :param currency: the account's, for amounts without one
+    """
+    if args.output in ("json", "yaml") and not args.csv:
+        getattr(console(), f"print_as_{args.output}")({view.name: rows for view, rows in views})
+        return
+    for view, rows in views:
+        print(f"{'# ' if args.csv or args.output == 'plain' else ''}{view.question}")
+        if len(rows) == args.limit:
+            print(f"(the first {args.limit}; all: --view {view.name})", file=sys.stderr)
+        print_stream(args, view, rows, currency)
+        print()
+
+
+def print_stream(args: Namespace, view: View, rows: Iterable[Row], currency: str) -> None:
+    """Print a view's rows as they come, in memory that does not grow with them."""
+    if args.csv:
+        _print_csv(view, rows)
+    elif args.output == "json":
+        before = "["
+        for row in rows:
+            print(before, json.dumps(row), sep="", end="")
+            before = ",\n"
+        print("]" if before != "[" else "[]")
+    elif args.output == "yaml":
+        is_empty = True
+        for chunk in _chunks(rows):
+            console().print_as_yaml(chunk)
+            is_empty = False
+        if is_empty:
+            print("[]")
+    else:
+        short = SHORTENED.get(view.name, _without_account)
+        _print_table(args.output, ({**short(row, currency)} for row in rows))
+
+
+def _print_csv(view: View, rows: Iterable[Row]) -> None:
+    writer = csv.writer(sys.stdout)
+    first = True
+    for row in rows:
+        if first:
+            writer.writerow(row)
+        writer.writerow("" if cell is None else cell for cell in row.values())
+        first = False
+    if first:
+        writer.writerow(column.name for column in view.query.subquery().c)
+
+
+def _print_table(output: str, rows: Iterator[Row]) -> None:
+    """Print rows in columns as wide as the first of them need; Airflow's printer takes a minute for 50,000."""
+    widths: list[int] = []
+    for chunk in _chunks(rows):
+        lines = [[str(cell) for cell in row.values()] for row in chunk]
+        if output == "plain":
+            print("\n".join("  ".join(line) for line in ([list(chunk[0])] if not widths else []) + lines))
+            widths = [1]
+            continue
+        if not widths:
+            names = list(chunk[0])
+            widths = [min(max(map(len, column)), WIDEST) for column in zip(names, *lines, strict=True)]
+            widths[-1] = max(console().width - sum(widths[:-1]) - 3 * (len(widths) - 1), len(names[-1]))
+            print(_line(names, widths))
+            print("=+=".join("=" * width for width in widths))
+        for line in lines:
+            wrapped = [
+                [cell] if len(cell) <= width else wrap(cell, width) for cell, width in zip(line, widths, strict=True)
+            ]
+            for parts in zip_longest(*wrapped, fillvalue=""):
+                print(_line(parts, widths))
+    if not widths:
+        print("None")
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    return " | ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
+
+
+def _chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    iterator = iter(rows)
+    for row in iterator:
+        yield list(chain([row], islice(iterator, CHUNK - 1)))
+
+
+# --- few columns ---
+
+
+def _problem(row: Row, _: str) -> Row:
+    name = row["event_id"] or f"commission {row['commission_id']}"
+    return {"event_id": name, "since": _to_the_minute(row), "problem": _joined(": ", row["problem"], row["reason"])}
+
+
+def _event(row: Row, currency: str) -> Row:
+    return {
+        "event_id": row["event_id"],
+        "sent": _joined(" ", row["sent_amount"], row["sent_amount"] and (row["sent_currency"] or currency)),
+        "reward": _joined(" ", row["reward_amount"], row["reward_unit"]),
+        "status": _joined(": ", row["status"], row["message"]),
+    }
+
+
+def _run(row: Row, _: str) -> Row:
+    counts = (*(outcome.value for outcome in Outcome), "still_open", "mismatches")
+    results = [f"{row[name]} {name}" for name in counts if row[name]]
+    results += [f"{amount} {unit}" for unit, amount in json.loads(row["rewards"] or "{}").items()]
+    error = row["stopped_because"] or row["error"] or ("" if row["ended_at"] else "running, or killed")
+    return {
+        "started_at": _to_the_minute(row, "started_at"),
+        "task": _joined(" ", row["dag_id"], row["task_id"]),
+        "result": ", ".join([*results, f"{row['requests'] or 0} requests", *([error] if error else [])]),
+    }
+
+
+def _without_account(row: Row, _: str) -> Row:
+    return {name: "" if cell is None else cell for name, cell in row.items() if name != "account"}
+
+
+def _to_the_minute(row: Row, column: str = "since") -> str:
+    return (row[column] or "")[: len("2026-11-25 17:23")]
+
+
+def _joined(by: str, *texts: Any) -> str:
+    return by.join(str(text) for text in texts if text not in (None, ""))
+
+
+SHORTENED: Mapping[str, Callable[[Row, str], Row]] = {"open": _problem, "status": _event, "last_runs": _run}
