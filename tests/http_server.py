@@ -24,6 +24,10 @@ REFUND = {"event_id": "re_1", "amount": 1999, "uid": "cus_1"}
 EMAIL = "jane@example.com"
 KEY = "a-key-that-nobody-may-see"
 HTML = b"<html><body>Welcome</body></html>"
+#: A refund that was recorded, in the older shape.
+RECORDED = (
+    b'{"id": 7, "amount_cents": -1999, "reward": {"id": 70, "amount": -400, "unit": "cash", "status": "approved"}}'
+)
 
 
 @dataclass
@@ -36,7 +40,7 @@ class Server:
 
     status: int = 200
     #: What every request gets, or a function that makes it from the request's path and query.
-    body: bytes | Callable[[str], bytes] = b'{"id": 7, "amount_cents": -1999}'
+    body: bytes | Callable[[str], bytes] = RECORDED
     headers: dict[str, str] = field(default_factory=dict)
     asked: list[tuple[str, str, dict[str, str], bytes]] = field(default_factory=list)
     port: int = 0
@@ -44,6 +48,11 @@ class Server:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/api/v2"
+
+
+def listing(*items: Any) -> Callable[[str], bytes]:
+    """Return the body of a server that lists these commissions on its first page and nothing on the next ones."""
+    return lambda path: json.dumps(items if re.search("[?&]page=1(&|$)", path) else []).encode()
 
 
 @pytest.fixture

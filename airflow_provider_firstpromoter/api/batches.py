@@ -10,14 +10,16 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from airflow_provider_firstpromoter.api.rate_limit import sleep
 from airflow_provider_firstpromoter.api.responses import describe_failure
-from airflow_provider_firstpromoter.calls import Number, Word, masked
+from airflow_provider_firstpromoter.calls import Commission, Number, Word, masked
 from airflow_provider_firstpromoter.exceptions import AccessRefusedError, EventsFailedError
 
 if TYPE_CHECKING:
-    from airflow_provider_firstpromoter.api.transport import Transport
+    from airflow_provider_firstpromoter.api.client import Client
 
 #: The most commissions in one call. FirstPromoter documents no limit; a page of commissions has as many.
 MOST_IDS = 100
+#: The most texts of a batch that are kept.
+MOST_ERRORS = 20
 #: Seconds for which a batch is followed.
 BATCH_TIMEOUT = 600.0
 #: Seconds before a batch is read for the first time. Each further wait is longer by half, up to the second number.
@@ -38,7 +40,7 @@ class Batch(BaseModel):
     The counts and texts do not say which commissions failed: read the commissions to find out.
 
     :param status: ``pending``, ``in_progress``, ``completed``, ``failed`` or ``stopped``
-    :param processing_errors: FirstPromoter's own words; they can name a customer, so mask them before they are logged
+    :param processing_errors: FirstPromoter's own words, masked; none if the customers they can name are not known
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
@@ -57,54 +59,47 @@ class Batch(BaseModel):
         return self.status in ENDED
 
 
-def deny_commissions(transport: Transport, ids: Sequence[int]) -> Batch:
+def deny_commissions(client: Client, commissions: Sequence[int | Commission], timeout: float = BATCH_TIMEOUT) -> Batch:
     """
-    Deny commissions. A commission that is denied already stays denied, so the call can be repeated.
+    Deny commissions, and read the batch repeatedly until it has ended.
 
-    :param ids: 1 to 100 ids of commissions
-    :returns: the batch as it is after the first response
-    :raises ValueError: if there are no ids or more than 100
-    :raises EventsFailedError: if the response is not a batch
-    :raises AccessRefusedError: on 401 and 403
-    """
-    if not 1 <= len(ids) <= MOST_IDS:
-        raise ValueError(f"1 to {MOST_IDS} commissions can be denied in one call, not {len(ids)}")
-    return _batch(transport, "POST", "/company/commissions/deny", json={"ids": list(ids)})
-
-
-def read_batch(transport: Transport, batch_id: int) -> Batch:
-    """
-    Read a batch.
-
-    :raises EventsFailedError: if the response is not a batch
-    :raises AccessRefusedError: on 401 and 403
-    """
-    return _batch(transport, "GET", f"/company/batch_processes/{int(batch_id)}")
-
-
-def follow_batch(transport: Transport, batch: Batch, timeout: float = BATCH_TIMEOUT) -> Batch:
-    """
-    Read a batch repeatedly until it has ended.
-
+    :param commissions: 1 to 100 of them, or their ids
     :param timeout: seconds after which the batch is returned although it has not ended
     :raises EventsFailedError: if a response is not a batch
-    :raises SyncInterruptedError: if the transport is cancelled meanwhile
     """
+    if not 1 <= len(commissions) <= MOST_IDS:
+        raise ValueError(f"1 to {MOST_IDS} commissions can be denied in one call, not {len(commissions)}")
+    ids: list[int] = []
+    private: tuple[str | None, ...] | None = ()
+    for one in commissions:
+        if isinstance(one, Commission):
+            ids.append(one.id)
+            private = None if private is None else (*private, one.lead_uid, one.lead_email)
+        else:
+            ids.append(one)
+            private = None
+    batch = _batch(client, "POST", "/company/commissions/deny", private, {"ids": ids})
     until, seconds = time.monotonic() + timeout, FIRST_POLL
     while not batch.ended and batch.id is not None and (left := until - time.monotonic()) > 0:
-        sleep(min(seconds, left), transport.cancelled)
-        batch = read_batch(transport, batch.id)
+        sleep(min(seconds, left), client.cancelled)
+        batch = _batch(client, "GET", f"/company/batch_processes/{batch.id}", private)
         seconds = min(seconds * 1.5, LONGEST_POLL)
     return batch
 
 
-def _batch(transport: Transport, method: str, path: str, json: Mapping[str, Any] | None = None) -> Batch:
+def _batch(
+    client: Client,
+    method: str,
+    path: str,
+    private: tuple[str | None, ...] | None,
+    json: Mapping[str, Any] | None = None,
+) -> Batch:
     try:
-        response, attempts, _ = transport.request(method, path, json=json)
+        response, attempts, _ = client.request(method, path, json=json, private=private)
     except AccessRefusedError as error:
         raise AccessRefusedError(
             f"The commissions could not be denied: {error} "
-            "An API key that may send refunds may lack the permission to change commissions."
+            "An API key that may send events may lack the permission to change commissions."
         ) from None
     if response.status in (200, 202) and isinstance(response.payload, dict):
         try:
@@ -112,7 +107,11 @@ def _batch(transport: Transport, method: str, path: str, json: Mapping[str, Any]
         except ValidationError:
             batch = None
         if batch is not None and batch.status and (batch.ended or batch.id is not None):
-            return batch
-    said = masked(response.message, transport.account.api_key.get_secret_value())
-    why = f"{response.status}: {said}" if said else describe_failure(response, attempts)
+            errors = [] if response.private is None else batch.processing_errors[:MOST_ERRORS]
+            shown = [text for one in errors if (text := masked(one, *(response.private or ())))]
+            return batch.model_copy(update={"processing_errors": shown})
+    said = response.said()
+    why = (
+        f"{response.status}{f': {said}' if said else ''}" if response.message else describe_failure(response, attempts)
+    )
     raise EventsFailedError(f"FirstPromoter's response to {method} {path} is not a batch of commissions: {why}")

@@ -1,4 +1,4 @@
-"""``GET /company/commissions``: reading a commission, pages of them, and those of one refund."""
+"""``GET /company/commissions``: reading a commission, pages of them, and those of one event."""
 
 from __future__ import annotations
 
@@ -9,20 +9,18 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from pydantic import ValidationError
 
 from airflow_provider_firstpromoter.api.responses import describe_failure
-from airflow_provider_firstpromoter.calls import Commission, event_id_of
+from airflow_provider_firstpromoter.calls import REFUND, Call, Commission, event_id_of
 from airflow_provider_firstpromoter.exceptions import AccessRefusedError, ReadError, UnreadableCommissionError
 
 if TYPE_CHECKING:
-    from airflow_provider_firstpromoter.api.transport import Transport
+    from airflow_provider_firstpromoter.api.client import Client
 
 CommissionStatus = Literal["pending", "approved", "denied"]
 
 #: The number of commissions on a page; the API returns no more.
 PAGE_SIZE = 100
-#: The number of full pages in a row without a further commission after which reading ends with an error.
+#: The number of pages in a row without a further commission after which reading ends with an error.
 MOST_PAGES_WITHOUT_NEWS = 10
-#: The filters that select negative commissions. The second finds those that have no sale_amount.
-NEGATIVE: tuple[dict[str, int], ...] = ({"sale_amount_to": -1}, {"amount_to": -1})
 
 
 class CommissionPage(NamedTuple):
@@ -47,7 +45,7 @@ def listed_commission(item: Any) -> Commission:
     """
     if not isinstance(item, dict):
         return Commission.model_validate(item)
-    referral, campaign = (_object(item.get(name)) for name in ("referral", "promoter_campaign"))
+    referral, campaign = as_object(item.get("referral")), as_object(item.get("promoter_campaign"))
     return Commission.model_validate(
         {
             **item,
@@ -59,13 +57,41 @@ def listed_commission(item: Any) -> Commission:
     )
 
 
-def _object(value: Any) -> dict[str, Any]:
+def answered_commissions(payload: Mapping[str, Any]) -> tuple[Commission, ...]:
+    """
+    Read the commissions of a 200 in either shape: the older one has one ``reward``, the newer one ``commissions``.
+
+    A commission without a usable id is left out: it cannot be told from others, and the next reconciliation finds it.
+    """
+    items = payload.get("commissions")
+    reward, lead, promoter = (as_object(payload.get(name)) for name in ("reward", "lead", "promoter"))
+    older = {
+        **reward,
+        "tier": reward.get("tier_level"),
+        "sale_amount": reward.get("conversion_amount"),
+        "promoter_id": promoter.get("id"),
+        "promoter_ref": promoter.get("default_ref_id"),
+        "lead_id": lead.get("id"),
+        "lead_uid": lead.get("uid"),
+        "lead_email": lead.get("email"),
+    }
+    found: list[Commission] = []
+    for item in items if isinstance(items, list) and items else [older] if reward else []:
+        try:
+            found.append(Commission.model_validate(item) if item is older else listed_commission(item))
+        except ValidationError:
+            continue
+    return tuple(found)
+
+
+def as_object(value: Any) -> dict[str, Any]:
+    """Return a JSON object, or an empty one for anything else."""
     return value if isinstance(value, dict) else {}
 
 
-def read_commissions(transport: Transport, **filters: Any) -> Iterator[CommissionPage]:
+def read_commissions(client: Client, **filters: Any) -> Iterator[CommissionPage]:
     """
-    Read an account's commissions, oldest first, one request per page of 100.
+    Read an account's commissions, oldest first, until a page is empty: a page may be shorter than was asked for.
 
     Each page is requested when the caller reaches it. Commissions that are added meanwhile come last. An item that is
     not an object, or whose id is not a positive whole number, is skipped and counted, because one malformed commission
@@ -73,54 +99,54 @@ def read_commissions(transport: Transport, **filters: Any) -> Iterator[Commissio
 
     :param filters: those of :func:`commission_filters`
     :raises ReadError: if the API's response is not a page of commissions, or its pages do not end
-    :raises AccessRefusedError: on 401 and 403
     """
     params = {**commission_filters(**filters), "sorting[created_at]": "asc", "per_page": str(PAGE_SIZE)}
     seen: deque[int] = deque(maxlen=2 * PAGE_SIZE)  # a commission can move to the next page between two requests
+    pages: set[int] = set()  # one number a page, so that pages that begin again are noticed
     number, without_news = 1, 0
-    while True:
-        items = _page(transport, {**params, "page": str(number)})
+    while items := _page(client, {**params, "page": str(number)}):
         page = CommissionPage(number, [], [])
+        ids = []
         for item in items:
             try:
                 commission = listed_commission(item)
             except ValidationError:
                 page.unreadable.append(event_id_of(item) if isinstance(item, dict) else None)
                 continue
+            ids.append(commission.id)
             if commission.id not in seen:
                 seen.append(commission.id)
                 page.commissions.append(commission)
         yield page
-        if len(items) < PAGE_SIZE:
-            return
-        without_news = 0 if page.commissions else without_news + 1
+        without_news = 0 if page.commissions and hash(tuple(ids)) not in pages else without_news + 1
+        pages.add(hash(tuple(ids)))
         if without_news == MOST_PAGES_WITHOUT_NEWS:
             raise ReadError(
-                f"FirstPromoter's commissions could not be read: {without_news} full pages up to page {number} "
+                f"FirstPromoter's commissions could not be read: {without_news} pages up to page {number} "
                 "repeat earlier ones or cannot be read"
             )
         number += 1
 
 
-def find_commissions(transport: Transport, event_id: str) -> tuple[list[Commission], dict[int, int]]:
+def find_commissions(client: Client, event_id: str, call: Call) -> tuple[list[Commission], dict[int, int]]:
     """
-    Look up the negative commissions with exactly this event_id: one request, or two if there are none.
+    Look up the commissions of this call with exactly this event_id, in two requests.
 
-    Only negative commissions are requested, because ``q`` finds every event_id that begins with this one, and the
-    event_ids of many sales can begin with a short one.
+    Only those with the call's sign are requested, because ``q`` finds every event_id that begins with this one, and the
+    event_ids of many sales can begin with a short one. A filter leaves out commissions that lack its amount: where the
+    first finds none, the other amount is tried.
 
     :returns: the commissions, tiers and splits included, and the numbers of other commissions that could not be read,
         by page
     :raises UnreadableCommissionError: if FirstPromoter has a commission with this event_id, but it is malformed
-    :raises ReadError: as :func:`read_commissions`
-    :raises AccessRefusedError: on 401 and 403
     """
-    found: list[Commission] = []
     unreadable: dict[int, int] = {}
-    malformed = False
-    for negative in NEGATIVE:
-        for page in read_commissions(transport, q=event_id, **negative):
-            found += [one for one in page.commissions if one.event_id == event_id and one.is_reversal]
+    for amount in ("sale_amount", "amount"):
+        found: list[Commission] = []
+        malformed = False
+        filters = {f"{amount}_to": -1} if call.sign < 0 else {f"{amount}_from": 1}
+        for page in read_commissions(client, q=event_id, **filters):
+            found += [one for one in page.commissions if is_of(one, call, event_id)]
             malformed = malformed or event_id in page.unreadable
             if page.unreadable:
                 unreadable[page.number] = max(unreadable.get(page.number, 0), len(page.unreadable))
@@ -128,18 +154,25 @@ def find_commissions(transport: Transport, event_id: str) -> tuple[list[Commissi
             return found, unreadable
         if malformed:
             raise UnreadableCommissionError(
-                f"FirstPromoter has a commission of refund {event_id!r}, but its id is not a positive whole number"
+                f"FirstPromoter has a commission of {call.name} {event_id!r}, but its id is not a positive whole number"
             )
     return [], unreadable
 
 
-def _page(transport: Transport, params: Mapping[str, str | list[str]]) -> list[Any]:
+def is_of(commission: Commission, call: Call, event_id: str) -> bool:
+    """Whether a commission was made by this event of this call: a sale and its refund can have the same event_id."""
+    return commission.event_id == event_id and any(
+        call.sign * (amount or 0) > 0 for amount in (commission.amount, commission.sale_amount)
+    )
+
+
+def _page(client: Client, params: Mapping[str, str | list[str]]) -> list[Any]:
     try:
-        response, attempts, _ = transport.request("GET", "/company/commissions", params=params)
+        response, attempts, _ = client.request("GET", "/company/commissions", params=params)
     except AccessRefusedError as error:
         raise AccessRefusedError(
             f"FirstPromoter's commissions could not be read: {error} "
-            "An API key that may send refunds may lack the permission to read commissions."
+            "An API key that may send events may lack the permission to read commissions."
         ) from None
     if response.status != 200 or not isinstance(response.payload, list):
         raise ReadError(f"FirstPromoter's commissions could not be read: {describe_failure(response, attempts)}")
@@ -164,17 +197,18 @@ def reversal_from(event_id: str, commissions: Iterable[Commission]) -> dict[str,
     """
     Return what a refund reversed, according to the commissions of its event_id.
 
-    Tiers and splits make several commissions of one event.
-
     :param commissions: may contain commissions of other events, and of a sale with the same event_id
     :returns: ``recorded_amount``, ``lead_id`` and ``commissions`` of a result; None if the refund has no negative
         commission
     """
-    found = tuple(one for one in commissions if one.event_id == event_id and one.is_reversal)
-    if not found:
-        return None
-    first = min(found, key=lambda one: one.id)
-    return {"recorded_amount": first.sale_amount, "lead_id": first.lead_id, "commissions": found}
+    found = [one for one in commissions if is_of(one, REFUND, event_id)]
+    return recorded_facts(found) if found else None
+
+
+def recorded_facts(commissions: Sequence[Commission]) -> dict[str, Any]:
+    """Return the fields of a result that the commissions of its event tell."""
+    first = min(commissions, key=lambda one: one.id)
+    return {"recorded_amount": first.sale_amount, "lead_id": first.lead_id, "commissions": tuple(commissions)}
 
 
 def commission_filters(

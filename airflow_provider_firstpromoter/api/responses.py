@@ -1,20 +1,27 @@
-"""
-Decides what an HTTP response means for a refund: its outcome, or another attempt.
-
-What a response alone does not prove, such as a 409 after a lost response, is looked up by
-:meth:`~airflow_provider_firstpromoter.hooks.firstpromoter.FirstPromoterHook.track_refund`.
-"""
+"""A response of the API: read within bounds, parsed, and quoted without private data."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+import json
+import zlib
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
-from pydantic import ValidationError
+import requests
 
-from airflow_provider_firstpromoter.calls import Commission, Outcome, Refund, Result, masked
+from airflow_provider_firstpromoter.calls import masked
+
+#: The most bytes of a body, once it is unzipped; the response to a refund has about two thousand.
+LARGEST_RESPONSE = 1024 * 1024
+#: Bytes that are read and unzipped in one go.
+_CHUNK = 64 * 1024
+#: Seconds to wait after a response whose ``Retry-After`` is longer than this.
+LONGEST_RETRY_AFTER = 120.0
+#: The problem of a 200 whose JSON is cut off: the event was recorded, and FirstPromoter answers a retry with 409.
+BROKEN_JSON = "the response is not whole JSON"
+NO_JSON = "the response is not JSON"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +33,16 @@ class ApiResponse:
     :param payload: the JSON body; None where there is none
     :param problem: why there is no status, or no JSON
     :param retry_after: seconds that the server asked to wait
+    :param sent: whether the request may have reached the server
+    :param private: what must not be repeated of the server's words; None if that is not known
     """
 
     status: int | None = None
     payload: Any = None
     problem: str | None = None
     retry_after: float | None = None
+    sent: bool = True
+    private: tuple[str | None, ...] | None = ()
 
     @property
     def transient(self) -> bool:
@@ -41,102 +52,29 @@ class ApiResponse:
         return self.status == 200 and self.problem == BROKEN_JSON
 
     @property
+    def may_be_processed(self) -> bool:
+        """Whether FirstPromoter may have processed the request although its response cannot be used."""
+        if self.status is None:
+            return self.sent
+        return 200 <= self.status < 300 or (self.transient and self.status != 429)
+
+    @property
     def message(self) -> str | None:
-        """The ``message`` of FirstPromoter's JSON."""
+        """The ``message`` of FirstPromoter's JSON, which can name a customer: to compare with, never to show."""
         message = self.payload.get("message") if isinstance(self.payload, dict) else None
         return message if isinstance(message, str) and message.strip() else None
 
-
-#: The problem of a 200 whose JSON is cut off: the refund was recorded, and FirstPromoter answers a retry with 409.
-BROKEN_JSON = "the response is not whole JSON"
-NO_JSON = "the response is not JSON"
-
-
-def outcome_from(response: ApiResponse, event_id: str) -> Outcome:
-    """
-    Return the outcome of a refund that this response shows.
-
-    A response that FirstPromoter is not known to give settles nothing: a wrong base URL, a proxy's error page and a
-    gateway's ``{"message": "Not Found"}`` must not pass for a customer without a referral.
-
-    :param event_id: the refund's own, which a 409 has to name
-    """
-    payload = response.payload if isinstance(response.payload, dict) else None
-    match response.status:
-        case 200 if payload and payload.get("id") is not None:
-            return Outcome.RECORDED
-        case 204:
-            return Outcome.NOT_REFERRED
-        case 404 if payload and response.message and ("code" in payload or not _says_only_not_found(response.message)):
-            return Outcome.NOT_REFERRED
-        case 409 if response.message:
-            return _outcome_of_conflict(response.message, event_id)
-        case 400 | 422 if response.payload is not None:
-            return Outcome.REJECTED
-    return Outcome.FAILED
-
-
-def _outcome_of_conflict(message: str, event_id: str) -> Outcome:
-    """
-    Return the outcome that the message of a 409 shows.
-
-    Only a *refund* event with this id proves that the refund is recorded. An event of another type keeps the id from
-    being used for a refund; any other message proves nothing.
-    """
-    # The contract's words, with or without quotation marks: The 'refund' event with the id '...' already exists.
-    escaped = re.escape(event_id)
-    named = rf"""(?:'{escaped}'|"{escaped}"|{escaped})"""
-    words = rf"(?i:\bthe\W{{1,2}}(?P<type>\w+)\W{{1,2}}event with the id)\s+{named}\s+(?i:already exists)"
-    found = re.search(words, message)
-    if found is None:
-        return Outcome.FAILED
-    return Outcome.ALREADY_RECORDED if found["type"].lower() == "refund" else Outcome.REJECTED
-
-
-def _says_only_not_found(message: str) -> bool:
-    return message.strip(" .!").lower() in ("not found", "404 not found")
-
-
-def result_from(response: ApiResponse, refund: Refund, attempts: int, secret: str | None = None) -> Result:
-    """
-    Return the result of a refund from its last response, with allow-listed fields only.
-
-    :param attempts: how many times the request was made
-    :param secret: the API key, which is masked if a response repeats it
-    """
-    outcome = outcome_from(response, refund.event_id)
-    recorded = _recorded(response.payload) if outcome is Outcome.RECORDED else {}
-    return Result(
-        event_id=refund.event_id,
-        outcome=outcome,
-        sent=True,
-        http_status=response.status,
-        message=_message(response, outcome, attempts, refund.email, refund.uid, secret),
-        **recorded,
-    )
-
-
-def _message(response: ApiResponse, outcome: Outcome, attempts: int, *private: str | None) -> str | None:
-    if outcome is not Outcome.FAILED:
-        return _reason(response, *private)
-    if response.status == 409 and response.message:
-        return f"answered 409, but not that this refund exists: {_reason(response, *private)}"
-    return describe_failure(response, attempts)
-
-
-def _reason(response: ApiResponse, *private: str | None) -> str | None:
-    """Return the server's message, with the fields that a 422 names."""
-    message = response.message
-    errors = response.payload.get("errors") if isinstance(response.payload, dict) else None
-    if isinstance(errors, dict):
-        fields = ", ".join(
-            f"{field}: {' '.join(map(str, texts if isinstance(texts, list) else [texts]))}"
-            for field, texts in list(errors.items())[:10]
-        )
-        message = f"{message} ({fields})" if message else fields
-    if message is None and response.status in (400, 422):
-        message = f"answered {response.status} without a message"
-    return masked(message, *private)
+    def said(self) -> str | None:
+        """Return the server's message and the fields that a 422 names, fit to be shown; None where there is none."""
+        message = self.message
+        errors = self.payload.get("errors") if isinstance(self.payload, dict) else None
+        if isinstance(errors, dict):
+            fields = ", ".join(
+                f"{field}: {' '.join(map(str, texts if isinstance(texts, list) else [texts]))}"
+                for field, texts in list(errors.items())[:10]
+            )
+            message = f"{message} ({fields})" if message else fields
+        return None if self.private is None else masked(message, *self.private)
 
 
 def describe_failure(response: ApiResponse, attempts: int) -> str:
@@ -149,39 +87,54 @@ def describe_failure(response: ApiResponse, attempts: int) -> str:
     return f"answered {response.status}, but not as FirstPromoter does; is the connection's host right?"
 
 
-def _recorded(payload: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a 200 in the older shape says about the refund: its reward is one commission."""
-    reward, lead, promoter = (_dict(payload.get(name)) for name in ("reward", "lead", "promoter"))
-    commissions: tuple[Commission, ...] = ()
-    if reward:
+def read_response(response: requests.Response, private: tuple[str | None, ...] | None = ()) -> ApiResponse:
+    """Read a response within bounds; the body of a redirect is not read at all."""
+    status, retry_after = response.status_code, parse_retry_after(response.headers.get("Retry-After"))
+    payload: Any = None
+    problem: str | None = NO_JSON
+    body = None if 300 <= status < 400 else _read_body(response)
+    if body is not None:
         try:
-            commission = Commission.model_validate(
-                {
-                    **reward,
-                    "event_id": payload.get("event_id") or reward.get("event_id"),
-                    "tier": reward.get("tier_level"),
-                    "sale_amount": reward.get("conversion_amount"),
-                    "promoter_id": promoter.get("id"),
-                    "promoter_ref": promoter.get("default_ref_id"),
-                    "lead_id": lead.get("id"),
-                    "lead_uid": lead.get("uid"),
-                    "lead_email": lead.get("email"),
-                }
-            )
-            commissions = (commission,)
-        except ValidationError:
-            pass  # without a usable id it cannot be told from others: the next reconciliation finds it
-    return {
-        "firstpromoter_id": _whole_or_none(payload.get("id")),
-        "recorded_amount": _whole_or_none(payload.get("amount_cents")),
-        "lead_id": _whole_or_none(lead.get("id")),
-        "commissions": commissions,
-    }
+            payload, problem = json.loads(body), None
+        except (ValueError, RecursionError):
+            problem = BROKEN_JSON if body.lstrip()[:1] in (b"{", b"[") else NO_JSON
+    return ApiResponse(status, payload, problem, retry_after, private=private)
 
 
-def _dict(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
+def _read_body(response: requests.Response) -> bytes | None:
+    """
+    Read a body, and unzip it piece by piece: what 64 kB unzip to has no other bound.
+
+    :returns: None if the body is too large or compressed in a way that was not requested
+    """
+    encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding not in ("", "identity", "gzip", "x-gzip"):
+        return None
+    unzip = zlib.decompressobj(16 + zlib.MAX_WBITS) if "gzip" in encoding else None
+    body = bytearray()
+    for chunk in response.raw.stream(_CHUNK, decode_content=False):
+        body += unzip.decompress(chunk, LARGEST_RESPONSE + 1 - len(body)) if unzip else chunk
+        if len(body) > LARGEST_RESPONSE:
+            return None
+    if unzip and not unzip.eof and (body or unzip.unconsumed_tail):
+        raise zlib.error("the body ends before its compressed data")
+    return bytes(body)
 
 
-def _whole_or_none(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63 else None
+def parse_retry_after(header: str | None) -> float | None:
+    """
+    Read a ``Retry-After`` header, in seconds or as a date (RFC 9110, 10.2.3).
+
+    :returns: seconds from now, at least 0 and at most :data:`LONGEST_RETRY_AFTER`; None if there is no readable header
+    """
+    if not header:
+        return None
+    header = header.strip()
+    try:
+        if header.isascii() and header.isdigit():
+            seconds = float(header)
+        else:
+            seconds = (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds()
+    except (ValueError, TypeError, OverflowError, LookupError):
+        return None
+    return min(max(seconds, 0.0), LONGEST_RETRY_AFTER)

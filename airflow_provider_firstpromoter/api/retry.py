@@ -5,8 +5,6 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 
 from airflow_provider_firstpromoter.api.responses import ApiResponse
 
@@ -20,8 +18,6 @@ LONGEST_RATE_LIMIT_BACKOFF = 60.0
 LONGEST_JITTER = 0.5
 #: Seconds to wait after a 429 whose ``Retry-After`` is shorter than this, or in the past.
 SHORTEST_RETRY_AFTER = 1.0
-#: Seconds to wait after a response whose ``Retry-After`` is longer than this.
-LONGEST_RETRY_AFTER = 120.0
 #: Seconds that one request waits between its attempts in total, whatever ``max_attempts`` allows. Waits after a 429 do
 #: not count.
 LONGEST_RETRYING = 300.0
@@ -83,22 +79,3 @@ class Retries:
 
 def _backoff(first: float, number: int, longest: float) -> float:
     return min(first * 2.0 ** min(number - 1, 30), longest)
-
-
-def parse_retry_after(header: str | None) -> float | None:
-    """
-    Read a ``Retry-After`` header, in seconds or as a date (RFC 9110, 10.2.3).
-
-    :returns: seconds from now, at least 0 and at most :data:`LONGEST_RETRY_AFTER`; None if there is no readable header
-    """
-    if not header:
-        return None
-    header = header.strip()
-    try:
-        if header.isascii() and header.isdigit():
-            seconds = float(header)
-        else:
-            seconds = (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds()
-    except (ValueError, TypeError, OverflowError, LookupError):
-        return None
-    return min(max(seconds, 0.0), LONGEST_RETRY_AFTER)

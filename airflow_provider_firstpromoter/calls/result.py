@@ -119,6 +119,8 @@ class Result(BaseModel):
     :param commissions: those that FirstPromoter made for it, one for each tier or split
     :param message: the reason, in one sentence, for every outcome without a commission
     :param matched_by: the id by which FirstPromoter found the customer; None where it found none, or that is not known
+    :param lead_differs: whether FirstPromoter found a lead by e-mail that has another uid than the row: the commissions
+        may be another customer's
     :param reported_by: the task run that reports the commissions, as ``dag_id``, ``run_id``, ``task_id`` and
         ``map_index``; None where there is nothing to report, or it is not known by whom
     :param unmatched: whether one of the row's own requests got a 204 or 404: then a 409 alone does not
@@ -139,6 +141,7 @@ class Result(BaseModel):
     commissions: tuple[Commission, ...] = ()
     message: str | None = None
     matched_by: Literal["uid", "email"] | None = None
+    lead_differs: bool = False
     reported_by: dict[str, str | int | None] | None = None
     unmatched: bool = Field(default=False, repr=False)
     lost: bool = Field(default=False, repr=False)

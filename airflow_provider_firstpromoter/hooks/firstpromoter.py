@@ -14,19 +14,15 @@ from airflow_provider_firstpromoter.account import Account
 from airflow_provider_firstpromoter.api import (
     BATCH_TIMEOUT,
     Batch,
-    Transport,
+    Client,
     deny_commissions,
     describe_unreadable,
     find_commissions,
-    follow_batch,
-    read_batch,
     read_commissions,
-    reversal_from,
 )
-from airflow_provider_firstpromoter.calls import Commission, Identity, Refund, Result
-from airflow_provider_firstpromoter.exceptions import AccessRefusedError, ReadError
-from airflow_provider_firstpromoter.hooks.connection_test import try_connection
-from airflow_provider_firstpromoter.hooks.tracking_call import send_refund
+from airflow_provider_firstpromoter.calls import REFUND, SALE, Call, Commission, Identity, Result, TrackedEvent
+from airflow_provider_firstpromoter.hooks.connection_ui import form_widgets, try_connection
+from airflow_provider_firstpromoter.hooks.tracking_call import track
 
 if TYPE_CHECKING:
     import logging
@@ -68,8 +64,6 @@ class FirstPromoterHook(BaseHook):
     @classmethod
     def get_connection_form_widgets(cls) -> dict[str, Any]:
         """Return the form's fields for the extra, for Airflow before 3.2; later versions read the provider info."""
-        from airflow_provider_firstpromoter.hooks.connection_ui import form_widgets
-
         return form_widgets()
 
     @cached_property
@@ -82,23 +76,20 @@ class FirstPromoterHook(BaseHook):
         return Account.from_connection(self.get_connection(self.firstpromoter_conn_id))
 
     @cached_property
-    def transport(self) -> Transport:
-        """The transport that makes the requests; its first use reads the connection."""
-        return Transport(self.account, self.cancelled)
+    def client(self) -> Client:
+        """The client that makes the requests; its first use reads the connection."""
+        return Client(self.account, self.cancelled)
 
     def get_conn(self) -> requests.Session:
-        """Return this thread's session; it sends the two headers that the API requires."""
-        return self.transport.session()
+        """Return this thread's session, with the headers that the API requires and for the connection's host only."""
+        return self.client.session()
 
     def track_refund(
         self,
-        refund: Refund | Mapping[str, Any],
+        refund: TrackedEvent | Mapping[str, Any],
         identify_by: Sequence[Identity] = ("uid", "email"),
         recover_rewards: bool = True,
-        *,
-        alternatives: Sequence[Refund] = (),
-        unmatched_before: bool = False,
-        lost_before: bool = False,
+        **options: Any,
     ) -> Result:
         """
         Send one refund: ``POST /track/refund``.
@@ -107,29 +98,59 @@ class FirstPromoterHook(BaseHook):
         only if FirstPromoter finds no referral for the one before.
 
         What a response alone does not prove is looked up in FirstPromoter's commissions, whatever ``recover_rewards``
-        says: a 409 after this refund's own 204 or 404 (whether a 204 uses up the event_id is not documented), and a 204
-        or 404 after an attempt whose response was lost. If a commission is found, the refund is ``already_recorded``;
-        if none is, it is ``not_referred``; and if the commissions cannot be read, it is ``failed``, to be sent again.
+        says: a 409 after this refund's own 204 or 404 (whether a 204 uses up the event_id is not documented), a 409 in
+        other words than FirstPromoter's, a 204 or 404 after an attempt whose response was lost, and a 200 without
+        commissions. If a commission is found, the refund is recorded; if the commissions cannot be read, it is
+        ``failed``, to be sent again.
 
         :param refund: a :class:`Refund`, or a mapping with the call's field names and the amount in minor units
         :param identify_by: which of ``uid`` and ``email`` count, in this order
-        :param recover_rewards: whether the reward of a refund that FirstPromoter already had is looked up in its
-            commissions; the reward of a refund whose response was lost always is
-        :param alternatives: the same refund with other ids of the customer, tried after its own
-        :param unmatched_before: whether an earlier run sent this refund and got a 204 or 404
-        :param lost_before: whether an earlier run sent this refund and its response was lost
+        :param recover_rewards: whether the commissions of a refund that FirstPromoter already had are looked up; those
+            of a refund whose response was lost always are
+        :param options: the others of :meth:`track`
         :returns: the result of the refund; an API that does not respond is an outcome (``failed``), not an exception
         :raises AccessRefusedError: on a 401 or 403 of FirstPromoter
         :raises InvalidRowError: if a mapping cannot be sent as it is
         :raises SyncInterruptedError: if :attr:`cancelled` is set meanwhile
         """
-        if not isinstance(refund, Refund):
-            refund = Refund.from_row(refund)
-        return send_refund(
-            self.transport,
-            (refund, *alternatives),
+        return self.track(REFUND, refund, identify_by, recover_rewards, **options)
+
+    def track_sale(self, sale: TrackedEvent | Mapping[str, Any], **options: Any) -> Result:
+        """
+        Send one sale: ``POST /track/sale``, as :meth:`track_refund` sends a refund.
+
+        :param sale: a :class:`Sale`, or a mapping with the call's field names and the amounts in minor units
+        :param options: those of :meth:`track`
+        """
+        return self.track(SALE, sale, **options)
+
+    def track(
+        self,
+        call: Call,
+        row: TrackedEvent | Mapping[str, Any],
+        identify_by: Sequence[Identity] = ("uid", "email"),
+        recover_rewards: bool = True,
+        *,
+        alternatives: Sequence[TrackedEvent] = (),
+        unmatched_before: bool = False,
+        lost_before: bool = False,
+    ) -> Result:
+        """
+        Send one row of a call.
+
+        :param identify_by: which of ``uid`` and ``email`` count, in this order
+        :param recover_rewards: whether the commissions of a row that FirstPromoter already had are looked up; those of
+            a row whose response was lost always are
+        :param alternatives: the same row with other ids of the customer, tried after its own
+        :param unmatched_before: whether an earlier run sent this row and got a 204 or 404
+        :param lost_before: whether an earlier run sent this row and its response was lost
+        """
+        return track(
+            self.client,
+            call,
+            (row if isinstance(row, TrackedEvent) else call.read(row), *alternatives),
             identify_by,
-            self.find_reversal,
+            lambda event_id: self.find_commissions(event_id, call),
             recover_rewards=recover_rewards,
             unmatched=unmatched_before,
             lost=lost_before,
@@ -150,7 +171,7 @@ class FirstPromoterHook(BaseHook):
         """
         unreadable: dict[int, int] = {}
         try:
-            for page in read_commissions(self.transport, **filters):
+            for page in read_commissions(self.client, **filters):
                 if page.unreadable:
                     unreadable[page.number] = len(page.unreadable)
                 yield from page.commissions
@@ -158,40 +179,26 @@ class FirstPromoterHook(BaseHook):
             if unreadable:
                 self.log.warning("%s", describe_unreadable(unreadable))
 
-    def find_commissions(self, event_id: str) -> list[Commission]:
+    def find_commissions(self, event_id: str, call: Call = REFUND) -> list[Commission]:
         """
-        Look up the negative commissions with exactly this event_id: one request, or two if there are none.
+        Look up the commissions of a call with exactly this event_id, in two requests.
 
-        Only negative commissions are requested, because the API searches by the beginning of an event_id, and the
+        Only those with the call's sign are requested, because the API searches by the beginning of an event_id, and the
         event_ids of many sales can begin with a short one. Commissions without a sale_amount are found too.
 
-        :returns: all tiers and splits of the refund; empty if FirstPromoter has none
+        :param call: a sale and its refund can have the same event_id
+        :returns: all tiers and splits; empty if FirstPromoter has none
         :raises UnreadableCommissionError: if FirstPromoter has one, but it is malformed
         :raises ReadError: if the API's response is not a page of commissions
         :raises AccessRefusedError: on 401 and 403
         :raises SyncInterruptedError: if :attr:`cancelled` is set meanwhile
         """
-        found, unreadable = find_commissions(self.transport, event_id)
+        found, unreadable = find_commissions(self.client, event_id, call)
         if unreadable:
-            self.log.warning("Refund %r was looked up: %s", event_id, describe_unreadable(unreadable))
+            self.log.warning("%s %r was looked up: %s", call.name, event_id, describe_unreadable(unreadable))
         return found
 
-    def find_reversal(self, event_id: str) -> dict[str, Any] | None:
-        """
-        Look up what FirstPromoter reversed for a refund.
-
-        :returns: ``recorded_amount``, ``lead_id`` and ``commissions`` of a result; None if FirstPromoter has no
-            negative commission with exactly this event_id
-        :raises ReadError: if the commissions cannot be read, for whatever reason: also on 401 and 403, because an API
-            key that may send refunds may lack the permission to read commissions
-        :raises SyncInterruptedError: if :attr:`cancelled` is set meanwhile
-        """
-        try:
-            return reversal_from(event_id, self.find_commissions(event_id))
-        except AccessRefusedError as error:
-            raise ReadError(str(error)) from None
-
-    def deny_commissions(self, ids: Sequence[int], timeout: float = BATCH_TIMEOUT) -> Batch:
+    def deny_commissions(self, commissions: Sequence[int | Commission], timeout: float = BATCH_TIMEOUT) -> Batch:
         """
         Deny commissions: ``POST /company/commissions/deny``, and follow the batch until it has ended.
 
@@ -200,24 +207,15 @@ class FirstPromoterHook(BaseHook):
         is known by reading them: ``iter_commissions(ids=ids)``. FirstPromoter does not document what denying the
         negative commission of a refund does to the promoter's balance, nor whether the promoter is notified.
 
-        :param ids: 1 to 100 ids of commissions
+        :param commissions: 1 to 100 commissions as the hook has read them, or their ids. FirstPromoter's own words can
+            name a customer: they are shown only where the commissions say which customers must be masked
         :param timeout: seconds for which the batch is followed
         :returns: the batch; ``ended`` is False if it was not over in time
         :raises EventsFailedError: if a response is not a batch
         :raises AccessRefusedError: on 401 and 403
         :raises SyncInterruptedError: if :attr:`cancelled` is set meanwhile
         """
-        return follow_batch(self.transport, deny_commissions(self.transport, ids), timeout)
-
-    def get_batch(self, batch_id: int) -> Batch:
-        """
-        Read a batch: ``GET /company/batch_processes/{id}``.
-
-        :raises EventsFailedError: if the response is not a batch
-        :raises AccessRefusedError: on 401 and 403
-        :raises SyncInterruptedError: if :attr:`cancelled` is set meanwhile
-        """
-        return read_batch(self.transport, batch_id)
+        return deny_commissions(self.client, commissions, timeout)
 
     def test_connection(self) -> tuple[bool, str]:
         """
@@ -226,7 +224,7 @@ class FirstPromoterHook(BaseHook):
         :returns: whether it works, and one sentence for the user who pressed the button
         """
         try:
-            return try_connection(self.transport)
+            return try_connection(self.client)
         except AirflowException as error:
             # Airflow tests the connection under a temporary id, which would mean nothing to the user.
             problem = str(error).removeprefix(f"Connection {self.firstpromoter_conn_id!r}: ")

@@ -1,26 +1,110 @@
-"""The call ``POST /track/refund``, made for one id of the customer after the other until a referral is found."""
+"""
+One tracking call for one row: its requests, and its outcome.
+
+This is the only place where a response becomes an outcome: :func:`outcome_of` says what a response means by itself, and
+:func:`_lookup` what is looked up in FirstPromoter's commissions, because the response alone does not prove it.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
-from airflow_provider_firstpromoter.api import Transport, result_from
-from airflow_provider_firstpromoter.calls import Identity, Outcome, Refund, Result
-from airflow_provider_firstpromoter.exceptions import AccessRefusedError, SyncInterruptedError
-from airflow_provider_firstpromoter.hooks.ambiguous_responses import (
-    FindReversal,
-    may_be_recorded,
-    resolve_409,
-    resolve_unmatched,
+from airflow_provider_firstpromoter.api import (
+    ApiResponse,
+    Client,
+    answered_commissions,
+    as_object,
+    describe_failure,
+    recorded_facts,
+)
+from airflow_provider_firstpromoter.calls import Call, Commission, Identity, Outcome, Result, TrackedEvent
+from airflow_provider_firstpromoter.exceptions import (
+    AccessRefusedError,
+    InvalidRowError,
+    ReadError,
+    SyncInterruptedError,
 )
 
+#: Returns the commissions that FirstPromoter lists for an event_id of the call.
+FindCommissions = Callable[[str], list[Commission]]
 
-def send_refund(
-    transport: Transport,
-    refunds: Sequence[Refund],
+
+class Lookup(NamedTuple):
+    """
+    What is looked up in the commissions of a row's event_id.
+
+    :param why: what is ambiguous; None if only the commissions are missing, and the outcome is proved
+    :param if_not_found: the outcome if there is no commission; with one the row is recorded
+    """
+
+    why: str | None
+    if_not_found: Outcome
+
+
+def outcome_of(call: Call, response: ApiResponse, event_id: str) -> Outcome:
+    """
+    Return the outcome that a response shows by itself.
+
+    A response that FirstPromoter is not known to give settles nothing: a wrong base URL, a proxy's error page and a
+    gateway's ``{"message": "Not Found"}`` must not pass for a customer without a referral.
+
+    :param event_id: the row's own, which a 409 has to name
+    """
+    payload, message = as_object(response.payload), response.message
+    match response.status:
+        case 200 if payload.get("id") is not None:
+            return Outcome.RECORDED
+        case 204:
+            return Outcome.NOT_REFERRED
+        case 404 if (message := response.message) and message.strip(" .!").lower() not in (
+            "not found",
+            "404 not found",
+        ):
+            return Outcome.NOT_REFERRED
+        case 404 if isinstance(payload.get("code"), str) and payload["code"]:
+            return Outcome.NOT_REFERRED
+        case 409 if message:
+            # With or without quotation marks: The 'refund' event with the id '...' already exists.
+            escaped = re.escape(event_id)
+            named = rf"""(?:'{escaped}'|"{escaped}"|{escaped})"""
+            words = rf"(?i:\bthe\W{{1,2}}(?P<kind>\w+)\W{{1,2}}event with the id)\s+{named}\s+(?i:already exists)"
+            if found := re.search(words, message):
+                # An event of another kind keeps the id from being used for this one.
+                return Outcome.ALREADY_RECORDED if found["kind"].lower() == call.name else Outcome.REJECTED
+        case 400 | 422 if response.payload is not None:
+            return Outcome.REJECTED
+    return Outcome.FAILED
+
+
+def _lookup(call: Call, first: Result, *, recover: bool) -> Lookup | None:
+    """
+    Return what has to be looked up for the result that a response shows by itself; None if it proves its outcome.
+
+    :param recover: whether the commissions are looked up that a 409 does not show
+    """
+    match first.outcome:
+        case Outcome.RECORDED if not first.commissions:
+            return Lookup(None, Outcome.RECORDED)
+        case Outcome.ALREADY_RECORDED if first.unmatched:
+            return Lookup(f"409 after this {call.name}'s own 204 or 404", Outcome.NOT_REFERRED)
+        case Outcome.ALREADY_RECORDED if recover or first.lost:
+            return Lookup(None, Outcome.ALREADY_RECORDED)
+        case Outcome.NOT_REFERRED if first.lost:
+            return Lookup(f"{first.http_status} after a lost response", Outcome.NOT_REFERRED)
+        case Outcome.FAILED if first.http_status == 409:
+            return Lookup(f"answered 409, but not that this {call.name} exists", Outcome.FAILED)
+    return None
+
+
+def track(
+    client: Client,
+    call: Call,
+    rows: Sequence[TrackedEvent],
     identify_by: Sequence[Identity],
-    find_reversal: FindReversal,
+    find_commissions: FindCommissions,
     *,
     recover_rewards: bool,
     unmatched: bool,
@@ -28,44 +112,136 @@ def send_refund(
     log: logging.Logger,
 ) -> Result:
     """
-    Send one refund and return its result; the parameters and errors are those of the hook's ``track_refund``.
+    Send one row and return its result; the parameters are those of the hook's ``track_refund``.
 
-    :param refunds: the refund, then the same refund with other ids of the customer
-    :param find_reversal: looks up what FirstPromoter reversed, where a response alone proves nothing
-    :param unmatched: whether the refund was sent before and got a 204 or 404
-    :param lost: whether the refund was sent before and its response was lost
+    :param rows: the row, then the same row with other ids of the customer
     """
-    secret = transport.account.api_key.get_secret_value()
+    private = tuple({value for row in rows for value in (row.uid, row.email)})
     result = None
     try:
-        for refund, identity in _requests(refunds, identify_by):
-            response, attempts, lost_now = transport.request("POST", "/track/refund", json=refund.body(identity))
+        for row, identity in _requests(rows, identify_by):
+            body = row.body(identity)
+            response, attempts, lost_now = client.request("POST", call.path, json=body, private=private)
             lost = lost or lost_now
-            result = result_from(response, refund, attempts, secret)
-            if result.outcome is Outcome.ALREADY_RECORDED:
-                recover = recover_rewards or lost
-                resolved = resolve_409(result, find_reversal, unmatched=unmatched, recover=recover, log=log)
-                return resolved.model_copy(update={"lost": resolved.lost or lost})
-            if result.outcome is Outcome.FAILED:
-                lost = lost or may_be_recorded(response)
-            if result.outcome in (Outcome.FAILED, Outcome.REJECTED):
-                return result.model_copy(update={"unmatched": unmatched, "lost": lost})
+            result = result_from(call, response, rows, identity, attempts, unmatched=unmatched, lost=lost)
+            unmatched, lost = unmatched or result.outcome is Outcome.NOT_REFERRED, result.lost
             if result.outcome is not Outcome.NOT_REFERRED:
-                return result
-            unmatched = True
+                break
         if result is None:
-            raise ValueError(f"Refund {refunds[0].event_id!r} has none of {' or '.join(identify_by)}")
-        return resolve_unmatched(result, find_reversal) if lost else result
+            raise InvalidRowError(rows[0].event_id, f"has none of {' or '.join(identify_by)}", call.name)
+        if lookup := _lookup(call, result, recover=recover_rewards):
+            result = _looked_up(call, result, lookup, rows, find_commissions, log)
     except (AccessRefusedError, SyncInterruptedError) as error:
         error.lost, error.unmatched = error.lost or lost, unmatched
         raise
+    # A 200 proves itself; what a 204 or 404 said counts until the row is settled.
+    return result.model_copy(
+        update={
+            "unmatched": unmatched and result.outcome in (Outcome.FAILED, Outcome.REJECTED),
+            "lost": result.lost and result.outcome is not Outcome.RECORDED,
+        }
+    )
 
 
-def _requests(refunds: Sequence[Refund], identify_by: Sequence[Identity]) -> Iterator[tuple[Refund, Identity]]:
-    """Yield the refund and the id to send in each request, in order; each id of the customer once."""
+def result_from(
+    call: Call,
+    response: ApiResponse,
+    rows: Sequence[TrackedEvent],
+    identity: Identity,
+    attempts: int,
+    *,
+    unmatched: bool = False,
+    lost: bool = False,
+) -> Result:
+    """Return the result that a response shows by itself, in either shape of a 200, with allow-listed fields only."""
+    outcome = outcome_of(call, response, rows[0].event_id)
+    recorded: dict[str, Any] = {}
+    if outcome is Outcome.RECORDED:
+        payload = response.payload
+        lead = as_object(payload.get("lead")) or as_object(payload.get("referral"))
+        commissions = answered_commissions(payload)
+        answered = Commission.model_validate({"id": 1, "lead_id": lead.get("id"), "lead_uid": lead.get("uid")})
+        recorded = {
+            "firstpromoter_id": _whole(payload.get("id")),
+            "recorded_amount": _whole(payload.get("amount_cents", payload.get("sale_amount"))),
+            "lead_id": answered.lead_id,
+            "commissions": commissions,
+            "matched_by": identity,
+            "lead_differs": identity == "email" and _lead_differs((answered, *commissions), rows),
+        }
+    return Result(
+        event_id=rows[0].event_id,
+        outcome=outcome,
+        sent=True,
+        http_status=response.status,
+        message=_message(call, response, outcome, attempts),
+        unmatched=unmatched,
+        lost=lost or (outcome is Outcome.FAILED and response.may_be_processed),
+        **recorded,
+    )
+
+
+def _looked_up(
+    call: Call,
+    result: Result,
+    lookup: Lookup,
+    rows: Sequence[TrackedEvent],
+    find_commissions: FindCommissions,
+    log: logging.Logger,
+) -> Result:
+    """Return the result after its commissions were looked up."""
+    why, message = lookup.why, result.message
+    update: dict[str, Any] = {}
+    try:
+        found = find_commissions(str(result.event_id))
+    except (AccessRefusedError, ReadError) as error:  # the key may lack the permission to read commissions
+        if why:  # the next run believes neither a 404 nor a 409
+            ambiguous = message if result.outcome is Outcome.FAILED else why
+            update = {"outcome": Outcome.FAILED, "message": f"{ambiguous}, and {error}", "lost": True}
+        else:
+            log.warning("The commissions of %s %r are not known. %s", call.name, result.event_id, error)
+        return result.model_copy(update=update)
+    if found:
+        update = {**recorded_facts(found), "lead_differs": _lead_differs(found, rows)}
+        if why:
+            update |= {"outcome": Outcome.ALREADY_RECORDED, "message": f"{why}; its commission was found"}
+    elif why:
+        # The commissions that FirstPromoter lists can lag: what is known now must not end what was not known before.
+        said = f": {message}" if message else ""
+        update = {"outcome": lookup.if_not_found, "lost": True}
+        if lookup.if_not_found is Outcome.NOT_REFERRED:
+            update["message"] = f"{why}, and FirstPromoter lists no commission of it{said}"
+    else:
+        update = {"message": message or "FirstPromoter lists no commission of it yet"}
+    return result.model_copy(update=update)
+
+
+def _requests(rows: Sequence[TrackedEvent], identify_by: Sequence[Identity]) -> Iterator[tuple[TrackedEvent, Identity]]:
+    """Yield the row and the id to send in each request, in order; each id of the customer once."""
     tried: set[tuple[Identity, str]] = set()
-    for refund in refunds:
-        for identity, value in refund.identities(identify_by):
+    for row in rows:
+        for identity, value in row.identities(identify_by):
             if (identity, value) not in tried:
                 tried.add((identity, value))
-                yield refund, identity
+                yield row, identity
+
+
+def _lead_differs(commissions: Sequence[Commission], rows: Sequence[TrackedEvent]) -> bool:
+    """Whether FirstPromoter's lead has another uid than the row: two customers can share an e-mail address."""
+    uids = {row.uid for row in rows if row.uid is not None}
+    return bool(uids) and any(one.lead_uid is not None and one.lead_uid not in uids for one in commissions)
+
+
+def _message(call: Call, response: ApiResponse, outcome: Outcome, attempts: int) -> str | None:
+    said = response.said()
+    if outcome is Outcome.FAILED:
+        if response.status == 409 and said:
+            return f"answered 409, but not that this {call.name} exists: {said}"
+        return describe_failure(response, attempts)
+    if said is None and outcome is Outcome.REJECTED:
+        return f"answered {response.status} without a message"
+    return None if outcome is Outcome.RECORDED else said
+
+
+def _whole(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63 else None

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from airflow_provider_firstpromoter.api import MOST_IDS, Batch
-from airflow_provider_firstpromoter.calls import masked
-from airflow_provider_firstpromoter.exceptions import AccessRefusedError, EventsFailedError
+from airflow_provider_firstpromoter.calls import Commission
+from airflow_provider_firstpromoter.exceptions import EventsFailedError
 from airflow_provider_firstpromoter.ledger import mark_reverted, now
 from airflow_provider_firstpromoter.reconcile.revert_check import CheckedRefund, Decision
 from airflow_provider_firstpromoter.reconcile.revert_report import RevertReport
@@ -52,15 +52,12 @@ class CommissionDenier:
         """
         # A payout can have come since the refunds were checked.
         before = self._read_again(group)
-        secrets = self._secrets(before)
-        for ids in _slices([part.id for one in before if one.left_alone is None for part in one.deniable]):
+        for parts in _slices([part for one in before if one.left_alone is None for part in one.deniable]):
             try:
                 self.report.calls += 1
-                self._explain(self.run.reader.call(lambda ids=ids: self.hook.deny_commissions(ids)), secrets)  # type: ignore[misc]
+                self._explain(self.run.reader.call(lambda parts=parts: self.hook.deny_commissions(parts)))  # type: ignore[misc]
             except EventsFailedError as error:
-                self.run.warn(masked(str(error), *secrets) or "")
-            except AccessRefusedError as error:
-                raise AccessRefusedError(masked(str(error), *secrets)) from None
+                self.run.warn(str(error))
         after = {one.event_id: one for one in self._read_again(group)}
         denied = [one for one in before if after[one.event_id].denied]
         # Only what FirstPromoter shows as denied is recorded.
@@ -77,14 +74,9 @@ class CommissionDenier:
         self.run.log.info("%s of %s refunds are reverted", self.report.reverted, self.report.to_revert)
         return len(denied)
 
-    def _secrets(self, group: Iterable[CheckedRefund]) -> list[str | None]:
-        """Return what a message about these refunds must not repeat."""
-        leads = [text for one in group for part in one.commissions for text in (part.lead_uid, part.lead_email)]
-        return [self.hook.account.api_key.get_secret_value(), *leads]
-
-    def _explain(self, batch: Batch, secrets: Sequence[str | None]) -> None:
+    def _explain(self, batch: Batch) -> None:
         """Warn of a batch that did not deny everything. Its error texts are logged, and decide nothing."""
-        errors = [masked(text, *secrets) for text in batch.processing_errors]
+        errors = batch.processing_errors
         if batch.status == "completed" and not batch.failed_count and not errors:
             return
         counts = f"{batch.processed_count} of {batch.total} processed, {batch.failed_count} failed"
@@ -123,6 +115,6 @@ def calls(refunds: Sequence[CheckedRefund]) -> Iterator[list[CheckedRefund]]:
         yield group
 
 
-def _slices(ids: Sequence[int]) -> Iterator[list[int]]:
-    for start in range(0, len(ids), MOST_IDS):
-        yield list(ids[start : start + MOST_IDS])
+def _slices(commissions: Sequence[Commission]) -> Iterator[list[Commission]]:
+    for start in range(0, len(commissions), MOST_IDS):
+        yield list(commissions[start : start + MOST_IDS])

@@ -37,7 +37,7 @@ class CommissionReader:
 
     def pages(self, period: Period) -> Iterator[CommissionPage]:
         """Read the pages of a period; on them are only commissions that can be of a refund."""
-        pages = read_commissions(self.hook.transport, **period.filters(), sale_amount_to=-1)
+        pages = read_commissions(self.hook.client, **period.filters(), sale_amount_to=-1)
         for page in in_background(pages, self.hook.cancelled):
             yield page._replace(commissions=list(filter(_can_be_of_refund, page.commissions)))
 
@@ -104,7 +104,7 @@ class CommissionReader:
         return list(filter(_can_be_of_refund, self.hook.find_commissions(event_id)))
 
     def _of_sale(self, event_id: str) -> list[Commission] | None:
-        pages = read_commissions(self.hook.transport, q=event_id, sale_amount_from=1)
+        pages = read_commissions(self.hook.client, q=event_id, sale_amount_from=1)
         for page in pages:
             found = [one for one in page.commissions if one.event_id == event_id and not one.is_reversal]
             if found:

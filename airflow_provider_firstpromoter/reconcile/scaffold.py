@@ -85,7 +85,7 @@ class LedgerRun(Generic[R]):
         :raises LedgerError: if the ledger's database refuses
         :raises SyncInterruptedError: if the hook is cancelled meanwhile
         """
-        started, requests_before = time.monotonic(), self.hook.transport.requests
+        started, requests_before = time.monotonic(), self.hook.client.requests
         if self.writes:
             self._prepare()
             self.history.start()
@@ -97,7 +97,7 @@ class LedgerRun(Generic[R]):
             raise
         finally:
             self.report.seconds = round(time.monotonic() - started, 3)
-            self.report.requests = self.hook.transport.requests - requests_before
+            self.report.requests = self.hook.client.requests - requests_before
             self._finish_history(error)
         return self.report
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from airflow_provider_firstpromoter.api import Transport
+from airflow_provider_firstpromoter.api import Client
 from airflow_provider_firstpromoter.calls import Result, Row, Summary
 from airflow_provider_firstpromoter.sync import log_text
 from airflow_provider_firstpromoter.sync.metrics import Metrics
@@ -22,20 +22,20 @@ class Progress:
     Counts the results of a run as they come, and passes them on.
 
     :param summary: counts them
-    :param transport: whose requests and waits are the run's
+    :param client: whose requests and waits are the run's
     :param conn_id: the FirstPromoter connection, a tag of the metrics
     """
 
-    def __init__(self, summary: Summary, transport: Transport, conn_id: str, log: logging.Logger) -> None:
+    def __init__(self, summary: Summary, client: Client, conn_id: str, log: logging.Logger) -> None:
         self.summary = summary
-        self._transport = transport
+        self._client = client
         self._log = log
         self._metrics = Metrics(conn_id)
         self._on_result: OnResult | None = None
         self._total: int | None = None
         self._started = self._reported = time.monotonic()
-        self._requests_before = transport.requests
-        self._waited_before = transport.rate_limiter.waited
+        self._requests_before = client.requests
+        self._waited_before = client.rate_limiter.waited
 
     def start(self, on_result: OnResult | None) -> None:
         """
@@ -81,8 +81,8 @@ class Progress:
         """Complete the summary and the metrics."""
         self.summary.seconds = round(time.monotonic() - self._started, 3)
         self._count_requests()
-        self._metrics.finish(self.summary.seconds, self._transport.rate_limiter.waited - self._waited_before)
+        self._metrics.finish(self.summary.seconds, self._client.rate_limiter.waited - self._waited_before)
 
     def _count_requests(self) -> None:
-        self.summary.requests = self._transport.requests - self._requests_before
+        self.summary.requests = self._client.requests - self._requests_before
         self._metrics.update(self.summary.requests)

@@ -66,7 +66,7 @@ class RefundSync:
             RunHistory(written, self.run_key, try_number, kind) if written is not None else None,
             self.run_key,
             account.fingerprint_key,
-            Progress(summary, hook.transport, hook.firstpromoter_conn_id, self.log),
+            Progress(summary, hook.client, hook.firstpromoter_conn_id, self.log),
             PendingTotals(self._reading.how) if self.options.preview else None,
         )
         self._dispatcher = Dispatcher(hook, self.options, self._recorder, self.log)

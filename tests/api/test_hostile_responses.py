@@ -47,7 +47,7 @@ class Hostile:
 
     def ask(self, response: bytes | Iterator[bytes]) -> Exchange:
         self.set(response)
-        return self.hook.transport.request("POST", "/track/refund", json=REFUND)
+        return self.hook.client.request("POST", "/track/refund", json=REFUND)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from tests.http_server import REFUND, Server
 
 def problem(hook: FirstPromoterHook) -> str:
     """What the one attempt of a request that cannot reach the API ends with."""
-    exchange = hook.transport.request("POST", "/track/refund", json=REFUND)
+    exchange = hook.client.request("POST", "/track/refund", json=REFUND)
     assert (exchange.response.status, exchange.lost) == (None, False)
     return str(exchange.response.problem)
 
@@ -29,7 +29,7 @@ def test_refused_connection_is_a_failure_with_a_message(
     hook = hook_on(nobody, max_attempts=2)
     result = hook.track_refund(REFUND)
 
-    assert (result.outcome, result.http_status, hook.transport.requests) == ("failed", None, 2)
+    assert (result.outcome, result.http_status, hook.client.requests) == ("failed", None, 2)
     assert f"in 2 tries: the connection was refused (127.0.0.1:{nobody.port})" in str(result.message)
 
 

@@ -116,7 +116,7 @@ def test_api_with_the_same_limit_never_responds_with_429(
 
     def send(number: int) -> int | None:
         body = {"event_id": f"re_{number}", "amount": "1", "uid": "cus_1"}
-        return hook.transport.attempt("POST", "/track/refund", json=body).status
+        return hook.client.attempt("POST", "/track/refund", json=body).status
 
     with ThreadPoolExecutor(8) as pool:
         statuses = list(pool.map(send, range(160)))

@@ -9,17 +9,13 @@ import pytest
 import requests
 import urllib3
 
-from airflow_provider_firstpromoter.api.responses import (
-    BROKEN_JSON,
-    NO_JSON,
-    ApiResponse,
-    outcome_from,
-    result_from,
-)
-from airflow_provider_firstpromoter.api.transport import _read
-from airflow_provider_firstpromoter.calls import Outcome, Refund
+from airflow_provider_firstpromoter.api.responses import BROKEN_JSON, NO_JSON, ApiResponse, read_response
+from airflow_provider_firstpromoter.calls import REFUND as CALL
+from airflow_provider_firstpromoter.calls import SALE, Outcome, Refund, Result
+from airflow_provider_firstpromoter.hooks.tracking_call import outcome_of, result_from
 
 REFUND = Refund.from_row({"event_id": "re_1", "amount": 1000, "uid": "cus_1", "email": "jane@example.com"})
+KINDS = ["refund", "sale"]
 HTML = "<html><body>502 Bad Gateway</body></html>"
 
 RECORDED, ALREADY, NOT_REFERRED, REJECTED, FAILED = (
@@ -39,7 +35,12 @@ def read(status: int, body: object = b"", **headers: str) -> ApiResponse:
     text = body.encode() if isinstance(body, str) else body
     file = io.BytesIO(text if isinstance(text, bytes) else json.dumps(body).encode())
     response.raw = urllib3.HTTPResponse(file, preload_content=False)
-    return _read(response)
+    return read_response(response, ("cus_1", "jane@example.com"))
+
+
+def result_of(response: ApiResponse, attempts: int = 1) -> Result:
+    """What the refund's last response shows by itself."""
+    return result_from(CALL, response, [REFUND], "uid", attempts)
 
 
 @pytest.mark.parametrize(
@@ -82,8 +83,10 @@ def read(status: int, body: object = b"", **headers: str) -> ApiResponse:
         (404, {"message": "not found."}, FAILED, False),
         (404, {"message": "404 Not Found"}, FAILED, False),
         (404, {"message": ""}, FAILED, False),
-        (404, {"message": None, "code": "not_found"}, FAILED, False),
-        (404, {"code": "not_found"}, FAILED, False),
+        (404, {"message": None, "code": "not_found"}, NOT_REFERRED, False),
+        (404, {"code": "not_found"}, NOT_REFERRED, False),
+        (404, {"code": 404}, FAILED, False),
+        (404, {"message": "Not Found", "code": None}, FAILED, False),
         (404, {"error": "Not Found", "status": 404}, FAILED, False),
         (404, {"detail": "Not Found"}, FAILED, False),
         (404, {}, FAILED, False),
@@ -134,7 +137,7 @@ def test_response_has_one_outcome_and_is_transient_or_not(
     status: int, body: object, outcome: Outcome, transient: bool
 ) -> None:
     answer = read(status, body)
-    assert outcome_from(answer, "re_1") is outcome
+    assert outcome_of(CALL, answer, "re_1") is outcome
     assert answer.transient is transient
 
 
@@ -144,8 +147,8 @@ def test_response_has_one_outcome_and_is_transient_or_not(
 )
 def test_conflict_is_this_refunds_only_with_exactly_its_event_id(event_id: str) -> None:
     def outcome(named: str) -> Outcome:
-        return outcome_from(
-            read(409, {"message": f"The 'refund' event with the id '{named}' already exists."}), event_id
+        return outcome_of(
+            CALL, read(409, {"message": f"The 'refund' event with the id '{named}' already exists."}), event_id
         )
 
     assert outcome(event_id) is ALREADY
@@ -153,18 +156,24 @@ def test_conflict_is_this_refunds_only_with_exactly_its_event_id(event_id: str) 
         assert outcome(other) is FAILED
 
 
+def test_conflict_of_a_sale_is_the_sale_calls_own() -> None:
+    conflict = {kind: read(409, {"message": f"The '{kind}' event with the id 'x' already exists."}) for kind in KINDS}
+    assert [outcome_of(SALE, conflict[kind], "x") for kind in KINDS] == [REJECTED, ALREADY]
+    assert [outcome_of(CALL, conflict[kind], "x") for kind in KINDS] == [ALREADY, REJECTED]
+
+
 @pytest.mark.parametrize("status", [401, 403])
 @pytest.mark.parametrize("body", [b"", HTML, {"message": "Unauthorized", "code": "unauthorized"}, {"id": 1}], ids=repr)
 def test_refused_access_settles_nothing_and_is_not_retried(status: int, body: object) -> None:
     answer = read(status, body)  # the hook raises before it asks; should it forget, nothing is lost
-    assert outcome_from(answer, "re_1") is FAILED
+    assert outcome_of(CALL, answer, "re_1") is FAILED
     assert not answer.transient
 
 
 def test_missing_response_is_retried_and_fails_in_the_end() -> None:
     answer = ApiResponse(problem="timed out")
     assert answer.transient
-    result = result_from(answer, REFUND, 6)
+    result = result_of(answer, 6)
     assert (result.outcome, result.http_status, result.sent) == (FAILED, None, True)
     assert result.message == "no response in 6 tries: timed out"
 
@@ -199,13 +208,13 @@ def test_missing_response_is_retried_and_fails_in_the_end() -> None:
     ids=repr,
 )
 def test_result_message_is_one_line(status: int, body: object, message: str | None) -> None:
-    assert result_from(read(status, body), REFUND, 1).message == message
+    assert result_of(read(status, body)).message == message
 
 
 def test_customer_data_echoed_by_the_server_is_masked() -> None:
     body = {"message": "no cus_1 / jane@example.com", "errors": {"email": ["jane@example.com is unknown"]}}
     for status in (400, 404, 409, 422):
-        message = result_from(read(status, {**body, "code": "x"}), REFUND, 1).message
+        message = result_of(read(status, {**body, "code": "x"})).message
         assert message is not None
         assert "jane" not in message
         assert "cus_1" not in message
@@ -213,7 +222,7 @@ def test_customer_data_echoed_by_the_server_is_masked() -> None:
 
 def test_long_error_message_is_truncated() -> None:
     errors = {f"field{number}": ["x" * 50_000] for number in range(15)}
-    message = result_from(read(422, {"message": "m" * 100_000, "errors": errors}), REFUND, 1).message
+    message = result_of(read(422, {"message": "m" * 100_000, "errors": errors})).message
     assert message is not None
     assert len(message) <= 500
 
@@ -234,11 +243,11 @@ def test_long_error_message_is_truncated() -> None:
     ids=repr,
 )
 def test_failure_message_says_what_was_tried_or_what_to_check(answer: ApiResponse, message: str) -> None:
-    assert result_from(answer, REFUND, 6).message == message
+    assert result_of(answer, 6).message == message
 
 
 def test_failure_message_uses_the_singular_for_one_try() -> None:
-    assert result_from(ApiResponse(503), REFUND, 1).message == "answered 503 in 1 try"
+    assert result_of(ApiResponse(503)).message == "answered 503 in 1 try"
 
 
 # --- reading --------------------------------------------------------------------------------------------

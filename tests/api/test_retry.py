@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_firstpromoter.api import retry
-from airflow_provider_firstpromoter.api.responses import ApiResponse
-from airflow_provider_firstpromoter.api.retry import LONGEST_RETRY_AFTER, Retries, parse_retry_after
+from airflow_provider_firstpromoter.api.responses import LONGEST_RETRY_AFTER, ApiResponse, parse_retry_after
+from airflow_provider_firstpromoter.api.retry import Retries
 from airflow_provider_firstpromoter.exceptions import SyncInterruptedError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.sandbox import Sandbox
@@ -55,7 +55,7 @@ def test_retries_end_after_max_attempts(sandbox: Sandbox, hook: Any, impatient: 
 
     result = hook.track_refund(REFUND)
 
-    assert (result.outcome, len(bodies(sandbox)), hook.transport.requests) == ("failed", 3, 3)
+    assert (result.outcome, len(bodies(sandbox)), hook.client.requests) == ("failed", 3, 3)
     assert result.message == "answered 500 in 3 tries"
 
 
@@ -71,7 +71,7 @@ def test_429_does_not_count_as_an_attempt(sandbox: Sandbox, connect: Callable[..
         sandbox.fault("status", status=status, times=times)
     connect(max_attempts=3)
 
-    exchange = FirstPromoterHook().transport.request("POST", "/track/refund", json=BODY)
+    exchange = FirstPromoterHook().client.request("POST", "/track/refund", json=BODY)
 
     assert (exchange.response.status, exchange.attempts) == (200, 23)
 
@@ -84,7 +84,7 @@ def test_request_that_meets_only_429_fails_when_the_time_is_over(
     sandbox.fault("status", status=429, times=None)
     began = time.monotonic()
 
-    exchange = hook.transport.request("POST", "/track/refund", json=BODY)
+    exchange = hook.client.request("POST", "/track/refund", json=BODY)
 
     assert exchange.response.status == 429
     assert exchange.attempts > 3
@@ -261,7 +261,7 @@ def test_exchange_says_whether_an_earlier_response_was_lost(
     for fault in faults:
         sandbox.fault(**fault)
 
-    exchange = hook.transport.request("POST", "/track/refund", json=BODY)
+    exchange = hook.client.request("POST", "/track/refund", json=BODY)
 
     assert exchange.response.status in (200, 409)
     assert (exchange.attempts, exchange.lost) == (len(faults) + 1, lost)
@@ -271,7 +271,7 @@ def test_exchange_whose_last_response_alone_is_lost_has_lost_no_earlier_one(sand
     connect(max_attempts=1)
     sandbox.fault("reset_after")
 
-    exchange = FirstPromoterHook().transport.request("POST", "/track/refund", json=BODY)
+    exchange = FirstPromoterHook().client.request("POST", "/track/refund", json=BODY)
 
     assert (exchange.response.status, exchange.attempts, exchange.lost) == (None, 1, False)
 
@@ -291,7 +291,7 @@ def test_exchange_after_a_refused_connection_has_lost_no_response(connect: Any, 
 
         listening = threading.Thread(target=listen_later, daemon=True)
         listening.start()
-        exchange = FirstPromoterHook().transport.request("POST", "/track/refund", json=BODY)
+        exchange = FirstPromoterHook().client.request("POST", "/track/refund", json=BODY)
         listening.join(5)
 
     assert exchange.response.status == 204

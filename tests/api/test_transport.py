@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from airflow_provider_firstpromoter.exceptions import AccessRefusedError, ReadError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
@@ -39,10 +40,10 @@ def test_commissions_query_has_its_parameters_and_no_body(
     serve: Callable[..., Server], hook_on: Callable[..., FirstPromoterHook]
 ) -> None:
     server = serve(body=b"[]")
-    transport = hook_on(server).transport
+    client = hook_on(server).client
 
     for event_id in ("re_1", "a b&c/\u00fc"):
-        transport.request("GET", "/company/commissions", params={"q": event_id})
+        client.request("GET", "/company/commissions", params={"q": event_id})
 
     paths = [path for _, path, _, _ in server.asked]
     assert paths == ["/api/v2/company/commissions?q=re_1", "/api/v2/company/commissions?q=a+b%26c%2F%C3%BC"]
@@ -53,10 +54,10 @@ def test_request_has_nothing_of_the_one_before(
     serve: Callable[..., Server], hook_on: Callable[..., FirstPromoterHook]
 ) -> None:
     server = serve(body=b"{}")
-    transport = hook_on(server).transport
+    client = hook_on(server).client
 
     for body in ({"event_id": "re_1", "amount": "1"}, {"event_id": "a much longer one"}, None, {"event_id": "re_2"}):
-        transport.request("POST", "/track/refund", json=body)
+        client.request("POST", "/track/refund", json=body)
 
     assert [json.loads(body or b"null") for _, _, _, body in server.asked] == [
         {"event_id": "re_1", "amount": "1"},
@@ -68,14 +69,14 @@ def test_request_has_nothing_of_the_one_before(
 
 
 def test_each_thread_keeps_one_connection(sandbox: Sandbox, hook: Any) -> None:
-    begun = hook.transport.requests
+    begun = hook.client.requests
     sessions = {id(hook.get_conn()) for _ in range(3)}
     for number in range(5):
         hook.track_refund({**REFUND, "event_id": f"re_{number}"})
     (pool,) = hook.get_conn().get_adapter(sandbox.base_url).poolmanager.pools._container.values()
     assert len(sessions) == 1
     assert (pool.num_connections, pool.num_requests) == (1, 5)
-    assert hook.transport.requests - begun == 5
+    assert hook.client.requests - begun == 5
 
 
 # --- refused access ---
@@ -100,7 +101,7 @@ def test_refused_access_that_is_not_firstpromoters_is_a_response(
 ) -> None:
     hook = hook_on(serve(status=status, body=body))
 
-    exchange = hook.transport.request("POST", "/track/refund", json=REFUND)
+    exchange = hook.client.request("POST", "/track/refund", json=REFUND)
 
     assert (exchange.response.status, exchange.attempts, exchange.lost) == (status, 1, False)
     assert hook.track_refund(REFUND).outcome == "failed"
@@ -118,7 +119,7 @@ def test_redirect_is_not_followed(
 
     result = hook.track_refund(REFUND)
     with pytest.raises(ReadError):
-        hook.find_reversal("re_1")
+        hook.find_commissions("re_1")
     works, _ = hook.test_connection()
 
     assert (result.outcome, result.http_status, works) == ("failed", status, False)
@@ -215,7 +216,8 @@ def test_logs_and_errors_show_neither_api_key_nor_customer(
     hook = hook_on(serve(status=status, body=body), max_attempts=2)
     texts = []
 
-    for ask in (lambda: hook.track_refund({**REFUND, "uid": None, "email": EMAIL}), lambda: hook.find_reversal("re_1")):
+    refund = {**REFUND, "uid": None, "email": EMAIL}
+    for ask in (lambda: hook.track_refund(refund), lambda: hook.find_commissions("re_1")):
         try:
             texts.append(repr(ask()))
         except Exception as error:
@@ -227,3 +229,36 @@ def test_logs_and_errors_show_neither_api_key_nor_customer(
     assert "track/refund" in log, "the log has the lines of the libraries, too"
     assert KEY not in text
     assert EMAIL not in text
+
+
+def test_session_makes_requests_to_the_connections_host_and_port_only(
+    serve: Callable[..., Server], hook_on: Callable[..., FirstPromoterHook]
+) -> None:
+    ours, other = serve(), serve()
+    session = hook_on(ours).get_conn()
+
+    assert session.get(f"{ours.url}/company/promoters").json()["id"] == 7
+    for url in (
+        other.url,
+        f"http://localhost:{ours.port}/api/v2",
+        f"https://127.0.0.1:{ours.port}/api/v2",
+        f"http://a:b@127.0.0.1:{other.port}/",
+        f"http://127.0.0.1:{ours.port}@127.0.0.1:{other.port}/",
+    ):
+        with pytest.raises(requests.exceptions.InvalidURL, match=rf"makes requests to 127.0.0.1:{ours.port} only"):
+            session.get(url)
+
+    assert len(ours.asked) == 1
+    assert other.asked == []
+
+
+@pytest.mark.parametrize("status", [301, 307])
+def test_session_follows_no_redirect_even_if_it_is_asked_to(
+    status: int, serve: Callable[..., Server], hook_on: Callable[..., FirstPromoterHook]
+) -> None:
+    other = serve()
+    ours = serve(status=status, headers={"Location": other.url})
+
+    response = hook_on(ours).get_conn().get(f"{ours.url}/company/promoters", allow_redirects=True)
+
+    assert (response.status_code, len(ours.asked), other.asked) == (status, 1, [])

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_firstpromoter.api.responses import ApiResponse, outcome_from, result_from
-from airflow_provider_firstpromoter.api.retry import parse_retry_after
+from airflow_provider_firstpromoter.api.responses import ApiResponse, parse_retry_after
 from airflow_provider_firstpromoter.calls import (
     MANY_DECIMAL_CURRENCIES,
     MAX_AMOUNT,
@@ -29,7 +28,9 @@ from airflow_provider_firstpromoter.calls import (
     portable,
     same_amount,
 )
+from airflow_provider_firstpromoter.calls import REFUND as CALL
 from airflow_provider_firstpromoter.exceptions import InvalidRowError
+from airflow_provider_firstpromoter.hooks.tracking_call import outcome_of, result_from
 
 #: Whatever a driver can hand over, and some things that none would.
 VALUES = st.one_of(
@@ -192,8 +193,8 @@ REFUND = Refund.from_row({"event_id": "re_1", "amount": 5, "uid": "cus_1", "emai
 
 @given(ANSWERS)
 def test_any_response_has_an_outcome_and_a_result_that_survives_xcom_and_ledger(answer: ApiResponse) -> None:
-    result = result_from(answer, REFUND, 1)
-    assert result.outcome is outcome_from(answer, REFUND.event_id)
+    result = result_from(CALL, answer, [REFUND], "uid", 1)
+    assert result.outcome is outcome_of(CALL, answer, REFUND.event_id)
     assert result.outcome in set(Outcome) - {Outcome.CHANGED, Outcome.PENDING}
     assert result.message or result.outcome in (Outcome.RECORDED, Outcome.NOT_REFERRED)
     travelled = json.loads(json.dumps(result.to_json()))
@@ -203,7 +204,7 @@ def test_any_response_has_an_outcome_and_a_result_that_survives_xcom_and_ledger(
 
 @given(st.integers(min_value=100, max_value=599), st.none() | st.integers() | st.text() | st.lists(st.integers()))
 def test_response_without_a_json_object_settles_nothing_except_204(status: int, payload: object) -> None:
-    assert outcome_from(ApiResponse(status, payload), "re_1").settled == (status == 204)
+    assert outcome_of(CALL, ApiResponse(status, payload), "re_1").settled == (status == 204)
 
 
 @given(st.text(st.characters(codec=None)) | st.text("0123456789-: GMTSunNov+", max_size=30))

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_firstpromoter.api.responses import ApiResponse, result_from
+from airflow_provider_firstpromoter.api.responses import ApiResponse
 from airflow_provider_firstpromoter.calls import LOST_IN_DETAILS, Commission, Outcome, Refund, Result
+from airflow_provider_firstpromoter.calls import REFUND as CALL
+from airflow_provider_firstpromoter.hooks.tracking_call import result_from
 
 REFUND = Refund.from_row({"event_id": "re_1", "amount": 1000, "uid": "cus_1", "email": "jane@example.com"})
 
@@ -65,7 +67,7 @@ ANSWER: dict[str, Any] = {
 
 
 def recorded(**fields: object) -> Result:
-    return result_from(ApiResponse(200, {**ANSWER, **fields}), REFUND, 1)
+    return result_from(CALL, ApiResponse(200, {**ANSWER, **fields}), [REFUND], "uid", 1)
 
 
 def test_result_has_exactly_the_allow_listed_fields() -> None:
@@ -98,7 +100,8 @@ def test_result_has_exactly_the_allow_listed_fields() -> None:
             }
         ],
         "message": None,
-        "matched_by": None,
+        "matched_by": "uid",
+        "lead_differs": False,
         "reported_by": None,
     }
 

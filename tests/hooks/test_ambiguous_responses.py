@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from airflow_provider_firstpromoter.calls import Refund
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.sandbox import Sandbox
-from tests.http_server import EMAIL, REFUND, bodies
+from tests.http_server import EMAIL, REFUND, Server, bodies, listing
 
 LISTING = "/company/commissions"
 #: Ways in which the commissions cannot be read.
@@ -70,7 +71,9 @@ def test_409_for_the_second_id_is_the_echo_of_the_204_if_there_is_no_commission(
 
     assert [request.status for request in sandbox.refund_requests()] == [204, 409]
     assert (result.outcome, result.http_status) == ("not_referred", 409)
-    assert result.message.startswith("409 after this refund's own 204 or 404, and no commission was reversed: The ")
+    assert result.message.startswith(
+        "409 after this refund's own 204 or 404, and FirstPromoter lists no commission of it: The "
+    )
     assert lookups(sandbox) > 0
 
 
@@ -138,7 +141,7 @@ def test_204_or_404_after_a_lost_response_is_recorded_if_its_commission_is_found
     result = hook.track_refund(REFUND, recover_rewards=False)
 
     assert (result.outcome, result.http_status) == ("already_recorded", status)
-    assert result.message == f"{status} after a lost response; its reversed commission was found"
+    assert result.message == f"{status} after a lost response; its commission was found"
     assert result.rewards == {"cash": sandbox.recorded()[0].reward_amount}
 
 
@@ -148,7 +151,9 @@ def test_404_after_a_lost_response_that_recorded_nothing_is_not_referred(sandbox
     result = hook.track_refund(REFUND)
 
     assert (result.outcome, result.http_status) == ("not_referred", 404)
-    assert result.message == "404 after a lost response, and no commission was reversed: Referral not found"
+    assert (
+        result.message == "404 after a lost response, and FirstPromoter lists no commission of it: Referral not found"
+    )
     assert result.lost, "the commissions can lag: a later 404 is looked up again"
 
 
@@ -258,3 +263,152 @@ def test_each_distinct_id_of_the_alternatives_is_tried_in_turn(sandbox: Sandbox,
 def test_refund_is_not_referred_only_if_no_alternative_is_found(sandbox: Sandbox, hook: Any) -> None:
     result = hook.track_refund(REFUND, alternatives=alternatives(EMAIL, "second@example.com"))
     assert (result.outcome, len(bodies(sandbox))) == ("not_referred", 3)
+
+
+# --- a 409 in other words ---
+
+
+@pytest.mark.parametrize("message", ["Conflict", "The event with the id 're_1' already exists."])
+@pytest.mark.parametrize("recorded", [True, False])
+def test_409_in_other_words_is_settled_by_its_commission_alone(
+    recorded: bool, message: str, sandbox: Sandbox, hook: Any
+) -> None:
+    sandbox.add_lead(uid="cus_1")
+    if recorded:
+        hook.track_refund(REFUND)
+    sandbox.fault("status", status=409, message=message, path="/track/refund")
+
+    result = hook.track_refund(REFUND, recover_rewards=False)
+
+    assert (result.outcome, result.http_status) == ("already_recorded" if recorded else "failed", 409)
+    assert [one.amount for one in result.commissions] == ([-400] if recorded else [])
+    assert result.lost is not recorded, "a later 404 is looked up"
+    assert "409, but not" in result.message
+
+
+@unreadable
+def test_409_in_other_words_fails_if_the_commissions_cannot_be_read(
+    fault: dict[str, Any], sandbox: Sandbox, hook: Any
+) -> None:
+    sandbox.add_lead(uid="cus_1")
+    hook.track_refund(REFUND)
+    sandbox.fault("status", status=409, message="Conflict", path="/track/refund")
+    sandbox.fault(**fault, path=LISTING, times=None)
+
+    result = hook.track_refund(REFUND)
+
+    assert (result.outcome, result.http_status) == ("failed", 409)
+    assert result.message.startswith("answered 409, but not that this refund exists: Conflict, and ")
+
+
+def test_409_of_another_kind_of_event_is_rejected_without_a_lookup(sandbox: Sandbox, hook: Any) -> None:
+    sandbox.fault("status", status=409, message="The 'sale' event with the id 're_1' already exists.")
+
+    assert hook.track_refund(REFUND).outcome == "rejected"
+    assert lookups(sandbox) == 0
+
+
+# --- two shapes of a 200 ---
+
+COMMISSION = {"event_id": "re_1", "unit": "cash", "status": "approved", "is_paid": False, "sale_amount": -1999}
+NEWER = {
+    "id": 7,
+    "etype": "refund",
+    "sale_amount": -1999,
+    "original_sale_amount": -1999,
+    "event_id": "re_1",
+    "referral": {"id": 3, "email": EMAIL, "uid": "cus_1"},
+    "commissions": [
+        {**COMMISSION, "id": 70, "amount": -400, "tier": 1, "promoter_campaign": {"promoter_id": 7}},
+        {**COMMISSION, "id": 71, "amount": -50, "tier": 2, "promoter_campaign": {"promoter_id": 8}},
+    ],
+}
+OLDER = {
+    "id": 7,
+    "type": "refund",
+    "amount_cents": -1999,
+    "reward": {"id": 70, "amount": -400, "unit": "cash", "status": "approved", "event_id": "re_1", "tier_level": 1},
+    "lead": {"id": 3, "email": EMAIL, "uid": "cus_1"},
+    "promoter": {"id": 7, "auth_token": "sandbox-secret"},
+}
+
+
+@pytest.mark.parametrize(
+    ("body", "commissions"), [(OLDER, [(70, 7, 1, -400)]), (NEWER, [(70, 7, 1, -400), (71, 8, 2, -50)])]
+)
+def test_200_in_either_shape_has_its_commissions_without_a_lookup(
+    body: dict[str, Any],
+    commissions: list[Any],
+    serve: Callable[..., Server],
+    hook_on: Callable[..., FirstPromoterHook],
+) -> None:
+    server = serve(body=json.dumps(body).encode())
+
+    result = hook_on(server).track_refund(REFUND)
+
+    assert (result.outcome, result.recorded_amount, result.lead_id) == ("recorded", -1999, 3)
+    assert [(one.id, one.promoter_id, one.tier, one.amount) for one in result.commissions] == commissions
+    assert (result.firstpromoter_id, result.matched_by, result.lead_differs) == (7, "uid", False)
+    assert "sandbox-secret" not in repr(result)
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {**NEWER, "commissions": []},
+        {**NEWER, "commissions": None},
+        {**NEWER, "commissions": [{"id": None}, "x"]},
+        {**OLDER, "reward": None},
+        {**OLDER, "reward": {}},
+        {**OLDER, "reward": {**OLDER["reward"], "id": None}},  # type: ignore[dict-item]
+    ],
+)
+@pytest.mark.parametrize("listed", [True, False])
+def test_200_without_commissions_is_recorded_with_those_that_are_listed(
+    listed: bool, body: dict[str, Any], serve: Callable[..., Server], hook_on: Callable[..., FirstPromoterHook]
+) -> None:
+    listing_of = listing(*(NEWER["commissions"] if listed else []))  # type: ignore[misc]
+    server = serve(body=lambda path: listing_of(path) if "commissions" in path else json.dumps(body).encode())
+
+    result = hook_on(server).track_refund(REFUND, recover_rewards=False)
+
+    assert (result.outcome, result.http_status, result.recorded_amount) == ("recorded", 200, -1999)
+    assert [one.id for one in result.commissions] == ([70, 71] if listed else [])
+    assert result.lost is False
+
+
+@unreadable
+def test_200_without_commissions_is_recorded_even_if_they_cannot_be_read(
+    fault: dict[str, Any], sandbox: Sandbox, hook: Any
+) -> None:
+    sandbox.add_lead(uid="cus_1")
+    sandbox.fault("empty_commissions", path="/track/refund")
+    sandbox.fault(**fault, path=LISTING, times=None)
+
+    result = hook.track_refund(REFUND)
+
+    assert (result.outcome, result.commissions) == ("recorded", ())
+
+
+# --- whose lead it is ---
+
+
+@pytest.mark.parametrize("shape", ["older", "newer"])
+@pytest.mark.parametrize(
+    ("lead_uid", "row_uid", "differs"), [("cus_2", "cus_1", True), (None, "cus_1", False), ("cus_2", None, False)]
+)
+def test_match_by_email_with_a_lead_of_another_uid_is_said(
+    lead_uid: str | None, row_uid: str | None, differs: bool, shape: Any, sandbox: Sandbox, hook: Any
+) -> None:
+    """Two customers can share an address: the commission of the other one was reversed."""
+    sandbox.change_settings(shape=shape)
+    sandbox.add_lead(uid=lead_uid, email=EMAIL)
+
+    result = hook.track_refund({**REFUND, "uid": row_uid, "email": EMAIL})
+
+    assert [next(iter({"uid", "email"} & set(body))) for body in bodies(sandbox)] == ["uid", "email"][row_uid is None :]
+    assert (result.outcome, result.matched_by, result.lead_differs) == ("recorded", "email", differs)
+
+    again = hook.track_refund({**REFUND, "uid": row_uid, "email": EMAIL})
+    assert (again.outcome, again.lead_differs) == ("already_recorded", differs)

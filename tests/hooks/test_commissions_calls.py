@@ -1,8 +1,9 @@
-"""FirstPromoterHook.iter_commissions, find_commissions and find_reversal."""
+"""FirstPromoterHook.iter_commissions and find_commissions."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable
 from itertools import islice
@@ -10,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_firstpromoter.exceptions import AccessRefusedError, ReadError
+from airflow_provider_firstpromoter.calls import SALE
+from airflow_provider_firstpromoter.exceptions import AccessRefusedError, ReadError, UnreadableCommissionError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.sandbox import Sandbox
-from tests.http_server import EMAIL, HTML, REFUND, Server, says
+from tests.http_server import EMAIL, HTML, REFUND, Server, listing, says
 
 
 def test_find_commissions_matches_the_event_id_exactly(sandbox: Sandbox, hook: Any) -> None:
@@ -43,7 +45,7 @@ def test_iter_commissions_reads_pages_on_demand(sandbox: Sandbox, hook: Any) -> 
     assert [one.id for one in islice(hook.iter_commissions(), 100)] == list(ids)[:100]
     assert request_count() == 1
     assert Counter(one.id for one in hook.iter_commissions()) == Counter(ids)
-    assert request_count() == 4
+    assert request_count() == 5, "only an empty page is the last one"
     assert {one.is_reversal for one in hook.iter_commissions(refunded=True)} == {True}
     assert [one.event_id for one in hook.iter_commissions(q="e_17")][:2] == ["e_17", "e_170"]
 
@@ -91,7 +93,7 @@ def test_iter_commissions_skips_malformed_items_with_one_warning(
     serve: Callable[..., Server], hook_on: Callable[..., FirstPromoterHook], logged: Callable[[], str]
 ) -> None:
     items = [*MALFORMED, _commission(), _commission(id=8, referral="none", promoter_campaign=[], created_at=5)]
-    hook = hook_on(serve(body=json.dumps(items).encode()))
+    hook = hook_on(serve(body=listing(*items)))
 
     assert [one.id for one in hook.iter_commissions()] == [7, 8]
 
@@ -102,35 +104,33 @@ def test_iter_commissions_skips_malformed_items_with_one_warning(
     assert "re_1" not in log
 
 
-def test_find_reversal_ignores_malformed_items_of_other_refunds(
+def test_find_commissions_ignores_malformed_items_of_other_refunds(
     serve: Callable[..., Server], hook_on: Callable[..., FirstPromoterHook]
 ) -> None:
-    hook = hook_on(serve(body=json.dumps([*MALFORMED, _commission()]).encode()))
+    hook = hook_on(serve(body=listing(*MALFORMED, _commission())))
 
-    found = hook.find_reversal("re_7")
-    assert found is not None
-    assert found["commissions"][0].id == 7
-    assert hook.find_reversal("re_8") is None
+    assert [one.id for one in hook.find_commissions("re_7")] == [7]
+    assert hook.find_commissions("re_8") == []
 
 
-def test_find_reversal_raises_if_the_commission_itself_is_malformed(
+def test_find_commissions_raises_if_the_commission_itself_is_malformed(
     serve: Callable[..., Server], hook_on: Callable[..., FirstPromoterHook]
 ) -> None:
-    hook = hook_on(serve(body=json.dumps(MALFORMED).encode()))
+    hook = hook_on(serve(body=listing(*MALFORMED)))
 
-    with pytest.raises(ReadError, match="'re_1'"):
-        hook.find_reversal("re_1")
+    with pytest.raises(UnreadableCommissionError, match="refund 're_1'"):
+        hook.find_commissions("re_1")
 
 
 @pytest.mark.parametrize("status", [401, 403])
 @pytest.mark.parametrize("body", [HTML, says("Forbidden", code="forbidden"), says("Forbidden"), b""])
-def test_find_reversal_without_access_to_commissions_raises_read_error(
+def test_find_commissions_without_access_to_commissions_raises(
     status: int, body: bytes, serve: Callable[..., Server], hook_on: Callable[..., FirstPromoterHook]
 ) -> None:
     hook = hook_on(serve(status=status, body=body))
 
-    with pytest.raises(ReadError, match="FirstPromoter's commissions could not be read"):
-        hook.find_reversal("re_1")
+    with pytest.raises((AccessRefusedError, ReadError), match="FirstPromoter's commissions could not be read"):
+        hook.find_commissions("re_1")
 
 
 def test_iter_commissions_without_access_says_that_the_key_may_not_read_commissions(
@@ -154,28 +154,26 @@ def test_track_refund_without_access_to_commissions_is_already_recorded_with_an_
     assert (result.outcome, result.commissions) == ("already_recorded", ())
 
 
-def test_find_reversal_reads_negative_commissions_only(sandbox: Sandbox, hook: FirstPromoterHook) -> None:
+def test_find_commissions_reads_negative_commissions_only(sandbox: Sandbox, hook: FirstPromoterHook) -> None:
     """A short event_id is the beginning of many others: thousands of sales must not be read for one refund."""
     sandbox.add_lead(uid="cus_1")
     sandbox.add_commissions({"uid": "cus_1", "sale_amount": 100, "event_id": f"7{n:04}"} for n in range(7000))
     sandbox.add_commission(uid="cus_1", sale_amount=-5000, event_id="7", amount=-1000)
 
-    found = hook.find_reversal("7")
-
-    assert found is not None
-    assert found["commissions"][0].amount == -1000
-    assert sandbox.request_counts()["GET /api/v2/company/commissions"] == {"200": 1}
-    assert hook.find_reversal("70000") is None, "that is a sale"
-    assert sandbox.request_counts()["GET /api/v2/company/commissions"] == {"200": 3}
+    assert [one.amount for one in hook.find_commissions("7")] == [-1000]
+    assert sandbox.request_counts()["GET /api/v2/company/commissions"] == {"200": 2}
+    assert hook.find_commissions("70000") == [], "that is a sale"
+    assert sandbox.request_counts()["GET /api/v2/company/commissions"] == {"200": 4}
+    assert [one.amount for one in hook.find_commissions("70000", SALE)] != []
 
 
-def test_find_reversal_finds_a_commission_without_a_sale_amount(
+def test_find_commissions_finds_a_commission_without_a_sale_amount(
     serve: Callable[..., Server], hook_on: Callable[..., FirstPromoterHook]
 ) -> None:
     """A filter by sale_amount leaves out commissions that have none."""
 
     def answer(path: str) -> bytes:
-        return json.dumps([] if "sale_amount" in path else [_commission(sale_amount=None)]).encode()
+        return b"[]" if "sale_amount" in path else listing(_commission(sale_amount=None))(path)
 
     hook = hook_on(serve(body=answer))
 
@@ -183,12 +181,40 @@ def test_find_reversal_finds_a_commission_without_a_sale_amount(
     assert commission.amount == -200
 
 
-def test_iter_commissions_ends_if_every_page_is_the_same(
+def test_page_that_is_shorter_than_asked_does_not_end_a_reading(
     serve: Callable[..., Server], hook_on: Callable[..., FirstPromoterHook]
 ) -> None:
-    server = serve(body=json.dumps([_commission(id=number) for number in range(1, 101)]).encode())
+    """A server may return fewer commissions than were asked for, and skip those that it removed."""
+    items = [_commission(id=number, event_id="re_7" if number > 175 else "re_70") for number in range(1, 181)]
+    sizes = [50, 1, 49, 30, 50]
+    pages = {number: items[sum(sizes[: number - 1]) : sum(sizes[:number])] for number in range(1, len(sizes) + 1)}
+
+    def page(path: str) -> bytes:
+        found = re.search(r"[?&]page=(\d+)", path)
+        assert found
+        return json.dumps(pages.get(int(found[1]), [])).encode()
+
+    hook = hook_on(serve(body=page))
+
+    assert [one.id for one in hook.iter_commissions()] == list(range(1, 181))
+    assert [one.id for one in hook.find_commissions("re_7")] == [176, 177, 178, 179, 180]
+
+
+@pytest.mark.parametrize("count", [1, 3, 500])
+def test_iter_commissions_ends_if_its_pages_begin_again(
+    count: int, serve: Callable[..., Server], hook_on: Callable[..., FirstPromoterHook]
+) -> None:
+    """As a server does that ignores the page's number, or counts on from the first after the last one."""
+
+    def page(path: str) -> bytes:
+        found = re.search(r"[?&]page=(\d+)", path)
+        assert found
+        first = int(found[1]) % count * 100
+        return json.dumps([_commission(id=number) for number in range(first + 1, first + 101)]).encode()
+
+    server = serve(body=page)
     hook = hook_on(server)
 
     with pytest.raises(ReadError, match="repeat"):
         list(hook.iter_commissions())
-    assert len(server.asked) < 20
+    assert len(server.asked) < count + 20

@@ -1,4 +1,4 @@
-"""FirstPromoterHook.deny_commissions and get_batch."""
+"""FirstPromoterHook.deny_commissions."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from typing import Any
 import pytest
 
 from airflow_provider_firstpromoter.api import Batch, batches
+from airflow_provider_firstpromoter.calls import Commission
 from airflow_provider_firstpromoter.exceptions import AccessRefusedError, EventsFailedError, SyncInterruptedError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.sandbox import Sandbox
 from tests.http_server import EMAIL, HTML, Server, says
+
+UID = "uid-of-jane"
 
 
 @pytest.fixture
@@ -53,7 +56,6 @@ def test_deny_commissions_follows_a_batch_to_its_end(
 
     assert (batch.status, batch.processed_count) == ("completed", 100)
     assert statuses(hook, commissions) == ["denied"] * 100
-    assert hook.get_batch(batch.id) == batch
     assert hook.deny_commissions(commissions[:3]).processed_count == 3, "the call can be repeated"
 
 
@@ -94,7 +96,7 @@ def test_deny_commissions_with_no_or_too_many_ids_raises(hook: Any, count: int) 
         (200, b"[]", "answered 200, but not as FirstPromoter does"),
         (202, b'{"status": "pending"}', "answered 202, but not as FirstPromoter does"),
         (202, b'{"id": 5}', "answered 202, but not as FirstPromoter does"),
-        (422, says(f"no commission of {EMAIL}", code="unprocessable_entity"), r"422: no commission of \*\*\*"),
+        (422, says(f"no commission of {UID}", code="unprocessable_entity"), r"commissions: 422$"),
     ],
 )
 def test_deny_commissions_raises_if_the_response_is_no_batch(
@@ -117,6 +119,38 @@ def test_deny_commissions_without_permission_names_the_connection(
 
     with pytest.raises(AccessRefusedError, match="may lack the permission to change commissions"):
         hook.deny_commissions([1])
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (200, {"id": 5, "status": "completed", "processing_errors": [f"Commission of {UID} <{EMAIL}> is locked"]}),
+        (422, {"message": f"Commission of {UID} <{EMAIL}> is locked", "code": "unprocessable_entity"}),
+        (404, {"message": f"Commission of {UID} <{EMAIL}> is locked", "code": "not_found"}),
+        (403, {"message": f"Commission of {UID} <{EMAIL}> is locked", "code": "forbidden"}),
+        (401, {"message": f"Commission of {UID} <{EMAIL}> is locked"}),
+    ],
+)
+@pytest.mark.parametrize("known", [True, False])
+def test_denial_shows_firstpromoters_words_only_if_their_customers_can_be_masked(
+    known: bool,
+    status: int,
+    body: dict[str, Any],
+    serve: Callable[..., Server],
+    hook_on: Callable[..., FirstPromoterHook],
+    logged: Callable[[], str],
+) -> None:
+    hook = hook_on(serve(status=status, body=json.dumps(body).encode()))
+    commission = Commission(id=1, lead_uid=UID, lead_email=EMAIL)
+
+    try:
+        said = repr(hook.deny_commissions([commission if known else commission.id]))
+    except (AccessRefusedError, EventsFailedError) as error:
+        said = str(error)
+
+    assert ("Commission of *** <***> is locked" in said) is known
+    assert UID not in said + logged()
+    assert EMAIL not in said + logged()
 
 
 def test_batch_keeps_only_the_fields_that_are_known() -> None:

@@ -12,7 +12,8 @@ from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from airflow_provider_firstpromoter.api.responses import ApiResponse, result_from
+from airflow_provider_firstpromoter.api.responses import ApiResponse
+from airflow_provider_firstpromoter.calls import REFUND as CALL
 from airflow_provider_firstpromoter.calls import (
     REFUND_COLUMNS,
     Outcome,
@@ -24,6 +25,7 @@ from airflow_provider_firstpromoter.calls import (
     portable,
 )
 from airflow_provider_firstpromoter.exceptions import InvalidRowError
+from airflow_provider_firstpromoter.hooks.tracking_call import result_from
 from airflow_provider_firstpromoter.ledger import LedgerWrite, RefundLedger, RunKey
 from airflow_provider_firstpromoter.sandbox.schema import DOCUMENT
 from tests.ledger.rows import write
@@ -131,7 +133,7 @@ numbers = itertools.count()
 
 @given(ANSWERS)
 def test_result_is_unchanged_by_xcom(answer: ApiResponse) -> None:
-    result = result_from(answer, REFUND, 1).to_json()
+    result = result_from(CALL, answer, [REFUND], "uid", 1).to_json()
     assert through_xcom([result, {"rewards": [result]}]) == [result, {"rewards": [result]}]
     assert Result.model_validate(through_xcom(result)).to_json() == result
 
@@ -148,7 +150,7 @@ def test_result_is_unchanged_by_the_ledger(kind: str, new_database: Callable[...
         for row, answer in given:
             valid = read({**row, "event_id": f"re_{next(numbers)}"}, Validation())
             if isinstance(valid, Refund):
-                refund, result = valid, result_from(answer, valid, 1)
+                refund, result = valid, result_from(CALL, answer, [valid], "uid", 1)
             else:
                 refund, result = None, Result(event_id=valid[0], outcome=Outcome.REJECTED, message=valid[1])
             entries[result.event_id or ""] = LedgerWrite(

@@ -14,7 +14,7 @@ import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 from sqlalchemy import inspect
 
-from airflow_provider_firstpromoter.api import Transport
+from airflow_provider_firstpromoter.api import Client
 from airflow_provider_firstpromoter.exceptions import EventsRejectedError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.operators.reconcile import ReconcileRefundsOperator
@@ -167,7 +167,7 @@ def test_unexpected_error_of_a_worker_leaves_no_personal_data(
     connect(ledger_conn_id="warehouse")
     warehouse = new_database("sqlite", "warehouse")
     warehouse.fill(rows())
-    monkeypatch.setattr(Transport, "request", fail)
+    monkeypatch.setattr(Client, "request", fail)
 
     for operator in everyone()[1:3]:
         pushed = traces.run(operator)

@@ -19,7 +19,9 @@ def test_reconciliation_without_differences_reports_none(account: AccountWithLed
     assert (report["matched"], report["mismatches"], nonzero_kinds(report)) == (5, 0, {})
     assert account.mismatches() == []
     assert report["commissions"] == 5
-    assert report["requests"] == 1, "a request returns a hundred commissions, and no refund has to be looked up"
+    assert report["requests"] == 2, (
+        "a hundred commissions, and the empty page after them; no refund has to be looked up"
+    )
 
 
 def test_reconciliation_finds_each_kind_of_difference_and_nothing_else(account: AccountWithLedger) -> None:

@@ -38,7 +38,7 @@ def test_commission_outside_the_period_is_looked_up(account: AccountWithLedger) 
     report = account.reconcile(created_from=TODAY.date())
 
     assert (report["matched"], report["mismatches"]) == (2, 0)
-    assert report["requests"] == 2
+    assert report["requests"] == 4
 
 
 @pytest.mark.parametrize(

@@ -52,20 +52,20 @@ def test_two_thousand_wrong_refunds_between_good_ones_are_reverted_by_run_to_the
     assert account.preview(**WRONG)["to_revert"] == COUNT
 
     # Killed in the middle: after the seventh call's batch has been started.
-    from airflow_provider_firstpromoter.api import batches
+    from airflow_provider_firstpromoter.api import deny_commissions
 
     killed = RevertRefundsOperator(task_id="revert", preview=False, max_reverted=COUNT, **WRONG)
-    follow, calls = batches.follow_batch, 0
+    calls = 0
 
-    def follow_and_kill(*arguments: Any) -> Any:
+    def deny_and_kill(*arguments: Any) -> Any:
         nonlocal calls
         calls += 1
         if calls == 7:
             killed.on_kill()
-        return follow(*arguments)
+        return deny_commissions(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr("airflow_provider_firstpromoter.hooks.firstpromoter.follow_batch", follow_and_kill)
+        patch.setattr("airflow_provider_firstpromoter.hooks.firstpromoter.deny_commissions", deny_and_kill)
         with pytest.raises(SyncInterruptedError):
             account.run(killed, "revert__1", "undo")
     assert list(account.ledger().values()).count("reverted") == 600

@@ -149,7 +149,10 @@ def test_lagging_commissions_leave_not_referred_with_a_message_that_says_so(trac
     run = track(refund(0))
 
     assert run.outcomes == {"not_referred": 1}
-    assert run.results[0].message == "404 after a lost response, and no commission was reversed: Referral not found"
+    assert (
+        run.results[0].message
+        == "404 after a lost response, and FirstPromoter lists no commission of it: Referral not found"
+    )
     record = track.records()["re_0"]
     assert (record.outcome, record.sent_amount) == ("not_referred", 1000)
 

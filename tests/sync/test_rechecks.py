@@ -97,7 +97,7 @@ def test_409_on_a_recheck_does_not_prove_a_reversed_commission(
     assert [request.status for request in sandbox.refund_requests()] == [204, 409]
     assert run.outcomes == {"not_referred": 1}
     assert (run.results[0].message or "").startswith(
-        "409 after this refund's own 204 or 404, and no commission was reversed: "
+        "409 after this refund's own 204 or 404, and FirstPromoter lists no commission of it: "
     )
     assert track.stored() == {"re_77": "not_referred"}
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_firstpromoter.api import Transport
+from airflow_provider_firstpromoter.api import Client
 from airflow_provider_firstpromoter.calls import Refund
 from airflow_provider_firstpromoter.exceptions import EventsFailedError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
@@ -24,9 +24,9 @@ def break_for(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Callable[[], Non
 
     def break_for(error: BaseException, *given: str, after: bool = False) -> Callable[[], None]:
         event_ids = set(given)
-        real = Transport.request
+        real = Client.request
 
-        def request(self: Transport, method: str, path: str, **kwargs: Any) -> Any:
+        def request(self: Client, method: str, path: str, **kwargs: Any) -> Any:
             hit = (kwargs.get("json") or {}).get("event_id") in event_ids
             if hit and not after:
                 raise error
@@ -35,7 +35,7 @@ def break_for(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Callable[[], Non
                 raise error
             return exchange
 
-        monkeypatch.setattr(Transport, "request", request)
+        monkeypatch.setattr(Client, "request", request)
         return event_ids.clear
 
     return break_for
