@@ -14,9 +14,8 @@ from typing import Any
 
 import pendulum
 import pytest
-from airflow.providers.common.compat.sdk import DAG
-from airflow.providers.standard.operators.empty import EmptyOperator
-from airflow.providers.standard.triggers.temporal import DateTimeTrigger
+from airflow.providers.common.compat.sdk import DAG, BaseOperator
+from airflow.providers.common.compat.standard.triggers import TimeDeltaTrigger
 from airflow.utils.session import create_session
 
 from airflow_provider_firstpromoter.sandbox import Sandbox
@@ -52,13 +51,18 @@ def store_connections(airflow_db: None, monkeypatch: pytest.MonkeyPatch) -> Iter
         session.query(Connection).filter(Connection.conn_id.in_(conn_ids)).delete()
 
 
+class Nothing(BaseOperator):
+    def execute(self, context: Any) -> None:
+        pass
+
+
 class WaitingTasks:
     """The tasks of a DAG run, which wait in the triggerer."""
 
     def __init__(self, run_dag: Callable[..., Any], task_ids: Iterable[str]) -> None:
         with DAG("waits", schedule=None, start_date=pendulum.datetime(2025, 1, 1, tz="UTC")) as dag:
             for task_id in task_ids:
-                EmptyOperator(task_id=task_id)
+                Nothing(task_id=task_id)
         run_dag(dag)
 
     @contextmanager
@@ -72,13 +76,20 @@ class WaitingTasks:
         """Let each task wait for its trigger, as a task does that defers itself."""
         from airflow.models.trigger import Trigger
 
-        with self._task_instances() as tasks:
-            for task in tasks:
-                trigger = Trigger.from_object(triggers[task.task_id])
-                tasks.session.add(trigger)
+        for task_id, trigger in triggers.items():
+            row = Trigger.from_object(trigger)  # before the session: it closes Airflow 2's
+            with self._task_instances() as tasks:
+                tasks.session.add(row)
                 tasks.session.flush()
-                task.state, task.next_method, task.next_kwargs = "deferred", "execute_complete", {}
-                task.trigger_id = trigger.id
+                tasks.filter_by(task_id=task_id).update(
+                    {
+                        "state": "deferred",
+                        "trigger_id": row.id,
+                        "next_method": "execute_complete",
+                        "next_kwargs": {},
+                    },
+                    synchronize_session=False,
+                )
 
     def events(self) -> dict[str, Any]:
         """Return the event of each task whose trigger has fired; None for one that failed."""
@@ -114,12 +125,12 @@ def test_triggerer_with_ten_sensors_wakes_each_and_keeps_airflows_own_trigger_on
         moment = pendulum.now("UTC") + timedelta(seconds=WAIT)
         waiting.defer(
             {name: UnrecordedRefundTrigger(**WHERE, end_time=end, poke_interval=1) for name in sensors}
-            | {OWN: DateTimeTrigger(moment)}
+            | {OWN: TimeDeltaTrigger(timedelta(seconds=WAIT))}
         )
 
         wait_for(waiting.events, "The wait", triggerer, timeout=WAIT + PATIENCE)
         assert pendulum.now("UTC") - moment < timedelta(seconds=10)
-        assert waiting.events().keys() == {OWN}
+        assert waiting.events().keys() == {OWN}, waiting.events()
         sqlite.fill([refund(1)])
 
         wait_for(lambda: len(waiting.events()) == SENSORS + 1, "A sensor", triggerer, timeout=PATIENCE)

@@ -1,0 +1,126 @@
+"""A large table in which every twentieth row is bad in another way: the good ones are recorded, the bad ones named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import pytest
+
+from airflow_provider_firstpromoter.calls import Outcome
+from airflow_provider_firstpromoter.database import RefundQuery
+from airflow_provider_firstpromoter.database.source import Source
+from airflow_provider_firstpromoter.exceptions import EventsRejectedError
+from airflow_provider_firstpromoter.hooks import FirstPromoterHook
+from airflow_provider_firstpromoter.ledger import RefundLedger, RunKey
+from airflow_provider_firstpromoter.sandbox import Sandbox
+from airflow_provider_firstpromoter.sync import RefundSync, SyncOptions
+from airflow_provider_firstpromoter.sync.from_query import run_query
+from tests.support import ALL_REFUNDS, ledger_outcomes, nonzero_outcomes
+
+ROWS = 5000
+BAD_EVERY = 20
+
+
+class Bad(NamedTuple):
+    """
+    One way in which a row is bad.
+
+    :param reason: what the ledger's message says of it
+    :param values: the columns with the fault
+    :param response: FirstPromoter's message, if it is the one that rejects the row
+    """
+
+    reason: str
+    values: dict[str, Any] = {}
+    response: str | None = None
+
+
+BAD = [
+    # Values.
+    Bad("amount", {"amount": "-5"}),
+    Bad("amount", {"amount": "0"}),
+    Bad("amount", {"amount": None}),
+    Bad("amount", {"amount": "12,50"}),
+    Bad("amount", {"amount": "1e300"}),
+    Bad("amount", {"amount": "9" * 60}),
+    Bad("currency", {"currency": "EURO"}),
+    Bad("amount in minor units of KWD", {"currency": "KWD"}),
+    Bad("quantity", {"quantity": "0"}),
+    Bad("skip_email_notification", {"skip_email_notification": "maybe"}),
+    # Ids.
+    Bad("uid", {"uid": "undefined"}),
+    Bad("uid", {"uid": '"cus_1"'}),
+    Bad("uid", {"uid": "u" * 256}),
+    Bad("neither uid nor email", {"uid": None}),
+    Bad("email", {"uid": None, "email": "nobody"}),
+    Bad("sale_event_id", {"sale_event_id": " in_1"}),
+    # Encodings.
+    Bad("uid", {"uid": "cus\x1f1"}),
+    Bad("uid", {"uid": "cus_1\u0085"}),
+    # Messages: long ones, and texts that no database can store.
+    Bad("No such", response="No such “thing” " * 100),
+    Bad("", response="\U0001f4a5" * 1000),
+    Bad("", response="half a pair \ud83d"),
+    Bad("", response="nothing \x00 here"),
+    Bad("łukasz", response="łukasz …"),
+]
+
+
+def row_of(number: int) -> dict[str, Any]:
+    bad = bad_of(number)
+    row = {"event_id": f"re_{number:05}", "amount": str(1000 + number), "currency": None, "uid": f"cus_{number % 500}"}
+    more = dict.fromkeys(("email", "quantity", "sale_event_id", "skip_email_notification"))
+    return {**row, **more, **(bad.values if bad else {})}
+
+
+def bad_of(number: int) -> Bad | None:
+    return BAD[number // BAD_EVERY % len(BAD)] if number % BAD_EVERY == 0 else None
+
+
+def run(database: Any, run_id: str) -> RefundSync:
+    """Run the query once, with warehouse and ledger in the same database."""
+    hook = FirstPromoterHook()
+    engine = database.engine()
+    ledger = RefundLedger(engine, hook.account.key, name="warehouse", digest_key=hook.account.digest_key)
+    sync = RefundSync(hook, ledger, SyncOptions(), RunKey("dag", run_id, "sync", -1), kind="query")
+    with sync:
+        run_query(sync, RefundQuery(Source.from_engine(engine, "warehouse"), ALL_REFUNDS))
+    return sync
+
+
+def test_every_good_row_of_a_dirty_table_is_recorded_and_every_bad_one_named_once(
+    database: Any, sandbox: Sandbox, connect: Callable[..., str]
+) -> None:
+    connect(max_attempts=1)
+    sandbox.add_leads({"uid": f"cus_{number}"} for number in range(500))
+    text = "VARCHAR(400) CHARACTER SET utf8mb4" if database.kind == "mariadb" else "VARCHAR(400)"
+    rows = [row_of(number) for number in range(ROWS)]
+    database.fill(rows, **dict.fromkeys(("amount", "uid", "email", "quantity", "skip_email_notification"), text))
+    bad = {row["event_id"]: fault for number, row in enumerate(rows) if (fault := bad_of(number))}
+    for event_id, fault in bad.items():
+        if fault.response is not None:
+            sandbox.fault("status", status=422, event_id=event_id, message=fault.response)
+    good = {row["event_id"] for row in rows} - bad.keys()
+
+    first = run(database, "first")
+
+    assert nonzero_outcomes(first.summary.to_json()) == {"recorded": len(good), "rejected": len(bad)}
+    with pytest.raises(EventsRejectedError):
+        first.raise_for_summary()
+    assert {recorded.event_id for recorded in sandbox.recorded()} == good
+    outcomes = ledger_outcomes(database)
+    assert {event_id for event_id, outcome in outcomes.items() if outcome == Outcome.RECORDED} == good
+    stored = dict(database.run("SELECT event_id, message FROM firstpromoter_refunds WHERE outcome = 'rejected'"))
+    assert stored.keys() == bad.keys()
+    unexplained = {event_id: message for event_id, message in stored.items() if bad[event_id].reason not in message}
+    assert unexplained == {}
+    assert all(stored.values())
+    sent = len(sandbox.refund_requests())
+
+    second = run(database, "second")
+
+    assert len(sandbox.refund_requests()) == sent
+    assert nonzero_outcomes(second.summary.to_json()) == {"rejected": len(bad)}
+    assert second.summary.still_open == len(bad)
+    second.raise_for_summary()
