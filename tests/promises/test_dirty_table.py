@@ -14,8 +14,7 @@ from airflow_provider_firstpromoter.exceptions import EventsRejectedError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import RefundLedger, RunKey
 from airflow_provider_firstpromoter.sandbox import Sandbox
-from airflow_provider_firstpromoter.sync import RefundSync, SyncOptions
-from airflow_provider_firstpromoter.sync.from_query import run_query
+from airflow_provider_firstpromoter.sync import RefundSync, SyncOptions, run_query
 from tests.support import ALL_REFUNDS, ledger_outcomes, nonzero_outcomes
 
 ROWS = 5000
