@@ -126,7 +126,7 @@ class SandboxProcess:
         return sorted(self._control("GET", "/request-times", params={"path": "/track/refund", **only}))
 
     def recorded(self, kind: str = "refund") -> list[dict[str, Any]]:
-        """Return the refunds or sales that were recorded; see ``airflow_provider_firstpromoter.sandbox.RecordedEvent``."""
+        """Return the refunds or sales that were recorded; see the sandbox's ``RecordedEvent``."""
         found: list[dict[str, Any]] = self._control("GET", "/recorded", params={"kind": kind})
         return found
 

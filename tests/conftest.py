@@ -24,7 +24,7 @@ from hypothesis import HealthCheck, settings
 from dev.airflow import EXAMPLE_DAGS, run_airflow, settings_of, without_airflow
 from dev.databases import MariaDB, has_mariadb, mariadb, postgresql
 from tests.databases import Database, PostgreSQLDatabases, make_database
-from tests.support import EVERY_DATABASE
+from tests.support import EVERY_DATABASE, SECOND_KEY
 
 # Airflow reads these when it is first imported. The user's own Airflow must not affect the tests, nor they it.
 for name in set(os.environ) - set(without_airflow(os.environ)):
@@ -61,9 +61,9 @@ def airflow_db() -> None:
 
 @pytest.fixture(scope="session")
 def _served() -> Iterator[Any]:
-    from airflow_provider_firstpromoter.sandbox import Settings, running_sandbox
+    from airflow_provider_firstpromoter.sandbox import Account, Settings, running_sandbox
 
-    with running_sandbox(Settings(requests_per_minute=0)) as sandbox:
+    with running_sandbox(Settings(accounts=(Account(further_keys=(SECOND_KEY,)),), requests_per_minute=0)) as sandbox:
         yield sandbox
 
 

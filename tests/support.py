@@ -14,6 +14,8 @@ import pytest
 ALL_REFUNDS = "SELECT * FROM refunds"
 #: Runs a test, or a module as its ``pytestmark``, with either shape of FirstPromoter's 200 to a refund.
 BOTH_SHAPES = pytest.mark.parametrize("sandbox", ["older", "newer"], indirect=True)
+#: Another API key of the account of the fixture ``sandbox``.
+SECOND_KEY = "second-sandbox-api-key"
 #: The kinds of databases on which the ledger is tested.
 EVERY_DATABASE = ("sqlite", "postgresql", "mariadb", "duckdb")
 

@@ -12,6 +12,7 @@ from airflow_provider_firstpromoter.calls import Refund
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.sandbox import Sandbox
 from tests.http_server import EMAIL, REFUND, Server, bodies, listing
+from tests.support import BOTH_SHAPES
 
 LISTING = "/company/commissions"
 #: Ways in which the commissions cannot be read.
@@ -48,6 +49,7 @@ def lookups(sandbox: Sandbox) -> int:
 # --- a 409 after the refund's own 204 or 404 ---
 
 
+@BOTH_SHAPES
 def test_409_for_the_second_id_is_recorded_if_its_commission_is_found(sandbox: Sandbox, hook: Any) -> None:
     """The worker was killed after the 200 for the e-mail; the uid finds no sale again."""
     sandbox.change_settings(lead_first=True)

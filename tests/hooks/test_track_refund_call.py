@@ -13,6 +13,7 @@ from airflow_provider_firstpromoter.exceptions import AccessRefusedError, Invali
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.sandbox import Sandbox
 from tests.http_server import EMAIL, HTML, KEY, RECORDED, REFUND, Server, bodies, says
+from tests.support import BOTH_SHAPES
 
 # --- on the wire ---
 
@@ -55,6 +56,7 @@ def test_invalid_refund_sends_no_request(sandbox: Sandbox, hook: Any) -> None:
     assert sandbox.request_counts() == {}
 
 
+@BOTH_SHAPES
 def test_result_has_the_fields_of_the_response_and_no_secret(sandbox: Sandbox, hook: Any) -> None:
     sandbox.add_lead(uid="cus_1", email=EMAIL)
 
@@ -194,6 +196,7 @@ def test_rejected_refund_is_not_sent_again_with_the_other_id(sandbox: Sandbox, h
 # --- several threads ---
 
 
+@BOTH_SHAPES
 def test_one_hook_serves_eight_threads(sandbox: Sandbox, hook: Any, at_once: Callable[..., list[Any]]) -> None:
     sandbox.add_leads({"uid": f"cus_{number}"} for number in range(8))
     _ = hook.account
@@ -216,6 +219,7 @@ def test_one_hook_serves_eight_threads(sandbox: Sandbox, hook: Any, at_once: Cal
 # --- the reward of a refund that is recorded already ---
 
 
+@BOTH_SHAPES
 @pytest.mark.parametrize(("recover", "found"), [(True, True), (False, False)])
 def test_reward_of_an_already_recorded_refund_is_looked_up_with_recover_rewards(
     recover: bool, found: bool, sandbox: Sandbox, hook: Any

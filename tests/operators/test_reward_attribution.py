@@ -9,9 +9,9 @@ import pytest
 
 from airflow_provider_firstpromoter.operators.refund import TrackRefundOperator
 from airflow_provider_firstpromoter.sandbox import Sandbox
-from tests.support import Task, refund, refunds
+from tests.support import BOTH_SHAPES, Task, refund, refunds
 
-pytestmark = pytest.mark.usefixtures("firstpromoter")
+pytestmark = [pytest.mark.usefixtures("firstpromoter"), BOTH_SHAPES]
 
 
 def track(*rows: dict[str, Any], run_id: str = "one", try_number: int = 1, **parameters: Any) -> list[dict[str, Any]]:

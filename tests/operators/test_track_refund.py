@@ -17,7 +17,7 @@ from airflow_provider_firstpromoter.exceptions import (
 from airflow_provider_firstpromoter.operators.refund import TrackRefundOperator
 from airflow_provider_firstpromoter.sandbox import Sandbox
 from tests.operators.tracking import outcomes, requests_of, track_task
-from tests.support import refund
+from tests.support import BOTH_SHAPES, refund
 
 pytestmark = pytest.mark.usefixtures("firstpromoter")
 
@@ -40,6 +40,7 @@ RESULT_FIELDS = {
 # --- what goes in, and what comes out ---
 
 
+@BOTH_SHAPES
 def test_mapping_returns_one_result(sandbox: Sandbox) -> None:
     result = track_task(refunds=refund(0, amount=1999)).run()
 
@@ -124,6 +125,7 @@ def test_column_outside_identify_by_is_ignored(sandbox: Sandbox) -> None:
     assert requests_of(sandbox) == 0
 
 
+@BOTH_SHAPES
 def test_repeated_row_has_no_reward(sandbox: Sandbox) -> None:
     task = track_task(refunds=[refund(0), refund(1), refund(0)])
 
@@ -159,6 +161,7 @@ def leaves(value: Any) -> Iterator[Any]:
         yield value
 
 
+@BOTH_SHAPES
 def test_results_in_xcom_are_plain_json_without_emails_and_uids(sandbox: Sandbox) -> None:
     task = track_task(refunds=[refund(n, email=f"c{n}@example.com") for n in (0, 1, 50)] + [refund(2, amount=0)])
 
@@ -172,6 +175,7 @@ def test_results_in_xcom_are_plain_json_without_emails_and_uids(sandbox: Sandbox
     assert "cus_" not in text
 
 
+@BOTH_SHAPES
 def test_settled_refund_returns_the_same_values_without_a_request(sandbox: Sandbox) -> None:
     """Clearing the task and running it again hands the very same rewards on."""
     given = [refund(0), refund(50), refund(1), refund(0)]

@@ -9,8 +9,10 @@ import pytest
 
 from airflow_provider_firstpromoter.exceptions import EventsRejectedError
 from tests.reconcile.account import TODAY, AccountWithLedger, nonzero_kinds, refund
+from tests.support import BOTH_SHAPES
 
 
+@BOTH_SHAPES
 def test_emptied_ledger_is_rebuilt_with_adopt(account: AccountWithLedger) -> None:
     account.database.fill([refund(n) for n in range(250)] + [refund(n, uid=f"nobody_{n}") for n in range(250, 260)])
     account.sync()
@@ -221,6 +223,7 @@ def test_missing_reward_is_filled_in_and_returned_from_then_on(account: AccountW
     assert account.reconcile()["rewards_filled"] == 0
 
 
+@BOTH_SHAPES
 def test_reward_status_follows_the_commission_and_the_result_stays_the_same(account: AccountWithLedger) -> None:
     before = account.track(refund(1), refund(2), refund(3))
     ids = {recorded.event_id: recorded.reward_id for recorded in account.sandbox.recorded()}
@@ -239,6 +242,7 @@ def test_reward_status_follows_the_commission_and_the_result_stays_the_same(acco
     assert [one["commissions"] for one in after] == [one["commissions"] for one in before]
 
 
+@BOTH_SHAPES
 def test_missing_tier_is_added_without_a_mismatch(account: AccountWithLedger) -> None:
     (result,) = account.track(refund(1))
     account.commission("re_0001", "cus_1", 1001, promoter="ref2", tier=2, amount=-30)
@@ -250,6 +254,7 @@ def test_missing_tier_is_added_without_a_mismatch(account: AccountWithLedger) ->
     assert account.reconcile()["rewards_updated"] == 0
 
 
+@BOTH_SHAPES
 def test_lost_responses_leave_no_reward_unknown(account: AccountWithLedger, impatient: None) -> None:
     """One in ten of 2,000 responses is lost after the refund was recorded."""
     account.sandbox.add_leads({"uid": f"cus_{number}"} for number in range(1000, 2000))

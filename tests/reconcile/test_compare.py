@@ -9,8 +9,10 @@ import pytest
 from airflow_provider_firstpromoter.exceptions import ReconciliationMismatchError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from tests.reconcile.account import TABLE, AccountWithLedger, nonzero_kinds, refund
+from tests.support import BOTH_SHAPES
 
 
+@BOTH_SHAPES
 def test_reconciliation_without_differences_reports_none(account: AccountWithLedger) -> None:
     account.track(*(refund(n) for n in range(5)))
 
@@ -24,6 +26,7 @@ def test_reconciliation_without_differences_reports_none(account: AccountWithLed
     )
 
 
+@BOTH_SHAPES
 def test_reconciliation_finds_each_kind_of_difference_and_nothing_else(account: AccountWithLedger) -> None:
     sandbox = account.sandbox
     account.track(*(refund(n) for n in range(10)), refund(10, currency="JPY", amount=5000))

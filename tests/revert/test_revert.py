@@ -20,7 +20,7 @@ from airflow_provider_firstpromoter.ledger import RefundLedger
 from airflow_provider_firstpromoter.operators.revert import RevertRefundsOperator
 from airflow_provider_firstpromoter.reconcile import Revert, RevertReport, RevertSelection
 from tests.revert.mistake import AccountToRevert
-from tests.support import refund, refunds
+from tests.support import BOTH_SHAPES, refund, refunds
 
 WRONG: dict[str, Any] = {"dag_id": "sync", "run_id": "manual__wrong"}
 
@@ -36,6 +36,7 @@ def make_mistake(account: AccountToRevert, count: int = 12) -> dict[str, int]:
     return {name: amount + before[name] - with_mistake[name] for name, amount in account.balances().items()}
 
 
+@BOTH_SHAPES
 def test_preview_reports_what_would_be_denied_and_changes_nothing(account: AccountToRevert) -> None:
     make_mistake(account)
     before = account.balances(), account.ledger("outcome, reward_status, reverted_at")
@@ -63,6 +64,7 @@ def test_preview_reports_what_would_be_denied_and_changes_nothing(account: Accou
     assert account.database.run("SELECT count(*) FROM firstpromoter_refunds_runs WHERE kind = 'revert'") == [(0,)]
 
 
+@BOTH_SHAPES
 @pytest.mark.parametrize("count", [3, 12, 130])
 def test_revert_denies_the_refunds_of_the_run_and_no_other(account: AccountToRevert, count: int) -> None:
     right = make_mistake(account, count)
@@ -167,6 +169,7 @@ def test_revert_by_event_ids_and_by_time(account: AccountToRevert) -> None:
     assert (report["reverted"], report["already_reverted"]) == (4, 2)
 
 
+@BOTH_SHAPES
 def test_commission_denied_by_hand_only_updates_the_ledger(account: AccountToRevert) -> None:
     account.track(*refunds(3))
     for event_id in ("re_0", "re_1"):
@@ -249,6 +252,7 @@ def test_refund_that_is_paid_after_the_check_is_left_alone(
     assert account.statuses()["re_1"] == "approved"
 
 
+@BOTH_SHAPES
 def test_all_commissions_of_a_split_refund_are_denied_and_differences_listed(account: AccountToRevert) -> None:
     account.track(*refunds(2))
     split, differing = account.recorded("re_0"), account.recorded("re_1")

@@ -16,7 +16,7 @@ from airflow_provider_firstpromoter.exceptions import (
     EventsRejectedError,
 )
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
-from tests.support import nonzero_outcomes, refund, refunds
+from tests.support import BOTH_SHAPES, nonzero_outcomes, refund, refunds
 from tests.sync.runs import UNKNOWN_CURRENCY, Refunds, on_both
 
 # --- every answer has one outcome, and the ledger keeps those that the table says ---
@@ -93,6 +93,7 @@ def test_refunds_failed_error_is_retried_by_airflow() -> None:
 # --- settled refunds ---
 
 
+@BOTH_SHAPES
 @on_both
 def test_settled_refund_is_not_sent_and_its_stored_result_returned(track: Refunds) -> None:
     FirstPromoterHook().track_refund(refund(1))
@@ -112,6 +113,7 @@ def test_settled_refund_is_not_sent_and_its_stored_result_returned(track: Refund
     again.sync.raise_for_summary()
 
 
+@BOTH_SHAPES
 @on_both
 @pytest.mark.parametrize("as_query", [False, True], ids=["list", "query"])
 def test_cleared_task_has_the_same_counts_and_sums(track: Refunds, as_query: bool) -> None:
@@ -127,6 +129,7 @@ def test_cleared_task_has_the_same_counts_and_sums(track: Refunds, as_query: boo
         assert again[name] == first[name], name
 
 
+@BOTH_SHAPES
 @pytest.mark.parametrize("as_query", [False, True], ids=["list", "query"])
 def test_sums_of_a_commission_belong_to_the_task_run_that_reversed_it(track: Refunds, as_query: bool) -> None:
     track(refund(0), run_id="first", as_query=as_query)

@@ -9,10 +9,11 @@ from airflow_provider_firstpromoter.exceptions import (
     EventsRejectedError,
 )
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
-from tests.support import refund, refunds
+from tests.support import BOTH_SHAPES, refund, refunds
 from tests.sync.runs import A_MONTH, Refunds
 
 
+@BOTH_SHAPES
 def test_run_summary_adds_up(track: Refunds) -> None:
     track.sandbox.add_lead(uid="cus_points", promoter="ref2", unit="points")
     track(refund(0), refund(50))

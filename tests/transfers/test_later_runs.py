@@ -12,7 +12,7 @@ from airflow_provider_firstpromoter.exceptions import (
     EventsRejectedError,
 )
 from airflow_provider_firstpromoter.sandbox import Sandbox
-from tests.support import ledger_outcomes, nonzero_outcomes
+from tests.support import BOTH_SHAPES, ledger_outcomes, nonzero_outcomes
 from tests.transfers.syncing import refund, refunds, sent, sync_task
 
 
@@ -43,6 +43,7 @@ def test_retry_after_a_failure_sends_the_rest_and_pushes_all_results(warehouse: 
     assert len(sandbox.recorded()) == 10
 
 
+@BOTH_SHAPES
 def test_cleared_task_pushes_the_same_counts_and_rewards_without_a_request(warehouse: Any, sandbox: Sandbox) -> None:
     warehouse.fill([*refunds(15), refund(3, amount=1003), refund(20, amount=-1)])
     first = sync_task(max_rejected=None)

@@ -10,8 +10,10 @@ import pytest
 
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.sandbox import Sandbox
-from tests.support import ALL_REFUNDS, Task, nonzero_outcomes
+from tests.support import ALL_REFUNDS, BOTH_SHAPES, Task, nonzero_outcomes
 from tests.transfers.syncing import refund, refunds, sync_task
+
+pytestmark = BOTH_SHAPES
 
 MONTH = timedelta(days=30)
 SAME = ("outcomes", "rewards", "amounts", "rewards_unknown", "without_sale_event_id")

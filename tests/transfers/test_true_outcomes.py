@@ -18,7 +18,7 @@ from airflow_provider_firstpromoter.exceptions import (
 )
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.sandbox import Sandbox
-from tests.support import ledger_outcomes, nonzero_outcomes
+from tests.support import BOTH_SHAPES, ledger_outcomes, nonzero_outcomes
 from tests.transfers.syncing import refund, refunds, sent, sync_task
 
 RUNS = "SELECT kind, sent, recorded, not_referred, rejected, failed, ended_at, error FROM firstpromoter_refunds_runs"
@@ -79,6 +79,7 @@ def test_contradicting_rows_of_one_event_id_are_named(warehouse: Any, sandbox: S
     assert len(sandbox.recorded()) == 1
 
 
+@BOTH_SHAPES
 def test_recheck_recorded_before_a_kill_is_not_written_off(warehouse: Any, sandbox: Sandbox) -> None:
     """The recheck was recorded and its worker killed before the ledger was written: the next one hears a 409."""
     month = timedelta(days=30)
