@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
+from airflow_provider_firstpromoter import RECHECK_EVERY
 from airflow_provider_firstpromoter.operators.asset_events import attach_asset_events
 from airflow_provider_firstpromoter.operators.links import REFUND_RUNS_LINKS
-from airflow_provider_firstpromoter.recheck import checked_window
 
 if TYPE_CHECKING:
     import logging
@@ -20,6 +20,22 @@ if TYPE_CHECKING:
 
     from airflow_provider_firstpromoter.calls import AmountUnit, Identity
     from airflow_provider_firstpromoter.sync import FailOn, RefundSync
+
+LONGEST_RECHECK = timedelta(days=3653)
+
+
+def checked_window(recheck_unreferred: timedelta | None) -> timedelta | None:
+    """
+    Check ``recheck_unreferred``, and return it.
+
+    :raises ValueError: if no event would be sent again in that time, or it reaches beyond the calendar
+    """
+    if recheck_unreferred is not None and not RECHECK_EVERY < recheck_unreferred <= LONGEST_RECHECK:
+        raise ValueError(
+            f"recheck_unreferred must be longer than {RECHECK_EVERY}, the time between two tries of an event, and at "
+            f"most {LONGEST_RECHECK.days} days, not {recheck_unreferred}; timedelta(days=30) is usual"
+        )
+    return recheck_unreferred
 
 
 class RefundOperator(BaseOperator):
@@ -38,7 +54,7 @@ class RefundOperator(BaseOperator):
         the task when all others were sent. None never fails it
     :param fail_on: ``new`` counts the rejected and changed refunds that no earlier run has reported; ``any`` counts all
     :param recheck_unreferred: for how long after it was first sent a refund without a referral is sent again, every 20
-        hours, because the sale may reach FirstPromoter after the refund; at least a day
+        hours, because the sale may reach FirstPromoter after the refund; more than 20 hours, at most ten years
     :param retry_rejected: send rejected refunds again although their rows have not changed
     :param preview: validate and report what would be sent; nothing is sent or written
     :param recover_rewards: look up the reward of a refund that FirstPromoter already had: one more request for each.

@@ -7,6 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
+from airflow_provider_firstpromoter import RECHECK_EVERY
 from airflow_provider_firstpromoter.calls import Outcome, Row, is_known_content, numbered
 from airflow_provider_firstpromoter.database import Parameters, RefundQuery
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
@@ -20,7 +21,6 @@ from airflow_provider_firstpromoter.pending.rules import (
     PendingRules,
     classify_rows,
 )
-from airflow_provider_firstpromoter.recheck import RECHECK_EVERY
 
 
 @dataclass(frozen=True)

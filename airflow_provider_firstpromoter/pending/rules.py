@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Any, NamedTuple, Protocol, assert_never
 
+from airflow_provider_firstpromoter import RECHECK_EVERY
 from airflow_provider_firstpromoter.calls import (
     Outcome,
     Refund,
@@ -27,7 +28,6 @@ from airflow_provider_firstpromoter.calls import (
 )
 from airflow_provider_firstpromoter.exceptions import InvalidRowError
 from airflow_provider_firstpromoter.ledger import LedgerRecord, RefundLedger
-from airflow_provider_firstpromoter.recheck import RECHECK_EVERY
 
 #: Why a sensor passes a row on that the ledger has: the task that gets it then sends it, whatever its own parameters.
 REASON_RECHECK = "recheck"

@@ -16,12 +16,12 @@ from itertools import repeat
 from operator import itemgetter
 from typing import Any, NamedTuple
 
+from airflow_provider_firstpromoter import RECHECK_EVERY
 from airflow_provider_firstpromoter.calls import REFUND_COLUMNS, Outcome, amount_text, event_id_of
 from airflow_provider_firstpromoter.database import Binds, Source, errors_as
 from airflow_provider_firstpromoter.exceptions import LedgerError
 from airflow_provider_firstpromoter.ledger import RefundLedger
 from airflow_provider_firstpromoter.pending.rules import outcome_list
-from airflow_provider_firstpromoter.recheck import RECHECK_EVERY
 
 #: Hexadecimal digits of a digest.
 DIGEST_LENGTH = 16

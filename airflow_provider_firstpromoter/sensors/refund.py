@@ -17,8 +17,8 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
+from airflow_provider_firstpromoter.operators.base import checked_window
 from airflow_provider_firstpromoter.operators.sql_file import SqlFile
-from airflow_provider_firstpromoter.recheck import checked_window
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -52,7 +52,7 @@ class UnrecordedRefundSensor(SqlFile, BaseSensorOperator):
     :param ledger_conn_id: the SQL connection of the ledger; by default what the FirstPromoter connection's extra says
     :param ledger_table: its table; by default likewise
     :param recheck_unreferred: for how long after it was first sent a refund without a referral is pending again, 20
-        hours after it was last sent; at least a day
+        hours after it was last sent; more than 20 hours, at most ten years
     :param retry_rejected: rejected refunds are pending again although their rows have not changed, 20 hours after they
         were last sent
     :param deferrable: wait in the triggerer, without a worker slot; by default what ``[operators]

@@ -123,8 +123,9 @@ def failure(summary: Summary, *outcomes: Outcome, new_only: bool = False) -> str
         text += ". The reasons are in this task's log, in XCom 'summary' and in the ledger's column 'message'"
     if summary.outcomes[Outcome.CHANGED] and Outcome.CHANGED in outcomes:
         text += (
-            ". To accept a changed amount as it is: "
-            "python -m airflow_provider_firstpromoter accept FIRSTPROMOTER_CONN_ID EVENT_ID"
+            ". A changed amount is not sent. If it is the total of several refunds, send each difference under the "
+            "refund's own event_id; only if the recorded amount may stay as it is: "
+            "airflow firstpromoter accept FIRSTPROMOTER_CONN_ID EVENT_ID"
         )
     if summary.stopped_because:
         text += f". The run stopped early: {summary.stopped_because}"

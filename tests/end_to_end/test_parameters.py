@@ -151,3 +151,25 @@ def test_template_instead_of_an_output_is_refused_with_a_hint(
     assert run.states == {"track": "failed"}, "a retry would not mend it"
     assert "refunds=find_refunds.output, not a template" in capsys.readouterr().out
     assert firstpromoter.request_counts() == {}
+
+
+def test_mapped_task_gets_the_results_of_a_task_that_failed_after_a_relay(
+    firstpromoter: Sandbox, run_dag: Callable[..., Any]
+) -> None:
+    with DAG("relayed", schedule=None, start_date=pendulum.datetime(2025, 1, 1, tz="UTC")) as dag:
+
+        @task(trigger_rule="all_done")
+        def relay(results: Any) -> Any:
+            return results
+
+        @task
+        def notify(result: dict[str, Any]) -> str:
+            return str(result["outcome"])
+
+        track = TrackRefundOperator(task_id="track", refunds=[refund(1), refund(2, amount=0)])
+        notify.expand(result=relay(track.output))
+
+    run = run_dag(dag)
+
+    assert run.states["track"] == "failed"
+    assert [run.xcom("notify", map_index=number) for number in range(2)] == ["recorded", "rejected"]

@@ -206,6 +206,7 @@ def test_settled_refund_returns_the_same_values_without_a_request(sandbox: Sandb
         ({"fail_on": "old"}, "fail_on must be 'new' or 'any', not 'old'"),
         ({"recheck_unreferred": timedelta(hours=20)}, "recheck_unreferred must be longer than 20:00:00"),
         ({"recheck_unreferred": timedelta(0)}, "recheck_unreferred must be longer than 20:00:00"),
+        ({"recheck_unreferred": timedelta(days=999_999)}, "at most 3653 days"),
         ({"recheck_unreferred": timedelta(days=-1)}, r"recheck_unreferred .* timedelta\(days=30\) is usual"),
     ],
 )
