@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import ipaddress
 import re
 import shlex
@@ -99,16 +98,6 @@ class Account(BaseModel):
         host = f"[{url.hostname}]" if ":" in (url.hostname or "") else url.hostname
         where = f"{host}{port}{path}"
         return self.account_id if where == PUBLIC_HOST else f"{self.account_id}@{where}"
-
-    @property
-    def fingerprint_key(self) -> bytes:
-        """The key of the fingerprints in the ledger; without it they could be guessed."""
-        return hashlib.sha256(self.api_key.get_secret_value().encode()).digest()
-
-    @property
-    def digest_key(self) -> str:
-        """The key of the hashes that the ledger's database computes of rows: useless for anything else."""
-        return hashlib.sha256(b"row digest " + self.fingerprint_key).hexdigest()[:32]
 
     def command_line(
         self, command: str, *arguments: str, ledger_conn_id: str | None = None, ledger_table: str | None = None

@@ -10,7 +10,6 @@ from airflow_provider_firstpromoter.calls.fingerprint import (
     content_token,
     fingerprint,
     is_known_content,
-    made_with,
 )
 from airflow_provider_firstpromoter.calls.masking import MAX_MESSAGE_LENGTH, masked
 from airflow_provider_firstpromoter.calls.outcome import Outcome
@@ -88,7 +87,6 @@ __all__ = [
     "fingerprint",
     "is_known_content",
     "known_columns",
-    "made_with",
     "masked",
     "missing_columns",
     "numbered",

@@ -1,8 +1,9 @@
 """
 Keyed hashes of a row's content, used to detect that it changed.
 
-A stored fingerprint is the id of the key and up to :data:`MOST_TOKENS` tokens, one for each content that was tried. A
-query that joins a refund with two e-mail addresses gives two rows of one event_id: both are remembered.
+A stored fingerprint is up to :data:`MOST_TOKENS` tokens, one for each content that was tried. A query that joins a row
+with two e-mail addresses gives two rows of one event_id: both are remembered. The key is the account's salt, which the
+ledger has and which never changes.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from airflow_provider_firstpromoter.calls.values import MAX_AMOUNT_LENGTH, amoun
 #: Hexadecimal digits of one token.
 TOKEN_LENGTH = 16
 #: Contents of one event_id that are remembered: as many as fit into the ledger's column of 255 characters.
-MOST_TOKENS = 14
+MOST_TOKENS = 15
 #: The default context would round a long amount, and take two amounts for the same.
 _EXACTLY = Context(prec=2 * MAX_AMOUNT_LENGTH)
 
@@ -46,30 +47,18 @@ def is_known_content(stored: str | None, row: Mapping[str, Any], key: bytes) -> 
     """
     Return whether this content was tried before.
 
-    A fingerprint that was made with another key (the API key was rotated) cannot be compared and counts as known:
-    otherwise a new key would send every refund again.
-
     :param stored: the ledger's fingerprint; None is no content
     """
-    if not stored:
-        return False
-    key_id, *tokens = stored.split(" ")
-    return key_id != _key_id(key) or content_token(row, key) in tokens
-
-
-def made_with(stored: str | None, key: bytes) -> bool:
-    """Return whether a stored fingerprint was made with this key."""
-    return bool(stored) and str(stored).startswith(f"{_key_id(key)} ")
+    return bool(stored) and content_token(row, key) in str(stored).split(" ")
 
 
 def fingerprint(row: Mapping[str, Any], key: bytes, earlier: str | None = None) -> str:
     """
     Return the fingerprint of a row, to be stored.
 
-    :param earlier: the stored fingerprint of other contents of the same event_id; dropped if made with another key
+    :param earlier: the stored fingerprint of other contents of the same event_id
     """
-    _, *tokens = earlier.split(" ") if earlier and made_with(earlier, key) else [""]
-    return " ".join([_key_id(key), *_with(tokens, content_token(row, key))])
+    return " ".join(_with(earlier.split(" ") if earlier else [], content_token(row, key)))
 
 
 def add_digest(earlier: str | None, digest: str | None) -> str | None:
@@ -79,7 +68,3 @@ def add_digest(earlier: str | None, digest: str | None) -> str | None:
 
 def _with(tokens: list[str], token: str) -> list[str]:
     return [*(one for one in tokens if one != token), token][-MOST_TOKENS:]
-
-
-def _key_id(key: bytes) -> str:
-    return hashlib.blake2b(key, digest_size=3, person=b"key id").hexdigest()

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import and_, select
 
 from airflow_provider_firstpromoter.cli.console import ATTENTION, LOG, command, opened, print_report, print_rows
-from airflow_provider_firstpromoter.database import ManagedTable, RefundQuery, errors_as
+from airflow_provider_firstpromoter.database import CallQuery, ManagedTable, errors_as
 from airflow_provider_firstpromoter.exceptions import ConnectionSettingsError, FirstPromoterError, LedgerError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import RefundLedger, RunKey, ledger_table, now
@@ -88,11 +88,11 @@ def _check_query(args: Namespace) -> str:
     return f"The query has the columns {', '.join(names)}"
 
 
-def _query(args: Namespace) -> RefundQuery:
+def _query(args: Namespace) -> CallQuery:
     if not args.sql or not args.sql_conn_id:
         raise ValueError("A query needs --sql and --sql-conn-id")
     sql = Path(args.sql).read_text() if args.sql.endswith(".sql") else args.sql
-    return RefundQuery.from_connection(args.sql_conn_id, sql, args.parameters)
+    return CallQuery.from_connection(args.sql_conn_id, sql, args.parameters)
 
 
 @command

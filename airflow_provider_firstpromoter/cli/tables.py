@@ -19,6 +19,8 @@ from airflow_provider_firstpromoter.exceptions import LedgerError
 from airflow_provider_firstpromoter.ledger import RefundLedger, RunHistory, RunKey, ledger_table, now
 from airflow_provider_firstpromoter.ledger.runs import SUFFIX as RUNS
 from airflow_provider_firstpromoter.ledger.runs import runs_table
+from airflow_provider_firstpromoter.ledger.salt import SUFFIX as SALT
+from airflow_provider_firstpromoter.ledger.salt import salt_table
 from airflow_provider_firstpromoter.ledger.views import Tables, View, create_view, drop_view, view_script
 from airflow_provider_firstpromoter.ledger.views import views as views_of
 from airflow_provider_firstpromoter.reconcile import MismatchTable, mismatch_table
@@ -118,7 +120,8 @@ def accept(args: Namespace) -> None:
 def ddl(args: Namespace) -> None:
     """Print the statements that create the tables."""
     with _place(args) as (_, tables, dialect), printing(args):
-        print("\n".join(ddl_text(table, dialect) for table in tables if table is not None))
+        made = (*tables, salt_table(tables.ledger.fullname + SALT))
+        print("\n".join(ddl_text(table, dialect) for table in made if table is not None))
 
 
 @command

@@ -1,10 +1,11 @@
-"""Reads in a thread, so that a task that is killed need not wait for FirstPromoter's response."""
+"""Reads in a thread, so that a task that is killed need not wait for a response, and its process works meanwhile."""
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from typing import Any, TypeVar
 
 from airflow_provider_firstpromoter.exceptions import SyncInterruptedError
@@ -26,37 +27,44 @@ def stop_if_cancelled(cancelled: threading.Event) -> None:
         raise SyncInterruptedError("The task was asked to stop")
 
 
-def in_background(items: Iterable[T], cancelled: threading.Event) -> Iterator[T]:
+def in_background(
+    items: Iterable[T], cancelled: threading.Event | None = None, interrupt: Callable[[], object] | None = None
+) -> Generator[T, None, None]:
     """
-    Iterate in a thread of its own.
+    Iterate in a thread of its own; close the generator to end early.
 
-    :param items: does HTTP only; an exception of it is raised here
+    :param items: an exception of it is raised here; a generator is closed by the thread
     :param cancelled: ends the iteration within :data:`INTERVAL`; a response that is still on its way is abandoned
+    :param interrupt: ends what the thread waits for, if it does not end by itself
     :raises SyncInterruptedError: as soon as ``cancelled`` is set
     """
     results: queue.Queue[tuple[str, Any]] = queue.Queue(AHEAD)
     closed = threading.Event()
+    cancelled = cancelled or threading.Event()
 
     def put(kind: str, value: Any) -> bool:
         while not closed.is_set():
-            try:
+            with contextlib.suppress(queue.Full):
                 results.put((kind, value), timeout=INTERVAL)
-            except queue.Full:
-                continue
-            return True
+                return True
         return False
 
     def read() -> None:
+        end: tuple[str, Any] = ("end", None)
         try:
             for item in items:
-                if not put("item", item):
-                    return
+                if not put("item", item) or closed.is_set():
+                    break
         except BaseException as error:
-            put("error", error)
-        else:
-            put("end", None)
+            end = ("error", error)
+        finally:
+            if isinstance(items, Generator):
+                items.close()
+        put(*end)
 
-    threading.Thread(target=read, name="firstpromoter-reconcile", daemon=True).start()
+    # A daemon: a statement that takes long must not keep the process from ending.
+    thread = threading.Thread(target=read, name="firstpromoter-reader", daemon=True)
+    thread.start()
     try:
         while True:
             stop_if_cancelled(cancelled)
@@ -71,3 +79,11 @@ def in_background(items: Iterable[T], cancelled: threading.Event) -> Iterator[T]
             yield value
     finally:
         closed.set()
+        with contextlib.suppress(queue.Empty):
+            results.get_nowait()  # what the thread waits to put finds room
+        if interrupt is not None:
+            thread.join(INTERVAL)
+            if thread.is_alive():
+                with contextlib.suppress(Exception):
+                    interrupt()
+                thread.join(4 * INTERVAL)

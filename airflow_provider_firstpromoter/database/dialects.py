@@ -7,34 +7,108 @@ entry here, and its kind to ``EVERY_DATABASE`` in the tests.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterable
-from importlib import import_module
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from sqlalchemy.engine import Dialect
 
-from airflow_provider_firstpromoter.database import upsert
-from airflow_provider_firstpromoter.database.kinds import DatabaseKind, LedgerSql, Parameters, execute
+from airflow_provider_firstpromoter.database import drivers, upsert
+from airflow_provider_firstpromoter.database.drivers import DIGEST_LENGTH, Parameters, execute
 
-#: What the provider's own names (parameters, columns, cursors) begin with in statements that hold the author's SQL.
-RESERVED = "firstpromoter_"
-#: Hexadecimal digits of a row's digest.
-DIGEST_LENGTH = 16
+#: Seconds that a statement waits for a lock, and the least that a kill can have to wait for a driver written in C.
+LOCK_TIMEOUT = 2
 
 
-def _run(connection: Any, sql: str) -> Any:
-    cursor = connection.cursor()
-    try:
-        cursor.execute(sql)
-        return cursor.fetchone() if cursor.description else None
-    finally:
-        cursor.close()
+@dataclass(frozen=True)
+class LedgerSql:
+    """
+    How the provider's own SQL is written in a database that can hold the ledger.
+
+    The templates are completed by ``str.format``. Text is compared byte for byte whatever the collations of the
+    database, its tables and the author's query are.
+    """
+
+    #: Writes the statement that inserts or updates several rows.
+    upsert: upsert.Form
+    #: An expression as text of any length; and so that ``=`` and ``<>`` compare it with a text column of the provider.
+    text: str
+    exact_text: str
+    #: An expression by which text sorts in the order of its UTF-8 bytes.
+    byte_order: str
+    #: Whether a text column of the provider contains a text.
+    contains: str
+    #: A keyed hash of some texts, of which each may be NULL.
+    digest: Callable[[str, Iterable[str]], str]
+    #: How parameters are written.
+    placeholders: Literal["percent", "question", "dollar"]
+    #: The names of a query's columns as its author wrote them, without running it.
+    columns: Callable[[Any, str, Parameters], list[str]]
+    #: Statements for each new connection: at least how long it waits for a lock.
+    session: tuple[str, ...] = ()
+    #: Makes a connection use Unicode; returns the encoding of a database that cannot store it.
+    narrow_encoding: Callable[[Any], str | None] = lambda connection: None  # noqa: ARG005
+    #: A query of the columns of a ``table`` in a ``schema`` (a literal, or NULL) that cannot store Unicode.
+    narrow_columns: str | None = None
+    #: Whether a key column of the provider equals the ``exact_text`` of a value; uses its index.
+    same_key: str = "{column} = {value}"
+    #: A query ``q`` without rows for which ``settled`` is true in the row of ``ledger`` that fulfils ``key``; where it
+    #: is unknown (NULL), the row stays.
+    left_out: str = "WHERE NOT EXISTS (SELECT 1 FROM {ledger} l WHERE {key} AND ({settled}))"
+    #: Compares the provider's key columns byte for byte; None where every text is compared so.
+    key_collation: str | None = None
+    #: Whether tables may have indexes besides the key, and such that hold further columns.
+    indexes: bool = True
+    covering_indexes: bool = False
+    #: Whether the planner takes a column in which all values are NULL for half as long as its type allows.
+    plans_by_length: bool = False
+    #: The oldest usable version of the server, where older ones lack a part of this.
+    least_version: tuple[int, ...] = ()
+    #: Opens the connections of SQLAlchemy's engine; None opens them like those through which rows are read.
+    connect: Callable[[Any], Any] | None = None
+    #: A query with a limit, planned as without one; None where streams are no slower.
+    if_few: str | None = None
+    #: The beginning of a statement that creates a view or replaces it with the rights that it had.
+    create_view: str = "CREATE OR REPLACE VIEW {}"
+    quotes: str = '"'
+
+    def quote(self, name: str) -> str:
+        """Return a column's name as the database gave it, for SQL."""
+        return f"{self.quotes}{name.replace(self.quotes, 2 * self.quotes)}{self.quotes}"
 
 
-def _driver(made_by_it: Any) -> str:
-    """Return the name of the driver's package."""
-    return type(made_by_it).__module__.partition(".")[0]
+@dataclass(frozen=True)
+class DatabaseKind:
+    """What one kind of database does differently when it is read."""
+
+    #: SQLAlchemy's name of the dialect, or the Airflow connection's type; and the name in documentation and errors.
+    name: str
+    title: str = ""
+    #: The types of Airflow connections that lead to it.
+    conn_types: tuple[str, ...] = ()
+    #: The hook's class with its arguments, where the connection's type leads to one that speaks no SQL.
+    hook: str | None = None
+    hook_options: Mapping[str, Any] = field(default_factory=dict)
+    #: Opens a DB-API connection; None where SQLAlchemy has to open all of them.
+    connect: Callable[[Any], Any] | None = lambda hook: hook.get_conn()
+    #: Opens a cursor, one that streams or a plain one.
+    cursor: Callable[[Any, bool], Any] = lambda connection, is_streaming: connection.cursor()  # noqa: ARG005
+    #: What a cursor needs before its connection is closed with rows left.
+    abandon: Callable[[Any], None] | None = None
+    #: Makes the database end a statement that takes longer than so many seconds.
+    limit_time: Callable[[Any, float], None] | None = None
+    #: Runs a statement; called without parameters where the author gave none.
+    execute: Callable[[Any, str, Parameters], None] = execute
+    #: What a connection needs before rows are read through it.
+    prepare_connection: Callable[[Any], None] | None = None
+    #: Ends the statement of a connection that another thread uses.
+    interrupt: Callable[[Any], object] | None = None
+    #: Whether a connection may be used by a thread that did not open it.
+    is_threadsafe: bool = True
+    #: What to install where SQLAlchemy cannot be used with it.
+    install: str = ""
+    #: How the ledger's SQL is written; None if the database cannot hold the ledger.
+    ledger: LedgerSql | None = None
 
 
 def _names(cursor: Any) -> list[str]:
@@ -62,32 +136,14 @@ def _by_operator(parts: list[str]) -> str:
 
 # --- PostgreSQL -------------------------------------------------------------------------------------------
 
-#: PostgreSQL plans a cursor for its first rows, which makes a join of two large tables several times slower to the end.
-#: It is set by a query of the settings, because a database that is only compatible with PostgreSQL may not have it.
-PLAN_FOR_ALL_ROWS = (
-    "SELECT set_config(name, '1', true) FROM pg_catalog.pg_settings WHERE name = 'cursor_tuple_fraction'"
-)
-
-
-def _postgresql_cursor(connection: Any, is_streaming: bool) -> Any:
-    """Open a cursor of psycopg 2 or 3, with plain tuples whatever cursor the connection's extra names."""
-    driver = _driver(connection)
-    if driver not in ("psycopg", "psycopg2"):
-        return connection.cursor()
-    if is_streaming:
-        _run(connection, PLAN_FOR_ALL_ROWS)
-    name = {"name": RESERVED} if is_streaming else {}
-    if driver == "psycopg":
-        return connection.cursor(**name, row_factory=import_module("psycopg.rows").tuple_row)
-    return connection.cursor(**name, cursor_factory=import_module("psycopg2.extensions").cursor)
-
-
 POSTGRESQL = DatabaseKind(
     "postgresql",
     "PostgreSQL",
     conn_types=("postgres",),
-    cursor=_postgresql_cursor,
-    limit_time=lambda connection, seconds: _run(
+    cursor=drivers.postgresql_cursor,
+    prepare_connection=drivers.read_odd_dates,
+    interrupt=lambda connection: connection.cancel(),
+    limit_time=lambda connection, seconds: drivers.run(
         connection, f"SET LOCAL statement_timeout = {max(1, int(seconds * 1000))}"
     ),
     ledger=LedgerSql(
@@ -99,6 +155,8 @@ POSTGRESQL = DatabaseKind(
         digest=_text_of_parts(_by_operator),
         placeholders="percent",
         columns=_columns_of_subquery,
+        session=(f"SET lock_timeout = '{LOCK_TIMEOUT}s'",),
+        narrow_encoding=drivers.narrow_postgresql,
         key_collation="C",
         # A query that a cursor reads is not run in parallel, and one with a LIMIT is planned for its first rows.
         if_few="WITH firstpromoter_rows AS MATERIALIZED (\n{sql}\n) SELECT * FROM firstpromoter_rows LIMIT {limit}",
@@ -111,37 +169,16 @@ POSTGRESQL = DatabaseKind(
 # --- MySQL and MariaDB ------------------------------------------------------------------------------------
 
 
-def _mysql_cursor(connection: Any, is_streaming: bool) -> Any:
-    """Open a cursor that does not read all rows into memory; mysql-connector's default cursor already is one."""
-    driver = _driver(connection)
-    if is_streaming and driver in ("pymysql", "MySQLdb"):
-        return connection.cursor(import_module(f"{driver}.cursors").SSCursor)
-    return connection.cursor()
-
-
-def _abandon_mysql(cursor: Any) -> None:
-    """Discard the rows that are left: pymysql would read all of them before it closes the cursor."""
-    result = getattr(cursor, "_result", None)
-    if result is not None and _driver(cursor) == "pymysql":
-        result.unbuffered_active = False
-        cursor._result = None
-
-
-def _limit_mysql(connection: Any, seconds: float) -> None:
-    mariadb = "mariadb" in str((_run(connection, "SELECT VERSION()") or [""])[0]).lower()
-    limit = f"max_statement_time = {seconds}" if mariadb else f"max_execution_time = {max(1, int(seconds * 1000))}"
-    _run(connection, f"SET SESSION {limit}")
-
-
 _MYSQL_TEXT = "CONVERT({} USING utf8mb4) COLLATE utf8mb4_bin"
 
 MYSQL = DatabaseKind(
     "mysql",
     "MySQL and MariaDB",
     conn_types=("mysql",),
-    cursor=_mysql_cursor,
-    abandon=_abandon_mysql,
-    limit_time=_limit_mysql,
+    cursor=drivers.mysql_cursor,
+    abandon=drivers.abandon_mysql,
+    interrupt=lambda connection: connection._force_close(),  # pymysql's: the waiting thread gets an error
+    limit_time=drivers.limit_mysql,
     ledger=LedgerSql(
         upsert=upsert.on_duplicate_key,
         text=_MYSQL_TEXT,
@@ -156,6 +193,10 @@ MYSQL = DatabaseKind(
         left_out="LEFT JOIN {ledger} l ON {key} WHERE ({settled}) IS NOT TRUE",
         placeholders="percent",
         columns=_columns_of_subquery,
+        session=(f"SET SESSION innodb_lock_wait_timeout = {LOCK_TIMEOUT}, lock_wait_timeout = {LOCK_TIMEOUT}",),
+        narrow_encoding=drivers.narrow_mysql,
+        narrow_columns="SELECT column_name, character_set_name FROM information_schema.columns WHERE table_schema = "
+        "COALESCE({schema}, DATABASE()) AND table_name = {table} AND character_set_name <> 'utf8mb4'",
         key_collation="utf8mb4_bin",
         least_version=(8, 0, 19),  # MariaDB counts from 10
         quotes="`",
@@ -165,18 +206,12 @@ MYSQL = DatabaseKind(
 # --- SQLite -----------------------------------------------------------------------------------------------
 
 
-def _sqlite_digest(*values: Any) -> str:
-    text = "".join("-" if value is None else f"{len(str(value))}:{value}" for value in values)
-    return hashlib.md5(text.encode(errors="surrogatepass"), usedforsecurity=False).hexdigest()[:DIGEST_LENGTH]
-
-
 SQLITE = DatabaseKind(
     "sqlite",
     "SQLite",
     conn_types=("sqlite",),
-    prepare_connection=lambda connection: connection.create_function(
-        "firstpromoter_digest", -1, _sqlite_digest, deterministic=True
-    ),
+    prepare_connection=drivers.prepare_sqlite,
+    is_threadsafe=False,
     ledger=LedgerSql(
         upsert=upsert.on_conflict,
         text="CAST({} AS TEXT)",
@@ -187,7 +222,7 @@ SQLITE = DatabaseKind(
         placeholders="question",
         least_version=(3, 24),
         create_view="CREATE VIEW {}",
-        is_threadsafe=False,
+        session=(f"PRAGMA busy_timeout = {1000 * LOCK_TIMEOUT}",),
         columns=lambda cursor, sql, parameters: _without_numbers(_columns_of_subquery(cursor, sql, parameters)),
     ),
 )
@@ -213,6 +248,7 @@ DUCKDB = DatabaseKind(
     # DuckDB refuses a second connection to a file with other settings, and its SQLAlchemy driver has settings of its
     # own and takes no connection from outside.
     connect=None,
+    interrupt=lambda connection: connection.interrupt(),
     install="install duckdb-engine 0.15 or later",
     ledger=LedgerSql(
         upsert=upsert.on_conflict,
@@ -234,13 +270,6 @@ def _snowflake_columns(cursor: Any, sql: str, parameters: Parameters) -> list[st
     return [str(column[0]) for column in cursor.describe(sql, *([parameters] if parameters else []))]
 
 
-def _without_autocommit(hook: Any) -> Any:
-    """Open a connection whose statements are one transaction: Snowflake's default commits each of them."""
-    connection = hook.get_conn()
-    connection.autocommit(False)
-    return connection
-
-
 SNOWFLAKE = DatabaseKind(
     "snowflake",
     "Snowflake",
@@ -255,35 +284,14 @@ SNOWFLAKE = DatabaseKind(
         digest=_text_of_parts(_by_operator),
         placeholders="percent",
         columns=_snowflake_columns,
+        session=(f"ALTER SESSION SET LOCK_TIMEOUT = {LOCK_TIMEOUT}",),
         indexes=False,
-        connect=_without_autocommit,
         create_view="CREATE OR REPLACE VIEW {} COPY GRANTS",
+        connect=drivers.without_autocommit,
     ),
 )
 
 # --- Rows only --------------------------------------------------------------------------------------------
-
-
-#: Rows that BigQuery sends in one response, if they are not too large for it.
-BIGQUERY_PAGE = 10_000
-
-
-def _bigquery_connection(hook: Any) -> Any:
-    """
-    Open a connection of Google's own DB-API, which binds lists and mappings; the hook's cursor inlines values.
-
-    Rows are read through the API that also takes the query. Results of several pages would otherwise be read through
-    the Storage API, which needs a permission of its own and another host.
-    """
-    return import_module("google.cloud.bigquery.dbapi").connect(
-        hook.get_client(project_id=hook.project_id, location=hook.location), prefer_bqstorage_client=False
-    )
-
-
-def _bigquery_cursor(connection: Any, is_streaming: bool) -> Any:  # noqa: ARG001
-    cursor = connection.cursor()
-    cursor.arraysize = BIGQUERY_PAGE
-    return cursor
 
 
 BIGQUERY = DatabaseKind(
@@ -292,16 +300,11 @@ BIGQUERY = DatabaseKind(
     conn_types=("gcpbigquery", "google_cloud_platform"),
     hook="airflow.providers.google.cloud.hooks.bigquery.BigQueryHook",
     hook_options={"use_legacy_sql": False},
-    connect=_bigquery_connection,
-    cursor=_bigquery_cursor,
+    connect=drivers.bigquery_connection,
+    cursor=drivers.bigquery_cursor,
     # Google's DB-API halves each %% even where there are no parameters.
     execute=lambda cursor, sql, parameters: execute(cursor, sql if parameters else sql.replace("%", "%%"), parameters),
 )
-
-
-def _databricks_connection(hook: Any) -> Any:
-    """Open a connection of its own: the hook keeps its first one, and returns it again after it was closed."""
-    return type(hook)(hook.get_conn_id()).get_conn()
 
 
 DATABRICKS = DatabaseKind(
@@ -309,7 +312,7 @@ DATABRICKS = DatabaseKind(
     "Databricks",
     conn_types=("databricks",),
     hook="airflow.providers.databricks.hooks.databricks_sql.DatabricksSqlHook",
-    connect=_databricks_connection,
+    connect=drivers.databricks_connection,
 )
 
 KINDS = (POSTGRESQL, MYSQL, SQLITE, DUCKDB, SNOWFLAKE, BIGQUERY, DATABRICKS)

@@ -3,40 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Self
 
 from airflow_provider_firstpromoter.exceptions import SpoolError
-
-
-def scratch_database() -> sqlite3.Connection:
-    """
-    Open an empty SQLite database that lasts as long as its connection.
-
-    It is a file of mode 0600 in the temporary folder (``SQLITE_TMPDIR``, ``TMPDIR``) that has no directory entry once
-    it is open, so that nothing is left behind however the process ends. Use it inside :func:`disk_errors`.
-    """
-    database = sqlite3.connect("", isolation_level=None)
-    database.execute("PRAGMA journal_mode = OFF")
-    return database
-
-
-@contextmanager
-def disk_errors() -> Iterator[None]:
-    """
-    Explain what to do when the disk is full.
-
-    :raises SpoolError: in place of SQLite's own error
-    """
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        raise SpoolError(
-            f"The rows of this run could not be kept on the worker's disk: {error}. Make room in its temporary folder, "
-            "or point TMPDIR (or SQLITE_TMPDIR) to another one; nothing is lost, the next try reads the query again"
-        ) from None
-
 
 #: SQLite's own steps between two looks at whether the task was killed: some milliseconds.
 STEPS = 20_000
@@ -44,21 +15,27 @@ STEPS = 20_000
 BATCH = 500
 
 
-class PrivateDatabase:
+class ScratchDatabase:
     """
-    A SQLite database in a temporary file without a name: nothing is left behind, however the process ends.
+    An empty SQLite database that lasts as long as its connection.
+
+    It is a file of mode 0600 in the temporary folder (``SQLITE_TMPDIR``, ``TMPDIR``) that has no directory entry once
+    it is open, so that nothing is left behind however the process ends.
 
     A kill and a task's time-out end its statements, within some ten milliseconds: SQLite runs the signal's handler
     while it works.
 
     :param schema: the statements that create its tables
     :param raise_if_killed: called again and again during a statement; what it raises ends the statement
+    :raises SpoolError: from every method, if the disk is full
     """
 
     def __init__(self, schema: str, raise_if_killed: Callable[[], None] = lambda: None) -> None:
-        self.connection = scratch_database()
-        self.connection.executescript(schema)
         self._ended: BaseException | None = None
+        self.connection = sqlite3.connect("", isolation_level=None)
+        with self._errors():
+            self.connection.execute("PRAGMA journal_mode = OFF")
+            self.connection.executescript(schema)
         self.connection.set_progress_handler(self._beats(raise_if_killed).__next__, STEPS)
 
     def _beats(self, raise_if_killed: Callable[[], None]) -> Iterator[bool]:
@@ -79,37 +56,28 @@ class PrivateDatabase:
     @contextmanager
     def _errors(self) -> Iterator[None]:
         try:
-            with disk_errors():
-                yield
-        except SpoolError:
+            yield
+        except sqlite3.OperationalError as error:
             if self._ended is not None:
                 raise self._ended from None
-            raise
+            raise SpoolError(
+                f"The rows of this run could not be kept on the worker's disk: {error}. Make room in its temporary "
+                "folder, or point TMPDIR (or SQLITE_TMPDIR) to another one; nothing is lost, the next try reads the "
+                "query again"
+            ) from None
 
     def run(self, sql: str) -> None:
-        """
-        Execute one statement.
-
-        :raises SpoolError: if the worker's disk is full
-        """
+        """Execute one statement."""
         with self._errors():
             self.connection.execute(sql)
 
     def read(self, sql: str, *parameters: object) -> Iterator[Any]:
-        """
-        Yield the rows of a query.
-
-        :raises SpoolError: if the worker's disk is full
-        """
+        """Yield the rows of a query."""
         with self._errors():
             yield from self.connection.execute(sql, parameters)
 
-    def insert(self, sql: str, rows: Iterable[tuple[object, ...]]) -> None:
-        """
-        Execute a statement for each row, in one transaction.
-
-        :raises SpoolError: if the worker's disk is full
-        """
+    def insert(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
+        """Execute a statement for each row, in one transaction."""
         with self._errors():
             self.connection.execute("BEGIN")
             self.connection.executemany(sql, rows)

@@ -28,7 +28,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from airflow_provider_firstpromoter.calls import MAX_MESSAGE_LENGTH, Outcome, Summary, Totals
-from airflow_provider_firstpromoter.database import ManagedTable, Utc, first_line, key_text, retry_on_conflict
+from airflow_provider_firstpromoter.database import ManagedTable, Utc, first_line, key_text
 from airflow_provider_firstpromoter.exceptions import LedgerError
 from airflow_provider_firstpromoter.ledger.records import RunKey
 from airflow_provider_firstpromoter.ledger.store import RefundLedger, now
@@ -107,6 +107,7 @@ class RunHistory(ManagedTable):
 
     def __init__(self, ledger: RefundLedger, run: RunKey, try_number: int = 1, kind: str = "query") -> None:
         super().__init__(ledger.engine, runs_table(ledger.table.fullname + SUFFIX), ledger.name)
+        self.cancelled = ledger.cancelled
         self.account = ledger.account
         self.run = run
         self.started_at = now()
@@ -203,7 +204,7 @@ class RunHistory(ManagedTable):
 
     def _change(self, change: Any) -> None:
         try:
-            retry_on_conflict(change)
+            self.retry(change)
         except SQLAlchemyError as error:
             raise LedgerError(
                 f"{self} cannot be written: {first_line(error)}. "

@@ -13,10 +13,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from airflow_provider_firstpromoter.account import DEFAULT_LEDGER_TABLE, Account
 from airflow_provider_firstpromoter.calls import batches
-from airflow_provider_firstpromoter.database import ManagedTable, engine_for, first_line, retry_on_conflict
+from airflow_provider_firstpromoter.database import ManagedTable, engine_for, first_line
 from airflow_provider_firstpromoter.exceptions import ConnectionSettingsError, LedgerError
 from airflow_provider_firstpromoter.ledger.reading import find_records, recorded_by_others, select_records
 from airflow_provider_firstpromoter.ledger.records import LedgerBatch, LedgerRecord, RunKey
+from airflow_provider_firstpromoter.ledger.salt import Salts
 from airflow_provider_firstpromoter.ledger.table import ledger_table
 from airflow_provider_firstpromoter.ledger.writing import set_columns, write_batch
 
@@ -32,10 +33,10 @@ class RefundLedger(ManagedTable):
     :param account: :attr:`Account.key`
     :param table: ``table`` or ``schema.table``
     :param name: the connection's id, for error messages
-    :param digest_key: the key of the hashes that the database computes; it makes them useless to others
     """
 
     WHAT = "ledger"
+    LONGER_BESIDE = 24
 
     def __init__(
         self,
@@ -43,18 +44,16 @@ class RefundLedger(ManagedTable):
         account: str,
         table: str = DEFAULT_LEDGER_TABLE,
         name: str = "ledger",
-        digest_key: str = "",
     ) -> None:
         super().__init__(engine, ledger_table(table), name)
         self.account = account
-        self.digest_key = digest_key
+        self.salts = Salts(engine, self.table.fullname, name)
+        self._salt = ""
 
     @classmethod
-    def from_connection(
-        cls, conn_id: str, account: str, table: str = DEFAULT_LEDGER_TABLE, digest_key: str = ""
-    ) -> RefundLedger:
+    def from_connection(cls, conn_id: str, account: str, table: str = DEFAULT_LEDGER_TABLE) -> RefundLedger:
         """Return the ledger in the database of an Airflow SQL connection."""
-        return cls(engine_for(conn_id), account, table, name=conn_id, digest_key=digest_key)
+        return cls(engine_for(conn_id), account, table, name=conn_id)
 
     @classmethod
     def of(cls, account: Account, conn_id: str | None = None, table: str | None = None) -> RefundLedger | None:
@@ -68,7 +67,7 @@ class RefundLedger(ManagedTable):
         conn_id = conn_id or account.extra.ledger_conn_id
         if conn_id is None:
             return None
-        return cls.from_connection(conn_id, account.key, table or account.extra.ledger_table, account.digest_key)
+        return cls.from_connection(conn_id, account.key, table or account.extra.ledger_table)
 
     @classmethod
     def required(cls, account: Account, conn_id: str | None = None, table: str | None = None) -> RefundLedger:
@@ -85,6 +84,26 @@ class RefundLedger(ManagedTable):
             )
         return ledger
 
+    def ensure(self) -> None:
+        """Create the table and the account's salt if they do not exist; two processes may do so at once."""
+        super().ensure()
+        if not self.salt:
+            self._salt = self.salts.make(self.account)
+
+    @property
+    def salt(self) -> str:
+        """
+        The key of the hashes by which rows' contents are recognised; empty before anything was written.
+
+        It is random, one for each account, and never changes: neither a new API key nor a second connection of the
+        account makes a known content look new.
+
+        :raises LedgerError: if it cannot be read
+        """
+        if not self._salt:
+            self._salt = self.salts.find(self.account) or ""
+        return self._salt
+
     def find(self, event_ids: Collection[str], details: bool = True) -> dict[str, LedgerRecord]:
         """
         Return the records of these refunds; an unknown refund has none, and a missing table counts as an empty ledger.
@@ -95,10 +114,13 @@ class RefundLedger(ManagedTable):
         if not event_ids or not self.exists():
             return {}
         try:
-            with self.engine.connect() as connection:
-                return find_records(self, connection, event_ids, details)
+            return self.retry(self._find, event_ids, details)
         except SQLAlchemyError as error:
             raise self._unreachable(error) from None
+
+    def _find(self, event_ids: Collection[str], details: bool) -> dict[str, LedgerRecord]:
+        with self.engine.connect() as connection:
+            return find_records(self, connection, event_ids, details)
 
     def records_of_run(self, run: RunKey) -> Iterator[LedgerRecord]:
         """Return every refund whose outcome this task run decided, in the order of the event_ids."""
@@ -146,7 +168,7 @@ class RefundLedger(ManagedTable):
 
         try:
             # Two writers can meet on a key, or one can lose a lock: the second try sees the winner's row.
-            retry_on_conflict(change)
+            self.retry(change)
         except SQLAlchemyError as error:
             raise LedgerError(
                 f"{self} refused {len(batch)} results: {first_line(error)}. Correct that and run the task again: "
@@ -175,7 +197,7 @@ class RefundLedger(ManagedTable):
                 change(connection, rows, **options)
 
         try:
-            retry_on_conflict(in_transaction)
+            self.retry(in_transaction)
         except SQLAlchemyError as error:
             raise LedgerError(f"{self} refused {len(rows)} changes: {first_line(error)}") from None
 

@@ -216,7 +216,7 @@ class ReconcileOperator(LedgerOperator):
         :raises SyncInterruptedError: if the task is killed
         :raises ValueError: if a day is not a date
         """
-        from airflow_provider_firstpromoter.database import RefundQuery
+        from airflow_provider_firstpromoter.database import CallQuery
         from airflow_provider_firstpromoter.ledger import RefundLedger
         from airflow_provider_firstpromoter.reconcile import Period, Reconciliation
         from airflow_provider_firstpromoter.sync import report_mismatches
@@ -224,7 +224,7 @@ class ReconcileOperator(LedgerOperator):
         period = Period.of(self.created_from, self.created_to)
         hook, task = self._start(context)
         query = (
-            RefundQuery.from_connection(self.sql_conn_id, self.sql, self.parameters)
+            CallQuery.from_connection(self.sql_conn_id, self.sql, self.parameters)
             if self.sql and self.sql_conn_id
             else None
         )

@@ -10,8 +10,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from airflow_provider_firstpromoter.calls import DIGEST_COLUMN, REFUND_COLUMNS, Identity
-from airflow_provider_firstpromoter.database import Binds, RefundQuery, without_semicolon
+from airflow_provider_firstpromoter.calls import DIGEST_COLUMN, Identity
+from airflow_provider_firstpromoter.database import Binds, CallQuery, without_semicolon
 from airflow_provider_firstpromoter.exceptions import SourceError
 from airflow_provider_firstpromoter.ledger import RefundLedger
 from airflow_provider_firstpromoter.pending.merge_join import join_locally
@@ -24,7 +24,7 @@ FEW_UNSETTLED = 10_000
 
 
 def unsettled_rows(
-    query: RefundQuery,
+    query: CallQuery,
     ledger: RefundLedger,
     recheck_unreferred: timedelta | None = None,
     identify_by: Sequence[Identity] = ("uid", "email"),
@@ -45,9 +45,7 @@ def unsettled_rows(
     :raises LedgerError: if the ledger cannot be read
     :raises SpoolError: if the worker's disk is full
     """
-    if not ledger.exists():
-        yield from query.rows(identify_by)
-        return
+    is_empty = not ledger.exists()
     names: Sequence[str] | None
     try:
         # Some databases rename columns of a subquery that have the same name, so the author's own query is read first.
@@ -55,12 +53,13 @@ def unsettled_rows(
     except SourceError as error:
         # If the author's own query is wrong, reading it raises the error.
         names = None
-        log.warning("%s", _fallback(error))
+        if not is_empty:
+            log.warning("%s", _fallback(error))
     if names is not None:
         query.check_columns(names, identify_by)
-        if query.name == ledger.name:
-            joined = without_settled(query, ledger, names, recheck_unreferred)
-            with closing(_rows(joined, identify_by)) as rows:
+        if is_empty or query.name == ledger.name:
+            joined = query.narrowed(names) if is_empty else without_settled(query, ledger, names, recheck_unreferred)
+            with closing(joined.rows(identify_by) if is_empty else _rows(joined, identify_by)) as rows:
                 try:
                     first = next(rows, None)
                 except SourceError as error:
@@ -70,10 +69,13 @@ def unsettled_rows(
                         yield first
                         yield from rows
                     return
-    yield from join_locally(query, ledger, names, recheck_unreferred, identify_by)
+    if is_empty:
+        yield from query.rows(identify_by)
+    else:
+        yield from join_locally(query, ledger, names, recheck_unreferred, identify_by)
 
 
-def _rows(joined: RefundQuery, identify_by: Sequence[Identity]) -> Generator[Mapping[str, Any], None, None]:
+def _rows(joined: CallQuery, identify_by: Sequence[Identity]) -> Generator[Mapping[str, Any], None, None]:
     """Return the rows of a query that usually has few of them."""
     few = None
     with contextlib.suppress(SourceError):  # a stream may be possible, and otherwise says what is wrong
@@ -89,8 +91,8 @@ def _fallback(error: SourceError) -> str:
 
 
 def without_settled(
-    query: RefundQuery, ledger: RefundLedger, names: Sequence[str], recheck_unreferred: timedelta | None = None
-) -> RefundQuery:
+    query: CallQuery, ledger: RefundLedger, names: Sequence[str], recheck_unreferred: timedelta | None = None
+) -> CallQuery:
     """
     Return the same query without the refunds that the ledger in its database knows as settled.
 
@@ -98,55 +100,34 @@ def without_settled(
     :param names: the query's columns
     :param recheck_unreferred: lets refunds through that are due to be sent again
     """
-    sql = JoinSql(ledger, names, query)
-    left_out = ledger.sql_of_database().left_out.format(
+    sql = ledger.sql_of_database()
+    binds = Binds(query.parameters, sql.placeholders)
+    given = {name.lower(): f"q.{sql.quote(name)}" for name in names}
+    columns = {name: given[name] for name in query.call.columns if name in given}
+    content = {name: sql.text.format(column) for name, column in columns.items() if name != "event_id"}
+    digest = sql.digest(sql.text.format("k.digest_key"), content.values())
+
+    def bind(value: Any) -> str:
+        return binds(ledger.driver_value(value))
+
+    # The key of the hashes: the account's salt, and the names of the columns that are hashed.
+    key = sql.text.format(bind(f"{ledger.salt} {','.join(content)} "))
+    event_id = sql.exact_text.format(columns["event_id"])
+    left_out = sql.left_out.format(
         ledger=ledger.quoted_name,
-        key=f"l.account = {sql.bind(ledger.account)} AND {sql.same_event_id()}",
-        settled=settled_condition(sql, datetime.now(UTC), recheck_unreferred),
+        key=f"l.account = {bind(ledger.account)} AND {sql.same_key.format(column='l.event_id', value=event_id)}",
+        settled=settled_condition(
+            amount=sql.exact_text.format(columns["amount"]),
+            knows_content=sql.contains.format(column="l.row_digest", value=digest),
+            bind=bind,
+            now=datetime.now(UTC),
+            recheck_unreferred=recheck_unreferred,
+        ),
     )
-    text, parameters = sql.binds.complete(
+    text, parameters = binds.complete(
         # The author's SQL comes before all our placeholders, and may end in a comment: hence the line break.
-        f"SELECT q.*, {sql.digest} AS {DIGEST_COLUMN} FROM (\n",
+        f"SELECT {query.selected(names)}, {digest} AS {DIGEST_COLUMN} FROM (\n",
         without_semicolon(query.sql),
-        f"\n) q CROSS JOIN (SELECT {sql.digest_key()} AS digest_key) k {left_out}",
+        f"\n) q CROSS JOIN (SELECT {key} AS digest_key) k {left_out}",
     )
     return replace(query, sql=text, parameters=parameters)
-
-
-class JoinSql:
-    """
-    Implements :class:`~airflow_provider_firstpromoter.pending.rules.JoinSql` in the SQL of the ledger's database.
-
-    The query is ``q``, the ledger ``l``, and ``k`` holds the key of the digests.
-
-    :param amount: the row's amount as text
-    :param digest: the keyed hash of the row's content
-    """
-
-    def __init__(self, ledger: RefundLedger, names: Sequence[str], query: RefundQuery) -> None:
-        self._ledger = ledger
-        self._sql = ledger.sql_of_database()
-        self.binds = Binds(query.parameters, self._sql.placeholders)
-        given = {name.lower(): f"q.{self._sql.quote(name)}" for name in names}
-        self._columns = {name: given[name] for name in REFUND_COLUMNS if name in given}
-        self.amount = self._sql.exact_text.format(self._columns["amount"])
-        content = {name: self._sql.text.format(column) for name, column in self._columns.items() if name != "event_id"}
-        self._content_names = ",".join(content)
-        self.digest = self._sql.digest(self._sql.text.format("k.digest_key"), content.values())
-
-    def digest_key(self) -> str:
-        """Return the key of the digests: the account's key, and the names of the columns that are hashed."""
-        return self._sql.text.format(self.bind(f"{self._ledger.digest_key} {self._content_names} "))
-
-    def same_event_id(self) -> str:
-        """Return the condition that the rows of query and ledger have the same event_id."""
-        value = self._sql.exact_text.format(self._columns["event_id"])
-        return self._sql.same_key.format(column="l.event_id", value=value)
-
-    def contains(self, column: str, value: str) -> str:
-        """Return the condition that a text column of the ledger, which may be NULL, contains a text."""
-        return self._sql.contains.format(column=column, value=value)
-
-    def bind(self, value: Any) -> str:
-        """Add a value and return the mark that stands for it."""
-        return self.binds(self._ledger.driver_value(value))

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from airflow_provider_firstpromoter import RECHECK_EVERY
 from airflow_provider_firstpromoter.calls import Outcome, Row, is_known_content, numbered
-from airflow_provider_firstpromoter.database import Parameters, RefundQuery
+from airflow_provider_firstpromoter.database import CallQuery, Parameters
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import RefundLedger
 from airflow_provider_firstpromoter.pending.antijoin import unsettled_rows
@@ -51,10 +51,10 @@ class PendingRefunds:
         """
         account = FirstPromoterHook(self.firstpromoter_conn_id).account
         ledger = RefundLedger.required(account, self.ledger_conn_id, self.ledger_table)
-        query = RefundQuery.from_connection(
+        query = CallQuery.from_connection(
             self.sql_conn_id, self.sql, self.parameters, statement_timeout=self.statement_timeout
         )
-        rules = PendingRules(account.fingerprint_key, self.recheck_unreferred, self.retry_rejected)
+        rules = PendingRules(ledger.salt.encode(), self.recheck_unreferred, self.retry_rejected)
         # No connection stays open between two calls: many waiting sensors would use up what the database allows.
         with query, ledger, closing(unsettled_rows(query, ledger, self.recheck_unreferred)) as rows:
             return find_pending(numbered(rows), ledger, rules, limit=limit)

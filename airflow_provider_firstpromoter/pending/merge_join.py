@@ -3,32 +3,38 @@ Leaves out the settled rows of a query on the worker, where the ledger is in ano
 
 Both sides are streamed once, and neither is kept in memory. Where the query's database can sort as the ledger's does,
 the two streams are merged. Elsewhere the ledger's side is first put on the worker's disk.
+
+The ledger's side of the rule is SQL, so that only a few short texts of each row are transferred. The other side is a
+comparison of texts, so that settled rows cost next to nothing.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
+import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from itertools import chain
+from functools import partial
+from itertools import chain, repeat
 from operator import itemgetter
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
-from airflow_provider_firstpromoter.calls import DIGEST_COLUMN, Identity
+from airflow_provider_firstpromoter.calls import DIGEST_COLUMN, Identity, Outcome, amount_text, event_id_of
 from airflow_provider_firstpromoter.database import (
-    Batch,
-    RefundQuery,
-    disk_errors,
-    read_ahead,
-    scratch_database,
-    without_semicolon,
+    Binds,
+    CallQuery,
+    RowBatch,
+    ScratchDatabase,
+    Source,
+    errors_as,
+    stop_if_cancelled,
 )
-from airflow_provider_firstpromoter.exceptions import SourceError
+from airflow_provider_firstpromoter.exceptions import LedgerError, SourceError
 from airflow_provider_firstpromoter.ledger import RefundLedger
-from airflow_provider_firstpromoter.pending.settled_facts import RowReader, facts_of
+from airflow_provider_firstpromoter.pending.rules import outcome_list, recheck_condition
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +50,7 @@ Lookup: TypeAlias = Callable[[Sequence[str]], Mapping[str, Sequence[Any]]]
 
 
 def join_locally(
-    query: RefundQuery,
+    query: CallQuery,
     ledger: RefundLedger,
     names: Sequence[str] | None,
     recheck_unreferred: timedelta | None = None,
@@ -62,14 +68,14 @@ def join_locally(
     with ExitStack() as stack:
         batches, is_sorted = _open(query, names, identify_by, stack)
         beginning, is_all = _beginning(batches)
-        reader = RowReader(beginning[0].names, ledger.digest_key)
+        reader = _RowReader(beginning[0].names, query.call.columns, ledger.salt)
+
         lookup: Lookup = lambda event_ids: {}  # noqa: ARG005, E731
         if not is_all:
-            facts = facts_of(ledger, datetime.now(UTC), recheck_unreferred)
-            if ledger.sql_of_database().is_threadsafe:
-                facts = read_ahead(facts)
+            facts = _facts_of(ledger, datetime.now(UTC), recheck_unreferred, query.source.cancelled)
             stack.enter_context(closing(facts))
-            lookup = _Merge(facts).lookup if is_sorted else stack.enter_context(_OnDisk(facts)).lookup
+            cancelled = query.source.cancelled
+            lookup = _Merge(facts).lookup if is_sorted else stack.enter_context(_OnDisk(facts, cancelled)).lookup
         for names_of_batch, rows in chain(beginning, batches):
             event_ids = reader.event_ids(rows)
             for row, digest in reader.unsettled(rows, event_ids, lookup(event_ids)):
@@ -77,13 +83,11 @@ def join_locally(
 
 
 def _open(
-    query: RefundQuery, names: Sequence[str] | None, identify_by: Sequence[Identity], stack: ExitStack
-) -> tuple[Iterator[Batch], bool]:
+    query: CallQuery, names: Sequence[str] | None, identify_by: Sequence[Identity], stack: ExitStack
+) -> tuple[Iterator[RowBatch], bool]:
     """Start reading the query, sorted if its database can sort it, and return the batches and whether they are."""
     if names is not None and query.source.kind.ledger is not None:
         batches = _sorted(query, names).batches(identify_by)
-        if query.source.kind.ledger.is_threadsafe:
-            batches = read_ahead(batches)
         stack.enter_context(closing(batches))
         try:
             return chain([next(batches)], batches), True
@@ -96,16 +100,16 @@ def _open(
     return stack.enter_context(closing(query.batches(identify_by))), False
 
 
-def _sorted(query: RefundQuery, names: Sequence[str]) -> RefundQuery:
+def _sorted(query: CallQuery, names: Sequence[str]) -> CallQuery:
     """Return the query in the order of the event_ids' bytes."""
     sql = query.source.kind.ledger
     assert sql is not None
     event_id = next(name for name in names if name.lower() == "event_id")
     key = sql.byte_order.format(sql.text.format(f"q.{sql.quote(event_id)}"))
-    return replace(query, sql=f"SELECT q.* FROM (\n{without_semicolon(query.sql)}\n) q ORDER BY {key}")
+    return query.narrowed(names, f" ORDER BY {key}")
 
 
-def _beginning(batches: Iterator[Batch]) -> tuple[list[Batch], bool]:
+def _beginning(batches: Iterator[RowBatch]) -> tuple[list[RowBatch], bool]:
     """Return the first rows, at least one batch, and whether they are all."""
     beginning = [next(batches)]
     count = len(beginning[0].rows)
@@ -164,29 +168,141 @@ class _Merge:
         self._last = max(self._last, last)
 
 
-class _OnDisk:
+class _OnDisk(ScratchDatabase):
     """Finds facts in a private database on the worker's disk, in any order."""
 
-    def __init__(self, facts: Iterable[Sequence[Sequence[Any]]]) -> None:
-        with disk_errors():
-            self._database = scratch_database()
-            self._database.execute(
-                "CREATE TABLE fact (event_id TEXT PRIMARY KEY, amount TEXT, accepted TEXT, digests TEXT) WITHOUT ROWID"
-            )
-            self._database.execute("BEGIN")
-            for batch in facts:
-                self._database.executemany("INSERT OR REPLACE INTO fact VALUES (?, ?, ?, ?)", batch)
-            self._database.execute("COMMIT")
+    def __init__(self, facts: Iterable[Sequence[Sequence[Any]]], cancelled: threading.Event | None) -> None:
+        super().__init__(
+            "CREATE TABLE fact (event_id TEXT PRIMARY KEY, amount TEXT, accepted TEXT, digests TEXT) WITHOUT ROWID",
+            partial(stop_if_cancelled, cancelled or threading.Event()),
+        )
+        for batch in facts:
+            self.insert("INSERT OR REPLACE INTO fact VALUES (?, ?, ?, ?)", batch)
 
     def lookup(self, event_ids: Sequence[str]) -> Mapping[str, Sequence[Any]]:
         """Return the facts of these event_ids."""
         sql = "SELECT fact.* FROM json_each(?) AS wanted CROSS JOIN fact ON fact.event_id = wanted.value"
-        with disk_errors():
-            found = self._database.execute(sql, (json.dumps(event_ids),))
-            return {fact[0]: fact for fact in found}
+        return {fact[0]: fact for fact in self.read(sql, json.dumps(event_ids))}
 
-    def __enter__(self) -> _OnDisk:
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        self._database.close()
+#: Hexadecimal digits of a digest.
+DIGEST_LENGTH = 16
+
+
+class Facts(NamedTuple):
+    """
+    What identifies a row with this event_id as settled.
+
+    :param amount: the recorded amount; None unless the refund is recorded
+    :param accepted: another amount that was accepted for it
+    :param digests: of contents without a referral, joined by spaces; None unless that is the outcome
+    """
+
+    event_id: str
+    amount: str | None
+    accepted: str | None
+    digests: str | None
+
+
+def _facts_of(
+    ledger: RefundLedger, now: datetime, recheck_unreferred: timedelta | None, cancelled: threading.Event | None
+) -> Generator[Sequence[Facts], None, None]:
+    """
+    Stream the facts of an account, in batches, in the order of the event_ids' bytes.
+
+    :param now: aware
+    :param recheck_unreferred: refunds that are due to be sent again are not settled
+    :returns: tuples with the fields of :class:`Facts`
+    :raises LedgerError: if the database refuses
+    """
+    sql = ledger.sql_of_database()
+    bind = Binds(None, sql.placeholders)
+    on_record = outcome_list(outcome for outcome in Outcome if outcome.on_record)
+    by_content = outcome_list(outcome for outcome in Outcome if outcome.settled and outcome.remembers_content)
+    due = recheck_condition(lambda value: bind(ledger.driver_value(value)), now, recheck_unreferred)
+    unless_due = f"WHEN {due} THEN NULL " if due else ""
+    text, parameters = bind.complete(
+        "",
+        "",
+        f"SELECT l.event_id, CASE WHEN l.outcome IN ({on_record}) THEN l.row_amount END, "
+        # Without a recorded amount, as after an adoption, the row's amount has yet to be compared.
+        f"CASE WHEN l.outcome IN ({on_record}) AND l.row_amount IS NOT NULL AND l.accepted_at IS NOT NULL "
+        "THEN l.changed_amount END, "
+        f"CASE {unless_due}WHEN l.outcome IN ({by_content}) THEN l.row_digest END "
+        f"FROM {ledger.quoted_name} l WHERE l.account = {bind(ledger.account)} "
+        f"AND l.outcome IN ({on_record}, {by_content}) ORDER BY {sql.byte_order.format('l.event_id')}",
+    )
+    with (
+        errors_as(LedgerError, f"{ledger} cannot be read"),
+        closing(Source.from_engine(ledger.engine, ledger.name, cancelled).fetch(text, parameters)) as batches,
+    ):
+        for batch in batches:
+            yield batch.rows  # type: ignore[misc]
+
+
+class _RowReader:
+    """
+    Reads, of the rows of a query, what decides whether they are settled.
+
+    :param names: the query's columns
+    :param columns: the call's
+    :param salt: the account's
+    """
+
+    def __init__(self, names: Sequence[str], columns: Sequence[str], salt: str) -> None:
+        places = {name.lower(): place for place, name in enumerate(names)}
+        self._event_id = itemgetter(places["event_id"])
+        self._amount = itemgetter(places["amount"])
+        content = [name for name in columns if name in places and name != "event_id"]
+        self._content = itemgetter(*(places[name] for name in content))
+        self._prefix = f"{salt} {','.join(content)} "
+
+    def event_ids(self, rows: Sequence[Sequence[Any]]) -> list[str]:
+        """Return the event_ids; an empty text, which no refund has, where a row has no usable one."""
+        return _texts(list(map(self._event_id, rows)), lambda value: event_id_of({"event_id": value}) or "")
+
+    def unsettled(
+        self, rows: Sequence[Sequence[Any]], event_ids: Sequence[str], known: Mapping[str, Sequence[Any]]
+    ) -> list[tuple[Sequence[Any], str]]:
+        """
+        Return the rows that are not known as settled, each with its digest.
+
+        :param event_ids: of the rows
+        :param known: tuples with the fields of :class:`Facts`, by event_id
+        """
+        amounts = _texts(list(map(self._amount, rows)), lambda value: amount_text(value) or "")
+        facts = list(map(known.get, event_ids, repeat(_NONE)))
+        if amounts == list(map(_RECORDED, facts)):
+            return []  # nearly always
+        found = []
+        for row, amount, (_, recorded, accepted, digests) in zip(rows, amounts, facts, strict=True):
+            if amount and amount in (recorded, accepted):
+                continue
+            digest = self._digest(row)
+            if digests is None or digest not in digests:
+                found.append((row, digest))
+        return found
+
+    def _digest(self, row: Sequence[Any]) -> str:
+        """
+        Return a keyed hash of the row's content.
+
+        It is compared only with hashes from this method. A row that merely looks different comes through, and is
+        compared exactly then.
+        """
+        content = f"{self._prefix}{self._content(row)!r}"
+        return hashlib.md5(content.encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest()[:DIGEST_LENGTH]
+
+
+_NONE = Facts("", None, None, None)
+_RECORDED = itemgetter(1)
+
+
+def _texts(values: list[Any], text_of: Callable[[Any], str]) -> list[str]:
+    """Return the values as texts, without a look at each of them where they are all of one usual type."""
+    types = set(map(type, values))
+    if types == {str}:
+        return values
+    if types == {int}:
+        return list(map(str, values))
+    return [value if type(value) is str else text_of(value) for value in values]

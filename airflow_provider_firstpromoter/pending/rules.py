@@ -8,11 +8,11 @@ settled.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum
-from typing import Any, NamedTuple, Protocol, assert_never
+from typing import Any, NamedTuple, assert_never
 
 from airflow_provider_firstpromoter import RECHECK_EVERY
 from airflow_provider_firstpromoter.calls import (
@@ -23,7 +23,6 @@ from airflow_provider_firstpromoter.calls import (
     Validation,
     batches,
     is_known_content,
-    made_with,
     same_amount,
 )
 from airflow_provider_firstpromoter.exceptions import InvalidRowError
@@ -63,7 +62,7 @@ class PendingRules:
     """
     The rule that decides what is to be done with a row, and its parameters.
 
-    :param key: the key of the fingerprints
+    :param key: of the hashes of contents: the ledger's salt
     :param recheck_unreferred: for how long after it was first sent a ``not_referred`` refund is sent again; None never
         sends it again
     :param retry_rejected: whether rejected rows are sent though they have not changed
@@ -111,11 +110,9 @@ class PendingRules:
         return self.recheck_unreferred is not None and now - record.first_sent_at < self.recheck_unreferred
 
     def needs_renewal(self, row: Row, record: LedgerRecord | None) -> bool:
-        """Return whether the ledger should store what identifies the row as unchanged the next time."""
+        """Return whether the ledger should store the hash by which its database recognises the row the next time."""
         if record is None or not record.outcome.remembers_content:
             return False
-        if not made_with(record.fingerprint, self.key):
-            return True
         return row.digest is not None and row.digest not in (record.row_digest or "").split(" ")
 
 
@@ -129,50 +126,49 @@ def _classify_recorded(row: Row, record: LedgerRecord) -> Action:
     return Action.CHANGED
 
 
-class JoinSql(Protocol):
+def settled_condition(
+    *,
+    amount: str,
+    knows_content: str,
+    bind: Callable[[Any], str],
+    now: datetime,
+    recheck_unreferred: timedelta | None,
+) -> str:
     """
-    The SQL that the rule needs, for a query ``q`` that is joined with the ledger ``l`` on the event_id.
-
-    ``amount`` and ``digest`` are SQL expressions: the row's amount as text, and the hash of its content.
-    """
-
-    amount: str
-    digest: str
-
-    def contains(self, column: str, value: str) -> str:
-        """Return the SQL condition that a text column, which may be NULL, contains a text."""
-
-    def bind(self, value: Any) -> str:
-        """Add a value and return the placeholder that stands for it."""
-
-
-def settled_condition(sql: JoinSql, now: datetime, recheck_unreferred: timedelta | None) -> str:
-    """
-    Return the SQL condition under which a row is settled by the ledger's row of its event_id.
+    Return the SQL condition under which a row is settled by the ledger's row ``l`` of its event_id.
 
     What is recorded comes first, because it needs no hash of the row. Where a value is missing, the condition is false
     or NULL, and the row is not settled.
 
+    :param amount: the row's amount as text, in SQL
+    :param knows_content: the condition that the ledger has the hash of the row's content
+    :param bind: adds a value, and returns the placeholder that stands for it
     :param now: aware
     """
     on_record = outcome_list(outcome for outcome in Outcome if outcome.on_record)
     settled = {outcome for outcome in Outcome if outcome.settled and not outcome.on_record}
     by_content = outcome_list(outcome for outcome in Outcome if outcome in settled and outcome.remembers_content)
     always = outcome_list(outcome for outcome in Outcome if outcome in settled and not outcome.remembers_content)
-    is_known = f"{sql.amount} IS NOT NULL AND {sql.contains('l.row_digest', sql.digest)}"
-    if recheck_unreferred is not None:
-        is_known += (
-            f" AND NOT (l.outcome = '{Outcome.NOT_REFERRED.value}' "
-            f"AND l.first_sent_at > {sql.bind(now - recheck_unreferred)} "
-            f"AND l.last_sent_at <= {sql.bind(now - RECHECK_EVERY)})"
-        )
+    is_known = f"{amount} IS NOT NULL AND {knows_content}"
+    if due := recheck_condition(bind, now, recheck_unreferred):
+        is_known += f" AND NOT ({due})"
     return " OR ".join(
         [
-            f"(l.outcome IN ({on_record}) AND (l.row_amount = {sql.amount} "
-            f"OR (l.row_amount IS NOT NULL AND l.accepted_at IS NOT NULL AND l.changed_amount = {sql.amount})))",
-            f"(l.outcome IN ({always}) AND {sql.amount} IS NOT NULL)",
+            f"(l.outcome IN ({on_record}) AND (l.row_amount = {amount} "
+            f"OR (l.row_amount IS NOT NULL AND l.accepted_at IS NOT NULL AND l.changed_amount = {amount})))",
+            f"(l.outcome IN ({always}) AND {amount} IS NOT NULL)",
             f"(l.outcome IN ({by_content}) AND {is_known})",
         ]
+    )
+
+
+def recheck_condition(bind: Callable[[Any], str], now: datetime, recheck_unreferred: timedelta | None) -> str | None:
+    """Return the SQL condition under which the ledger's row ``l`` is due to be sent again; None if none ever is."""
+    if recheck_unreferred is None:
+        return None
+    return (
+        f"l.outcome = '{Outcome.NOT_REFERRED.value}' AND l.first_sent_at > {bind(now - recheck_unreferred)} "
+        f"AND l.last_sent_at <= {bind(now - RECHECK_EVERY)}"
     )
 
 

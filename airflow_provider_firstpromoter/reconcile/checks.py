@@ -11,7 +11,7 @@ from typing import TypeVar
 from sqlalchemy import and_
 
 from airflow_provider_firstpromoter.calls import Commission, Outcome, batches, event_id_of
-from airflow_provider_firstpromoter.database import RefundQuery, stop_if_cancelled
+from airflow_provider_firstpromoter.database import CallQuery, stop_if_cancelled
 from airflow_provider_firstpromoter.exceptions import InputError
 from airflow_provider_firstpromoter.ledger import LedgerRecord, RefundLedger, first_sent_between
 from airflow_provider_firstpromoter.reconcile.compare import created_at, mismatch_of, result_from_commissions
@@ -44,7 +44,7 @@ class Checks:
     staging: Staging
     period: Period
     started_at: datetime
-    query: RefundQuery | None = None
+    query: CallQuery | None = None
     pending_after: timedelta | None = timedelta(days=45)
     max_sale_lookups: int = 100
     looked_up: int = 0

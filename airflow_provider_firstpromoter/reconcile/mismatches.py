@@ -12,7 +12,7 @@ from sqlalchemy import BigInteger, Column, MetaData, String, Table, and_, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from airflow_provider_firstpromoter.calls import MAX_ID_LENGTH, batches
-from airflow_provider_firstpromoter.database import ManagedTable, Utc, first_line, key_text, retry_on_conflict
+from airflow_provider_firstpromoter.database import ManagedTable, Utc, first_line, key_text
 from airflow_provider_firstpromoter.exceptions import LedgerError
 from airflow_provider_firstpromoter.ledger import RefundLedger, RunKey
 
@@ -290,7 +290,7 @@ class MismatchTable(ManagedTable):
 
     def _change(self, change: Any, *arguments: Any) -> None:
         try:
-            retry_on_conflict(change, *arguments)
+            self.retry(change, *arguments)
         except SQLAlchemyError as error:
             raise LedgerError(f"{self} refused a change: {first_line(error)}") from None
 

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from airflow_provider_firstpromoter.api import describe_unreadable
 from airflow_provider_firstpromoter.calls import Commission, Result, batches
-from airflow_provider_firstpromoter.database import RefundQuery, stop_if_cancelled
+from airflow_provider_firstpromoter.database import CallQuery, stop_if_cancelled
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import (
     LedgerBatch,
@@ -71,7 +71,7 @@ class Reconciliation(LedgerRun[ReconcileReport]):
         period: Period,
         *,
         adopt: bool = False,
-        query: RefundQuery | None = None,
+        query: CallQuery | None = None,
         pending_after: timedelta | None = timedelta(days=45),
         max_sale_lookups: int = 100,
         run: RunKey | None = None,

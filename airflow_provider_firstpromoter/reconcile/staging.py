@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from pydantic import TypeAdapter
 
 from airflow_provider_firstpromoter.calls import Commission, Outcome
-from airflow_provider_firstpromoter.database import PrivateDatabase
+from airflow_provider_firstpromoter.database import ScratchDatabase
 from airflow_provider_firstpromoter.ledger import LedgerRecord, SentRefund
 from airflow_provider_firstpromoter.reconcile.duplicates import Reversal, match_duplicates
 from airflow_provider_firstpromoter.reconcile.mismatches import CHECKED_KINDS, Key
@@ -103,7 +103,7 @@ def _recoverable(record: LedgerRecord) -> bool:
     )
 
 
-class Staging(PrivateDatabase):
+class Staging(ScratchDatabase):
     """
     Both sides of a reconciliation, first filled and then read, and the mismatches that were open and are found.
 

@@ -24,16 +24,12 @@ class LedgerWriter:
 
     :param ledger: None writes nothing: a preview, or a run without a ledger
     :param run: the task run that the rows name
-    :param fingerprint_key: the key of the rows' fingerprints
     :param write_counts: writes the run's counts, in the transaction that writes the results themselves
     """
 
-    def __init__(
-        self, ledger: RefundLedger | None, run: RunKey, fingerprint_key: bytes, write_counts: WriteCounts
-    ) -> None:
+    def __init__(self, ledger: RefundLedger | None, run: RunKey, write_counts: WriteCounts) -> None:
         self._ledger = ledger
         self._run = run
-        self._key = fingerprint_key
         self._write_counts = write_counts
         self._flushed_at = time.monotonic()
         self._batch: LedgerBatch | None = None
@@ -68,9 +64,19 @@ class LedgerWriter:
         if self._batch is not None and row.event_id:
             self._batch.writes.append(
                 LedgerWrite.of(
-                    row, result, refund, record, key=self._key, seen_at=self._batch.seen_at, contents=contents
+                    row,
+                    result,
+                    refund,
+                    record,
+                    key=self._key,
+                    seen_at=self._batch.seen_at,
+                    contents=contents,
                 )
             )
+
+    @property
+    def _key(self) -> bytes:
+        return self._ledger.salt.encode() if self._ledger is not None else b""
 
     def note_seen(self, event_id: str) -> None:
         """Note that a problem that the ledger already has was seen again."""

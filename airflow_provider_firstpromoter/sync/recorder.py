@@ -23,7 +23,6 @@ class Recorder:
     :param ledger: None writes nothing: a preview, or a run without a ledger
     :param history: the run history; None likewise
     :param run: the task run that the rows name
-    :param fingerprint_key: the key of the rows' fingerprints
     :param would_be_sent: adds up what a preview does not send; None unless it is one
     """
 
@@ -32,7 +31,6 @@ class Recorder:
         ledger: RefundLedger | None,
         history: RunHistory | None,
         run: RunKey,
-        fingerprint_key: bytes,
         progress: Progress,
         would_be_sent: PendingTotals | None = None,
     ) -> None:
@@ -40,7 +38,7 @@ class Recorder:
         self.would_be_sent = would_be_sent
         self.counts = RunCounts(history, progress.summary, run)
         self._run = run
-        self._writer = LedgerWriter(ledger, run, fingerprint_key, self.counts.write)
+        self._writer = LedgerWriter(ledger, run, self.counts.write)
         self.problems = Problems(self._writer, run)
 
     @property

@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterable
 from contextlib import closing
+from dataclasses import replace
+from functools import cached_property
 from typing import Any, Self
 
 from airflow.providers.common.compat.sdk import AirflowException
 
 from airflow_provider_firstpromoter.calls import Outcome, Row, Summary, Totals, batches, numbered
-from airflow_provider_firstpromoter.database import RefundQuery
+from airflow_provider_firstpromoter.database import CallQuery
 from airflow_provider_firstpromoter.exceptions import EventsFailedError, EventsRejectedError, LedgerError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import RefundLedger, RunHistory, RunKey, now
-from airflow_provider_firstpromoter.pending import unsettled_rows
+from airflow_provider_firstpromoter.pending import PendingRules, unsettled_rows
 from airflow_provider_firstpromoter.sync import log_text
 from airflow_provider_firstpromoter.sync.dispatcher import Dispatcher
 from airflow_provider_firstpromoter.sync.job import SyncOptions
 from airflow_provider_firstpromoter.sync.plan import GroupHandler
 from airflow_provider_firstpromoter.sync.progress import OnResult, Progress
 from airflow_provider_firstpromoter.sync.recorder import Recorder
-from airflow_provider_firstpromoter.sync.selection import PendingTotals, Selection, reading_of, warnings_before_sending
+from airflow_provider_firstpromoter.sync.selection import (
+    PendingTotals,
+    Reading,
+    Selection,
+    validation_of,
+    warnings_before_sending,
+)
 from airflow_provider_firstpromoter.sync.spool import Spool
 
 #: The most results in the XCom ``rewards``; the others are in the ledger.
@@ -58,16 +67,19 @@ class RefundSync:
         self.run_key = run or RunKey()
         self.log = log or logging.getLogger(__name__)
         account = hook.account
-        self._reading = reading_of(account, ledger, self.options)
+        #: Ends every wait for a database; the hook's own flag is also set where a run only stops early.
+        self.killed = threading.Event()
+        if ledger is not None:
+            ledger.cancelled = self.killed
+        self._validation = validation_of(account, self.options)
         written = None if self.options.preview else ledger
         summary = Summary(preview=self.options.preview, account=account.key, host=account.host, started_at=now())
         self._recorder = Recorder(
             written,
             RunHistory(written, self.run_key, try_number, kind) if written is not None else None,
             self.run_key,
-            account.fingerprint_key,
             Progress(summary, hook.client, hook.firstpromoter_conn_id, self.log),
-            PendingTotals(self._reading.how) if self.options.preview else None,
+            PendingTotals(self._validation) if self.options.preview else None,
         )
         self._dispatcher = Dispatcher(hook, self.options, self._recorder, self.log)
         self._report_settled = False
@@ -85,8 +97,16 @@ class RefundSync:
         """The counts and sums of this try."""
         return self._recorder.summary
 
+    @cached_property
+    def _reading(self) -> Reading:
+        """How rows are read; the ledger has its salt only once the run has begun."""
+        key = self.ledger.salt.encode() if self.ledger is not None else b""
+        rules = PendingRules(key, self.options.recheck_unreferred, self.options.retry_rejected)
+        return Reading(self.ledger, rules, self._validation)
+
     def cancel(self) -> None:
         """End every wait, and the run: called by ``on_kill``, so it only sets flags."""
+        self.killed.set()
         self._dispatcher.cancel()
 
     def run(self, rows: Iterable[Row], on_result: OnResult | None = None, *, report_settled: bool = False) -> Summary:
@@ -208,7 +228,7 @@ class RefundSync:
             self.log.error("%s", failure)
 
 
-def run_query(sync: RefundSync, query: RefundQuery) -> None:
+def run_query(sync: RefundSync, query: CallQuery) -> None:
     """
     Send every pending refund of a query.
 
@@ -218,6 +238,7 @@ def run_query(sync: RefundSync, query: RefundQuery) -> None:
     if sync.ledger is None:
         raise ValueError("a query needs a ledger")
     options = sync.options
+    query = replace(query, source=replace(query.source, cancelled=sync.killed))
     with closing(unsettled_rows(query, sync.ledger, options.recheck_unreferred, options.identify_by)) as rows:
         sync.run(numbered(rows))
 

@@ -48,16 +48,14 @@ class Reading(NamedTuple):
             return None
 
 
-def reading_of(account: Account, ledger: RefundLedger | None, options: SyncOptions) -> Reading:
-    """Return how a run reads its rows."""
-    how = Validation(
+def validation_of(account: Account, options: SyncOptions) -> Validation:
+    """Return how a run reads the values of its rows."""
+    return Validation(
         amount_unit=options.amount_unit,
         currency=account.extra.currency,
         skip_email_notification=options.skip_email_notification,
         identify_by=tuple(options.identify_by),
     )
-    rules = PendingRules(account.fingerprint_key, options.recheck_unreferred, options.retry_rejected)
-    return Reading(ledger, rules, how)
 
 
 class Selection:

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from airflow_provider_firstpromoter.calls import Row, batches, content_token
-from airflow_provider_firstpromoter.database import PrivateDatabase
+from airflow_provider_firstpromoter.database import ScratchDatabase
 from airflow_provider_firstpromoter.pending import Action, ClassifiedRow
 
 #: The order of a run: what needs no request, then events never tried, then those tried before, then rechecks.
@@ -70,7 +70,7 @@ class Spool:
     """
 
     def __init__(self, raise_if_killed: Callable[[], None] = lambda: None) -> None:
-        self._database = PrivateDatabase(SCHEMA, raise_if_killed)
+        self._database = ScratchDatabase(SCHEMA, raise_if_killed)
 
     def fill(self, rows: Iterable[ClassifiedRow]) -> None:
         """Store the rows; call this once."""

@@ -82,11 +82,11 @@ class SqlToFirstPromoterOperator(SqlFile, RefundOperator):
         :raises EventsFailedError: if some could not be sent; a retry sends them again
         :raises EventsRejectedError: if more were rejected or changed than ``max_rejected`` allows
         """
-        from airflow_provider_firstpromoter.database import RefundQuery
+        from airflow_provider_firstpromoter.database import CallQuery
         from airflow_provider_firstpromoter.sync import rewards_of_run, run_query
 
         with self._make_sync(context, limit=self.limit, max_pending=self.max_pending, ledger_required=True) as sync:
-            run_query(sync, RefundQuery.from_connection(self.sql_conn_id, self.sql, self.parameters))
+            run_query(sync, CallQuery.from_connection(self.sql_conn_id, self.sql, self.parameters))
             rewards = [] if self.preview else rewards_of_run(sync)
             summary: dict[str, Any] = self._push_results(context, sync, sync.total().to_json(), rewards=rewards)
             return summary

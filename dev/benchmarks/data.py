@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Any
 
 from dev.benchmarks.work import SQL
@@ -59,12 +60,12 @@ def fill(settled: int, new: int, event_id: str = SEQUENTIAL, unmatched: str = "f
 
 def _insert_unmatched(ledger: Any, where: str) -> None:
     """Insert refunds without a referral, of which the ledger has a hash of each row, as the provider computes it."""
-    from airflow_provider_firstpromoter.database import RefundQuery
+    from airflow_provider_firstpromoter.database import CallQuery
     from airflow_provider_firstpromoter.pending.antijoin import without_settled
 
-    query = RefundQuery.from_connection("warehouse", f"{SQL} WHERE {where}")
+    query = CallQuery.from_connection("warehouse", f"{SQL} WHERE {where}")
     rows = without_settled(query, ledger, query.column_names() or [])
-    with query.source.connection() as connection:
+    with closing(query.source.open()) as connection:
         connection.cursor().execute(
             "INSERT INTO firstpromoter_refunds (account, event_id, outcome, http_status, message, row_amount, "
             "sent_amount, sent_currency, details, row_digest, dag_id, run_id, task_id, map_index, first_sent_at, "

@@ -156,12 +156,6 @@ def test_account_host_has_its_port(host: str | None, shown: str) -> None:
     assert Account.from_connection(form(host=host)).host == shown
 
 
-def test_fingerprints_depend_on_the_api_key() -> None:
-    account = Account.from_connection(form())
-    assert account.fingerprint_key == Account.from_connection(form(login="acc-2")).fingerprint_key
-    assert account.fingerprint_key != Account.from_connection(form(password="another-key")).fingerprint_key
-
-
 # --- the extra ---
 
 FULL = Extra(

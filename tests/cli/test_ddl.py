@@ -37,7 +37,7 @@ def test_ddl_prints_statements_that_make_every_table(
     printed = cli("ddl", "--dialect", ledger.engine.dialect.name).out
     history = RunHistory(ledger, RunKey("dag", "run", "task", -1))
     mismatches = MismatchTable(ledger, RunKey())
-    assert printed.strip() == "\n".join(table.ddl() for table in (ledger, history, mismatches)), (
+    assert printed.strip() == "\n".join(table.ddl() for table in (ledger, history, mismatches, ledger.salts)), (
         "what ensure() executes"
     )
     assert cli("ddl", "firstpromoter_default").out == printed

@@ -9,7 +9,7 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowException
 from sqlalchemy.exc import NoSuchModuleError
 
-from airflow_provider_firstpromoter.database import RefundQuery, Source
+from airflow_provider_firstpromoter.database import CallQuery, Source
 from airflow_provider_firstpromoter.database.dialects import kind_of_connection
 from airflow_provider_firstpromoter.exceptions import InputError, SourceError
 from tests.support import EVERY_DATABASE, per_database, refund_with_id
@@ -17,8 +17,8 @@ from tests.support import EVERY_DATABASE, per_database, refund_with_id
 ALL = "SELECT * FROM refunds ORDER BY event_id"
 
 
-def query(database: Any, sql: str, parameters: Any = None, **options: Any) -> RefundQuery:
-    return RefundQuery(Source.from_engine(database.engine(), "warehouse"), sql, parameters, **options)
+def query(database: Any, sql: str, parameters: Any = None, **options: Any) -> CallQuery:
+    return CallQuery(Source.from_engine(database.engine(), "warehouse"), sql, parameters, **options)
 
 
 def rows(database: Any, sql: str, parameters: Any = None, **options: Any) -> list[Mapping[str, Any]]:
@@ -159,7 +159,9 @@ def test_rows_are_streamed_and_a_late_error_is_raised(sql: str, database: Any) -
     stream = query(database, sql).rows()
     came: list[str] = []
 
-    with pytest.raises(SourceError, match=r"The query on connection 'warehouse' failed: .*(range|zero|overflow)"):
+    with pytest.raises(
+        SourceError, match=r"The query on connection 'warehouse' failed after \d+ rows: .*(range|zero|overflow)"
+    ):
         came.extend(row["event_id"] for row in stream)
 
     assert 0 < len(came) < 5000, "those before it had come"
@@ -225,7 +227,7 @@ def test_airflow_connection_opens_the_database(kind: str, new_database: Callable
     database.fill([refund_with_id("re_1")])
     database.dispose()
 
-    found = RefundQuery.from_connection("warehouse", ALL)
+    found = CallQuery.from_connection("warehouse", ALL)
 
     assert [row["event_id"] for row in found.rows()] == ["re_1"]
     found.close()
@@ -237,7 +239,7 @@ def test_extras_of_the_airflow_connection_are_applied(new_database: Callable[...
     database.fill([refund_with_id("re_1")], table="refunding.refunds")
     set_connection("warehouse", **database.connection, extra={"options": "-c search_path=refunding"})
 
-    found = RefundQuery.from_connection("warehouse", ALL)
+    found = CallQuery.from_connection("warehouse", ALL)
 
     assert [row["event_id"] for row in found.rows()] == ["re_1"]
     found.close()
@@ -252,7 +254,7 @@ def test_rows_of_the_airflow_hook_are_streamed_whatever_its_cursor_is(
     set_connection("warehouse", **database.connection, extra={"cursor": cursor} if cursor else {})
     columns = "'re_' || i AS event_id, 5 / (5000 - i) AS amount, 'c' AS uid, i AS n, i AS n"
     late = f"SELECT {columns} FROM generate_series(1, 9999) i"
-    stream = RefundQuery.from_connection("warehouse", late).rows()
+    stream = CallQuery.from_connection("warehouse", late).rows()
     came: list[str] = []
 
     with pytest.raises(SourceError, match="division by zero"):
@@ -281,7 +283,7 @@ def test_error_of_any_kind_is_reported_in_one_line_without_values(place: str, er
     source = Source("warehouse", kind_of_connection("odd"), _Broken(place, error).open)
 
     with pytest.raises(SourceError) as raised:
-        list(RefundQuery(source, "SELECT 1").rows())
+        list(CallQuery(source, "SELECT 1").rows())
 
     assert str(raised.value) == f"The query on connection 'warehouse' failed: {message}"
     assert raised.value.__cause__ is None
@@ -321,4 +323,4 @@ def test_connection_that_is_no_database_is_refused_by_name(connect: Callable[...
     connect(conn_id="warehouse")
 
     with pytest.raises(AirflowException, match="Connection 'warehouse' is not a SQL database"):
-        RefundQuery.from_connection("warehouse", ALL)
+        CallQuery.from_connection("warehouse", ALL)

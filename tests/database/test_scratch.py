@@ -9,7 +9,7 @@ from types import FrameType
 
 import pytest
 
-from airflow_provider_firstpromoter.database import PrivateDatabase
+from airflow_provider_firstpromoter.database import ScratchDatabase
 from airflow_provider_firstpromoter.exceptions import SyncInterruptedError
 
 #: A statement that would take minutes.
@@ -27,7 +27,7 @@ def test_statement_is_ended_by_the_exception_of_a_signal_handler(monkeypatch: py
 
     before = signal.signal(signal.SIGALRM, handler)
     try:
-        with PrivateDatabase(SCHEMA) as database:
+        with ScratchDatabase(SCHEMA) as database:
             database.insert("INSERT INTO number VALUES (?)", [(n,) for n in range(3000)])
             began = time.monotonic()
             signal.setitimer(signal.ITIMER_REAL, 0.3)
@@ -47,7 +47,7 @@ def test_statement_is_ended_within_half_a_second_of_a_kill(sql: str) -> None:
         if killed.is_set():
             raise SyncInterruptedError("killed")
 
-    with PrivateDatabase(SCHEMA, raise_if_killed) as database:
+    with ScratchDatabase(SCHEMA, raise_if_killed) as database:
         database.insert("INSERT INTO number VALUES (?)", [(n,) for n in range(3000)])
         timer = threading.Timer(0.3, killed.set)
         timer.start()

@@ -38,6 +38,7 @@ def managed(engine: Any, schema: str | None = None) -> ManagedTable:
         Column("run_id", String(250)),
         Index("notes_run", "run_id", "rank"),
         schema=schema,
+        mysql_charset="utf8mb4",
     )
     return ManagedTable(engine, table, "warehouse")
 

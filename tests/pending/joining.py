@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import insert
 
 from airflow_provider_firstpromoter.calls import DIGEST_COLUMN, Outcome
-from airflow_provider_firstpromoter.database import RefundQuery, Source
+from airflow_provider_firstpromoter.database import CallQuery, Source
 from airflow_provider_firstpromoter.ledger import RefundLedger
 from airflow_provider_firstpromoter.pending.antijoin import without_settled
 from airflow_provider_firstpromoter.pending.merge_join import join_locally
@@ -19,7 +19,6 @@ from tests.support import ALL_REFUNDS
 
 #: In the database of both; on the worker, merged in byte order; on the worker, by way of its disk.
 WAYS = ("database", "merge", "disk")
-KEY = "the key of the digests"
 
 
 class Row(dict[str, Any]):
@@ -42,7 +41,7 @@ class Side:
         self.any_text = "VARCHAR(400) CHARACTER SET utf8mb4" if database.kind == "mariadb" else "VARCHAR(400)"
         self.name = name
         self.engine = database.engine()
-        self.ledger = RefundLedger(self.engine, "acc", name=name, digest_key=KEY)
+        self.ledger = RefundLedger(self.engine, "acc", name=name)
 
     def fill(self, *rows: dict[str, Any], **types: str) -> None:
         self.database.fill(rows, **types)
@@ -61,12 +60,12 @@ class Side:
             for _, alike in groupby(rows, key=tuple):
                 connection.execute(insert(self.ledger.table), [{"account": "acc", **row} for row in alike])
 
-    def query(self, sql: str = ALL_REFUNDS, parameters: Any = None, name: str | None = None) -> RefundQuery:
-        return RefundQuery(Source.from_engine(self.engine, name or self.name), sql, parameters)
+    def query(self, sql: str = ALL_REFUNDS, parameters: Any = None, name: str | None = None) -> CallQuery:
+        return CallQuery(Source.from_engine(self.engine, name or self.name), sql, parameters)
 
 
 def unsettled(
-    way: str, query: RefundQuery, ledger: RefundLedger, recheck: timedelta | None = None
+    way: str, query: CallQuery, ledger: RefundLedger, recheck: timedelta | None = None
 ) -> list[Mapping[str, Any]]:
     """Return the rows that come through the join of this way, and of no other."""
     names = query.column_names()
@@ -79,7 +78,7 @@ def unsettled(
         return [Row(row) for row in rows]
 
 
-def digests(way: str, query: RefundQuery, ledger: RefundLedger) -> list[str]:
+def digests(way: str, query: CallQuery, ledger: RefundLedger) -> list[str]:
     """Return the digests of the rows, whose event_ids the ledger must not know."""
     return [row[DIGEST_COLUMN] for row in unsettled(way, query, ledger)]
 

@@ -140,20 +140,6 @@ def test_unchanged_refund_that_reversed_nothing_is_not_sent() -> None:
         assert action(same, known(Outcome.REJECTED)) is Action.STILL_REJECTED
 
 
-@pytest.mark.parametrize(
-    ("outcome", "expected"), [(Outcome.NOT_REFERRED, Action.SETTLED), (Outcome.REJECTED, Action.STILL_REJECTED)]
-)
-def test_fingerprint_of_a_rotated_key_counts_as_unchanged_and_is_renewed(outcome: Outcome, expected: Action) -> None:
-    record = known(outcome)
-    changed = row(uid="cus_2")
-
-    assert action(row(), record, key=b"the new key") is expected
-    assert action(changed, record, key=b"the new key") is expected, "it cannot be compared"
-
-    assert PendingRules(b"the new key").needs_renewal(row(), record)
-    assert not PendingRules(KEY).needs_renewal(row(), record)
-
-
 def test_digest_that_the_ledger_lacks_is_added() -> None:
     rules = PendingRules(KEY)
     with_digest = row(**{DIGEST_COLUMN: "d2"})

@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy
 
 from airflow_provider_firstpromoter.calls import Outcome, numbered
-from airflow_provider_firstpromoter.database.query import RefundQuery
+from airflow_provider_firstpromoter.database.query import CallQuery
 from airflow_provider_firstpromoter.exceptions import LedgerError, SourceError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import RefundLedger, RunHistory, RunKey
@@ -141,7 +141,7 @@ def test_rights_revoked_during_the_run_lose_no_result(
     role = f"clerk_{database.connection['schema']}"
     database.run(f"CREATE ROLE {role} LOGIN")
     database.run(f"GRANT USAGE ON SCHEMA public TO {role}")
-    database.run(f"GRANT SELECT, INSERT, UPDATE ON {TABLE}, {TABLE}_runs TO {role}")
+    database.run(f"GRANT SELECT, INSERT, UPDATE ON {TABLE}, {TABLE}_runs, {TABLE}_salt TO {role}")
     set_connection("ledger", **{**database.connection, "login": role})
 
     with pytest.raises(LedgerError, match="permission denied") as caught:
@@ -268,13 +268,13 @@ def test_query_that_fails_after_ten_thousand_rows_sends_nothing(
     caplog.set_level(logging.DEBUG, "airflow_provider_firstpromoter")
     new_database("postgresql", "warehouse")
     new_database("sqlite", "ledger")
-    query = RefundQuery.from_connection(
+    query = CallQuery.from_connection(
         "warehouse",
         "SELECT 're_' || n AS event_id, 100 + 0 * (1 / (12000 - n)) AS amount, 'secret_uid_' || n AS uid "
         "FROM generate_series(1, 12500) AS n",
     )
 
-    with pytest.raises(SourceError, match=r"connection 'warehouse' failed: division by zero") as caught:
+    with pytest.raises(SourceError, match=r"connection 'warehouse' failed after \d+ rows: division by zero") as caught:
         run_query(make("ledger"), query)
 
     assert_silent(str(caught.value) + caplog.text)

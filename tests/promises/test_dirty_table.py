@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from airflow_provider_firstpromoter.calls import Outcome
-from airflow_provider_firstpromoter.database import RefundQuery
+from airflow_provider_firstpromoter.database import CallQuery
 from airflow_provider_firstpromoter.database.source import Source
 from airflow_provider_firstpromoter.exceptions import EventsRejectedError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
@@ -81,10 +81,10 @@ def run(database: Any, run_id: str) -> RefundSync:
     """Run the query once, with warehouse and ledger in the same database."""
     hook = FirstPromoterHook()
     engine = database.engine()
-    ledger = RefundLedger(engine, hook.account.key, name="warehouse", digest_key=hook.account.digest_key)
+    ledger = RefundLedger(engine, hook.account.key, name="warehouse")
     sync = RefundSync(hook, ledger, SyncOptions(), RunKey("dag", run_id, "sync", -1), kind="query")
     with sync:
-        run_query(sync, RefundQuery(Source.from_engine(engine, "warehouse"), ALL_REFUNDS))
+        run_query(sync, CallQuery(Source.from_engine(engine, "warehouse"), ALL_REFUNDS))
     return sync
 
 

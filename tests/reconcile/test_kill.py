@@ -164,6 +164,6 @@ def test_in_background_raises_the_iterators_exception_and_stops_reading_when_clo
     read.clear()
     iterator = in_background(items(), threading.Event())
     assert next(iterator) == 0
-    iterator.close()  # type: ignore[attr-defined]
+    iterator.close()
     time.sleep(0.6)
     assert len(read) < 10

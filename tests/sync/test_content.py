@@ -7,8 +7,6 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_firstpromoter.calls import is_known_content, made_with
-from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.sandbox import Account, Sandbox
 from tests.support import refund, refunds
 from tests.sync.runs import EVERY_TIME, UNKNOWN_CURRENCY, Refunds, on_both
@@ -133,23 +131,26 @@ def test_new_api_key_sends_no_settled_or_rejected_refund_again(rotated: Refunds,
 
 
 @pytest.mark.parametrize("as_query", [False, True], ids=["list", "query"])
-def test_fingerprints_are_renewed_with_the_new_key_so_that_changes_are_noticed_again(
-    rotated: Refunds, connect: Callable[..., str], as_query: bool
-) -> None:
+def test_new_api_key_absorbs_no_correction(rotated: Refunds, connect: Callable[..., str], as_query: bool) -> None:
+    """The first run with a new key used to take any content for the known one, and stored it as such."""
     given = [refund(77), refund(78, currency=UNKNOWN_CURRENCY), refund(79, amount=0)]
     rotated(*given, max_rejected=None)
-    rotate(rotated, connect)
-    key = FirstPromoterHook().account.fingerprint_key
-    assert not any(made_with(record.fingerprint, key) for record in rotated.records().values())
-
-    rotated(*given, max_rejected=None, as_query=as_query)
-
-    records = rotated.records()
-    assert all(is_known_content(records[row["event_id"]].fingerprint, row, key) for row in given)
-    assert all(made_with(record.fingerprint, key) for record in records.values())
     rotated.sent()
-    rotated(*({**row, "quantity": 2} for row in given), max_rejected=None)
+    rotate(rotated, connect)
+
+    rotated(*({**row, "quantity": 2} for row in given), max_rejected=None, as_query=as_query)
+
     assert rotated.sent() == ["re_77", "re_78"], "and the one that validation refuses is refused again"
+
+
+def test_two_connections_of_one_account_with_two_keys_absorb_no_correction(
+    rotated: Refunds, connect: Callable[..., str]
+) -> None:
+    for quantity, key in enumerate([NEW_KEY, "a third key", NEW_KEY, "a third key"], start=1):
+        rotated.sandbox.settings.accounts[0].__dict__["api_key"] = key.replace(" ", "-")
+        connect(rotated.sandbox, max_attempts=1)
+        rotated(refund(77, quantity=quantity), max_rejected=None)
+        assert rotated.sent() == ["re_77"]
 
 
 # --- rejected rows ---

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
@@ -136,24 +135,6 @@ def test_new_refunds_are_sent_although_many_failed_before(warehouse: Any, sandbo
             sync_task(run_id=f"manual__{run}").run()
 
     assert len(sandbox.recorded()) == 3
-
-
-def test_rotated_api_key_sends_no_rejected_row_again(
-    warehouse: Any, sandbox: Sandbox, connect: Callable[..., str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    warehouse.fill(refunds(30, start=100, currency="ZZZ"))
-    with pytest.raises(EventsRejectedError):
-        sync_task(max_rejected=5, max_in_flight=1).run()
-    before = len(sent(sandbox))
-    monkeypatch.setattr(
-        "airflow_provider_firstpromoter.account.Account.fingerprint_key", property(lambda self: b"another key" * 3)
-    )
-    warehouse.fill(refunds(3))
-
-    summary = sync_task(run_id="manual__2", max_rejected=None).run()
-
-    assert summary["outcomes"]["recorded"] == 3
-    assert summary["still_open"] == before
 
 
 # --- reported once, accepted once ---

@@ -14,7 +14,7 @@ pytest.importorskip("sqlglot", reason="needs an environment of its own: make tes
 import sqlglot
 
 from airflow_provider_firstpromoter.calls import Outcome
-from airflow_provider_firstpromoter.database import RefundQuery, Source
+from airflow_provider_firstpromoter.database import CallQuery, Source
 from airflow_provider_firstpromoter.ledger import LedgerBatch, RefundLedger, RunKey
 from airflow_provider_firstpromoter.ledger.writing import write_batch
 from airflow_provider_firstpromoter.pending.antijoin import without_settled
@@ -59,7 +59,7 @@ def ledger(request: pytest.FixtureRequest) -> RefundLedger:
     """A ledger without a database."""
     pytest.importorskip("snowflake.sqlalchemy")
     engine: Any = create_mock_engine(f"{request.param}://", executor=lambda *_: None)
-    return RefundLedger(engine, "acc", "finance.firstpromoter_refunds", digest_key="key")
+    return RefundLedger(engine, "acc", "finance.firstpromoter_refunds")
 
 
 def test_statements_that_make_the_ledger_parse(ledger: RefundLedger) -> None:
@@ -84,7 +84,7 @@ def test_statements_that_write_results_parse(ledger: RefundLedger) -> None:
 def test_query_that_leaves_settled_refunds_out_parses(ledger: RefundLedger) -> None:
     source = Source("warehouse", SimpleNamespace(ledger=ledger.sql_of_database()), lambda: None)  # type: ignore[arg-type]
 
-    query = without_settled(RefundQuery(source, QUERY), ledger, ["event_id", "amount", "uid"])
+    query = without_settled(CallQuery(source, QUERY), ledger, ["event_id", "amount", "uid"])
 
     tree = parse(filled(query.sql), ledger.engine.dialect.name)
     assert {table.name for table in tree.find_all(sqlglot.exp.Table)} >= {"refunds", "firstpromoter_refunds"}

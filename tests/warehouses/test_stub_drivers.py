@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("redshift_connector", reason="needs an environment of its own: make test-warehouses")
 
-from airflow_provider_firstpromoter.database import RefundQuery
+from airflow_provider_firstpromoter.database import CallQuery
 from airflow_provider_firstpromoter.exceptions import SourceError
 from airflow_provider_firstpromoter.sandbox import Sandbox
 from airflow_provider_firstpromoter.sensors.refund import UnrecordedRefundSensor
@@ -84,7 +84,7 @@ def test_more_rows_than_one_fetch_are_read(stub: Stub, sandbox: Sandbox) -> None
 
 def test_one_source_opens_a_new_connection_for_each_look(stub: Stub) -> None:
     # Databricks' hook would return the connection that the first look has closed.
-    query = RefundQuery.from_connection("warehouse", PLAIN)
+    query = CallQuery.from_connection("warehouse", PLAIN)
 
     for _ in range(3):
         assert len(list(query.rows())) == len(IDS)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from airflow.providers.common.compat.sdk import AirflowException
 from sqlalchemy import (
@@ -23,17 +24,17 @@ from sqlalchemy import (
 from sqlalchemy.engine import Connection, Dialect, Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateIndex, CreateTable
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, stop_when_event_set
 from tenacity.wait import wait_random
 
 from airflow_provider_firstpromoter.calls import MAX_ID_LENGTH
-from airflow_provider_firstpromoter.database.dialects import BY_DIALECT, LEDGER_DATABASES, kind_of_dialect
-from airflow_provider_firstpromoter.database.errors import errors_as, first_line
-from airflow_provider_firstpromoter.database.kinds import LedgerSql
+from airflow_provider_firstpromoter.database.dialects import BY_DIALECT, LEDGER_DATABASES, LedgerSql, kind_of_dialect
+from airflow_provider_firstpromoter.database.engine import errors_as, first_line
 from airflow_provider_firstpromoter.database.upsert import Statement, Upsert, When, execute
 from airflow_provider_firstpromoter.exceptions import ConnectionSettingsError, LedgerError
 
 _COVERING = "covering"
+T = TypeVar("T")
 
 
 class Utc(TypeDecorator):  # type: ignore[type-arg]  # SQLAlchemy 1.4 cannot subscript it
@@ -103,11 +104,15 @@ class ManagedTable:
 
     #: The table's name in error messages.
     WHAT = "table"
+    #: Letters by which the names of tables, indexes and views beside it are longer than its own.
+    LONGER_BESIDE = 0
 
     def __init__(self, engine: Engine, table: Table, name: str) -> None:
         self.engine = engine
         self.table = table
         self.name = name
+        #: Set when the task was killed: nothing is tried again then.
+        self.cancelled = threading.Event()
         self._checked = False
         self._statements: dict[Upsert, Statement] = {}
 
@@ -120,7 +125,7 @@ class ManagedTable:
         if self.exists():
             return
         try:
-            retry_on_conflict(self._make)
+            self.retry(self._make)
         except AirflowException:
             raise
         except Exception as error:
@@ -148,13 +153,19 @@ class ManagedTable:
         """
         if self._checked:
             return True
-        with errors_as(LedgerError, f"{self} cannot be read"), self.engine.connect() as connection:
+        self._check_names()
+        with errors_as(LedgerError, f"{self} cannot be read"):
+            return self.retry(self._exists)
+
+    def _exists(self) -> bool:
+        with self.engine.connect() as connection:
             _check_version(self, connection.dialect)
             if not inspect(connection).has_table(self.table.name, schema=self.table.schema):
                 return False
             # Not by inspection: DuckDB's dialect cannot inspect columns under SQLAlchemy 2.1.
             nothing: Any = select(literal_column("*")).select_from(self.table).where(false())
             present = {name.lower() for name in connection.execute(nothing).keys()}  # noqa: SIM118
+            self._check_encoding(connection)
         if missing := [column for column in self.table.columns if column.name not in present]:
             raise LedgerError(
                 f"{self} lacks columns of this version. Add them:\n"
@@ -162,6 +173,46 @@ class ManagedTable:
             )
         self._checked = True
         return True
+
+    def _check_names(self) -> None:
+        """Refuse a name that the database would cut, or refuse when the next table is created, after requests."""
+        dialect = self.engine.dialect
+        most = dialect.max_identifier_length - self.LONGER_BESIDE
+        longest = max([self.table.name, *(str(index.name) for index in self.table.indexes)], key=len)
+        if len(self.table.name) > most or len(longest) > dialect.max_identifier_length:
+            most -= len(longest) - len(self.table.name) if not self.LONGER_BESIDE else 0
+            raise ConnectionSettingsError(
+                f"{self} has a name of {len(self.table.name)} letters; "
+                f"{kind_of_dialect(dialect).title} takes {most}, as the tables and indexes beside it have longer ones. "
+                "Set a shorter 'ledger_table'"
+            )
+
+    def _check_encoding(self, connection: Connection) -> None:
+        """Refuse a table that was made with columns that cannot store every text."""
+        query = self.sql_of_database().narrow_columns
+        if query is None:
+            return
+        literal = [f"'{name.replace(chr(39), 2 * chr(39))}'" if name else "NULL" for name in self._full_name]
+        narrow = connection.exec_driver_sql(query.format(schema=literal[0], table=literal[1])).first()
+        if narrow is not None:
+            raise ConnectionSettingsError(
+                f"{self}: column {narrow[0]} has the encoding {narrow[1]}, which cannot store every text. The ledger "
+                f"needs Unicode: run ALTER TABLE {self.quoted_name} CONVERT TO CHARACTER SET utf8mb4, or set another "
+                "'ledger_table'"
+            )
+
+    @property
+    def _full_name(self) -> tuple[str | None, str]:
+        return self.table.schema, self.table.name
+
+    def retry(self, change: Callable[..., T], *arguments: Any) -> T:
+        """
+        Read or change something, and try again on another connection if the database refuses.
+
+        It may refuse because another writer was faster, a lock was not free, or the connection was dropped. Each try
+        waits for a lock for two seconds; after a kill there is no further one.
+        """
+        return retry_on_conflict(change, *arguments, cancelled=self.cancelled)
 
     def ddl(self) -> str:
         """Return the statements that create the table and its indexes, in the database's own dialect."""
@@ -267,12 +318,13 @@ def _dotted(version: tuple[Any, ...]) -> str:
     return ".".join(map(str, version))
 
 
-def retry_on_conflict(change: Callable[..., None], *arguments: Any) -> None:
+def retry_on_conflict(change: Callable[..., T], *arguments: Any, cancelled: threading.Event | None = None) -> T:
     """Make a change, and try again if the database refuses it, because another writer may have been faster."""
+    stop: Any = stop_after_attempt(5)
     retrying = Retrying(
         retry=retry_if_exception_type(DBAPIError),
-        stop=stop_after_attempt(5),
+        stop=stop | stop_when_event_set(cancelled) if cancelled else stop,
         wait=wait_random(0.05, 0.3),
         reraise=True,
     )
-    retrying(change, *arguments)
+    return retrying(change, *arguments)
