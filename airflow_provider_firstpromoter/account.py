@@ -105,7 +105,7 @@ class Account(BaseModel):
         """
         Return a command of this provider, ready to paste into a shell.
 
-        :param arguments: quoted where the shell needs it
+        :param arguments: event_ids; quoted where the shell needs it
         :param ledger_conn_id: named where it is not the one in the connection's extra
         :param ledger_table: likewise
         """
@@ -117,7 +117,7 @@ class Account(BaseModel):
             words += ["--ledger-conn-id", str(ledger_conn_id)]
         if ledger_table not in (None, self.extra.ledger_table):
             words += ["--ledger-table", str(ledger_table)]
-        if any(one.startswith("-") and not one.startswith("--") for one in arguments):
+        if any(one.startswith("-") for one in arguments):
             words.append("--")
         return shlex.join([*words, *arguments])
 

@@ -88,6 +88,35 @@ def test_every_unusual_currency_is_documented(currency: str) -> None:
     assert re.search(rf"\b{currency}\b", units)
 
 
+#: What FirstPromoter's own pages say about each integration: words of its row.
+INTEGRATIONS = {
+    "Stripe": ("`charge.refunded`", "`charge.dispute.created`", "as soon as they are **opened**"),
+    "Chargebee": ("`payment_refunded`", "nothing"),
+    "Recurly": ("successful refunds and voided payments", "nothing"),
+    "Paddle Classic": ("`subscription_payment_refunded`", "refunds of **VAT alone** are ignored"),
+    "Paddle Billing": ("`refund`", "`chargeback`", "refunds of **VAT alone** are ignored"),
+    "**Braintree**": ("**none**", "**every refund**"),
+}
+
+
+def test_every_billing_integration_is_documented_with_what_it_tracks() -> None:
+    rows = re.findall(r"^\| (.+?) \| (.+) \|$", page("money.md"), re.MULTILINE)
+    documented = {name: text for name, text in rows if name in INTEGRATIONS}
+    assert documented.keys() == INTEGRATIONS.keys()
+    for name, words in INTEGRATIONS.items():
+        assert [word for word in words if word not in documented[name]] == [], name
+    assert '"Exclude Paddle\'s fees" in FirstPromoter changes the amounts of sales *and* refunds' in page("money.md")
+    assert "type = 'credit'" in page("money.md"), "the pattern for Braintree"
+
+
+@pytest.mark.parametrize("path", [ROOT / "README.md", DOCS / "index.md"], ids=lambda path: path.name)
+def test_danger_box_sends_refunds_of_braintree_alone(path: Path) -> None:
+    box = " ".join(path.read_text().replace("\n> ", "\n").split())
+    assert "If Stripe, Chargebee, Recurly or Paddle is connected in FirstPromoter, it tracks its refunds itself" in box
+    assert "Braintree's integration tracks **no** refunds: send them all" in box
+    assert "money.md#what-a-billing-integration-tracks-already" in box
+
+
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 def test_every_example_is_documented(example: Path) -> None:
     shown = "".join(path.read_text() for path in DOCS.glob("*.md"))

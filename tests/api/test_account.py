@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.metadata import version
 from typing import Any
 from urllib.parse import quote
 
@@ -37,6 +38,20 @@ def test_account_is_the_same_from_form_uri_and_environment(connection: Any) -> N
     assert account.base_url == PUBLIC
     assert account.conn_id == "fp_eu"
     assert account.extra == Extra()
+
+
+def test_command_line_names_what_the_connection_does_not() -> None:
+    account = Account.from_connection(form(extra=json.dumps({"ledger_conn_id": "warehouse"})))
+
+    plain = account.command_line("accept", "re_1", ledger_conn_id="warehouse", ledger_table="firstpromoter_refunds")
+    full = account.command_line("accept", "-re 1", ledger_conn_id="other", ledger_table="finance.refunds")
+
+    assert plain.split()[-3:] == ["accept", "fp_eu", "re_1"]
+    assert full.endswith(" accept fp_eu --ledger-conn-id other --ledger-table finance.refunds -- '-re 1'")
+    known = tuple(map(int, version("apache-airflow").split(".")[:2])) >= (3, 2)
+    program = "airflow firstpromoter " if known else "python -m airflow_provider_firstpromoter "
+    assert plain.startswith(program)
+    assert full.startswith(program)
 
 
 def test_api_key_with_characters_escaped_in_a_uri_is_kept() -> None:
