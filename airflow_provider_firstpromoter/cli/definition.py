@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 from typing import Any
 
 from airflow.cli.cli_config import (
@@ -16,7 +19,6 @@ from airflow.cli.cli_config import (
     ActionCommand,
     Arg,
     GroupCommand,
-    lazy_load_command,
 )
 
 #: Airflow's class for one argument; it has no annotations.
@@ -109,13 +111,20 @@ class _Command:
     examples: str
     description: str = ""
 
+    def run(self, args: argparse.Namespace) -> None:
+        """Import the command and run it; Airflow 3.0 logs to standard output while it is imported."""
+        module, _, name = self.function.rpartition(".")
+        with redirect_stdout(sys.stderr):
+            function = getattr(import_module(f"airflow_provider_firstpromoter.cli.{module}"), name)
+        function(args)
+
     def action(self) -> ActionCommand:
         examples = "".join(f"\n  airflow firstpromoter {one}" for one in self.examples.strip().splitlines())
         return ActionCommand(
             name=self.name,
             help=self.help,
             description=f"{self.help}. {self.description}".strip(),
-            func=lazy_load_command(f"airflow_provider_firstpromoter.cli.{self.function}"),
+            func=self.run,
             args=(*self.args, ARG_VERBOSE),
             epilog=f"examples:{examples}\n{EXIT_CODES}",
         )

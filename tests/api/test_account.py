@@ -41,7 +41,7 @@ def test_account_is_the_same_from_form_uri_and_environment(connection: Any) -> N
 
 
 def test_command_line_names_what_the_connection_does_not() -> None:
-    account = Account.from_connection(form(extra=json.dumps({"ledger_conn_id": "warehouse"})))
+    account = Account.from_connection(form(extra={"ledger_conn_id": "warehouse"}))
 
     plain = account.command_line("accept", "re_1", ledger_conn_id="warehouse", ledger_table="firstpromoter_refunds")
     full = account.command_line("accept", "-re 1", ledger_conn_id="other", ledger_table="finance.refunds")

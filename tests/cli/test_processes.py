@@ -35,7 +35,7 @@ def connections(
 
     warehouse = new_database("sqlite")
     warehouse.fill(refunds(2))
-    fields = {"conn_type": "firstpromoter", "login": sandbox.account_id, "password": sandbox.api_key}
+    fields: dict[str, Any] = {"conn_type": "firstpromoter", "login": sandbox.account_id, "password": sandbox.api_key}
     account = Connection(conn_id="in_database", **fields, host=sandbox.base_url)
     account.set_extra(json.dumps({"ledger_conn_id": "in_secrets"}))
     with create_session() as session:
@@ -90,6 +90,7 @@ def test_commands_of_the_provider_are_valid_for_this_airflow() -> None:
     assert info["cli"] == [f"{get_firstpromoter_cli_commands.__module__}.{get_firstpromoter_cli_commands.__name__}"]
     for command in COMMANDS:
         action = command.action()
+        assert action.epilog is not None
         assert f"airflow firstpromoter {command.name} " in action.epilog
         assert "exit codes:" in action.epilog
 
