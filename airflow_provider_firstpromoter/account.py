@@ -112,11 +112,13 @@ class Account(BaseModel):
         words = ["airflow", "firstpromoter"]
         if tuple(map(int, airflow_version.split(".")[:2])) < (3, 2):  # its own command knows none of providers
             words = ["python", "-m", "airflow_provider_firstpromoter"]
-        words += [command, self.conn_id]
+        words.append(command)
+        # Options first: argparse refuses event_ids that an option parts from the connection.
         if ledger_conn_id not in (None, self.extra.ledger_conn_id):
             words += ["--ledger-conn-id", str(ledger_conn_id)]
         if ledger_table not in (None, self.extra.ledger_table):
             words += ["--ledger-table", str(ledger_table)]
+        words.append(self.conn_id)
         if any(one.startswith("-") for one in arguments):
             words.append("--")
         return shlex.join([*words, *arguments])

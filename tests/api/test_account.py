@@ -47,7 +47,7 @@ def test_command_line_names_what_the_connection_does_not() -> None:
     full = account.command_line("accept", "-re 1", ledger_conn_id="other", ledger_table="finance.refunds")
 
     assert plain.split()[-3:] == ["accept", "fp_eu", "re_1"]
-    assert full.endswith(" accept fp_eu --ledger-conn-id other --ledger-table finance.refunds -- '-re 1'")
+    assert full.endswith(" accept --ledger-conn-id other --ledger-table finance.refunds fp_eu -- '-re 1'")
     known = tuple(map(int, version("apache-airflow").split(".")[:2])) >= (3, 2)
     program = "airflow firstpromoter " if known else "python -m airflow_provider_firstpromoter "
     assert plain.startswith(program)

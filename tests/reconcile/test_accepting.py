@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 import pytest
 
+from airflow_provider_firstpromoter.cli.definition import main
+from airflow_provider_firstpromoter.exceptions import ReconciliationMismatchError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import RefundLedger
 from airflow_provider_firstpromoter.reconcile import Mismatch, MismatchTable
@@ -128,3 +131,21 @@ def test_accept_takes_any_number_of_event_ids(account: AccountWithLedger, count:
 
     report: dict[str, Any] = account.reconcile(max_mismatches=0)
     assert report["accepted"] == count
+
+
+@pytest.mark.parametrize("event_id", ["by_hand", None, 'it\'s "one" $of', "-17"], ids=str)
+@pytest.mark.parametrize("table", [None, "other_refunds"])
+def test_printed_command_accepts_the_mismatch_as_it_is_pasted(
+    account: AccountWithLedger, event_id: str | None, table: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    account.commission(event_id, "cus_7", 4711)
+    with pytest.raises(ReconciliationMismatchError) as error:
+        account.reconcile(max_mismatches=0, ledger_table=table)
+    command = str(error.value).partition("as it is: ")[2]
+    words = shlex.split(command)
+    assert words[0] in ("airflow", "python")
+
+    main(words[words.index("accept") :])
+
+    assert "missing_in_ledger accepted" in capsys.readouterr().out
+    assert account.reconcile(max_mismatches=0, ledger_table=table)["accepted"] == 1
