@@ -44,7 +44,9 @@ class RecheckScenario(Scenario):
     def make_trouble(self, chance: random.Random) -> None:
         """Let the listing lag and fail, and lose some responses."""
         self.sandbox.change_settings(
-            listing_lag_requests=chance.randrange(5, 60), listing_lag_seconds=chance.uniform(0, 2)
+            listing_lag_requests=chance.randrange(5, 60),
+            listing_lag_seconds=chance.uniform(0, 2),
+            shape=chance.choice(["older", "newer"]),
         )
         faults: tuple[dict[str, Any], ...] = (
             {"kind": "status", "status": 503, "path": LISTING, "probability": 0.05},

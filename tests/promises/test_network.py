@@ -97,7 +97,11 @@ def make_listing_unreliable(sandbox: Any, chance: random.Random) -> None:
 
     The responses to some recorded refunds are lost, and the retry is told that there is no such referral.
     """
-    sandbox.change_settings(listing_lag_requests=chance.randrange(5, 60), listing_lag_seconds=chance.uniform(0, 1))
+    sandbox.change_settings(
+        listing_lag_requests=chance.randrange(5, 60),
+        listing_lag_seconds=chance.uniform(0, 1),
+        shape=chance.choice(["older", "newer"]),
+    )
     lost = chance.sample(sorted(customers.event_ids(COUNT, "by_uid")), 12)
     for event_id in lost:
         sandbox.fault("reset_after", event_id=event_id, path=REFUND)
