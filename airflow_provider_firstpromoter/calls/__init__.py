@@ -5,12 +5,6 @@ Pure functions and data types: no input or output, no Airflow, and no import of 
 """
 
 from airflow_provider_firstpromoter.calls.call import Call, TrackedEvent, event_id_of
-from airflow_provider_firstpromoter.calls.fingerprint import (
-    add_digest,
-    content_token,
-    fingerprint,
-    is_known_content,
-)
 from airflow_provider_firstpromoter.calls.masking import MAX_MESSAGE_LENGTH, masked
 from airflow_provider_firstpromoter.calls.outcome import Outcome
 from airflow_provider_firstpromoter.calls.refund import (
@@ -31,7 +25,17 @@ from airflow_provider_firstpromoter.calls.result import (
     Result,
     Word,
 )
-from airflow_provider_firstpromoter.calls.row import DIGEST_COLUMN, REASON_COLUMN, Row, batches, numbered
+from airflow_provider_firstpromoter.calls.row import (
+    DIGEST_COLUMN,
+    REASON_COLUMN,
+    Row,
+    add_digest,
+    batches,
+    content_token,
+    fingerprint,
+    is_known_content,
+    numbered,
+)
 from airflow_provider_firstpromoter.calls.sale import SALE, Sale
 from airflow_provider_firstpromoter.calls.summary import Summary, Totals
 from airflow_provider_firstpromoter.calls.values import (

@@ -120,6 +120,7 @@ class Call:
     :param sign: of the amounts of its commissions
     :param verb: what FirstPromoter did with the commissions, for the log: ``reversed``
     :param ledger_table: the ledger's default name
+    :param sale_column: names the event_id of the sale that the event belongs to; None if it is a sale itself
     """
 
     name: str
@@ -130,6 +131,7 @@ class Call:
     sign: Literal[-1, 1]
     verb: str
     ledger_table: str
+    sale_column: str | None = None
 
     @cached_property
     def columns(self) -> tuple[str, ...]:

@@ -33,6 +33,7 @@ REFUND = Call(
     sign=-1,
     verb="reversed",
     ledger_table="firstpromoter_refunds",
+    sale_column="sale_event_id",
 )
 
 # For the rooms that do not take a Call yet.

@@ -80,6 +80,7 @@ def table(summary: Summary) -> str:
     if summary.would_be_sent is not None:
         text += [
             f"  would send {one['event_id']!r} by {one['identified_by']}: {one['amount']} in {one['currency']}"
+            + {True: "", None: "", False: "; FirstPromoter lists no commission of its sale"}[one.get("sale_found")]
             for one in summary.would_be_sent["sample"]
         ]
     text += [f"  warning: {warning}" for warning in summary.warnings]

@@ -188,6 +188,8 @@ class RefundSync:
         self._dispatcher.pump(drain=True)
         self._recorder.flush()
         spool.note_reported(self._recorder.problems.take_new())
+        if self._recorder.would_be_sent is not None:
+            self._recorder.would_be_sent.look_up_sales(self.hook)
         # An error of access does not name the other problems, so that they are still to be reported.
         if self.ledger is not None and not self.options.preview and self._dispatcher.fatal is None:
             self.ledger.mark(spool.reported(), reported_at=now(), reported_run_id=self.run_key.run_id)

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from airflow_provider_firstpromoter.account import Account
-from airflow_provider_firstpromoter.calls import Refund, Row, Validation
-from airflow_provider_firstpromoter.exceptions import InvalidRowError, RunRefusedError
+from airflow_provider_firstpromoter.calls import REFUND, SALE, Refund, Row, Validation
+from airflow_provider_firstpromoter.exceptions import AccessRefusedError, InvalidRowError, ReadError, RunRefusedError
+from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import RefundLedger
 from airflow_provider_firstpromoter.pending import Action, ClassifiedRow, PendingRules, classify_rows
 from airflow_provider_firstpromoter.sync.job import SyncOptions
@@ -144,6 +145,8 @@ class PendingTotals:
         self._smallest: int | None = None
         self._all_whole = True
         self.sample: list[dict[str, Any]] = []
+        self._sales: list[str | None] = []
+        self._warnings: list[str] = []
 
     def add(self, refund: Refund) -> None:
         """Add one refund."""
@@ -162,14 +165,36 @@ class PendingTotals:
                     "identified_by": refund.identities(self._how.identify_by)[0][0],
                 }
             )
+            self._sales.append(getattr(refund, REFUND.sale_column or "", None))
+
+    def look_up_sales(self, hook: FirstPromoterHook) -> None:
+        """
+        Look up whether FirstPromoter has a commission of each sale that the sample names.
+
+        :raises SyncInterruptedError: if the task was killed
+        """
+        found = {}
+        for one, sale in zip(self.sample, self._sales, strict=True):
+            if sale is not None:
+                try:
+                    found[sale] = one["sale_found"] = bool(hook.find_commissions(sale, SALE))
+                except (AccessRefusedError, ReadError) as error:
+                    self._warnings.append(f"The sales of the sample could not be looked up: {error}")
+                    return
+        if found and not any(found.values()):
+            self._warnings.append(
+                f"FirstPromoter lists no commission of any of the {len(found)} sales that were looked up: does "
+                f"{REFUND.sale_column} hold the event_ids under which the sales were tracked?"
+            )
 
     def warnings(self) -> list[str]:
-        """Return a warning if amounts that are read as major units are all whole and large, as if they were cents."""
+        """Return what is suspicious: among it amounts in major units that are all whole and large, as if in cents."""
         if self._how.amount_unit != "major" or not self._all_whole or (self._smallest or 0) < WHOLE_AND_LARGE:
-            return []
+            return self._warnings
         return [
+            *self._warnings,
             "amount_unit is 'major', and every amount is whole and large: is the column in cents? "
-            f"As it is, these would be sent: {self.text()}"
+            f"As it is, these would be sent: {self.text()}",
         ]
 
     def to_json(self) -> dict[str, Any]:

@@ -167,7 +167,7 @@ def test_refunds_that_share_a_placeholder_as_event_id_are_all_rejected(track: Re
     assert "event_id is a placeholder" in (first.results[0].message or "")
 
 
-def test_many_refunds_of_one_uid_are_a_warning(track: Refunds, caplog: pytest.LogCaptureFixture) -> None:
+def test_many_refunds_of_one_uid_are_a_warning(track: Refunds) -> None:
     rows = [refund(number, uid="everybody") for number in range(50)]
 
     for preview in (True, False):

@@ -150,8 +150,9 @@ def test_table_columns_are_aligned() -> None:
 
 WHERE = ". The reasons are in this task's log, in XCom 'summary' and in the ledger's column 'message'"
 HOW_TO_ACCEPT = (
-    ". To accept a changed amount as it is: "
-    "python -m airflow_provider_firstpromoter accept FIRSTPROMOTER_CONN_ID EVENT_ID"
+    ". A changed amount is not sent. If it is the total of several refunds, send each difference under the "
+    "refund's own event_id; only if the recorded amount may stay as it is: "
+    "airflow firstpromoter accept FIRSTPROMOTER_CONN_ID EVENT_ID"
 )
 
 

@@ -72,6 +72,22 @@ def test_preview_shows_ten_refunds_and_which_id_identifies_each_but_no_id(track:
     assert "cus_" not in text
 
 
+def test_preview_says_whether_firstpromoter_has_the_sale_of_each_refund_of_its_sample(track: Refunds) -> None:
+    track.sandbox.add_commission(uid="cus_9", event_id="ch_0", amount=200, sale_amount=1000)
+
+    run = track(*(refund(number, sale_event_id=f"ch_{number}") for number in range(2)), refund(2), preview=True)
+
+    assert [one.get("sale_found") for one in would(run)["sample"]] == [True, False, None]
+    assert "FirstPromoter lists no commission of its sale" in log_text.table(run.summary)
+    assert run.summary.warnings == []
+    wrong = track(refund(1, sale_event_id="in_1"), preview=True)
+    assert wrong.summary.warnings[0].startswith("FirstPromoter lists no commission of any of the 1 sales")
+    track.sandbox.fault("status", status=403, message="Forbidden", path="/company/commissions")
+    unknown = track(refund(1, sale_event_id="in_1"), preview=True)
+    assert unknown.summary.warnings[0].startswith("The sales of the sample could not be looked up: ")
+    assert track.sent() == []
+
+
 def test_preview_shows_the_id_that_identify_by_prefers(track: Refunds) -> None:
     both = refund(0, email="jane@example.com")
     run = track(both, identify_by=("email", "uid"), preview=True)
