@@ -2,7 +2,7 @@
 A row of the input, from a query or from XCom, before it is known whether it needs sending.
 
 The ledger recognises a row's content by a fingerprint: up to :data:`MOST_TOKENS` keyed hashes, one for each content
-that was tried. A query that joins a row with two e-mail addresses gives two rows of one event_id: both are remembered. The
+that was tried. A query that joins a row with two e-mail addresses gives two rows of one event_id, both remembered. The
 key is the account's salt, which the ledger has and which never changes.
 """
 

@@ -108,8 +108,16 @@ def _last_sent(one: ClassifiedRow) -> datetime:
 
 
 def _must_pause(one: ClassifiedRow, rules: PendingRules, now: datetime) -> bool:
-    """Return whether an unchanged rejected row was tried too recently: it would end each wait of the sensor at once."""
-    if one.record is None or (one.action is not Action.STILL_REJECTED and _reason(one, rules) != REASON_RETRY):
+    """
+    Return whether a rejected row was tried too recently: it would end each wait of the sensor at once.
+
+    That is a row that has not changed, and each row of an event_id whose rows were rejected together: the ledger
+    remembers none of them.
+    """
+    if one.record is None:
+        return False
+    together = one.record.outcome is Outcome.REJECTED and is_known_content(one.record.fingerprint, {}, rules.key)
+    if one.action is not Action.STILL_REJECTED and _reason(one, rules) != REASON_RETRY and not together:
         return False
     tried = one.record.last_sent_at or one.record.last_seen_at
     return tried is not None and now - tried < RECHECK_EVERY

@@ -61,7 +61,7 @@ class GroupHandler:
         result = Result(event_id=event_id, outcome=Outcome.REJECTED, message=reason)
         known = False
         if record is not None:
-            is_known = is_known_content(record.fingerprint, nothing.values, self._reading.rules.key)
+            is_known = is_known_content(record.fingerprint, {}, self._reading.rules.key)
             known = record.outcome is Outcome.REJECTED and is_known
             result = result.model_copy(update={"lost": record.result().lost, "unmatched": record.result().unmatched})
         self._recorder.add_problem(nothing, result, record, known)

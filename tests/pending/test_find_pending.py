@@ -116,6 +116,16 @@ def test_rejected_row_is_pending_again_after_twenty_hours_only(ledger: RefundLed
     assert pending(rows, ledger) == []
 
 
+@pytest.mark.parametrize(("ago", "found"), [(HOUR, 0), (DAY, 2)])
+def test_rows_that_were_rejected_together_are_pending_again_after_twenty_hours_only(
+    ledger: RefundLedger, ago: timedelta, found: int
+) -> None:
+    settle(ledger, Row(0, {"event_id": "re_1"}, "re_1", None), Outcome.REJECTED, ago, sent=False)
+
+    rows = [row(uid="cus_1"), row(uid="cus_2")]
+    assert len(find_pending(rows, ledger, PendingRules(KEY), limit=10)) == found
+
+
 def test_settled_and_rejected_rows_take_no_place_of_a_new_one(ledger: RefundLedger) -> None:
     settle(ledger, row("settled"), Outcome.RECORDED)
     rows: list[dict[str, object]] = [{"event_id": "settled", "amount": 1000}]
