@@ -37,6 +37,20 @@ def queries(name: str) -> list[str]:
     return [sql.replace("ACCOUNT_ID", "account") for sql in re.findall(r"```sql\n(.*?)```", page(name), re.DOTALL)]
 
 
+def test_architecture_names_functions_that_exist() -> None:
+    table = page("architecture.md").partition("## Where one decision is made")[2].partition("\n## ")[0]
+    names = 0
+    for line in table.splitlines():
+        module = ""
+        for word in re.findall(r"`([\w./]+)`", line.rpartition(" | ")[2] if line.count("|") > 3 else line):
+            if word.endswith(".py"):
+                module = (ROOT / "airflow_provider_firstpromoter" / word).read_text()
+                continue
+            names += 1
+            assert re.search(rf"(def |class |^){re.escape(word.rpartition('.')[2])}\b", module, re.MULTILINE), line
+    assert names > 5
+
+
 def test_every_metric_is_documented() -> None:
     module = ROOT / "airflow_provider_firstpromoter" / "sync" / "metrics.py"
     names = set(re.findall(r"``(firstpromoter\.[\w.<>]+)``", module.read_text()))
