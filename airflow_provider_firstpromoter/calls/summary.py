@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any, ClassVar, Self
 
@@ -153,8 +154,11 @@ class Summary(Totals):
     requests: int = 0
 
     MAX_PROBLEMS: ClassVar[int] = 20
+    #: Reasons can name what is in a row: no more different ones are counted.
+    MAX_REASONS: ClassVar[int] = 200
     #: New problems are counted apart: many old ones must not keep a new one from being named.
     _problems: Counter[tuple[Outcome, bool]] = PrivateAttr(default_factory=Counter)
+    _reasons: Counter[tuple[Outcome, bool, str]] = PrivateAttr(default_factory=Counter)
 
     def add(self, result: Result, *, new: bool = True, **sent: Any) -> Problem | None:
         """
@@ -171,11 +175,22 @@ class Summary(Totals):
         if not result.outcome.is_problem:
             return None
         self._problems[result.outcome, new] += 1
+        reason = (result.outcome, new, result.message or "")
+        if reason in self._reasons or len(self._reasons) < self.MAX_REASONS:
+            self._reasons[reason] += 1
         if self._problems[result.outcome, new] > self.MAX_PROBLEMS:
             return None
         problem = Problem(event_id=result.event_id, outcome=result.outcome, reason=result.message, new=new)
         self.problems.append(problem)
         return problem
+
+    def commonest_reason(self, outcomes: Collection[Outcome], *, new_only: bool = False) -> tuple[str, int]:
+        """Return the commonest reason of problems, and how many have it."""
+        counts: Counter[str] = Counter()
+        for (outcome, new, reason), count in self._reasons.items():
+            if outcome in outcomes and (new or not new_only):
+                counts[reason] += count
+        return max(counts.items(), key=lambda item: item[1], default=("", 0))
 
     @property
     def need_attention(self) -> int:

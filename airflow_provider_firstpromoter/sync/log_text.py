@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 from airflow_provider_firstpromoter.calls import Outcome, Row, Summary
@@ -99,12 +100,18 @@ def _would_be_sent(would: dict[str, object]) -> list[tuple[str, str]]:
     return lines
 
 
-def failure(summary: Summary, *outcomes: Outcome, new_only: bool = False) -> str:
+def failure(
+    summary: Summary,
+    *outcomes: Outcome,
+    new_only: bool = False,
+    accept: Callable[[str], str] = "accept {}".format,
+) -> str:
     """
-    Return why a task fails: counts, the first event_ids, and where the reasons are.
+    Return why a task fails: counts, the first event_ids, the commonest reason, and where the others are.
 
     :param outcomes: the outcomes that fail the task
     :param new_only: leave out problems that an earlier run has reported
+    :param accept: returns the command that accepts the changed amount of an event_id
     """
     blamed = {outcome: summary.outcomes[outcome] for outcome in outcomes if summary.outcomes[outcome]}
     counts = " and ".join(f"{count} {outcome}" for outcome, count in blamed.items())
@@ -121,12 +128,16 @@ def failure(summary: Summary, *outcomes: Outcome, new_only: bool = False) -> str
     if len(named) == 1:
         text += f": {named[0].reason}"
     else:
-        text += ". The reasons are in this task's log, in XCom 'summary' and in the ledger's column 'message'"
-    if summary.outcomes[Outcome.CHANGED] and Outcome.CHANGED in outcomes:
+        reason, alike = summary.commonest_reason(blamed, new_only=new_only)
+        if alike > 1:
+            text += f": {'all' if alike == count else alike} of them: {reason}"
+        if alike < count:
+            text += ". The reasons are in this task's log, in XCom 'summary' and in the ledger's column 'message'"
+    changed = next((one.event_id for one in named if one.outcome is Outcome.CHANGED and one.event_id), None)
+    if changed is not None:
         text += (
             ". A changed amount is not sent. If it is the total of several refunds, send each difference under the "
-            "refund's own event_id; only if the recorded amount may stay as it is: "
-            "airflow firstpromoter accept FIRSTPROMOTER_CONN_ID EVENT_ID"
+            f"refund's own event_id; only if the recorded amount may stay as it is: {accept(changed)}"
         )
     if summary.stopped_because:
         text += f". The run stopped early: {summary.stopped_because}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import replace
 from functools import cached_property
@@ -170,8 +170,16 @@ class RefundSync:
         :raises EventsFailedError: if refunds failed; Airflow's retry sends them again
         :raises EventsRejectedError: if more refunds were rejected or changed than ``max_rejected`` allows
         """
-        if error := self._dispatcher.fatal or error_of(self.summary, self.options):
+        if error := self._dispatcher.fatal or error_of(self.summary, self.options, self._accept):
             raise error
+
+    def _accept(self, event_id: str) -> str:
+        """Return the command that accepts the changed amount of a refund."""
+        account, ledger = self.hook.account, self.ledger
+        if ledger is None:
+            return account.command_line("accept", event_id)
+        where = {"ledger_conn_id": ledger.name, "ledger_table": ledger.table.fullname}
+        return account.command_line("accept", event_id, **where)
 
     def _send_all(self, rows: Iterable[Row], spool: Spool) -> None:
         selection = Selection(self._reading, with_settled=self._report_settled)
@@ -223,7 +231,7 @@ class RefundSync:
         self.summary.warnings += self._dispatcher.brakes.warnings()
         self.summary.ended_at = now()
         try:
-            self._recorder.finish(error or error_of(self.summary, self.options))
+            self._recorder.finish(error or error_of(self.summary, self.options, self._accept))
         except LedgerError as failure:
             if error is None:
                 raise
@@ -268,7 +276,7 @@ def rewards_of_run(sync: RefundSync) -> list[dict[str, Any]]:
     return rewards
 
 
-def error_of(summary: Summary, options: SyncOptions) -> AirflowException | None:
+def error_of(summary: Summary, options: SyncOptions, accept: Callable[[str], str]) -> AirflowException | None:
     """
     Return the error that a run calls for.
 
@@ -277,6 +285,7 @@ def error_of(summary: Summary, options: SyncOptions) -> AirflowException | None:
       ``fail_on="new"`` only those count that no earlier run has reported
     - either of them if the run stopped early
 
+    :param accept: returns the command that accepts the changed amount of an event_id
     :returns: None if the task succeeds
     """
     if summary.preview:
@@ -286,7 +295,9 @@ def error_of(summary: Summary, options: SyncOptions) -> AirflowException | None:
     counted = summary.new_problems if options.fail_on == "new" else summary.need_attention
     if options.max_rejected is not None and counted > options.max_rejected:
         return EventsRejectedError(
-            log_text.failure(summary, Outcome.REJECTED, Outcome.CHANGED, new_only=options.fail_on == "new")
+            log_text.failure(
+                summary, Outcome.REJECTED, Outcome.CHANGED, new_only=options.fail_on == "new", accept=accept
+            )
             + f" (max_rejected={options.max_rejected})"
         )
     if summary.stopped_because:

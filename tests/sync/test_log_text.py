@@ -150,9 +150,8 @@ def test_table_columns_are_aligned() -> None:
 
 WHERE = ". The reasons are in this task's log, in XCom 'summary' and in the ledger's column 'message'"
 HOW_TO_ACCEPT = (
-    ". A changed amount is not sent. If it is the total of several refunds, send each difference under the "
-    "refund's own event_id; only if the recorded amount may stay as it is: "
-    "airflow firstpromoter accept FIRSTPROMOTER_CONN_ID EVENT_ID"
+    ". A changed amount is not sent. If it is the total of several refunds, send each difference under the refund's "
+    "own event_id; only if the recorded amount may stay as it is: accept re_3"
 )
 
 
@@ -167,6 +166,22 @@ def test_failure_has_the_reason_of_one_refund_and_says_where_those_of_several_ar
 def test_failure_names_five_refunds_and_counts_the_rest() -> None:
     text = failure(summary_of(*[Outcome.REJECTED] * 30), Outcome.REJECTED, Outcome.CHANGED)
     assert text == "30 rejected: 're_0', 're_1', 're_2', 're_3', 're_4' and 25 more" + WHERE
+
+
+def test_failure_names_the_commonest_reason_and_its_count() -> None:
+    summary = Summary()
+    for number in range(17):
+        reason = "no response in 6 tries: the connection was refused" if number else "answered 503 in 6 tries"
+        summary.add(Result(event_id=f"re_{number}", outcome=Outcome.FAILED, message=reason))
+    text = failure(summary, Outcome.FAILED)
+    assert text == (
+        "17 failed: 're_0', 're_1', 're_2', 're_3', 're_4' and 12 more: 16 of them: no response in 6 tries: the "
+        "connection was refused" + WHERE
+    )
+    all_alike = Summary()
+    for number in range(2):
+        all_alike.add(Result(event_id=f"re_{number}", outcome=Outcome.FAILED, message="answered 503 in 6 tries"))
+    assert failure(all_alike, Outcome.FAILED) == "2 failed: 're_0', 're_1': all of them: answered 503 in 6 tries"
 
 
 def test_failure_by_new_problems_names_only_those_and_counts_the_open_ones() -> None:
