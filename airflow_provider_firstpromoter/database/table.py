@@ -177,9 +177,10 @@ class ManagedTable:
     def _check_names(self) -> None:
         """Refuse a name that the database would cut, or refuse when the next table is created, after requests."""
         dialect = self.engine.dialect
-        most = dialect.max_identifier_length - self.LONGER_BESIDE
+        longest_allowed = min(dialect.max_identifier_length, dialect.max_index_name_length or 255)
+        most = longest_allowed - self.LONGER_BESIDE
         longest = max([self.table.name, *(str(index.name) for index in self.table.indexes)], key=len)
-        if len(self.table.name) > most or len(longest) > dialect.max_identifier_length:
+        if len(self.table.name) > most or len(longest) > longest_allowed:
             most -= len(longest) - len(self.table.name) if not self.LONGER_BESIDE else 0
             raise ConnectionSettingsError(
                 f"{self} has a name of {len(self.table.name)} letters; "
@@ -192,18 +193,15 @@ class ManagedTable:
         query = self.sql_of_database().narrow_columns
         if query is None:
             return
-        literal = [f"'{name.replace(chr(39), 2 * chr(39))}'" if name else "NULL" for name in self._full_name]
-        narrow = connection.exec_driver_sql(query.format(schema=literal[0], table=literal[1])).first()
+        names = (self.table.schema, self.table.name)
+        schema, table = (f"'{name.replace(chr(39), 2 * chr(39))}'" if name else "NULL" for name in names)
+        narrow = connection.exec_driver_sql(query.format(schema=schema, table=table)).first()
         if narrow is not None:
             raise ConnectionSettingsError(
                 f"{self}: column {narrow[0]} has the encoding {narrow[1]}, which cannot store every text. The ledger "
                 f"needs Unicode: run ALTER TABLE {self.quoted_name} CONVERT TO CHARACTER SET utf8mb4, or set another "
                 "'ledger_table'"
             )
-
-    @property
-    def _full_name(self) -> tuple[str | None, str]:
-        return self.table.schema, self.table.name
 
     def retry(self, change: Callable[..., T], *arguments: Any) -> T:
         """
