@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_provider_firstpromoter import RECHECK_EVERY
+from airflow_provider_firstpromoter.calls import REFUND, Call
 from airflow_provider_firstpromoter.operators.asset_events import attach_asset_events
 from airflow_provider_firstpromoter.operators.links import REFUND_RUNS_LINKS
 
@@ -64,6 +65,8 @@ class RefundOperator(BaseOperator):
     ``AssetAlias`` gets an event only when a commission was reversed.
     """
 
+    #: What the rows are.
+    call: ClassVar[Call] = REFUND
     ui_color = "#d9eaf7"
     operator_extra_links = REFUND_RUNS_LINKS
 
@@ -132,6 +135,7 @@ class RefundOperator(BaseOperator):
             hook,
             find_ledger(hook.account, self.ledger_conn_id, self.ledger_table),
             SyncOptions(
+                call=self.call,
                 amount_unit=self.amount_unit,
                 identify_by=self.identify_by,
                 skip_email_notification=self.skip_email_notification,

@@ -10,7 +10,7 @@ from airflow_provider_firstpromoter.operators.base import RefundOperator
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_firstpromoter.calls import Result, Row
+    from airflow_provider_firstpromoter.calls import Call, Result, Row
     from airflow_provider_firstpromoter.sync import RefundSync
 
 
@@ -64,7 +64,7 @@ class TrackRefundOperator(RefundOperator):
         """
         from airflow_provider_firstpromoter.calls import numbered
 
-        given = _mappings(self.refunds, self.identify_by)
+        given = _mappings(self.call, self.refunds, self.identify_by)
         rows = list(numbered(given))
         results: dict[int, Result] = {}
         with self._make_sync(context) as sync:
@@ -90,36 +90,34 @@ def _resolved(content: Any, context: Context) -> Any:
     return content
 
 
-def _mappings(refunds: Any, identify_by: Sequence[Any]) -> list[Mapping[str, Any]]:
+def _mappings(call: Call, given: Any, identify_by: Sequence[Any]) -> list[Mapping[str, Any]]:
     """
     Return the input as a list of mappings.
 
     :raises InputError: if it is something else, a column is missing everywhere, or one occurs twice
     """
-    from airflow_provider_firstpromoter.calls import missing_columns, repeated_columns
     from airflow_provider_firstpromoter.exceptions import InputError
 
-    if isinstance(refunds, str | bytes):
-        raise InputError(
-            "refunds is a text. Pass the task's output itself, refunds=find_refunds.output, not a template"
-        )
-    if refunds is None:
-        raise InputError("refunds is None: the upstream task pushed nothing to XCom")
-    if not isinstance(refunds, Mapping | Sequence):
-        raise InputError(f"refunds must be a mapping or a list of mappings, not {type(refunds).__name__}")
-    given = [refunds] if isinstance(refunds, Mapping) else list(refunds)
-    for position, refund in enumerate(given):
-        if not isinstance(refund, Mapping):
-            raise InputError(f"refunds[{position}] must be a mapping, not {type(refund).__name__}")
-        if repeated := repeated_columns(refund):
+    name = call.plural
+    if isinstance(given, str | bytes):
+        raise InputError(f"{name} is a text. Pass the task's output itself, {name}=find.output, not a template")
+    if given is None:
+        raise InputError(f"{name} is None: the upstream task pushed nothing to XCom")
+    if not isinstance(given, Mapping | Sequence):
+        raise InputError(f"{name} must be a mapping or a list of mappings, not {type(given).__name__}")
+    rows = [given] if isinstance(given, Mapping) else list(given)
+    for position, row in enumerate(rows):
+        if not isinstance(row, Mapping):
+            raise InputError(f"{name}[{position}] must be a mapping, not {type(row).__name__}")
+        if repeated := call.repeated_columns(row):
             raise InputError(
-                f"refunds[{position}] has {' and '.join(repeated)} more than once, in different case; "
+                f"{name}[{position}] has {' and '.join(repeated)} more than once, in different case; "
                 "which one is meant cannot be known"
             )
-    missing = missing_columns({name for refund in given for name in refund}, identify_by)
-    if given and missing:
-        raise InputError(f"refunds lack {', '.join(missing)}")
-    return given
+    missing = call.missing_columns({column for row in rows for column in row}, identify_by)
+    if rows and missing:
+        raise InputError(f"{name} lack {', '.join(missing)}")
+    return rows
 
 
 def _payload(result: Result, sync: RefundSync) -> dict[str, Any]:

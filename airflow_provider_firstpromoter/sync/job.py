@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal
 
-from airflow_provider_firstpromoter.calls import AmountUnit, Identity, Outcome, Refund, Row
+from airflow_provider_firstpromoter.calls import REFUND, AmountUnit, Call, Identity, Outcome, Refund, Row
 from airflow_provider_firstpromoter.ledger import LedgerRecord
 
 FailOn = Literal["new", "any"]
@@ -18,11 +18,13 @@ class SyncOptions:
     """
     The parameters of a run; the operators' parameters of the same names say more.
 
+    :param call: what the rows are
     :param limit: refunds to send at most; the rest stays pending
     :param max_pending: more refunds to send than this end the run before its first request; None allows any number
     :param recover_rewards: None looks rewards up in a retry only, where an earlier try may have reversed them
     """
 
+    call: Call = REFUND
     amount_unit: AmountUnit = "minor"
     identify_by: Sequence[Identity] = ("uid", "email")
     skip_email_notification: bool | None = None

@@ -32,6 +32,7 @@ RESULT_FIELDS = {
     "commissions",
     "rewards",
     "message",
+    "lead_differs",
     "matched_by",
     "reported_by",
 }
