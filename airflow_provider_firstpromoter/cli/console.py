@@ -81,6 +81,11 @@ def _as_server() -> Iterator[None]:
             os.environ[name] = before
 
 
+class _WithoutTraceback(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return record.getMessage()
+
+
 @contextmanager
 def _logging(*, verbose: bool) -> Iterator[None]:
     """Log to standard error: what this provider does, and warnings of everything else."""
@@ -90,6 +95,8 @@ def _logging(*, verbose: bool) -> Iterator[None]:
     handler.addFilter(
         lambda record: verbose or record.levelno >= (logging.INFO if record.name.startswith(PACKAGE) else logging.ERROR)
     )
+    if not verbose:  # Airflow 2 logs a traceback where its database cannot be read
+        handler.setFormatter(_WithoutTraceback())
     root.handlers = [handler]
     ours.setLevel(logging.DEBUG if verbose else logging.INFO)
     try:

@@ -76,7 +76,7 @@ class CommissionReader:
         found = self._on_pages(records) if len(records) > FEW else {}
         missing = sorted(one.event_id for one in records if not _complete(one, found.get(one.event_id, [])))
         if missing:
-            self.log.info("%s refunds are looked up one by one", len(missing))
+            self.log.info("Refunds that are looked up one by one: %s", len(missing))
         return found | dict(self.look_up(missing))
 
     def call(self, request: Callable[[], T]) -> T:

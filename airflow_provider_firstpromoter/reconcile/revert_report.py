@@ -133,7 +133,11 @@ class RevertReport(RunReport):
         lines = [f"  {name:<18}  {value}" for name, value in shown.items()]
         for decision, cases in self.cases.items():
             lines += [f"  {decision}: {_describe(one)}" for one in cases[:MOST_CASES]]
+            if (more := self.counts[decision] - MOST_CASES) > 0:
+                lines.append(f"  {decision}: … and {more} more")
         lines += [f"  failed: {event_id!r}" for event_id in self.failures]
+        if self.failed > len(self.failures):
+            lines.append(f"  failed: … and {self.failed - len(self.failures)} more")
         lines += [f"  warning: {one}" for one in self._all_warnings()]
         return "\n".join([f"{title} ({self.selection})", *lines])
 

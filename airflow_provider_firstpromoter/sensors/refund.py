@@ -133,7 +133,7 @@ class UnrecordedRefundSensor(SqlFile, BaseSensorOperator):
         from airflow_provider_firstpromoter.pending import PendingRefunds
 
         pending = PendingRefunds(**self._lookup_parameters()).find(self.limit)
-        self.log.info("%s refunds are pending%s", len(pending), " (limit)" if len(pending) == self.limit else "")
+        self.log.info("Pending refunds: %s%s", len(pending), " (limit)" if len(pending) == self.limit else "")
         return PokeReturnValue(is_done=bool(pending), xcom_value=[row.portable() for row in pending])
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:

@@ -31,16 +31,15 @@ def progress(summary: Summary, total: int | None, rate: float | None = None) -> 
     """
     Return one line about a run under way.
 
-    :param total: how many rows there are; None if that is not known
-    :param rate: refunds a second so far
+    :param total: how many refunds are to be sent; None if that is not known
+    :param rate: refunds a second so far; None or 0 where none was answered lately
     """
-    done = summary.outcomes.total() + summary.repeated
-    parts = [f"{done} of {total} done" if total is not None else f"{done} done"]
+    parts = [f"{summary.sent} of {total} sent" if total is not None else f"{summary.sent} sent"]
     parts += [f"{count} {outcome}" for outcome, count in summary.outcomes.items() if count]
     if rate:
         parts.append(f"{rate * 60:.0f} a minute")
         if total is not None:
-            parts.append(f"{duration((total - done) / rate)} left")
+            parts.append(f"{duration((total - summary.sent) / rate)} left")
     return ", ".join(parts)
 
 

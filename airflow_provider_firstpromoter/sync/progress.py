@@ -34,6 +34,7 @@ class Progress:
         self._on_result: OnResult | None = None
         self._total: int | None = None
         self._started = self._reported = time.monotonic()
+        self._sent = 0
         self._requests_before = client.requests
         self._waited_before = client.rate_limiter.waited
 
@@ -47,7 +48,7 @@ class Progress:
         self._started = self._reported = time.monotonic()
 
     def expect(self, total: int) -> None:
-        """Set the number of rows, for the progress lines."""
+        """Set the number of refunds to be sent, for the progress lines."""
         self._total = total
 
     def add(self, row: Row, result: Result, *, new: bool = True, **sent: Any) -> None:
@@ -74,7 +75,9 @@ class Progress:
         if time.monotonic() - self._reported >= PROGRESS_EVERY_SECONDS:
             self._reported = time.monotonic()
             self._count_requests()
-            rate = self.summary.sent / (self._reported - self._started)
+            # Where none was answered since the last line, the API is down: nobody knows how much time is left.
+            is_moving, self._sent = self.summary.sent > self._sent, self.summary.sent
+            rate = self.summary.sent / (self._reported - self._started) if is_moving else None
             self._log.info("%s", log_text.progress(self.summary, self._total, rate))
 
     def finish(self) -> None:

@@ -215,7 +215,7 @@ class RefundSync:
         self.log.info("%s", log_text.announcement(spool.pending, options.limit, rate, preview=options.preview))
         for warning in warnings:
             self.log.warning("%s", warning)
-        self._recorder.progress.expect(len(spool))
+        self._recorder.progress.expect(min(spool.pending, options.limit or spool.pending))
 
     def _save_what_is_known(self) -> None:
         """Write what is known after an error or a kill; a second error must not hide the first one."""

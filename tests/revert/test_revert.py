@@ -19,6 +19,7 @@ from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import RefundLedger
 from airflow_provider_firstpromoter.operators.revert import RevertRefundsOperator
 from airflow_provider_firstpromoter.reconcile import Revert, RevertReport, RevertSelection
+from airflow_provider_firstpromoter.reconcile.revert_check import CheckedRefund, Decision
 from tests.revert.mistake import AccountToRevert
 from tests.support import BOTH_SHAPES, refund, refunds
 
@@ -438,3 +439,16 @@ def test_two_reverts_at_once_are_both_complete(account: AccountToRevert, at_once
     assert [report.failed for report in reports] == [0, 0]
     assert account.balances() == right
     assert list(account.ledger().values()).count("reverted") == 130
+
+
+def test_revert_report_says_how_many_refunds_it_does_not_name() -> None:
+    report = RevertReport("25 event_ids", preview=True)
+    for number in range(25):
+        report.add(CheckedRefund(f"re_{number}", Decision.NOT_RECORDED))
+        report.add_failed(f"re_{number}")
+
+    text = report.text()
+
+    assert "re_19" in text
+    assert "re_20" not in text
+    assert text.count("… and 5 more") == 2

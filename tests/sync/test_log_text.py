@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
 from airflow_provider_firstpromoter.calls import Commission, Outcome, Result, Summary
+from airflow_provider_firstpromoter.sync import progress as progress_module
 from airflow_provider_firstpromoter.sync.log_text import announcement, duration, failure, progress, table
 
 
@@ -33,13 +38,14 @@ def test_duration_has_at_most_two_units(seconds: float, words: str) -> None:
 
 
 def test_progress_has_count_rate_and_time_left() -> None:
-    summary = summary_of(*[Outcome.RECORDED] * 60, *[Outcome.NOT_REFERRED] * 39, repeated=1)
+    summary = summary_of(*[Outcome.RECORDED] * 60, *[Outcome.NOT_REFERRED] * 40, repeated=1)
+    summary.add(Result(event_id="re_bad", outcome=Outcome.REJECTED, message="amount is missing"))
     assert progress(summary, 400, 5.0) == (
-        "100 of 400 done, 60 recorded, 39 not_referred, 300 a minute, 1 min 0 s left"
+        "100 of 400 sent, 60 recorded, 40 not_referred, 1 rejected, 300 a minute, 1 min 0 s left"
     )
-    assert progress(summary, None, 5.0) == "100 done, 60 recorded, 39 not_referred, 300 a minute"
-    assert progress(Summary(), 400) == "0 of 400 done"
-    assert progress(Summary(), 400, 0.0) == "0 of 400 done"
+    assert progress(summary, None, 5.0) == "100 sent, 60 recorded, 40 not_referred, 1 rejected, 300 a minute"
+    assert progress(Summary(), 400) == "0 of 400 sent"
+    assert progress(Summary(), 400, 0.0) == "0 of 400 sent"
 
 
 def test_progress_past_the_total_has_no_time_left() -> None:
@@ -217,3 +223,21 @@ def test_failure_names_failed_refunds_even_after_many_rejected_ones() -> None:
 def test_failure_says_why_the_run_stopped() -> None:
     summary = summary_of(Outcome.FAILED, stopped_because="10 refunds failed in a row")
     assert failure(summary, Outcome.FAILED).endswith("reason 0. The run stopped early: 10 refunds failed in a row")
+
+
+def test_progress_of_an_api_that_does_not_answer_has_no_time_left(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress_module, "PROGRESS_EVERY_SECONDS", 0.0)
+    client: Any = SimpleNamespace(requests=0, rate_limiter=SimpleNamespace(waited=0.0))
+    log = logging.getLogger("progress")
+    of_run = progress_module.Progress(summary_of(Outcome.RECORDED), client, "fp", log)
+    of_run.expect(8)
+    with caplog.at_level(logging.INFO, "progress"):
+        of_run.report_if_due()
+        of_run.report_if_due()
+
+    first, second = (record.getMessage() for record in caplog.records)
+    assert first.startswith("1 of 8 sent, 1 recorded, ")
+    assert first.endswith(" left")
+    assert second == "1 of 8 sent, 1 recorded"
