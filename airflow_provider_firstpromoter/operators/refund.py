@@ -100,7 +100,7 @@ def _mappings(call: Call, given: Any, identify_by: Sequence[Any]) -> list[Mappin
 
     name = call.plural
     if isinstance(given, str | bytes):
-        raise InputError(f"{name} is a text. Pass the task's output itself, {name}=find.output, not a template")
+        raise InputError(f"{name} is a text. Pass the task's output itself, {name}=find_{name}.output, not a template")
     if given is None:
         raise InputError(f"{name} is None: the upstream task pushed nothing to XCom")
     if not isinstance(given, Mapping | Sequence):
