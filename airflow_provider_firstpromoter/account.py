@@ -32,6 +32,16 @@ _DEFAULT_PORTS = {"https": 443, "http": 80}
 _empty_is_absent = BeforeValidator(lambda value: None if value == "" else value)
 
 
+def _reject_bool(value: Any) -> Any:
+    """Reject true, which pydantic would accept as 1."""
+    if isinstance(value, bool):
+        raise ValueError("Input should be a number, not true or false")
+    return value
+
+
+_no_bool = BeforeValidator(_reject_bool)
+
+
 class Extra(BaseModel):
     """
     The extra fields of the connection.
@@ -50,9 +60,9 @@ class Extra(BaseModel):
     ledger_conn_id: Annotated[str | None, _empty_is_absent] = None
     ledger_table: Annotated[str, Field(min_length=1)] = DEFAULT_LEDGER_TABLE
     currency: Annotated[str | None, _empty_is_absent, Field(pattern=r"^[A-Za-z]{3}$")] = None
-    requests_per_minute: Annotated[int, Field(ge=1, le=1_000_000)] = 400
-    timeout: Annotated[float, Field(gt=0, le=600)] = 30.0
-    max_attempts: Annotated[int, Field(ge=1, le=20)] = 6
+    requests_per_minute: Annotated[int, Field(ge=1, le=1_000_000), _no_bool] = 400
+    timeout: Annotated[float, Field(ge=0.1, le=600), _no_bool] = 30.0
+    max_attempts: Annotated[int, Field(ge=1, le=20), _no_bool] = 6
 
     @field_validator("currency")
     @classmethod
@@ -183,7 +193,9 @@ def _base_url(conn_id: str, host: str | None, port: int | None, path: str | None
     if not re.fullmatch(r"[A-Za-z0-9._~/-]+", path):
         raise wrong("has an unusable path")
     shown = f"[{hostname}]" if ":" in hostname else hostname
-    port = own_port or port
+    port = own_port if own_port is not None else port
+    if port is not None and not (isinstance(port, int) and 0 < port < 2**16):
+        raise ConnectionSettingsError(f"Connection {conn_id!r}: port must be between 1 and 65535, not {port}")
     return f"{url.scheme}://{shown}{f':{port}' if port else ''}/{path}"
 
 

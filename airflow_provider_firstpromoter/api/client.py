@@ -72,7 +72,7 @@ class Client:
         self._lock = threading.Lock()
         self._threads = threading.local()
 
-    def session(self) -> requests.Session:
+    def session(self) -> _Session:
         """Return this thread's session. It sends both headers that the API wants, and only to the account's host."""
         session: _Session | None = getattr(self._threads, "session", None)
         if session is None:
@@ -143,15 +143,8 @@ class Client:
             private = (self.account.api_key.get_secret_value(), *private)
         _thread.sent = False
         try:
-            with self.session().request(
-                method,
-                self.account.base_url + path,
-                json=json,
-                params=params,
-                stream=True,
-                timeout=self.account.extra.timeout,
-                allow_redirects=False,
-            ) as response:
+            request = requests.Request(method, self.account.base_url + path, json=json, params=params)
+            with self.session().send_once(request, self.account.extra.timeout) as response:
                 return read_response(response, private)
         except NETWORK_ERRORS as error:
             return ApiResponse(problem=f"{_describe(error, _thread.sent)} ({self.account.host})", sent=_thread.sent)
@@ -181,14 +174,19 @@ class _Session(requests.Session):
         # A proxy meant for other hosts must not see the key on its way to this very machine.
         self.trust_env = account.base_url.startswith("https:")
         # Looking the environment up costs more than a request, and there is one host only.
-        self._environment = super().merge_environment_settings(account.base_url, {}, True, None, None)
-        self.mount("https://", _Adapter())
-        self.mount("http://", _Adapter())
+        self._environment: dict[str, Any] = super().merge_environment_settings(account.base_url, {}, True, None, None)
+        self._adapter = _Adapter()
+        self.mount("https://", self._adapter)
+        self.mount("http://", self._adapter)
 
     def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
         if proxies or verify is not None or cert is not None:
             return super().merge_environment_settings(url, proxies, stream, verify, cert)
         return {**self._environment, "stream": stream}
+
+    def send_once(self, request: requests.Request, timeout: float) -> requests.Response:
+        """Send a request without what a session does around it; the body of its response is not read yet."""
+        return self._adapter.send(self.prepare_request(request), timeout=timeout, **self._environment)
 
     def get_adapter(self, url: str) -> Any:
         if _origin(url) != self._origin:

@@ -136,3 +136,13 @@ def test_scheme_in_the_schema_field_is_refused_with_a_hint(schema: str) -> None:
 @pytest.mark.parametrize("schema", ["a b", "v2?x=1", "v2#x", "v2\r\nX-Evil: 1", "v\u00fc", "a%2fb"], ids=repr)
 def test_base_url_with_an_unusable_path_is_refused(schema: str) -> None:
     assert refused(form(schema=schema)) == "Connection 'fp_eu': host (API base URL) has an unusable path"
+
+
+@pytest.mark.parametrize("port", [-1, 0, 65536, 70000])
+def test_port_that_no_server_can_have_is_refused_by_name(port: int) -> None:
+    assert refused(form(port=port)) == f"Connection 'fp_eu': port must be between 1 and 65535, not {port}"
+
+
+@pytest.mark.parametrize("port", ["-1", "0", "70000", "x"])
+def test_unusable_port_in_the_base_url_is_refused(port: str) -> None:
+    assert refused(form(host=f"https://fp.example.com:{port}")).startswith("Connection 'fp_eu': ")
