@@ -174,7 +174,7 @@ class _Session(requests.Session):
         # A proxy meant for other hosts must not see the key on its way to this very machine.
         self.trust_env = account.base_url.startswith("https:")
         # Looking the environment up costs more than a request, and there is one host only.
-        self._environment: dict[str, Any] = super().merge_environment_settings(account.base_url, {}, True, None, None)
+        self._environment: Any = super().merge_environment_settings(account.base_url, {}, True, None, None)
         self._adapter = _Adapter()
         self.mount("https://", self._adapter)
         self.mount("http://", self._adapter)

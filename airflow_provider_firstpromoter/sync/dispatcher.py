@@ -44,13 +44,14 @@ class Brakes:
         """
         Count one result.
 
-        A 429 says nothing about the event or the API: another client of the account has used up the limit.
+        A 429 says nothing about the event or the API: another client of the account has used up the limit. A 409 in
+        words that are not known says that the API works.
 
         :returns: why no more events of this kind may be sent; None if the run may go on
         """
         self._sent += 1
         self._matched += result.outcome.on_record
-        if result.http_status == 429:
+        if result.http_status == 429 or (result.http_status == 409 and result.outcome is Outcome.FAILED):
             return None
         for outcome, most in IN_A_ROW.items():
             self._in_a_row[outcome] = self._in_a_row[outcome] + 1 if result.outcome is outcome else 0

@@ -31,12 +31,13 @@ def served_account(
     """
     ``served_account(answer)``: the commissions then come from a function, for what the sandbox would never send.
 
-    The function gets the parameters of a request for commissions, and returns the JSON. Refunds have to be sent before.
+    The function gets the parameters of a request for a first page of commissions, and returns the JSON. Refunds have to be sent before.
     """
 
     def served_account(answer: Callable[[dict[str, str]], Any]) -> AccountWithLedger:
         def body(path: str) -> bytes:
-            return json.dumps(answer(dict(parse_qsl(urlsplit(path).query)))).encode()
+            query = dict(parse_qsl(urlsplit(path).query))
+            return json.dumps(answer(query) if query.get("page", "1") == "1" else []).encode()
 
         server = serve(body=body)
         connect(host=server.url, login=account.sandbox.account_id, ledger_conn_id="warehouse", max_attempts=1)

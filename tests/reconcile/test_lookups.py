@@ -152,7 +152,7 @@ def test_refused_access_to_commissions_ends_the_task_with_a_clear_error(account:
     before = account.everything()
     account.sandbox.fault("status", status=403, times=None, path="/company/commissions")
 
-    with pytest.raises(AccessRefusedError, match="An API key that may send refunds may lack the permission to read"):
+    with pytest.raises(AccessRefusedError, match="An API key that may send events may lack the permission to read"):
         account.reconcile()
 
     assert account.everything() == before

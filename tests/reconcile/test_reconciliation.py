@@ -92,7 +92,7 @@ def test_run_history_has_each_reconciliation(account: AccountWithLedger, impatie
         "ORDER BY requests"
     )
     assert [tuple(row[:5]) for row in rows] == [
-        ("reconcile", "reconcile", 1, 1, None),
+        ("reconcile", "reconcile", 1, 2, None),
         ("reconcile", "reconcile", 0, 3, "ReadError"),
     ]
     assert not any(row[5] for row in rows)

@@ -346,22 +346,18 @@ def test_uid_that_a_batch_repeats_is_masked_in_log_xcom_and_error(
 
 @pytest.mark.parametrize("status", [403, 404, 422])
 def test_uid_that_a_refusal_repeats_is_masked_in_log_xcom_and_error(
-    account: AccountToRevert, status: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    account: AccountToRevert, status: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     account.track(*refunds(3))
-
-    def refused(hook: FirstPromoterHook, ids: Any) -> Any:
-        text = f"answered {status}: customer cus_1 is not yours"
-        raise AccessRefusedError(text) if status == 403 else EventsFailedError(text)
-
-    monkeypatch.setattr(FirstPromoterHook, "deny_commissions", refused)
+    message = "customer cus_1 is not yours"
+    account.sandbox.fault("status", status=status, message=message, path="/company/commissions/deny", times=None)
 
     with pytest.raises((AccessRefusedError, EventsFailedError)) as error:
         account.revert(dag_id="dag", run_id="manual__1")
 
     for text in (str(error.value), str(account.pushed), caplog.text):
         assert "cus_1" not in text
-    assert str(status) in str(error.value)
+    assert f"{status}: customer *** is not yours" in caplog.text + str(error.value)
 
 
 def test_commission_that_the_listing_leaves_out_after_the_call_is_looked_up(

@@ -53,6 +53,17 @@ def test_rejections_with_others_in_between_do_not_stop_the_run(track: Refunds) -
     run.sync.raise_for_summary()
 
 
+def test_conflicts_in_other_words_do_not_stop_the_run(track: Refunds) -> None:
+    """They fail, each by itself: the API works."""
+    track.sandbox.fault("status", status=409, message="Conflict", path="/track/refund", times=12)
+
+    run = track(*refunds(13), max_in_flight=1)
+
+    assert run.outcomes["failed"] == 12
+    assert len(track.sent()) == 13
+    assert run.summary.stopped_because is None
+
+
 def test_rows_rejected_by_validation_do_not_stop_the_run(track: Refunds) -> None:
     run = track(*refunds(50, start=10, amount=0), refund(0), max_rejected=None)
 
