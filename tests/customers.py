@@ -101,7 +101,7 @@ def check_audit(sandbox: Sandbox, database: Any, truth: dict[str, str]) -> None:
     wrong = {event_id: (settled.get(event_id), outcome) for event_id, outcome in truth.items()}
     assert {event_id: pair for event_id, pair in wrong.items() if pair[0] != pair[1]} == {}, "wrong outcomes"
     assert settled.keys() == truth.keys()
-    rows = database.run("SELECT event_id, reward_id, reward_amount FROM firstpromoter_refunds")
+    rows = database.run(f"SELECT event_id, reward_id, reward_amount FROM {support.REFUNDS_WITH_REWARDS}")
     rewards = {event_id: (reward_id, amount) for event_id, reward_id, amount in rows if event_id in expected}
     assert rewards == {event_id: (each.reward_id, each.reward_amount) for event_id, each in recorded.items()}
 

@@ -20,6 +20,18 @@ SECOND_KEY = "second-sandbox-api-key"
 EVERY_DATABASE = ("sqlite", "postgresql", "mariadb", "duckdb")
 
 
+#: The ledger with the sums of its commissions, as the view of statuses has them.
+REFUNDS_WITH_REWARDS = """(
+    SELECT l.*, r.reward_id, r.reward_amount, r.reward_unit, r.reward_status, r.promoter_id
+    FROM firstpromoter_refunds l LEFT JOIN (
+        SELECT event_id AS of_event, min(commission_id) AS reward_id, sum(amount) AS reward_amount,
+            min(unit) AS reward_unit, min(CASE WHEN is_paid THEN 'paid' ELSE status END) AS reward_status,
+            min(promoter_id) AS promoter_id
+        FROM firstpromoter_refunds_commissions GROUP BY event_id
+    ) r ON r.of_event = l.event_id
+) refunds"""
+
+
 def refund(number: int, *, digits: int = 1, **values: Any) -> dict[str, Any]:
     """
     Return the row of a refund for customer ``cus_<number>``.

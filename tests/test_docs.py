@@ -21,7 +21,7 @@ from airflow_provider_firstpromoter.calls import (
     Result,
     Summary,
 )
-from airflow_provider_firstpromoter.ledger import LedgerBatch, LedgerWrite, RefundLedger, RunKey, ledger_table, now
+from airflow_provider_firstpromoter.ledger import LedgerWrite, RefundLedger, RunKey, ledger_table, now
 from airflow_provider_firstpromoter.reconcile import Mismatch, MismatchKind, MismatchTable, mismatch_table
 
 ROOT = Path(__file__).parents[1]
@@ -52,7 +52,7 @@ def test_architecture_names_functions_that_exist() -> None:
 
 
 def test_every_metric_is_documented() -> None:
-    module = ROOT / "airflow_provider_firstpromoter" / "sync" / "metrics.py"
+    module = ROOT / "airflow_provider_firstpromoter" / "sync" / "recorder.py"
     names = set(re.findall(r"``(firstpromoter\.[\w.<>]+)``", module.read_text()))
     assert names
     assert {name for name in names if f"`{name}`" not in page("on-call.md")} == set()
@@ -158,8 +158,8 @@ def test_documented_queries_run_on_a_ledger(tmp_path: Path) -> None:
         "re_2": Result(event_id="re_2", outcome=Outcome.ALREADY_RECORDED, sent=True),
         "re_3": Result(event_id="re_3", outcome=Outcome.REJECTED, message="amount is missing"),
     }
-    writes = [LedgerWrite(result, row_amount="1999") for result in results.values()]
-    ledger.write(LedgerBatch(now(), writes), RunKey())
+    writes = [LedgerWrite.of_result(one, RunKey(), at=now(), row_amount="1999") for one in results.values()]
+    ledger.write(writes, RunKey())
     with engine.connect() as connection:
         found = [connection.exec_driver_sql(sql) for sql in queries("ledger.md")]
         assert [len(rows.all()) if rows.returns_rows else None for rows in found] == [1, 3, 1, None]
@@ -172,7 +172,7 @@ def test_documented_queries_run_on_the_mismatch_table(tmp_path: Path) -> None:
     ledger.ensure()
     reward = Commission(id=1, amount=-400, unit="cash", status="pending")
     result = Result(event_id="re_1", outcome=Outcome.RECORDED, sent=True, commissions=(reward,))
-    ledger.write(LedgerBatch(now(), [LedgerWrite(result, row_amount="1999")]), RunKey())
+    ledger.write([LedgerWrite.of_result(result, RunKey(), at=now(), row_amount="1999")], RunKey())
     table = MismatchTable(ledger, RunKey())
     table.ensure()
     values: dict[str, Any] = {

@@ -17,13 +17,12 @@ from airflow_provider_firstpromoter.calls.refund import (
     repeated_columns,
 )
 from airflow_provider_firstpromoter.calls.result import (
-    LOST_IN_DETAILS,
-    REWARD_IN_DETAILS,
     Commission,
     CommissionState,
     Number,
     Result,
     Word,
+    shortened,
 )
 from airflow_provider_firstpromoter.calls.row import (
     DIGEST_COLUMN,
@@ -55,7 +54,6 @@ from airflow_provider_firstpromoter.calls.values import (
 
 __all__ = [
     "DIGEST_COLUMN",
-    "LOST_IN_DETAILS",
     "MANY_DECIMAL_CURRENCIES",
     "MAX_AMOUNT",
     "MAX_AMOUNT_LENGTH",
@@ -64,7 +62,6 @@ __all__ = [
     "REASON_COLUMN",
     "REFUND",
     "REFUND_COLUMNS",
-    "REWARD_IN_DETAILS",
     "SALE",
     "ZERO_DECIMAL_CURRENCIES",
     "AmountUnit",
@@ -98,5 +95,6 @@ __all__ = [
     "portable",
     "repeated_columns",
     "same_amount",
+    "shortened",
     "time_before",
 ]

@@ -16,6 +16,7 @@ from pydantic import (
 )
 
 from airflow_provider_firstpromoter.calls.call import event_id_of
+from airflow_provider_firstpromoter.calls.masking import MAX_MESSAGE_LENGTH
 from airflow_provider_firstpromoter.calls.outcome import Outcome
 from airflow_provider_firstpromoter.calls.values import UNSENDABLE
 
@@ -155,10 +156,10 @@ class Result(BaseModel):
                 sums[one.unit or "unknown"] += one.amount
         return dict(sums)
 
-    @property
-    def rewards_known(self) -> bool:
-        """Whether there is a commission whose amount is known, in effect or not."""
-        return any(one.amount is not None for one in self.commissions)
+    def fitted(self) -> Result:
+        """Return it with a message that fits into the ledger, so that XCom has the same one."""
+        message = self.message and shortened(self.message, MAX_MESSAGE_LENGTH)
+        return self if message == self.message else self.model_copy(update={"message": message})
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON for XCom: ids and amounts, no e-mails and no uids."""
@@ -167,17 +168,7 @@ class Result(BaseModel):
         )
         return {**values, "rewards": self.rewards}
 
-    def to_details(self) -> str:
-        """Return the JSON text that the ledger keeps, from which :meth:`from_details` restores the result."""
-        return self.model_dump_json(exclude={"reported_by"})
 
-    @classmethod
-    def from_details(cls, text: str) -> Result:
-        """Read what :meth:`to_details` wrote."""
-        return cls.model_validate_json(text)
-
-
-#: What :meth:`Result.to_details` contains if, and only if, a response was lost: quotes within values are escaped.
-LOST_IN_DETAILS = '"lost":true'
-#: The same if there is a commission.
-REWARD_IN_DETAILS = '"commissions":[{'
+def shortened(text: str, length: int) -> str:
+    """Return a text of at most so many characters; what is cut off is marked in ASCII, which any database holds."""
+    return text if len(text) <= length else f"{text[: length - 3]}..."

@@ -28,9 +28,9 @@ class Problem(BaseModel):
 
 class Totals(BaseModel):
     """
-    The counts and sums of refunds, of one try or of all tries of a task run.
+    Counts and sums, of one try or of a whole task run.
 
-    :param outcomes: refunds by outcome
+    :param outcomes: events by outcome
     :param rewards: sum of the commissions in effect by unit, negative for refunds; ``cash`` is minor units of the
         account's currency
     :param amounts: sum of what was recorded by currency, minor units; ``account`` where a row names no currency
@@ -44,39 +44,28 @@ class Totals(BaseModel):
     rewards_unknown: int = 0
     without_sale_event_id: int = 0
 
-    def count(
+    def add_sums(
         self,
         result: Result,
         *,
         amount: int | None = None,
         currency: str | None = None,
         sale_event_id: str | None = None,
-        times: int = 1,
     ) -> None:
         """
-        Count one refund.
+        Add the commissions and the amount of one event: in the task run that reports them, and in no other.
 
-        :param amount: what was sent, in minor units of ``currency``; None where it is not known
-        :param times: -1 subtracts what was counted before
+        :param amount: in minor units of ``currency``; None where it is not known what FirstPromoter recorded
+        :param sale_event_id: the sale that a refund names
         """
-        self.outcomes[result.outcome] += times
+        for unit, reward in result.rewards.items():
+            self.rewards[unit] += reward
         if not result.outcome.on_record:
             return
-        self.rewards_unknown += times * (not result.rewards_known)
-        for unit, reward in result.rewards.items():
-            self.rewards[unit] += times * reward
+        self.rewards_unknown += not result.commissions
         if amount is not None:
-            self.amounts[currency or "account"] += times * amount
-            self.without_sale_event_id += times * (sale_event_id is None)
-
-    def attribute_elsewhere(self, result: Result, **sent: Any) -> None:
-        """
-        Leave the sums of a refund out, but not its outcome: another task run reports its commissions.
-
-        :param sent: as it was counted
-        """
-        self.count(result, **sent, times=-1)
-        self.outcomes[result.outcome] += 1
+            self.amounts[currency or "account"] += amount
+            self.without_sale_event_id += sale_event_id is None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON; every outcome is present, even with 0."""
@@ -86,28 +75,6 @@ class Totals(BaseModel):
             "rewards": {unit: amount for unit, amount in self.rewards.items() if amount},
             "amounts": {currency: amount for currency, amount in self.amounts.items() if amount},
         }
-
-    def subtract(self, other: Totals) -> None:
-        """Subtract the counts and sums of other totals."""
-        self.outcomes.subtract(other.outcomes)
-        self.rewards.subtract(other.rewards)
-        self.amounts.subtract(other.amounts)
-        self.rewards_unknown -= other.rewards_unknown
-        self.without_sale_event_id -= other.without_sale_event_id
-
-    def plus_settled(self, earlier: Totals) -> Self:
-        """
-        Return these totals with what an earlier try of the same task run settled.
-
-        Refunds that it did not settle are handled again, and are counted in the new try.
-        """
-        both = self.model_copy(deep=True)
-        both.outcomes.update({outcome: count for outcome, count in earlier.outcomes.items() if outcome.settled})
-        both.rewards.update(earlier.rewards)
-        both.amounts.update(earlier.amounts)
-        both.rewards_unknown += earlier.rewards_unknown
-        both.without_sale_event_id += earlier.without_sale_event_id
-        return both
 
 
 class Summary(Totals):
@@ -160,15 +127,14 @@ class Summary(Totals):
     _problems: Counter[tuple[Outcome, bool]] = PrivateAttr(default_factory=Counter)
     _reasons: Counter[tuple[Outcome, bool, str]] = PrivateAttr(default_factory=Counter)
 
-    def add(self, result: Result, *, new: bool = True, **sent: Any) -> Problem | None:
+    def add(self, result: Result, *, new: bool = True) -> Problem | None:
         """
-        Count one refund of this try.
+        Count one event of this try, without its sums: they belong to the task run that reports them.
 
         :param new: False for a problem that an earlier run has reported
-        :param sent: what was sent, as :meth:`Totals.count` takes it
         :returns: the problem, if it is one of those that the summary names
         """
-        self.count(result, **sent)
+        self.outcomes[result.outcome] += 1
         self.sent += result.sent
         self.skipped += not result.sent and result.outcome.settled
         self.still_open += result.outcome.needs_attention and not new
@@ -191,6 +157,16 @@ class Summary(Totals):
             if outcome in outcomes and (new or not new_only):
                 counts[reason] += count
         return max(counts.items(), key=lambda item: item[1], default=("", 0))
+
+    def with_settled(self, settled: Totals) -> Self:
+        """
+        Return the summary of a whole task run: what is not settled is of its last try.
+
+        :param settled: the settled outcomes of all its tries, with their sums
+        """
+        whole = self.model_copy(update=settled.model_copy(deep=True).__dict__)
+        whole.outcomes.update({outcome: count for outcome, count in self.outcomes.items() if not outcome.settled})
+        return whole
 
     @property
     def need_attention(self) -> int:

@@ -16,7 +16,7 @@ from airflow_provider_firstpromoter.cli.console import LOG, command, opened, pri
 from airflow_provider_firstpromoter.cli.report import print_head, print_stream
 from airflow_provider_firstpromoter.database import ddl_text, errors_as, first_line
 from airflow_provider_firstpromoter.exceptions import LedgerError
-from airflow_provider_firstpromoter.ledger import RefundLedger, RunHistory, RunKey, ledger_table, now
+from airflow_provider_firstpromoter.ledger import RefundLedger, RunHistory, RunKey, commissions_table, ledger_table, now
 from airflow_provider_firstpromoter.ledger.runs import SUFFIX as RUNS
 from airflow_provider_firstpromoter.ledger.runs import runs_table
 from airflow_provider_firstpromoter.ledger.salt import SUFFIX as SALT
@@ -93,11 +93,7 @@ def accept(args: Namespace) -> None:
         raise ValueError("Name an event_id, or a commission with --commission")
     with opened(args) as (_, ledger), printing(args):
         records = ledger.find(args.event_ids)
-        changed = [
-            event_id
-            for event_id, record in records.items()
-            if record.changed_amount is not None and record.accepted_at is None
-        ]
+        changed = [event_id for event_id, record in records.items() if record.is_changed]
         ledger.mark(changed, accepted_at=now())
         for event_id in changed:
             was, is_now = records[event_id].row_amount, records[event_id].changed_amount or "no amount"
@@ -176,4 +172,5 @@ def _place(args: Namespace) -> Iterator[tuple[RefundLedger | None, Tables, Diale
 
 
 def _tables(name: str) -> Tables:
-    return Tables(ledger_table(name), runs_table(name + RUNS), mismatch_table(name + MISMATCHES))
+    ledger = ledger_table(name)
+    return Tables(ledger, commissions_table(ledger), runs_table(name + RUNS), mismatch_table(name + MISMATCHES))

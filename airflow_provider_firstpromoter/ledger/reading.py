@@ -1,69 +1,311 @@
-"""Reads records of the ledger over a connection that is open."""
+"""Reads the ledger of one account and call."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Collection, Iterator, Sequence
+from datetime import datetime
+from itertools import groupby
+from typing import Any, NamedTuple
 
-from sqlalchemy import and_, or_, select
-from sqlalchemy.engine import Connection
+from sqlalchemy import and_, case, exists, false, func, or_, select, true
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.sql.elements import ColumnElement
 
-from airflow_provider_firstpromoter.calls import batches
-from airflow_provider_firstpromoter.ledger.records import DETAIL_COLUMNS, RULE_COLUMNS, LedgerRecord, RunKey
-from airflow_provider_firstpromoter.ledger.table import ON_RECORD
+from airflow_provider_firstpromoter.calls import REFUND, Call, Commission, Outcome, Totals, batches
+from airflow_provider_firstpromoter.database import ManagedTable
+from airflow_provider_firstpromoter.ledger.records import LedgerRecord, RunKey
+from airflow_provider_firstpromoter.ledger.salt import Salts
+from airflow_provider_firstpromoter.ledger.table import KEPT_OUTCOMES, ON_RECORD, commissions_table, ledger_table
 
-if TYPE_CHECKING:
-    from sqlalchemy.sql.elements import ColumnElement
+RECORD_COLUMNS = tuple(name for name in LedgerRecord.__dataclass_fields__ if name != "commissions")
+COMMISSION_FIELDS = tuple(
+    name for name in Commission.model_fields if name not in ("event_id", "lead_uid", "lead_email")
+)
+COLUMN_OF = {name: "commission_id" if name == "id" else name for name in COMMISSION_FIELDS}
 
-    from airflow_provider_firstpromoter.ledger.store import RefundLedger
 
-
-def select_records(
-    ledger: RefundLedger,
-    connection: Connection,
-    where: ColumnElement[bool],
-    details: bool = True,
-    order_by: Any = None,
-) -> Iterator[LedgerRecord]:
+class SentEvent(NamedTuple):
     """
-    Yield the account's records that fulfil a condition.
+    An event that was sent and is recorded: what is needed to recognize a duplicate of it.
 
-    :param details: whether :meth:`LedgerRecord.result` will be called
+    :param sent_amount: positive, minor units of ``sent_currency``
+    :param sent_currency: None is the account's own
+    :param recorded_amount: minor units of the account's currency
     """
-    c = ledger.table.c
-    query = select(*(c[name] for name in RULE_COLUMNS + (DETAIL_COLUMNS if details else ()))).where(
-        c.account == ledger.account, where
-    )
-    for row in connection.execute(query if order_by is None else query.order_by(order_by)):
-        yield LedgerRecord(*row)
+
+    event_id: str
+    lead_id: int
+    sent_amount: int | None
+    sent_currency: str | None
+    recorded_amount: int | None
+    last_sent_at: datetime
 
 
-def find_records(
-    ledger: RefundLedger, connection: Connection, event_ids: Collection[str], details: bool = True
-) -> dict[str, LedgerRecord]:
-    """Return the records of these refunds, by event_id; an unknown refund has none."""
-    found: dict[str, LedgerRecord] = {}
-    for chunk in batches(sorted(event_ids)):
-        for record in select_records(ledger, connection, ledger.table.c.event_id.in_(chunk), details):
-            # Databases that do not enforce keys can hold a row of each of two writers: the stronger one counts.
-            rival = found.get(record.event_id)
-            if rival is None or record.outcome.strength > rival.outcome.strength:
-                found[record.event_id] = record
-    return found
+class LedgerReader(ManagedTable):
+    """
+    Reads the tables of one account and call.
+
+    :param engine: for the database in which the tables live
+    :param account: :attr:`Account.key`
+    :param table: ``table`` or ``schema.table``; by default the call's
+    :param name: the connection's id, for error messages
+    """
+
+    WHAT = "ledger"
+    LONGER_BESIDE = 24
+
+    def __init__(
+        self,
+        engine: Engine,
+        account: str,
+        table: str | None = None,
+        name: str = "ledger",
+        call: Call = REFUND,
+    ) -> None:
+        super().__init__(engine, ledger_table(table, call), name)
+        self.call = call
+        self.account = account
+        self.salts = Salts(engine, self.table.fullname, name)
+        self._salt = ""
+        self.commissions = ManagedTable(engine, commissions_table(self.table), name)
+
+    def ensure(self) -> None:
+        """Create the tables and the account's salt if they do not exist; two processes may do so at once."""
+        self.commissions.ensure()
+        super().ensure()  # the ledger's own comes after the commissions', so that it never stands without them
+        if not self.salt:
+            self._salt = self.salts.make(self.account)
+
+    @property
+    def salt(self) -> str:
+        """
+        The key of the hashes by which rows' contents are recognised; empty before anything was written.
+
+        It is random, one for each account, and never changes: neither a new API key nor a second connection of the
+        account makes a known content look new.
+
+        :raises LedgerError: if it cannot be read
+        """
+        if not self._salt:
+            self._salt = self.salts.find(self.account) or ""
+        return self._salt
+
+    def find(self, event_ids: Collection[str], commissions: bool = True) -> dict[str, LedgerRecord]:
+        """
+        Return the records of these events; an unknown one has none, and a missing table counts as an empty ledger.
+
+        :param commissions: whether the commissions are read as well
+        :raises LedgerError: if the database refuses
+        """
+        if not event_ids or not self.exists():
+            return {}
+        found: dict[str, LedgerRecord] = {}
+
+        def read() -> None:
+            with self.engine.connect() as connection:
+                found.update(self._find(connection, event_ids, commissions))
+
+        try:
+            self.retry(read)  # a connection that was dropped since the last batch is opened again
+        except SQLAlchemyError as error:
+            raise self._unreachable(error) from None
+        return found
+
+    def stream(self, where: ColumnElement[bool], *, commissions: bool = True) -> Iterator[LedgerRecord]:
+        """
+        Read the events of the account that fulfil a condition, in the order of their event_ids.
+
+        :raises LedgerError: if the database cannot be read
+        """
+        if not self.exists():
+            return
+        try:
+            with self.engine.connect().execution_options(stream_results=True) as connection:
+                yield from self._select(connection, where, commissions)
+        except SQLAlchemyError as error:
+            raise self._unreachable(error) from None
+
+    def _find(self, connection: Connection, event_ids: Collection[str], commissions: bool) -> dict[str, LedgerRecord]:
+        c = self.table.c
+        chunks = batches(sorted(event_ids))
+        records = (one for chunk in chunks for one in self._select(connection, c.event_id.in_(chunk), commissions))
+        return {record.event_id: record for record in records}
+
+    def _select(self, connection: Connection, where: ColumnElement[bool], commissions: bool) -> Iterator[LedgerRecord]:
+        columns = [self.table.c[name] for name in RECORD_COLUMNS]
+        where = and_(self.table.c.account == self.account, where)
+        if not commissions:
+            for row in connection.execute(select(*columns).where(where)):
+                yield LedgerRecord(**row._mapping)
+            return
+        other, c = self.commissions.table.c, self.table.c
+        parts = [other[COLUMN_OF[name]].label(f"commission_{name}") for name in COMMISSION_FIELDS]
+        joined = self.table.outerjoin(self.commissions.table, self._same_event())
+        query = select(*columns, *parts).select_from(joined).where(where).order_by(c.event_id, other.commission_id)
+        for _, rows in groupby(connection.execute(query), key=lambda row: row.event_id):
+            yield _record(list(rows))
+
+    def records_of_run(self, run: RunKey) -> Iterator[LedgerRecord]:
+        """Return every event whose outcome this task run decided, in the order of the event_ids."""
+        yield from self.stream(self._decided_by(run))
+
+    def totals_of_run(self, run: RunKey) -> Totals:
+        """
+        Return the settled outcomes that a task run decided, with their sums: what it stands for now.
+
+        :raises LedgerError: if the database cannot be read
+        """
+        totals = Totals()
+        c, other = self.table.c, self.commissions.table.c
+        of_run = and_(c.account == self.account, self._decided_by(run))
+        names_no_sale = c.sale_event_id.is_(None) if "sale_event_id" in self.call.columns else false()
+        counts = (
+            select(
+                c.outcome,
+                c.sent_currency,
+                func.count().label("events"),
+                func.sum(c.sent_amount).label("amount"),
+                func.sum(case((c.commissions_known == true(), 0), else_=1)).label("unknown"),
+                func.sum(case((and_(c.sent_amount.is_not(None), names_no_sale), 1), else_=0)).label("without_sale"),
+            )
+            .where(of_run)
+            .group_by(c.outcome, c.sent_currency)
+        )
+        rewards = (
+            select(other.unit, func.sum(other.amount).label("amount"))
+            .select_from(self.table.join(self.commissions.table, self._same_event()))
+            .where(of_run, _in_effect(other))
+            .group_by(other.unit)
+        )
+        try:
+            with self.engine.connect() as connection:
+                for row in connection.execute(counts):
+                    if row.outcome.settled:
+                        totals.outcomes[row.outcome] += row.events
+                    if row.outcome.on_record:
+                        totals.rewards_unknown += int(row.unknown)
+                        totals.without_sale_event_id += int(row.without_sale)
+                        if row.amount is not None:
+                            totals.amounts[row.sent_currency or "account"] += int(row.amount)
+                for row in connection.execute(rewards):
+                    if row.amount is not None:
+                        totals.rewards[row.unit or "unknown"] += int(row.amount)
+        except SQLAlchemyError as error:
+            raise self._unreachable(error) from None
+        return totals
+
+    def recorded_between(self, start: datetime | None, end: datetime | None) -> Iterator[LedgerRecord]:
+        """
+        Return every event that FirstPromoter has, as far as the ledger knows, and that was last sent in this time.
+
+        Events that were reverted since are among them.
+
+        :param start: None is no limit; without both limits, adopted events, which were never sent, are among them
+        :param end: exclusive
+        """
+        c = self.table.c
+        where: list[ColumnElement[bool]] = [c.outcome.in_(KEPT_OUTCOMES)]
+        if start is not None:
+            where.append(c.last_sent_at >= start)
+        if end is not None:
+            where.append(c.last_sent_at < end)
+        yield from self.stream(and_(*where))
+
+    def sent_to_leads(self, lead_ids: Collection[int]) -> Iterator[SentEvent]:
+        """Read the recorded events of these leads that were sent, unless all of their commissions are denied."""
+        if not self.exists():
+            return
+        c = self.table.c
+        columns = [c[name] for name in SentEvent._fields]
+        has_effect = self._has_commission(_in_effect)
+        try:
+            with self.engine.connect() as connection:
+                for batch in batches(lead_ids):
+                    where = and_(
+                        c.account == self.account,
+                        self._sent_and_recorded(),
+                        c.lead_id.in_(batch),
+                        or_(c.commissions_known.is_(None), c.commissions_known != true(), has_effect),
+                    )
+                    for row in connection.execute(select(*columns).where(where)):
+                        yield SentEvent(**row._mapping)
+        except SQLAlchemyError as error:
+            raise self._unreachable(error) from None
+
+    def sent_without_lead(self) -> Iterator[LedgerRecord]:
+        """Read the recorded events that were sent and whose lead is not known, because their commissions are not."""
+        yield from self.stream(and_(self._sent_and_recorded(), self.table.c.lead_id.is_(None)))
+
+    def with_pending_commission(self, before: datetime) -> Iterator[LedgerRecord]:
+        """Read the recorded events that name a sale, were first sent by then, and have a commission that is pending."""
+        c = self.table.c
+        is_pending = self._has_commission(lambda part: part.status == "pending")
+        of_sale = and_(c.outcome.in_(ON_RECORD), c.sale_event_id.is_not(None))
+        yield from self.stream(and_(of_sale, c.first_sent_at <= before, is_pending))
+
+    def sent_by_run(self, dag_id: str, run_id: str) -> Iterator[LedgerRecord]:
+        """
+        Read the events that a DAG run sent, in all its tasks, and that FirstPromoter has or may have.
+
+        Those that were reverted since are included, and so are those whose response is not known.
+        """
+        c = self.table.c
+        yield from self._recorded_or_unresolved(and_(c.sent_dag_id == dag_id, c.sent_run_id == run_id))
+
+    def sent_by_unknown(self, since: datetime) -> Iterator[LedgerRecord]:
+        """Read the recorded events that were sent, and by whom is not known, of which that was found out since."""
+        c = self.table.c
+        yield from self.stream(and_(self._sent_and_recorded(), c.sent_run_id.is_(None), c.judged_at >= since))
+
+    def first_sent_between(self, start: datetime, end: datetime | None) -> Iterator[LedgerRecord]:
+        """
+        Read the events that were first sent in this time and that FirstPromoter has or may have.
+
+        :param end: exclusive; None is no limit
+        """
+        c = self.table.c
+        where = c.first_sent_at >= start
+        yield from self._recorded_or_unresolved(where if end is None else and_(where, c.first_sent_at < end))
+
+    def _recorded_or_unresolved(self, where: ColumnElement[bool]) -> Iterator[LedgerRecord]:
+        for record in self.stream(where):
+            if record.recorded or record.outcome is Outcome.REVERTED or record.unresolved:
+                yield record
+
+    def _has_commission(self, condition: Callable[[Any], ColumnElement[bool]]) -> ColumnElement[bool]:
+        c, part = self.table.c, self.commissions.table.alias("part")
+        of_event = and_(part.c.account == c.account, part.c.event_id == c.event_id, condition(part.c))
+        return exists(select(part.c.event_id).where(of_event).correlate(self.table))
+
+    def _same_event(self) -> ColumnElement[bool]:
+        c, other = self.table.c, self.commissions.table.c
+        return and_(other.account == c.account, other.event_id == c.event_id)
+
+    def _sent_and_recorded(self) -> ColumnElement[bool]:
+        c = self.table.c
+        return and_(c.outcome.in_(ON_RECORD), c.last_sent_at.is_not(None))
+
+    def _decided_by(self, run: RunKey) -> ColumnElement[bool]:
+        return and_(*(self.table.c[name] == value for name, value in run._asdict().items()))
 
 
-def recorded_by_others(
-    ledger: RefundLedger, connection: Connection, event_ids: Collection[str], run: RunKey
-) -> dict[str, LedgerRecord]:
-    """Return those of these refunds that another task run has on record as its own."""
-    if not event_ids or run == RunKey():
-        return {}
-    c = ledger.table.c
-    of_another = or_(*(c[name].is_distinct_from(value) for name, value in run._asdict().items()))
-    # Nearly always there are none, and the database knows that without returning the rows.
-    of_others: set[str] = set()
-    for chunk in batches(sorted(event_ids)):
-        where = and_(c.account == ledger.account, c.event_id.in_(chunk), c.outcome.in_(ON_RECORD), of_another)
-        of_others.update(connection.execute(select(c.event_id).where(where)).scalars())
-    found = find_records(ledger, connection, of_others)
-    return {event_id: record for event_id, record in found.items() if record.recorded and record.run != run}
+def _in_effect(commission: Any) -> ColumnElement[bool]:
+    return or_(commission.status.is_(None), commission.status != "denied")
+
+
+def _record(rows: Sequence[Any]) -> LedgerRecord:
+    """
+    Return the record of the joined rows of one event_id.
+
+    Databases that do not enforce keys can hold a row of each of two writers: the stronger one counts.
+    """
+    row = max(rows, key=lambda row: row.outcome.strength)._mapping
+    parts = {
+        one["commission_id"]: Commission(
+            event_id=one["event_id"], **{name: one[f"commission_{name}"] for name in COMMISSION_FIELDS}
+        )
+        for one in (row._mapping for row in rows)
+        if one["commission_id"] is not None
+    }
+    return LedgerRecord(**{name: row[name] for name in RECORD_COLUMNS}, commissions=tuple(parts.values()))

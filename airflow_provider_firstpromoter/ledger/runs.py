@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections import Counter
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import (
@@ -19,6 +17,7 @@ from sqlalchemy import (
     Table,
     Text,
     and_,
+    func,
     insert,
     or_,
     select,
@@ -51,7 +50,7 @@ def runs_table(name: str) -> Table:
         MetaData(),
         Column("id", key_text(36), primary_key=True),
         Column("account", key_text(), nullable=False),
-        Column("kind", String(16), comment="query, list (of refunds in XCom), reconcile, or revert"),
+        Column("kind", String(16), comment="query, list (of rows in XCom), reconcile, or revert"),
         Column("dag_id", String(250)),
         Column("run_id", String(250)),
         Column("task_id", String(250)),
@@ -59,8 +58,8 @@ def runs_table(name: str) -> Table:
         Column("try_number", Integer),
         Column("started_at", Utc, comment="UTC"),
         Column("ended_at", Utc, comment="empty: under way, or killed; UTC"),
-        *(Column(outcome.value, BigInteger, comment="refunds with this outcome in this try") for outcome in Outcome),
-        Column("still_open", BigInteger, comment="rejected and changed refunds that an earlier run reported"),
+        *(Column(outcome.value, BigInteger, comment="events with this outcome in this try") for outcome in Outcome),
+        Column("still_open", BigInteger, comment="rejected and changed events that an earlier run reported"),
         Column("mismatches", BigInteger, comment="of a reconciliation"),
         Column("sent", BigInteger),
         Column("requests", BigInteger, comment="HTTP requests, retries included"),
@@ -70,27 +69,12 @@ def runs_table(name: str) -> Table:
         Column("without_sale_event_id", BigInteger),
         Column("stopped_because", String(MAX_MESSAGE_LENGTH), comment="why the run ended early"),
         Column("error", String(100), comment="class of the error that ended the try"),
-        Column("event_at", Utc, comment="when an asset event first reported what it reversed; UTC"),
+        Column("event_at", Utc, comment="when an asset event first reported what it recorded; UTC"),
         Column("event_run_id", String(250), comment="run_id of the task whose event reported it"),
         Index(f"ix_{table}_task", "account", "run_id", "task_id"),
         schema=schema or None,
         mysql_charset="utf8mb4",
     )
-
-
-@dataclass
-class EarlierTries:
-    """
-    What several tries did.
-
-    :param tries: how many there are
-    :param started_at: when the first one began; None if there is none
-    :param totals: what they settled
-    """
-
-    tries: int = 0
-    started_at: datetime | None = None
-    totals: Totals = field(default_factory=Totals)
 
 
 class RunHistory(ManagedTable):
@@ -100,7 +84,7 @@ class RunHistory(ManagedTable):
     :param ledger: the ledger beside which the table lives
     :param run: the task run
     :param try_number: Airflow's number of the try
-    :param kind: where the refunds come from, ``query`` or ``list``; or ``reconcile`` or ``revert``
+    :param kind: where the rows come from, ``query`` or ``list``; or ``reconcile`` or ``revert``
     """
 
     WHAT = "run history"
@@ -122,41 +106,43 @@ class RunHistory(ManagedTable):
             "started_at": self.started_at,
         }
 
-    def start(self) -> EarlierTries:
+    def start(self) -> int:
         """
         Write the row of this try: so a ledger that cannot be written is noticed before the first request.
 
-        :returns: what earlier tries of the same task run did
+        :returns: how many earlier tries of the same task run there are
         :raises LedgerError: if the table cannot be created or written
         """
         self.ensure()
-        earlier = EarlierTries()
+        earlier = 0
+        c = self.table.c
+        of_this_run = and_(c.account == self.account, *(c[name] == value for name, value in self.run._asdict().items()))
 
         def change() -> None:
             nonlocal earlier
             with self.engine.begin() as connection:
-                earlier = self._earlier(connection)
+                earlier = connection.execute(
+                    select(func.count()).select_from(self.table).where(of_this_run)
+                ).scalar_one()
                 connection.execute(insert(self.table).values(self._row))
 
         self._change(change)
         self._started = True
         return earlier
 
-    def update(self, connection: Connection, summary: Summary) -> None:
+    def update(self, connection: Connection, columns: dict[str, Any]) -> None:
         """Write the counts so far, in the transaction that writes the results themselves."""
-        connection.execute(update(self.table).where(self.table.c.id == self._id).values(_counts(summary)))
+        connection.execute(update(self.table).where(self.table.c.id == self._id).values(columns))
 
-    def finish(self, values: Summary | dict[str, Any], error: BaseException | None = None) -> None:
+    def finish(self, columns: dict[str, Any], error: BaseException | None = None) -> None:
         """
         Write how the try ended, if its row was written.
 
-        :param values: a summary, or columns and their values
         :param error: the error that ended it; None if there was none
         :raises LedgerError: if the database refuses
         """
         if not self._started:
             return
-        columns = _counts(values) if isinstance(values, Summary) else values
         columns = {**columns, "ended_at": now(), "error": type(error).__name__ if error else None}
 
         def change() -> None:
@@ -165,15 +151,15 @@ class RunHistory(ManagedTable):
 
         self._change(change)
 
-    def report_by_event(self, *, only_reversals: bool = False) -> EarlierTries:
+    def report_by_event(self, *, only_recorded: bool = False) -> Totals:
         """
         Return what the asset event of this task run has to report: every try of the task that no event reported yet.
 
-        A run that reversed commissions and then failed has no event: the next successful run reports for it. The tries
+        A run that recorded something and then failed has no event: the next successful run reports for it. The tries
         are marked with this task run, so that its own retry reports them again, and no other run does. A try of another
         run that is under way is left to that run. If it has not ended after :data:`ABANDONED_AFTER`, it was killed.
 
-        :param only_reversals: whether there is no event, and so nothing to mark, unless a commission was reversed
+        :param only_recorded: whether there is no event, and so nothing to mark, unless something was recorded
         :raises LedgerError: if the database refuses
         """
         c, task = self.table.c, self.run
@@ -186,7 +172,7 @@ class RunHistory(ManagedTable):
         over = or_(c.ended_at.is_not(None), c.run_id == task.run_id, c.started_at < now() - ABANDONED_AFTER)
         unreported = and_(of_this_task, c.event_run_id.is_(None), over)
         by_this_run = and_(of_this_task, c.event_run_id == task.run_id)
-        reported = EarlierTries()
+        reported = Totals()
 
         def change() -> None:
             nonlocal reported
@@ -194,7 +180,7 @@ class RunHistory(ManagedTable):
                 # Marked before they are read: of two runs that end at once, one reports each try.
                 connection.execute(update(self.table).where(unreported).values(event_run_id=task.run_id))
                 reported = self._totals_of(connection, by_this_run)
-                if only_reversals and not reported.totals.outcomes[Outcome.RECORDED]:
+                if only_recorded and not reported.outcomes[Outcome.RECORDED]:
                     return  # without a commit
                 connection.execute(update(self.table).where(by_this_run).values(event_at=now()))
                 connection.commit()
@@ -211,40 +197,32 @@ class RunHistory(ManagedTable):
                 "The ledger's user needs the rights to read, insert and update rows"
             ) from None
 
-    def _earlier(self, connection: Connection) -> EarlierTries:
-        if self.run == RunKey():
-            return EarlierTries()
-        c = self.table.c
-        of_this_run = and_(c.account == self.account, *(c[name] == value for name, value in self.run._asdict().items()))
-        return self._totals_of(connection, of_this_run)
-
-    def _totals_of(self, connection: Connection, where: Any) -> EarlierTries:
-        earlier = EarlierTries()
+    def _totals_of(self, connection: Connection, where: Any) -> Totals:
+        """Add up what several tries settled; what they did not settle was handled again by the next one."""
+        totals = Totals()
         for row in connection.execute(select(self.table).where(where)):
-            earlier.tries += 1
-            if earlier.started_at is None or row.started_at < earlier.started_at:
-                earlier.started_at = row.started_at
-            earlier.totals = earlier.totals.plus_settled(
-                Totals(
-                    outcomes=Counter({outcome: getattr(row, outcome.value) or 0 for outcome in Outcome}),
-                    rewards=Counter(json.loads(row.rewards or "{}")),
-                    amounts=Counter(json.loads(row.amounts or "{}")),
-                    rewards_unknown=row.rewards_unknown or 0,
-                    without_sale_event_id=row.without_sale_event_id or 0,
-                )
-            )
-        return earlier
+            totals.outcomes.update({one: row._mapping[one.value] or 0 for one in Outcome if one.settled})
+            totals.rewards.update(json.loads(row.rewards or "{}"))
+            totals.amounts.update(json.loads(row.amounts or "{}"))
+            totals.rewards_unknown += row.rewards_unknown or 0
+            totals.without_sale_event_id += row.without_sale_event_id or 0
+        return totals
 
 
-def _counts(summary: Summary) -> dict[str, Any]:
+def counts_of(totals: Totals, summary: Summary) -> dict[str, Any]:
+    """
+    Return the columns of a try.
+
+    :param totals: what this try decided; the summary of a list also has what was settled before
+    """
     return {
-        **{outcome.value: summary.outcomes[outcome] for outcome in Outcome},
+        **{outcome.value: totals.outcomes[outcome] for outcome in Outcome},
         "still_open": summary.still_open,
         "sent": summary.sent,
         "requests": summary.requests,
-        "rewards": json.dumps(dict(summary.rewards)),
-        "amounts": json.dumps(dict(summary.amounts)),
-        "rewards_unknown": summary.rewards_unknown,
-        "without_sale_event_id": summary.without_sale_event_id,
+        "rewards": json.dumps(dict(totals.rewards)),
+        "amounts": json.dumps(dict(totals.amounts)),
+        "rewards_unknown": totals.rewards_unknown,
+        "without_sale_event_id": totals.without_sale_event_id,
         "stopped_because": summary.stopped_because and summary.stopped_because[:MAX_MESSAGE_LENGTH],
     }

@@ -1,62 +1,52 @@
-"""The ledger of one account: reads its records of refunds, and writes their results."""
+"""The ledger of one account and call: reads its records, and writes what became of its events."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple, Self
 
-from sqlalchemy import and_
-from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import String, Table, and_, or_, select, update
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError, SQLAlchemyError
 
-from airflow_provider_firstpromoter.account import DEFAULT_LEDGER_TABLE, Account
-from airflow_provider_firstpromoter.calls import batches
-from airflow_provider_firstpromoter.database import ManagedTable, engine_for, first_line
+from airflow_provider_firstpromoter.account import Account
+from airflow_provider_firstpromoter.calls import REFUND, Call, Commission, Outcome, Result, batches, shortened
+from airflow_provider_firstpromoter.database import engine_for, first_line
 from airflow_provider_firstpromoter.exceptions import ConnectionSettingsError, LedgerError
-from airflow_provider_firstpromoter.ledger.reading import find_records, recorded_by_others, select_records
-from airflow_provider_firstpromoter.ledger.records import LedgerBatch, LedgerRecord, RunKey
-from airflow_provider_firstpromoter.ledger.salt import Salts
-from airflow_provider_firstpromoter.ledger.table import ledger_table
-from airflow_provider_firstpromoter.ledger.writing import set_columns, write_batch
+from airflow_provider_firstpromoter.ledger.reading import COLUMN_OF, LedgerReader
+from airflow_provider_firstpromoter.ledger.records import LedgerRecord, RunKey
+from airflow_provider_firstpromoter.ledger.table import ON_RECORD
+from airflow_provider_firstpromoter.ledger.writes import CONDITIONS, LedgerWrite, Rule
 
-if TYPE_CHECKING:
-    from sqlalchemy.sql.elements import ColumnElement
+#: What stands where the database cannot hold a text.
+NOTE = "(this database cannot hold the text)"
+#: Columns that a later result leaves as they are.
+KEPT = ("first_sent_at",)
 
 
-class RefundLedger(ManagedTable):
+class Written(NamedTuple):
     """
-    The ledger of one account.
+    What became of a batch.
 
-    :param engine: for the database in which the table lives
-    :param account: :attr:`Account.key`
-    :param table: ``table`` or ``schema.table``
-    :param name: the connection's id, for error messages
+    :param claimed: the events that another task run has on record as its own
+    :param noted: rows with a text that the database cannot hold, by event_id, with its reason
+    :param refused: rows that it cannot hold without that text either, likewise
     """
 
-    WHAT = "ledger"
-    LONGER_BESIDE = 24
+    claimed: dict[str, LedgerRecord]
+    noted: dict[str, str]
+    refused: dict[str, str]
 
-    def __init__(
-        self,
-        engine: Engine,
-        account: str,
-        table: str = DEFAULT_LEDGER_TABLE,
-        name: str = "ledger",
-    ) -> None:
-        super().__init__(engine, ledger_table(table), name)
-        self.account = account
-        self.salts = Salts(engine, self.table.fullname, name)
-        self._salt = ""
+
+class RefundLedger(LedgerReader):
+    """The ledger of one account and call; the parameters are those of :class:`LedgerReader`."""
 
     @classmethod
-    def from_connection(cls, conn_id: str, account: str, table: str = DEFAULT_LEDGER_TABLE) -> RefundLedger:
-        """Return the ledger in the database of an Airflow SQL connection."""
-        return cls(engine_for(conn_id), account, table, name=conn_id)
-
-    @classmethod
-    def of(cls, account: Account, conn_id: str | None = None, table: str | None = None) -> RefundLedger | None:
+    def of(
+        cls, account: Account, conn_id: str | None = None, table: str | None = None, call: Call = REFUND
+    ) -> Self | None:
         """
         Return the account's ledger.
 
@@ -67,139 +57,274 @@ class RefundLedger(ManagedTable):
         conn_id = conn_id or account.extra.ledger_conn_id
         if conn_id is None:
             return None
-        return cls.from_connection(conn_id, account.key, table or account.extra.ledger_table)
+        table = table or (account.extra.ledger_table if call is REFUND else None)
+        return cls(engine_for(conn_id), account.key, table, conn_id, call)
 
     @classmethod
-    def required(cls, account: Account, conn_id: str | None = None, table: str | None = None) -> RefundLedger:
+    def required(
+        cls, account: Account, conn_id: str | None = None, table: str | None = None, call: Call = REFUND
+    ) -> Self:
         """
         Return the account's ledger, for tasks that need one.
 
         :raises ConnectionSettingsError: if no ledger connection is named
         """
-        ledger = cls.of(account, conn_id, table)
+        ledger = cls.of(account, conn_id, table, call)
         if ledger is None:
             raise ConnectionSettingsError(
-                "No ledger is named, so it cannot be known which refunds are pending. Set 'ledger_conn_id' in the "
-                f"extra of connection {account.conn_id!r} (for all tasks of the account), or on this task"
+                f"No ledger is named, so it cannot be known which {call.plural} are pending. Set 'ledger_conn_id' in "
+                f"the extra of connection {account.conn_id!r} (for all tasks of the account), or on this task"
             )
         return ledger
 
-    def ensure(self) -> None:
-        """Create the table and the account's salt if they do not exist; two processes may do so at once."""
-        super().ensure()
-        if not self.salt:
-            self._salt = self.salts.make(self.account)
-
-    @property
-    def salt(self) -> str:
-        """
-        The key of the hashes by which rows' contents are recognised; empty before anything was written.
-
-        It is random, one for each account, and never changes: neither a new API key nor a second connection of the
-        account makes a known content look new.
-
-        :raises LedgerError: if it cannot be read
-        """
-        if not self._salt:
-            self._salt = self.salts.find(self.account) or ""
-        return self._salt
-
-    def find(self, event_ids: Collection[str], details: bool = True) -> dict[str, LedgerRecord]:
-        """
-        Return the records of these refunds; an unknown refund has none, and a missing table counts as an empty ledger.
-
-        :param details: whether :meth:`LedgerRecord.result` will be called
-        :raises LedgerError: if the database refuses
-        """
-        if not event_ids or not self.exists():
-            return {}
-        try:
-            return self.retry(self._find, event_ids, details)
-        except SQLAlchemyError as error:
-            raise self._unreachable(error) from None
-
-    def _find(self, event_ids: Collection[str], details: bool) -> dict[str, LedgerRecord]:
-        with self.engine.connect() as connection:
-            return find_records(self, connection, event_ids, details)
-
-    def records_of_run(self, run: RunKey) -> Iterator[LedgerRecord]:
-        """Return every refund whose outcome this task run decided, in the order of the event_ids."""
-        c = self.table.c
-        where = and_(*(c[name] == value for name, value in run._asdict().items()))
-        yield from self.stream(where, order_by=c.event_id)
-
-    def stream(self, where: ColumnElement[bool], order_by: Any = None) -> Iterator[LedgerRecord]:
-        """
-        Read the refunds of the account that fulfil a condition, with their details.
-
-        :raises LedgerError: if the database cannot be read
-        """
-        if not self.exists():
-            return
-        try:
-            with self.engine.connect().execution_options(stream_results=True) as connection:
-                yield from select_records(self, connection, where, order_by=order_by)
-        except SQLAlchemyError as error:
-            raise self._unreachable(error) from None
+    # --- writing ---
 
     def write(
         self,
-        batch: LedgerBatch,
+        writes: Sequence[LedgerWrite],
         run: RunKey,
         also: Callable[[Connection, dict[str, LedgerRecord]], None] | None = None,
-    ) -> dict[str, LedgerRecord]:
+    ) -> Written:
         """
-        Write the results of refunds, in one transaction; a weaker outcome never overwrites a stronger one.
+        Write a batch in one transaction; a weaker outcome never overwrites a stronger one.
 
-        :param run: the task run that the rows name
-        :param also: further statements of the same transaction; called with what this method returns
-        :returns: refunds of the batch that another task run has on record as its own
+        A text that the database cannot hold is replaced by a note, so that the others, and the outcome, are stored.
+
+        :param run: the task run whose batch it is
+        :param also: further statements of the same transaction; called with the events that another task run has
         :raises LedgerError: if the database refuses; nothing of the batch is then written
         """
         claimed: dict[str, LedgerRecord] = {}
 
-        def change() -> None:
+        def change(writes: Sequence[LedgerWrite]) -> None:
             with self.engine.begin() as connection:
-                write_batch(self, connection, batch, run)
+                self._write(connection, writes)
                 claimed.clear()
-                claimed.update(recorded_by_others(self, connection, batch.on_record(), run))
+                claimed.update(self._recorded_by_others(connection, _on_record(writes), run))
                 if also is not None:
                     also(connection, claimed)
 
+        fitting = [self._cut(write) for write in writes]
+        noted: dict[str, str] = {}
+        refused: dict[str, str] = {}
         try:
-            # Two writers can meet on a key, or one can lose a lock: the second try sees the winner's row.
-            self.retry(change)
-        except SQLAlchemyError as error:
+            try:
+                # Two writers can meet on a key, or one can lose a lock: the second try sees the winner's row.
+                self.retry(change, fitting)
+            except Exception as error:
+                if not _may_be_a_text(error):
+                    raise
+                noted = self._unstorable(fitting)
+                if not noted:
+                    raise
+                fitting = [self._without_text(one) if one.event_id in noted else one for one in fitting]
+                refused = self._unstorable([one for one in fitting if one.event_id in noted])
+                if refused.keys() >= {one.event_id for one in fitting}:
+                    raise
+                self.retry(change, [one for one in fitting if one.event_id not in refused])
+        except (SQLAlchemyError, ValueError) as error:
             raise LedgerError(
-                f"{self} refused {len(batch)} results: {first_line(error)}. Correct that and run the task again: "
-                "FirstPromoter knows the refunds that it was sent, and does not record them twice"
+                f"{self} refused {len(writes)} results: {first_line(error)}. Correct that and run the task again: "
+                f"FirstPromoter knows the {self.call.plural} that it was sent, and does not record them twice"
             ) from None
-        return claimed
+        return Written(claimed, noted, refused)
+
+    def recover(self, events: Iterable[tuple[LedgerRecord, Result]], at: datetime) -> None:
+        """
+        Record that events which were sent turned out to be recorded.
+
+        What was sent, when and by which task run stays. A row that has become recorded meanwhile is left alone.
+
+        :param events: each with its result, which is ``already_recorded`` and has commissions
+        :param at: when that was decided
+        """
+        if writes := [LedgerWrite.of_recovered(record, result, at) for record, result in events]:
+            self.write(writes, RunKey())
+
+    def update_commissions(self, events: Iterable[tuple[LedgerRecord, Result]]) -> None:
+        """
+        Write the commissions of these events as FirstPromoter lists them now; one that it does not list stays.
+
+        A row whose outcome has changed since it was read, because it was reverted, is left alone.
+        """
+        if writes := [LedgerWrite.of_commissions(record, result) for record, result in events]:
+            self.write(writes, RunKey())
+
+    def mark_reverted(self, event_ids: Collection[str], run: RunKey, at: datetime) -> None:
+        """
+        Record that the commissions of events were denied: outcome ``reverted``, and each commission ``denied``.
+
+        An event that another task run reverted meanwhile keeps that run. ``changed_amount`` is cleared, because a
+        reverted event is settled whatever amount its row has.
+
+        :param at: when FirstPromoter's commissions showed it
+        :raises LedgerError: if the database refuses
+        """
+        values = {"changed_amount": None, "reverted_at": at, "reverted_run_id": run.run_id}
+
+        def change(connection: Connection, event_ids: Collection[str]) -> None:
+            c, parts = self.table.c, self.commissions.table
+            for chunk in batches(event_ids):
+                of_event = and_(c.account == self.account, c.event_id.in_(chunk), c.outcome.in_(ON_RECORD))
+                connection.execute(
+                    update(parts)
+                    .where(parts.c.account == self.account, parts.c.event_id.in_(chunk))
+                    .values(status="denied")
+                )
+                connection.execute(update(self.table).where(of_event).values(outcome=Outcome.REVERTED, **values))
+
+        if event_ids:
+            self._change(change, event_ids)
 
     def mark(self, event_ids: Iterable[str], **values: Any) -> None:
         """
-        Set columns of these refunds to the same values.
+        Set columns of these events to the same values.
 
         :raises LedgerError: if the database refuses
         """
+
+        def change(connection: Connection, chunk: Collection[str]) -> None:
+            c = self.table.c
+            where = and_(c.account == self.account, c.event_id.in_(chunk))
+            connection.execute(update(self.table).where(where).values(**values))
+
         for chunk in batches(event_ids):
-            self.change(partial(set_columns, self), chunk, **values)
+            self._change(change, chunk)
 
-    def change(self, change: Callable[..., None], rows: Collection[Any], **options: Any) -> None:
-        """
-        Call ``change(connection, rows, **options)`` in a transaction, again if another writer was faster.
-
-        :raises LedgerError: if the database refuses
-        """
-
+    def _change(self, change: Callable[[Connection, Collection[str]], None], event_ids: Collection[str]) -> None:
         def in_transaction() -> None:
             with self.engine.begin() as connection:
-                change(connection, rows, **options)
+                change(connection, event_ids)
 
         try:
             self.retry(in_transaction)
         except SQLAlchemyError as error:
-            raise LedgerError(f"{self} refused {len(rows)} changes: {first_line(error)}") from None
+            raise LedgerError(f"{self} refused {len(event_ids)} changes: {first_line(error)}") from None
+
+    def _write(self, connection: Connection, writes: Sequence[LedgerWrite]) -> None:
+        by_rule: dict[Rule, dict[str, LedgerWrite]] = {rule: {} for rule in Rule}
+        for write in writes:
+            if not write.outcome.stored:
+                continue
+            # One statement may not change a row twice: the strongest counts, and of equal ones the last.
+            earlier = by_rule[write.rule].get(write.event_id)
+            if earlier is None or write.outcome.strength >= earlier.outcome.strength:
+                by_rule[write.rule][write.event_id] = write
+        for rule, chosen in by_rule.items():
+            absent: dict[str, Any] = dict.fromkeys(name for one in chosen.values() for name in one.values)
+            rows = [{"account": self.account, "event_id": key, **absent, **one.values} for key, one in chosen.items()]
+            keep = (*KEPT, self.call.moment, *(SENDER if rule is Rule.RESULT else ()))
+            if rule is Rule.RENEWED:
+                keep = ("row_amount",)
+            self.upsert(
+                connection,
+                rows,
+                update=[name for name in (rows[0] if rows else ()) if name not in _NOT_SET_BY.get(rule, _KEY)],
+                when=CONDITIONS.get(rule),
+                keep=tuple(name for name in keep if rows and name in rows[0]),
+            )
+        reverted = self._reverted(connection, [one.event_id for one in writes if one.is_listed])
+        for is_listed in (False, True):
+            found = {
+                (one.event_id, commission.id): _commission_row(self.account, one.event_id, commission)
+                for one in writes
+                if one.is_listed is is_listed and not (is_listed and one.event_id in reverted)
+                for commission in one.commissions
+            }
+            names = [name for name in COLUMN_OF.values() if name != "commission_id"]
+            self.commissions.upsert(
+                connection,
+                list(found.values()),
+                update=names,
+                # What a response said when the commission was made must not replace what was listed since.
+                keep=[name for name in names if not is_listed or name not in LISTED_COLUMNS],
+            )
+
+    def _reverted(self, connection: Connection, event_ids: Collection[str]) -> set[str]:
+        """Return those of these events that were reverted meanwhile: what was listed before is out of date."""
+        c = self.table.c
+        found: set[str] = set()
+        for chunk in batches(event_ids):
+            where = and_(c.account == self.account, c.event_id.in_(chunk), c.outcome == Outcome.REVERTED.value)
+            found.update(connection.execute(select(c.event_id).where(where)).scalars())
+        return found
+
+    def _recorded_by_others(
+        self, connection: Connection, event_ids: Collection[str], run: RunKey
+    ) -> dict[str, LedgerRecord]:
+        """Return those of these events that another task run has on record as its own."""
+        if not event_ids or run == RunKey():
+            return {}
+        c = self.table.c
+        of_another = or_(*(c[name].is_distinct_from(value) for name, value in run._asdict().items()))
+        # Nearly always there are none, and the database knows that without returning the rows.
+        of_others: set[str] = set()
+        for chunk in batches(sorted(event_ids)):
+            where = and_(c.account == self.account, c.event_id.in_(chunk), c.outcome.in_(ON_RECORD), of_another)
+            of_others.update(connection.execute(select(c.event_id).where(where)).scalars())
+        return self._find(connection, of_others, commissions=True) if of_others else {}
+
+    # --- texts that the database cannot hold ---
+
+    def _unstorable(self, writes: Sequence[LedgerWrite]) -> dict[str, str]:
+        """Return the event_ids of the rows that the database refuses, with its reason: by trying, and halving."""
+        try:
+            with self.engine.connect() as connection, connection.begin() as transaction:
+                self._write(connection, writes)
+                transaction.rollback()
+        except Exception as error:
+            if not _may_be_a_text(error):
+                raise
+            if len(writes) == 1:
+                return {writes[0].event_id: first_line(error)}
+            half = len(writes) // 2
+            return {**self._unstorable(writes[:half]), **self._unstorable(writes[half:])}
+        return {}
+
+    def _cut(self, write: LedgerWrite) -> LedgerWrite:
+        """Cut each text to what its column holds: this is the one place where that happens."""
+        values = {name: _shortened(value, self.table, name) for name, value in write.values.items()}
+        return replace(write, values=values)
+
+    def _without_text(self, write: LedgerWrite) -> LedgerWrite:
+        """Leave out the texts of a row that are not made by the provider itself."""
+        values = dict(write.values)
+        if "message" in values:
+            values |= {"message": NOTE, "sale_event_id": None}
+        texts = ("promoter_ref", "unit", "status", "original_sale_currency", "commission_type", "created_at")
+        commissions = tuple(one.model_copy(update=dict.fromkeys(texts)) for one in write.commissions)
+        return replace(write, values=values, commissions=commissions)
+
+
+#: The columns in which FirstPromoter's listing is newer than what the ledger has.
+LISTED_COLUMNS = ("amount", "unit", "status", "is_paid")
+SENDER = tuple(RunKey().sent_columns())
+_KEY = ("account", "event_id")
+#: The columns of a row that are only there for a row that has to be inserted.
+_NOT_SET_BY = dict.fromkeys((Rule.AS_BEFORE, Rule.CHANGED, Rule.RENEWED, Rule.SEEN, Rule.UPDATED), (*_KEY, "outcome"))
+
+
+def _on_record(writes: Iterable[LedgerWrite]) -> set[str]:
+    results = (Rule.RESULT, Rule.NEXT_RESULT, Rule.RECORDED)
+    return {one.event_id for one in writes if one.rule in results and one.outcome.on_record}
+
+
+def _commission_row(account: str, event_id: str, commission: Commission) -> dict[str, Any]:
+    values = {column: getattr(commission, name) for name, column in COLUMN_OF.items()}
+    return {"account": account, "event_id": event_id, **values}
+
+
+def _shortened(value: Any, table: Table, name: str) -> Any:
+    kind = table.c[name].type
+    length = kind.length if isinstance(kind, String) else None
+    return shortened(value, length) if isinstance(value, str) and length else value
+
+
+def _may_be_a_text(error: BaseException) -> bool:
+    """Return whether the database may have refused a value, and not the connection or the statement."""
+    if isinstance(error, DBAPIError):
+        return not (error.connection_invalidated or isinstance(error, OperationalError | ProgrammingError))
+    return isinstance(error, SQLAlchemyError | ValueError)  # a driver's UnicodeEncodeError is a ValueError
 
 
 def now() -> datetime:

@@ -1,18 +1,26 @@
-"""The columns of the ledger, and the groups of outcomes that its queries name."""
+"""The columns of the ledger's tables, and the groups of outcomes that its queries name."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, String, Table, Text, TypeDecorator
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, MetaData, String, Table, TypeDecorator
 
-from airflow_provider_firstpromoter.account import DEFAULT_LEDGER_TABLE
-from airflow_provider_firstpromoter.calls import MAX_AMOUNT_LENGTH, MAX_ID_LENGTH, MAX_MESSAGE_LENGTH, Outcome
+from airflow_provider_firstpromoter.calls import (
+    MAX_AMOUNT_LENGTH,
+    MAX_ID_LENGTH,
+    MAX_MESSAGE_LENGTH,
+    REFUND,
+    Call,
+    Outcome,
+)
 from airflow_provider_firstpromoter.database import Utc, covering_index, key_text, sparse_text
 
 ON_RECORD = tuple(outcome.value for outcome in Outcome if outcome.on_record)
 #: The outcomes that a later result of a run overwrites only if it is stronger: recorded, and reverted since.
 KEPT_OUTCOMES = (*ON_RECORD, Outcome.REVERTED.value)
+#: What follows the ledger's name in the names of the tables beside it.
+COMMISSIONS = "_commissions"
 
 
 class OutcomeText(TypeDecorator):  # type: ignore[type-arg]
@@ -28,16 +36,16 @@ class OutcomeText(TypeDecorator):  # type: ignore[type-arg]
         return Outcome(value) if value else None
 
 
-def ledger_table(name: str = DEFAULT_LEDGER_TABLE) -> Table:
+def ledger_table(name: str | None = None, call: Call = REFUND) -> Table:
     """
     Return the ledger's table. Columns may only be added, and new ones must be nullable.
 
-    A new column needs a value in :func:`~airflow_provider_firstpromoter.ledger.rows.ledger_row`, and a field of
-    :class:`~airflow_provider_firstpromoter.ledger.records.LedgerRecord` if it is read.
+    A column that is read is a field of :class:`~airflow_provider_firstpromoter.ledger.records.LedgerRecord` of the
+    same name; a column that a result sets stands in ``LedgerWrite.of_result``.
 
-    :param name: ``table`` or ``schema.table``; quoted where the database needs it
+    :param name: ``table`` or ``schema.table``, quoted where the database needs it; by default the call's
     """
-    schema, _, table = name.rpartition(".")
+    schema, _, table = (name or call.ledger_table).rpartition(".")
     return Table(
         table,
         MetaData(),
@@ -60,34 +68,37 @@ def ledger_table(name: str = DEFAULT_LEDGER_TABLE) -> Table:
         Column("sent_amount", BigInteger, comment="minor units of sent_currency"),
         Column("sent_currency", String(3), comment="empty: the account's own"),
         Column("sale_event_id", String(MAX_ID_LENGTH)),
-        Column("recorded_amount", BigInteger, comment="negative, minor units of the account's currency"),
-        Column("firstpromoter_id", BigInteger, comment="FirstPromoter's id of the refund"),
-        Column("reward_id", BigInteger),
-        Column("reward_status", String(64), comment="pending, approved, denied, paid; as of the last reconciliation"),
-        Column("reward_amount", BigInteger, comment="negative, in reward_unit; minor units when cash"),
-        Column("reward_unit", String(64)),
-        Column("promoter_id", BigInteger),
-        Column("promoter_ref", String(64), comment="the promoter's default ref id"),
+        Column("recorded_amount", BigInteger, comment="in FirstPromoter: minor units of the account's currency"),
+        Column("firstpromoter_id", BigInteger, comment=f"FirstPromoter's id of the {call.name}"),
         Column("lead_id", BigInteger),
-        Column("details", Text, comment="the result as JSON"),
+        Column("matched_by", String(5), comment="uid or email: by which id FirstPromoter found the lead"),
+        Column("lead_differs", Boolean, comment="whether that lead has another uid than the row"),
+        Column("commissions_known", Boolean, comment=f"whether {table}{COMMISSIONS} has its commissions"),
+        Column("lost", Boolean, comment="whether the response to one of its requests was lost"),
+        Column("unmatched", Boolean, comment="whether one of its requests was answered with 204 or 404"),
         Column("fingerprint", String(255), comment="keyed hash of the row, used to detect changes"),
         Column("row_digest", sparse_text(255), comment="the same, computed by the database"),
+        Column("sent_dag_id", String(250), comment="the task run that sent it first; empty: not known"),
+        Column("sent_run_id", String(250)),
+        Column("sent_task_id", String(250)),
+        Column("sent_map_index", Integer),
         Column("dag_id", String(250), comment="the task run that decided the outcome"),
         Column("run_id", String(250)),
         Column("task_id", String(250)),
         Column("map_index", Integer),
         Column("first_sent_at", Utc, comment="UTC"),
         Column("last_sent_at", Utc, comment="UTC"),
-        Column("refunded_at", Utc, comment="the refund's own time, where the query has it; UTC"),
+        Column(call.moment, Utc, comment=f"the {call.name}'s own time, where the query has it; UTC"),
         Column("judged_at", Utc, comment="when this outcome was decided; UTC"),
         Column("last_seen_at", Utc, comment="rejected, changed, failed: when the query last had the row; UTC"),
         Column("changed_amount", sparse_text(MAX_AMOUNT_LENGTH), comment="the row's new amount, where it changed"),
         Column("reported_at", Utc, comment="rejected, changed: when a run reported it; UTC"),
         Column("reported_run_id", String(250), comment="the run that reported it"),
         Column("accepted_at", Utc, comment="when changed_amount was accepted as it is; UTC"),
-        Column("reverted_at", Utc, comment="when its commission was denied by a revert; UTC"),
+        Column("reverted_at", Utc, comment="when its commissions were denied by a revert; UTC"),
         Column("reverted_run_id", String(250), comment="the run that reverted it"),
         Index(f"ix_{table}_run", "run_id", "task_id"),
+        Index(f"ix_{table}_sent", "sent_run_id"),
         # All that decides whether a row is settled, so that a run does not read the whole table to find nothing new.
         covering_index(
             f"ix_{table}_settled",
@@ -104,5 +115,34 @@ def ledger_table(name: str = DEFAULT_LEDGER_TABLE) -> Table:
             ],
         ),
         schema=schema or None,
+        mysql_charset="utf8mb4",
+    )
+
+
+def commissions_table(ledger: Table) -> Table:
+    """Return the table of the commissions beside a ledger: one row for each tier or split of an event_id."""
+    name = f"{ledger.name}{COMMISSIONS}"
+    return Table(
+        name,
+        MetaData(),
+        Column("account", key_text(), primary_key=True),
+        Column("event_id", key_text(), primary_key=True),
+        Column("commission_id", BigInteger, primary_key=True, autoincrement=False),
+        Column("promoter_id", BigInteger),
+        Column("promoter_ref", String(64), comment="the promoter's default ref id"),
+        Column("tier", BigInteger, comment="1: the lead's promoter, 2: the one who recruited that promoter"),
+        Column("is_split", Boolean),
+        Column("amount", BigInteger, comment="in unit; minor units when cash"),
+        Column("unit", String(64)),
+        Column("status", String(64), comment="pending, approved, denied; as of the last reconciliation"),
+        Column("is_paid", Boolean, comment="empty: not known"),
+        Column("lead_id", BigInteger),
+        Column("sale_amount", BigInteger, comment="minor units of the account's currency"),
+        Column("original_sale_amount", BigInteger, comment="minor units of original_sale_currency"),
+        Column("original_sale_currency", String(64)),
+        Column("commission_type", String(64)),
+        Column("created_at", String(64), comment="as FirstPromoter has it"),
+        Index(f"ix_{name}_promoter", "promoter_id"),
+        schema=ledger.schema,
         mysql_charset="utf8mb4",
     )

@@ -15,6 +15,7 @@ from sqlalchemy import (
     and_,
     case,
     cast,
+    distinct,
     exists,
     extract,
     func,
@@ -22,15 +23,15 @@ from sqlalchemy import (
     null,
     or_,
     select,
+    true,
     type_coerce,
     union_all,
 )
 from sqlalchemy.engine import Dialect
 
-from airflow_provider_firstpromoter.calls import Outcome
+from airflow_provider_firstpromoter.calls import REFUND, Call, Outcome
 from airflow_provider_firstpromoter.database import LedgerSql, kind_of_dialect
 from airflow_provider_firstpromoter.exceptions import ConnectionSettingsError, EventsFailedError, EventsRejectedError
-from airflow_provider_firstpromoter.ledger.table import ON_RECORD
 
 PROBLEMS = tuple(outcome.value for outcome in Outcome if outcome.stored and outcome.is_problem)
 
@@ -46,6 +47,7 @@ class Tables(NamedTuple):
     """
 
     ledger: Table
+    commissions: Table
     runs: Table
     mismatches: Table | None
 
@@ -66,12 +68,12 @@ class View(NamedTuple):
     time: str | None = None
 
 
-def views(tables: Tables) -> list[View]:
+def views(tables: Tables, call: Call = REFUND) -> list[View]:
     """Return the views of a ledger."""
     return [
-        View("open", "Which refunds need attention, and why?", _open_problems(tables)),
-        View("status", "What became of each refund?", _status(tables), "judged_at"),
-        View("reversed", "What was reversed, by month and promoter?", _reversed(tables)),
+        View("open", f"Which {call.plural} need attention, and why?", _open_problems(tables)),
+        View("status", f"What became of each {call.name}?", _status(tables, call), "judged_at"),
+        View(call.verb, f"What was {call.verb}, by month and promoter?", _by_promoter(tables, call)),
         View("last_runs", "What did the last runs do?", _last_runs(tables), "started_at"),
     ]
 
@@ -120,6 +122,7 @@ def _open_problems(tables: Tables) -> Any:
             runs.account == c.account,
             runs.dag_id == c.dag_id,
             runs.task_id == c.task_id,
+            func.coalesce(runs.map_index, -1) == func.coalesce(c.map_index, -1),
             runs.kind == "query",
             runs.ended_at.is_not(None),
             runs.stopped_because.is_(None),
@@ -130,7 +133,7 @@ def _open_problems(tables: Tables) -> Any:
     )
     changed = and_(c.changed_amount.is_not(None), c.accepted_at.is_(None))
     difference = _text("recorded with amount ") + func.coalesce(c.row_amount, "?") + _text(", now ") + c.changed_amount
-    refunds = select(
+    events = select(
         c.account,
         c.event_id,
         cast(null(), BigInteger).label("commission_id"),
@@ -142,7 +145,7 @@ def _open_problems(tables: Tables) -> Any:
         c.run_id,
     ).where(or_(changed, c.outcome.in_(PROBLEMS)), ~no_longer_selected)
     if tables.mismatches is None:
-        return refunds
+        return events
     found = tables.mismatches.c
     mismatches = select(
         found.account,
@@ -150,7 +153,7 @@ def _open_problems(tables: Tables) -> Any:
         found.commission_id,
         found.kind,
         case(
-            (found.other_event_id.is_not(None), _text("the same refund as ") + found.other_event_id),
+            (found.other_event_id.is_not(None), _text("the same as ") + found.other_event_id),
             else_=null(),
         ),
         found.found_at,
@@ -158,12 +161,13 @@ def _open_problems(tables: Tables) -> Any:
         found.dag_id,
         found.run_id,
     ).where(found.resolved_at.is_(None), found.accepted_at.is_(None))
-    return union_all(refunds, mismatches)
+    return union_all(events, mismatches)
 
 
-def _status(tables: Tables) -> Any:
+def _status(tables: Tables, call: Call) -> Any:
     c = tables.ledger.c
     changed = and_(c.changed_amount.is_not(None), c.accepted_at.is_(None))
+    rewards = _rewards_of_events(tables.commissions).subquery("r")
     return select(
         c.account,
         c.event_id,
@@ -172,39 +176,70 @@ def _status(tables: Tables) -> Any:
         c.sent_amount,
         c.sent_currency,
         c.recorded_amount,
-        c.reward_id,
-        c.reward_amount,
-        c.reward_unit,
-        c.reward_status,
-        c.promoter_id,
-        c.promoter_ref,
+        rewards.c.commissions,
+        rewards.c.reward_amount,
+        rewards.c.reward_unit,
+        rewards.c.reward_status,
+        rewards.c.promoter_id,
         c.message,
-        c.refunded_at,
+        c[call.moment],
         c.first_sent_at,
         c.judged_at,
+        c.sent_run_id,
         c.dag_id,
         c.run_id,
+    ).select_from(
+        tables.ledger.outerjoin(rewards, and_(rewards.c.account == c.account, rewards.c.event_id == c.event_id))
     )
 
 
-def _reversed(tables: Tables) -> Any:
-    c = tables.ledger.c
-    moment = func.coalesce(c.refunded_at, c.first_sent_at, c.judged_at, type_=c.judged_at.type)
+def _rewards_of_events(commissions: Table) -> Any:
+    """Sum the commissions of each event; amounts of several units are never added, and are left out."""
+    c = commissions.c
+    state = _state(commissions)
+
+    def the_only(column: Any, several: Any) -> Any:
+        return case((func.min(column) == func.max(column), func.min(column)), else_=several)
+
+    return select(
+        c.account,
+        c.event_id,
+        func.count().label("commissions"),
+        case(
+            (func.min(c.unit) == func.max(c.unit), func.sum(case((state == "denied", 0), else_=c.amount))),
+            else_=null(),
+        ).label("reward_amount"),
+        the_only(c.unit, _text("several")).label("reward_unit"),
+        the_only(state, _text("several")).label("reward_status"),
+        the_only(c.promoter_id, null()).label("promoter_id"),
+    ).group_by(c.account, c.event_id)
+
+
+def _state(commissions: Table) -> Any:
+    c = commissions.c
+    return case((c.is_paid == true(), _text("paid")), else_=func.coalesce(c.status, _text("unknown")))
+
+
+def _by_promoter(tables: Tables, call: Call) -> Any:
+    c, part = tables.ledger.c, tables.commissions.c
+    moment = func.coalesce(c[call.moment], c.first_sent_at, c.judged_at, type_=c.judged_at.type)
     year, month = extract("year", moment), extract("month", moment)
-    by = (c.account, year, month, c.promoter_id, c.reward_unit)
     return (
         select(
             c.account,
             year.label("year"),
             month.label("month"),
-            c.promoter_id,
-            func.max(c.promoter_ref).label("promoter_ref"),
-            c.reward_unit,
-            func.count().label("refunds"),
-            func.sum(c.reward_amount).label("reversed"),
+            part.promoter_id,
+            func.max(part.promoter_ref).label("promoter_ref"),
+            part.unit.label("reward_unit"),
+            func.count(distinct(c.event_id)).label(call.plural),
+            func.sum(part.amount).label(call.verb),
         )
-        .where(c.outcome.in_(ON_RECORD), c.reward_id.is_not(None), func.coalesce(c.reward_status, "") != "denied")
-        .group_by(*by)
+        .select_from(
+            tables.ledger.join(tables.commissions, and_(part.account == c.account, part.event_id == c.event_id))
+        )
+        .where(func.coalesce(part.status, "") != "denied")
+        .group_by(c.account, year, month, part.promoter_id, part.unit)
     )
 
 

@@ -74,7 +74,7 @@ def find_pending(rows: Iterable[Row], ledger: RefundLedger, rules: PendingRules,
     found: dict[Action, list[ClassifiedRow]] = {
         action: [] for action in (Action.SEND, Action.SEND_AGAIN, Action.RECHECK, _ATTENTION)
     }
-    for batch in classify_rows(rows, ledger, rules, details=False):
+    for batch in classify_rows(rows, ledger, rules, commissions=False):
         now = datetime.now(UTC)
         for one in batch:
             action = _action(one)

@@ -26,7 +26,7 @@ from airflow_provider_firstpromoter.calls import (
     same_amount,
 )
 from airflow_provider_firstpromoter.exceptions import InvalidRowError
-from airflow_provider_firstpromoter.ledger import LedgerRecord, RefundLedger
+from airflow_provider_firstpromoter.ledger import LedgerRecord, RefundLedger, key_of
 
 #: Why a sensor passes a row on that the ledger has: the task that gets it then sends it, whatever its own parameters.
 REASON_RECHECK = "recheck"
@@ -110,9 +110,11 @@ class PendingRules:
         return self.recheck_unreferred is not None and now - record.first_sent_at < self.recheck_unreferred
 
     def needs_renewal(self, row: Row, record: LedgerRecord | None) -> bool:
-        """Return whether the ledger should store the hash by which its database recognises the row the next time."""
-        if record is None or not record.outcome.remembers_content:
+        """Return whether the ledger should store what recognises the row as unchanged the next time."""
+        if record is None:
             return False
+        if not record.outcome.remembers_content:
+            return record.is_changed and same_amount(record.row_amount, row.amount)
         return row.digest is not None and row.digest not in (record.row_digest or "").split(" ")
 
 
@@ -154,7 +156,9 @@ def settled_condition(
         is_known += f" AND NOT ({due})"
     return " OR ".join(
         [
-            f"(l.outcome IN ({on_record}) AND (l.row_amount = {amount} "
+            # What was changed and is as it was again has to come through once, so that the ledger notices.
+            f"(l.outcome IN ({on_record}) AND ((l.row_amount = {amount} "
+            "AND (l.changed_amount IS NULL OR l.accepted_at IS NOT NULL)) "
             f"OR (l.row_amount IS NOT NULL AND l.accepted_at IS NOT NULL AND l.changed_amount = {amount})))",
             f"(l.outcome IN ({always}) AND {amount} IS NOT NULL)",
             f"(l.outcome IN ({by_content}) AND {is_known})",
@@ -186,20 +190,20 @@ class ClassifiedRow(NamedTuple):
 
 
 def classify_rows(
-    rows: Iterable[Row], ledger: RefundLedger | None, rules: PendingRules, *, details: bool = True
+    rows: Iterable[Row], ledger: RefundLedger | None, rules: PendingRules, *, commissions: bool = True
 ) -> Iterator[list[ClassifiedRow]]:
     """
     Return the rows with their actions, batch by batch, each batch compared with the ledger when its turn comes.
 
-    :param details: whether the stored results will be needed
+    :param commissions: whether they are needed of the records
     """
     for batch in batches(rows):
-        records = ledger.find({row.event_id for row in batch if row.event_id}, details) if ledger else {}
+        records = ledger.find({key_of(row, rules.key) for row in batch}, commissions) if ledger else {}
         now = datetime.now(UTC)
         yield [
             ClassifiedRow(row, rules.classify(row, record, now), record)
             for row in batch
-            for record in (records.get(row.event_id or ""),)
+            for record in (records.get(key_of(row, rules.key)),)
         ]
 
 
@@ -239,8 +243,7 @@ def decide(classified: ClassifiedRow, how: Validation) -> Decision:
         reason = error.reason if row.event_id else f"row {row.position + 1} of the input: {error.reason}"
         result = Result(event_id=row.event_id, outcome=Outcome.REJECTED, message=reason)
         if record is not None:  # a response that was lost before is still lost when the row is corrected
-            earlier = record.result()
-            result = result.model_copy(update={"lost": earlier.lost, "unmatched": earlier.unmatched})
+            result = result.model_copy(update={"lost": bool(record.lost), "unmatched": bool(record.unmatched)})
         return Decision(result=result, record=record, known=action is Action.STILL_REJECTED)
     if record is not None and action in (Action.CHANGED, Action.COMPARE):
         if _same_money(refund, record, how):

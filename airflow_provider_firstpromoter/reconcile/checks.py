@@ -8,12 +8,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
-from sqlalchemy import and_
-
-from airflow_provider_firstpromoter.calls import Commission, Outcome, batches, event_id_of
+from airflow_provider_firstpromoter.calls import Commission, batches, event_id_of
 from airflow_provider_firstpromoter.database import CallQuery, stop_if_cancelled
 from airflow_provider_firstpromoter.exceptions import InputError
-from airflow_provider_firstpromoter.ledger import LedgerRecord, RefundLedger, first_sent_between
+from airflow_provider_firstpromoter.ledger import LedgerRecord, RefundLedger
 from airflow_provider_firstpromoter.reconcile.compare import created_at, mismatch_of, result_from_commissions
 from airflow_provider_firstpromoter.reconcile.mismatches import Mismatch, MismatchKind
 from airflow_provider_firstpromoter.reconcile.period import Period
@@ -94,7 +92,7 @@ class Checks:
         for records in self._batches(self._sent_in_period(datetime.now(UTC))):
             self.staging.add_sales(one for one in records if one.recorded)
         if self.pending_after is not None:
-            for records in self._batches(self._pending(self.started_at - self.pending_after)):
+            for records in self._batches(self.ledger.with_pending_commission(self.started_at - self.pending_after)):
                 self.staging.add_sales(records)
         chosen, left = self.staging.sales(self.max_sale_lookups)
         self.left = left
@@ -141,18 +139,7 @@ class Checks:
 
     def _sent_in_period(self, before: datetime) -> Iterator[LedgerRecord]:
         end = min(self.period.end or before, before)
-        yield from first_sent_between(self.ledger, self.period.start or BEGINNING, end)
-
-    def _pending(self, before: datetime) -> Iterator[LedgerRecord]:
-        c = self.ledger.table.c
-        yield from self.ledger.stream(
-            and_(
-                c.outcome.in_([outcome.value for outcome in Outcome if outcome.on_record]),
-                c.reward_status == "pending",
-                c.sale_event_id.is_not(None),
-                c.first_sent_at <= before,
-            )
-        )
+        yield from self.ledger.first_sent_between(self.period.start or BEGINNING, end)
 
     def _batches(self, items: Iterable[T]) -> Iterator[list[T]]:
         for batch in batches(items):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
 
 from airflow_provider_firstpromoter.api import reversal_from
 from airflow_provider_firstpromoter.calls import Commission, Outcome, Result
-from airflow_provider_firstpromoter.ledger import LedgerRecord, reward_columns
+from airflow_provider_firstpromoter.ledger import LedgerRecord
 from airflow_provider_firstpromoter.reconcile.mismatches import Mismatch, MismatchKind
 from airflow_provider_firstpromoter.reconcile.staging import RefundPair
 
@@ -81,7 +82,7 @@ def compare(pair: RefundPair, *, adopt: bool, now: datetime) -> Comparison:
     correction = None
     if pair.recoverable:
         correction = Correction.RECOVER
-    elif record is not None and pair.recorded and _reward_of(record) != _reward_of(result):
+    elif record is not None and pair.recorded and _news(record, result):
         correction = Correction.UPDATE_REWARD
     if pair.duplicate_of is not None:
         return Comparison(mismatch_of(MismatchKind.REVERSED_TWICE, pair, result, now), correction, result)
@@ -91,7 +92,7 @@ def compare(pair: RefundPair, *, adopt: bool, now: datetime) -> Comparison:
         return Comparison(None if denied else mismatch_of(MismatchKind.MISSING_IN_LEDGER, pair, result, now))
     if not compare_amounts(record, commissions).equal:
         return Comparison(mismatch_of(MismatchKind.AMOUNT_DIFFERS, pair, result, now), correction, result)
-    if correction is Correction.UPDATE_REWARD and _is_worth_reporting(record, result, commissions):
+    if correction is Correction.UPDATE_REWARD and _is_worth_reporting(record, result):
         return Comparison(mismatch_of(MismatchKind.REWARD_CHANGED, pair, result, now), correction, result)
     return Comparison(None, correction, result)
 
@@ -169,10 +170,8 @@ def mismatch_of(kind: MismatchKind, pair: RefundPair, result: Result | None, now
             "ledger_amount": amounts.ledger,
             "firstpromoter_amount": amounts.firstpromoter,
             "currency": amounts.currency,
-            "ledger_reward": record.reward_amount,
-            "ledger_reward_status": record.reward_status,
-            "reward_unit": record.reward_unit,
-            "promoter_id": record.promoter_id,
+            **_reward("ledger", record.commissions),
+            "promoter_id": record.commissions[0].promoter_id if record.commissions else None,
             "lead_id": record.lead_id,
         }
     if first:
@@ -180,8 +179,7 @@ def mismatch_of(kind: MismatchKind, pair: RefundPair, result: Result | None, now
         if not record:
             values["firstpromoter_amount"] = first.sale_amount
     if result:
-        _, status, amount, unit = _reward_of(result)
-        values |= {"firstpromoter_reward": amount, "firstpromoter_reward_status": status, "reward_unit": unit}
+        values |= _reward("firstpromoter", result.commissions)
     return Mismatch(
         kind,
         pair.event_id or "",
@@ -192,25 +190,47 @@ def mismatch_of(kind: MismatchKind, pair: RefundPair, result: Result | None, now
     )
 
 
-def _reward_of(side: LedgerRecord | Result) -> tuple[Any, ...]:
-    if isinstance(side, LedgerRecord):
-        return side.reward_id, side.reward_status, side.reward_amount, side.reward_unit
-    columns = reward_columns(side)
-    return tuple(columns[name] for name in ("reward_id", "reward_status", "reward_amount", "reward_unit"))
+def _reward(side: str, commissions: Sequence[Commission]) -> dict[str, Any]:
+    """Return the columns that show the commissions of one side: what is in effect of their main unit."""
+    if not commissions:
+        return {}
+    unit = next((one.unit for one in commissions if one.unit == "cash"), commissions[0].unit)
+    of_unit = [one for one in commissions if one.unit == unit]
+    states = {_state(one) for one in of_unit}
+    return {
+        f"{side}_reward": sum(one.amount or 0 for one in of_unit if one.in_effect or len(states) == 1),
+        f"{side}_reward_status": states.pop() if len(states) == 1 else "several",
+        "reward_unit": unit,
+    }
 
 
-def _is_worth_reporting(record: LedgerRecord, result: Result, commissions: list[Commission]) -> bool:
+def _state(commission: Commission) -> str | None:
+    return "paid" if commission.is_paid else commission.status
+
+
+def _known_and_listed(record: LedgerRecord, result: Result) -> list[tuple[Commission | None, Commission]]:
+    known = {one.id: one for one in record.commissions}
+    return [(known.get(one.id), one) for one in result.commissions]
+
+
+def _news(record: LedgerRecord, result: Result) -> bool:
+    """Return whether FirstPromoter lists a commission that the ledger does not have, or not so."""
+    return record.recorded_amount is None or any(
+        ours is None or (ours.amount, ours.unit, _state(ours)) != (one.amount, one.unit, _state(one))
+        for ours, one in _known_and_listed(record, result)
+    )
+
+
+def _is_worth_reporting(record: LedgerRecord, result: Result) -> bool:
     """
-    Return whether a changed reward is a mismatch.
+    Return whether a changed commission is a mismatch.
 
-    It is not if a pending reward was approved, if the ledger had no reward, or if the response to the refund named
-    only one of several commissions.
+    It is not if a pending one was approved, or if the ledger did not have it: a response can name only one of several.
     """
-    _, status, amount, _ = _reward_of(result)
-    if record.reward_id is None or not result.commissions:
-        return False
-    statuses = {record.reward_status, status}
-    if len(statuses) == 2 and statuses & {"denied", "paid"}:
-        return True
-    named_in_response = [one.amount for one in commissions if one.id == record.reward_id]
-    return record.reward_amount != amount and [record.reward_amount] != named_in_response
+    for ours, one in _known_and_listed(record, result):
+        if ours is None:
+            continue
+        states = {_state(ours), _state(one)}
+        if ours.amount != one.amount or (len(states) == 2 and states & {"denied", "paid"}):
+            return True
+    return False

@@ -8,7 +8,7 @@ from dataclasses import replace
 from airflow_provider_firstpromoter.api import MOST_IDS, Batch
 from airflow_provider_firstpromoter.calls import Commission
 from airflow_provider_firstpromoter.exceptions import EventsFailedError
-from airflow_provider_firstpromoter.ledger import mark_reverted, now
+from airflow_provider_firstpromoter.ledger import now
 from airflow_provider_firstpromoter.reconcile.revert_check import CheckedRefund, Decision
 from airflow_provider_firstpromoter.reconcile.revert_report import RevertReport
 from airflow_provider_firstpromoter.reconcile.scaffold import LedgerRun
@@ -61,7 +61,7 @@ class CommissionDenier:
         after = {one.event_id: one for one in self._read_again(group)}
         denied = [one for one in before if after[one.event_id].denied]
         # Only what FirstPromoter shows as denied is recorded.
-        mark_reverted(self.run.ledger, [one.event_id for one in denied], self.run.run_key, now())
+        self.run.ledger.mark_reverted([one.event_id for one in denied], self.run.run_key, now())
         for one in denied:
             self.report.add_reverted(one)
         for event_id in after.keys() - {one.event_id for one in denied}:

@@ -134,7 +134,7 @@ class CommissionReader:
 
 def known_ids(record: LedgerRecord) -> set[int]:
     """Return the ids of the commissions that the ledger knows."""
-    return {record.reward_id} if record.reward_id is not None else set()
+    return {one.id for one in record.commissions}
 
 
 def _complete(record: LedgerRecord, commissions: Sequence[Commission] | None) -> bool:

@@ -14,10 +14,7 @@ from airflow_provider_firstpromoter.ledger import (
     LedgerRecord,
     RefundLedger,
     RunKey,
-    first_sent_between,
-    mark_reverted,
     now,
-    sent_by_run,
 )
 from airflow_provider_firstpromoter.reconcile.denial import CommissionDenier
 from airflow_provider_firstpromoter.reconcile.revert_check import CheckedRefund, Decision, check
@@ -73,9 +70,9 @@ class RevertSelection:
         if self.event_ids is not None:
             yield from ledger.find(set(self.event_ids)).values()
         elif self.dag_id is not None and self.run_id is not None:
-            yield from sent_by_run(ledger, self.dag_id, self.run_id)
+            yield from ledger.sent_by_run(self.dag_id, self.run_id)
         elif self.sent_from is not None:
-            yield from first_sent_between(ledger, self.sent_from, self.sent_to)
+            yield from ledger.first_sent_between(self.sent_from, self.sent_to)
 
     def __str__(self) -> str:
         if self.event_ids is not None:
@@ -151,7 +148,7 @@ class Revert(LedgerRun[RevertReport]):
         if self.writes:
             self.report.raise_if_more_than(self.max_reverted)
             denied = [one.event_id for one in checked if one.decision is Decision.ALREADY_DENIED]
-            mark_reverted(self.ledger, denied, self.run_key, now())
+            self.ledger.mark_reverted(denied, self.run_key, now())
             CommissionDenier(self).deny([one for one in checked if one.decision is Decision.REVERT])
         if self.report.incomplete:
             self.log.warning("%s", self.report.incomplete)

@@ -152,11 +152,10 @@ def _notes(record: LedgerRecord, commissions: Sequence[Commission]) -> list[str]
     amounts = compare_amounts(record, list(commissions))
     if not amounts.equal:
         notes.append(f"differs: amount {amounts.ledger} in the ledger, {amounts.firstpromoter} in FirstPromoter")
-    promoters = {one.promoter_id for one in commissions}
-    if record.promoter_id is not None and record.promoter_id not in promoters:
+    known = {one.id: one for one in record.commissions}
+    both = [(known[one.id], one) for one in commissions if one.id in known]
+    if any(ours.promoter_id not in (None, theirs.promoter_id) for ours, theirs in both):
         notes.append("differs: another promoter than in the ledger")
-    of_unit = [one for one in commissions if one.unit == record.reward_unit]
-    rewards = {sum(one.amount or 0 for one in of_unit), *(one.amount for one in of_unit if one.id == record.reward_id)}
-    if record.reward_amount is not None and record.reward_amount not in rewards:
+    if any(ours.amount not in (None, theirs.amount) for ours, theirs in both):
         notes.append("differs: another reward than in the ledger")
     return notes

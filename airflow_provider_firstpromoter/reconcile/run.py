@@ -13,19 +13,7 @@ from airflow_provider_firstpromoter.api import describe_unreadable
 from airflow_provider_firstpromoter.calls import Commission, Result, batches
 from airflow_provider_firstpromoter.database import CallQuery, stop_if_cancelled
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
-from airflow_provider_firstpromoter.ledger import (
-    LedgerBatch,
-    LedgerRecord,
-    LedgerWrite,
-    RefundLedger,
-    RunKey,
-    now,
-    recorded_between,
-    recover,
-    sent_to_leads,
-    sent_without_lead,
-    update_rewards,
-)
+from airflow_provider_firstpromoter.ledger import LedgerRecord, LedgerWrite, RefundLedger, RunKey, now
 from airflow_provider_firstpromoter.reconcile.checks import SALE_KINDS, Checks
 from airflow_provider_firstpromoter.reconcile.compare import Comparison, Correction, compare, created_at
 from airflow_provider_firstpromoter.reconcile.mismatches import (
@@ -171,16 +159,16 @@ class Reconciliation(LedgerRun[ReconcileReport]):
         for event_ids in staging.commission_event_ids():
             stop_if_cancelled(self.hook.cancelled)
             staging.add_ledger_rows(self.ledger.find(event_ids).values())
-        for records in self._batches(recorded_between(self.ledger, self.period.start, self.period.end)):
+        for records in self._batches(self.ledger.recorded_between(self.period.start, self.period.end)):
             staging.add_ledger_rows(records, in_period=True)
         adopt = self.adopt
         for lead_ids in staging.unsent_lead_ids():
             stop_if_cancelled(self.hook.cancelled)
             if adopt:
-                for records in self._batches(sent_without_lead(self.ledger)):
+                for records in self._batches(self.ledger.sent_without_lead()):
                     staging.add_ledger_rows(records, look_up=True)
                 adopt = False
-            staging.add_sent_to_leads(sent_to_leads(self.ledger, lead_ids))
+            staging.add_sent_to_leads(self.ledger.sent_to_leads(lead_ids))
 
     def _look_up(self, staging: Staging) -> None:
         """
@@ -256,12 +244,12 @@ class Reconciliation(LedgerRun[ReconcileReport]):
         recovered = [(record, result) for record, result in corrected(Correction.RECOVER) if record]
         rewards = [(record, result) for record, result in corrected(Correction.UPDATE_REWARD) if record]
         if adopted:
-            writes = [LedgerWrite(result, at=self._now) for result in adopted]
-            self.ledger.write(LedgerBatch(self._now, writes), self.run_key)
-        recover(self.ledger, recovered, self._now)
-        update_rewards(self.ledger, rewards)
+            writes = [LedgerWrite.of_result(result, self.run_key, at=self._now) for result in adopted]
+            self.ledger.write(writes, self.run_key)
+        self.ledger.recover(recovered, self._now)
+        self.ledger.update_commissions(rewards)
         self.report.adopted += len(adopted)
         self.report.recovered += len(recovered)
-        filled = sum(record.reward_id is None for record, _ in rewards)
+        filled = sum(not record.commissions for record, _ in rewards)
         self.report.rewards_filled += filled
         self.report.rewards_updated += len(rewards) - filled

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 
 from airflow_provider_firstpromoter.calls import Commission, Outcome
 from airflow_provider_firstpromoter.database import ScratchDatabase
-from airflow_provider_firstpromoter.ledger import LedgerRecord, SentRefund
+from airflow_provider_firstpromoter.ledger import LedgerRecord, SentEvent
 from airflow_provider_firstpromoter.reconcile.duplicates import Reversal, match_duplicates
 from airflow_provider_firstpromoter.reconcile.mismatches import CHECKED_KINDS, Key
 
@@ -99,7 +99,7 @@ def _recoverable(record: LedgerRecord) -> bool:
         return False
     # FirstPromoter recorded nothing of what it rejected, unless a response was lost before.
     return record.outcome in (Outcome.NOT_REFERRED, Outcome.FAILED) or (
-        record.outcome is Outcome.REJECTED and record.lost
+        record.outcome is Outcome.REJECTED and bool(record.lost)
     )
 
 
@@ -163,7 +163,7 @@ class Staging(ScratchDatabase):
             ),
         )
 
-    def add_sent_to_leads(self, refunds: Iterable[SentRefund]) -> None:
+    def add_sent_to_leads(self, refunds: Iterable[SentEvent]) -> None:
         """Add refunds that were sent, so that duplicates of them are recognized."""
         self.insert(
             "INSERT OR IGNORE INTO sent_to_leads VALUES (?, ?, ?, ?, ?)",

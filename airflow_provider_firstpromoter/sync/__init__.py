@@ -3,7 +3,7 @@ A run that sends refunds: it reads rows, sends what is pending through the hook,
 """
 
 from airflow_provider_firstpromoter.sync.job import FailOn, SyncOptions
-from airflow_provider_firstpromoter.sync.metrics import report_mismatches
+from airflow_provider_firstpromoter.sync.recorder import report_mismatches
 from airflow_provider_firstpromoter.sync.run import RefundSync, rewards_of_run, run_query
 
 __all__ = ["FailOn", "RefundSync", "SyncOptions", "report_mismatches", "rewards_of_run", "run_query"]

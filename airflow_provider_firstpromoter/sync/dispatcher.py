@@ -151,7 +151,7 @@ class Dispatcher:
                 self._collect_result(done)
             self.raise_if_killed()  # only now: what has come back must not be lost
             self._recorder.flush(only_if_due=True)
-            self._recorder.progress.report_if_due()
+            self._recorder.report_if_due()
         if self._stopped:
             self._leave_the_rest(GRACE_AFTER_STOP)
 
@@ -169,7 +169,7 @@ class Dispatcher:
         return self._hook.track_refund(
             job.refund,
             self._options.identify_by,
-            self._recorder.counts.earlier.tries > 0 if recover is None else recover,
+            self._recorder.earlier_tries > 0 if recover is None else recover,
             alternatives=[refund for _, refund in job.alternatives],
             unmatched_before=job.was_unmatched,
             lost_before=job.was_lost,

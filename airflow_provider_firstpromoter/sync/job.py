@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Literal
 
 from airflow_provider_firstpromoter.calls import REFUND, AmountUnit, Call, Identity, Outcome, Refund, Row
 from airflow_provider_firstpromoter.ledger import LedgerRecord
@@ -66,23 +66,17 @@ class Job:
         yield from (row for row, _ in self.alternatives)
         yield from self.others
 
-    def sent(self) -> dict[str, Any]:
-        """Return what of the refund belongs to a summary."""
-        refund = self.refund
-        return {"amount": refund.amount, "currency": refund.currency, "sale_event_id": refund.sale_event_id}
-
     @property
     def was_unmatched(self) -> bool:
         """Whether a request of an earlier run was answered with 204 or 404."""
         if self.record is None or self.record.first_sent_at is None:
             return False
-        earlier = self.record.result()
-        return earlier.unmatched or earlier.outcome is not Outcome.FAILED
+        return bool(self.record.unmatched) or self.record.outcome is not Outcome.FAILED
 
     @property
     def was_lost(self) -> bool:
         """Whether the response to a request of an earlier run was lost."""
-        return self.record is not None and self.record.first_sent_at is not None and self.record.result().lost
+        return self.record is not None and self.record.first_sent_at is not None and bool(self.record.lost)
 
     def may_be_unmatched(self, identify_by: Sequence[Identity]) -> bool:
         """Return whether one of its requests may have been answered with 204 or 404, when the last response is lost."""

@@ -44,7 +44,7 @@ class GroupHandler:
         :raises SyncInterruptedError: if the task was killed
         """
         rows = [row for group in groups for row in group.rows]
-        classified = iter([one for batch in self._reading.classified(rows, details=True) for one in batch])
+        classified = iter([one for batch in self._reading.classified(rows, commissions=True) for one in batch])
         for group in groups:
             self._dispatcher.enter_rank(group.rank)
             self._recorder.summary.repeated += group.total - len(group.rows)
@@ -63,7 +63,7 @@ class GroupHandler:
         if record is not None:
             is_known = is_known_content(record.fingerprint, {}, self._reading.rules.key)
             known = record.outcome is Outcome.REJECTED and is_known
-            result = result.model_copy(update={"lost": record.result().lost, "unmatched": record.result().unmatched})
+            result = result.model_copy(update={"lost": bool(record.lost), "unmatched": bool(record.unmatched)})
         self._recorder.add_problem(nothing, result, record, known)
 
     def _handle_one(self, rows: list[ClassifiedRow], rank: int) -> None:
@@ -94,7 +94,8 @@ class GroupHandler:
         renewed = [
             one
             for one in [*settled, *(one for one, _, known in problems if known)]
-            if one.action is Action.COMPARE or rules.needs_renewal(one.row, one.record)
+            if one.action is Action.COMPARE
+            or (rules.needs_renewal(one.row, one.record) and not _is_one_of_several(one, problems))
         ]
         if renewed and (record := renewed[0].record) is not None:
             self._recorder.renew(record, [one.row for one in renewed])
@@ -125,6 +126,11 @@ class GroupHandler:
                 self._recorder.add_refused(one.row, result, record)
             else:
                 self._recorder.add_problem(one.row, result, record, known or several_known)
+
+
+def _is_one_of_several(one: ClassifiedRow, problems: Sequence[Problem]) -> bool:
+    """Return whether the event is recorded and another row of it has another amount: then it is still changed."""
+    return bool(problems) and one.record is not None and one.record.recorded
 
 
 def job_of(rows: Sequence[tuple[ClassifiedRow, Refund]], rank: int, refused: Sequence[Row] = ()) -> tuple[Job, int]:

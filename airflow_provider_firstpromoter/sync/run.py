@@ -22,8 +22,7 @@ from airflow_provider_firstpromoter.sync import log_text
 from airflow_provider_firstpromoter.sync.dispatcher import Dispatcher
 from airflow_provider_firstpromoter.sync.job import SyncOptions
 from airflow_provider_firstpromoter.sync.plan import GroupHandler
-from airflow_provider_firstpromoter.sync.progress import OnResult, Progress
-from airflow_provider_firstpromoter.sync.recorder import Recorder
+from airflow_provider_firstpromoter.sync.recorder import OnResult, Recorder
 from airflow_provider_firstpromoter.sync.selection import (
     PendingTotals,
     Reading,
@@ -75,11 +74,13 @@ class RefundSync:
         written = None if self.options.preview else ledger
         summary = Summary(preview=self.options.preview, account=account.key, host=account.host, started_at=now())
         self._recorder = Recorder(
+            hook,
             written,
-            RunHistory(written, self.run_key, try_number, kind) if written is not None else None,
             self.run_key,
-            Progress(summary, hook.client, hook.firstpromoter_conn_id, self.log),
-            PendingTotals(self._validation) if self.options.preview else None,
+            summary,
+            log=self.log,
+            history=RunHistory(written, self.run_key, try_number, kind) if written is not None else None,
+            would_be_sent=PendingTotals(self._validation) if self.options.preview else None,
         )
         self._dispatcher = Dispatcher(hook, self.options, self._recorder, self.log)
         self._report_settled = False
@@ -124,11 +125,10 @@ class RefundSync:
         :raises LedgerError: if the ledger's database refuses
         :raises SpoolError: if the worker's disk is full
         """
-        self._recorder.progress.start(on_result)
         self._report_settled = report_settled
         error: BaseException | None = None
         try:
-            self._recorder.start()
+            self._recorder.start(on_result)
             with Spool(self._dispatcher.raise_if_killed) as spool:
                 self._send_all(rows, spool)
         except BaseException as raised:
@@ -146,9 +146,7 @@ class RefundSync:
 
         Each try of a list has all of its refunds; each try of a query has only those that are not settled yet.
         """
-        if self._report_settled:
-            return self.summary
-        return self.summary.plus_settled(self._recorder.counts.earlier.totals)
+        return self.summary if self._report_settled else self._recorder.total()
 
     def since_last_event(self, *, only_reversals: bool = False) -> Totals:
         """
@@ -157,10 +155,10 @@ class RefundSync:
         :param only_reversals: whether there is an event only if a commission was reversed
         :raises LedgerError: if the ledger's database refuses
         """
-        history = self._recorder.counts.history
+        history = self._recorder.history
         if history is None:
             return self.total()
-        return history.report_by_event(only_reversals=only_reversals).totals
+        return history.report_by_event(only_recorded=only_reversals)
 
     def raise_for_summary(self) -> None:
         """
@@ -192,10 +190,10 @@ class RefundSync:
             handler.handle(groups)
             self._dispatcher.pump()
             self._recorder.flush(only_if_due=True)
-            spool.note_reported(self._recorder.problems.take_new())
+            spool.note_reported(self._recorder.take_new_problems())
         self._dispatcher.pump(drain=True)
         self._recorder.flush()
-        spool.note_reported(self._recorder.problems.take_new())
+        spool.note_reported(self._recorder.take_new_problems())
         if self._recorder.would_be_sent is not None:
             self._recorder.would_be_sent.look_up_sales(self.hook)
         # An error of access does not name the other problems, so that they are still to be reported.
@@ -215,7 +213,7 @@ class RefundSync:
         self.log.info("%s", log_text.announcement(spool.pending, options.limit, rate, preview=options.preview))
         for warning in warnings:
             self.log.warning("%s", warning)
-        self._recorder.progress.expect(min(spool.pending, options.limit or spool.pending))
+        self._recorder.expect(min(spool.pending, options.limit or spool.pending))
 
     def _save_what_is_known(self) -> None:
         """Write what is known after an error or a kill; a second error must not hide the first one."""
@@ -259,16 +257,16 @@ def rewards_of_run(sync: RefundSync) -> list[dict[str, Any]]:
 
     :returns: plain JSON; at most :data:`MOST_REWARDS`, with a warning in the summary about the others
     """
-    total = sync.total()
-    if sync.ledger is None or not any(total.outcomes[outcome] for outcome in total.outcomes if outcome.on_record):
+    if sync.ledger is None or not sync.total().rewards:
         return []
     rewards: list[dict[str, Any]] = []
     beyond = 0
     for record in sync.ledger.records_of_run(sync.run_key):
-        if not (record.recorded and record.has_reward):
+        result = record.result()
+        if not result.rewards:
             continue
         if len(rewards) < MOST_REWARDS:
-            rewards.append(record.result().to_json())
+            rewards.append(result.to_json())
         else:
             beyond += 1
     if beyond:

@@ -37,9 +37,9 @@ class Reading(NamedTuple):
     rules: PendingRules
     how: Validation
 
-    def classified(self, rows: Iterable[Row], *, details: bool) -> Iterator[list[ClassifiedRow]]:
+    def classified(self, rows: Iterable[Row], *, commissions: bool) -> Iterator[list[ClassifiedRow]]:
         """Return the rows with what is to be done with each, batch by batch."""
-        return classify_rows(rows, self.ledger, self.rules, details=details)
+        return classify_rows(rows, self.ledger, self.rules, commissions=commissions)
 
     def refund(self, row: Row) -> Refund | None:
         """Return the refund that a row holds; None if it cannot be sent."""
@@ -79,7 +79,7 @@ class Selection:
         :raises LedgerError: if the ledger's database refuses
         """
         rules = self._reading.rules
-        for batch in self._reading.classified(rows, details=False):
+        for batch in self._reading.classified(rows, commissions=False):
             raise_if_killed()
             for one in map(self._validated, batch):
                 is_settled = one.action is Action.SETTLED and not rules.needs_renewal(one.row, one.record)

@@ -14,11 +14,6 @@ ACCOUNT = f"{ACCOUNT_ID}@127.0.0.1:9"
 #: An event_id, made of the number ``n``.
 SEQUENTIAL, RANDOM = "'re_' || n", "'re_' || md5(n::text)"
 _AMOUNT = "100 + mod(n, 5000)"
-_DETAILS = (
-    '{"event_id":"re_1","outcome":"recorded","sent":true,"http_status":200,"recorded_amount":-1999,"firstpromoter_id":1,'
-    '"commissions":[{"id":1,"status":"pending","amount":-400,"unit":"cash","promoter_id":1,"promoter_ref":"ref1"}],'
-    '"lead_id":1,"message":null}'
-)
 
 
 def fill(settled: int, new: int, event_id: str = SEQUENTIAL, unmatched: str = "false") -> None:
@@ -40,13 +35,19 @@ def fill(settled: int, new: int, event_id: str = SEQUENTIAL, unmatched: str = "f
     with ledger.engine.begin() as connection:
         connection.exec_driver_sql(
             "INSERT INTO firstpromoter_refunds (account, event_id, outcome, http_status, row_amount, sent_amount, "
-            "sent_currency, recorded_amount, firstpromoter_id, reward_id, reward_status, reward_amount, reward_unit, "
-            "promoter_id, lead_id, details, dag_id, run_id, task_id, map_index, first_sent_at, last_sent_at, "
+            "sent_currency, recorded_amount, firstpromoter_id, lead_id, commissions_known, lost, unmatched, "
+            "dag_id, run_id, task_id, map_index, first_sent_at, last_sent_at, "
             f"judged_at) SELECT %s, {event_id}, 'recorded', 200, ({_AMOUNT})::text, {_AMOUNT}, "
-            f"'USD', -({_AMOUNT}), n, n, 'pending', -20, 'cash', "
-            "mod(n, 100), n, %s, 'refunds', 'scheduled__' || n / 1000, 'sync', -1, now(), now(), now() "
+            f"'USD', -({_AMOUNT}), n, n, true, false, false, "
+            "'refunds', 'scheduled__' || n / 1000, 'sync', -1, now(), now(), now() "
             f"FROM generate_series(1, %s) n WHERE NOT ({unmatched})",
-            (ACCOUNT, _DETAILS, settled),
+            (ACCOUNT, settled),
+        )
+        connection.exec_driver_sql(
+            "INSERT INTO firstpromoter_refunds_commissions (account, event_id, commission_id, promoter_id, tier, "
+            f"amount, unit, status, is_paid, lead_id, sale_amount) SELECT %s, {event_id}, n, mod(n, 100), 1, -20, "
+            f"'cash', 'pending', false, n, -({_AMOUNT}) FROM generate_series(1, %s) n WHERE NOT ({unmatched})",
+            (ACCOUNT, settled),
         )
     if unmatched != "false":
         _insert_unmatched(ledger, f"n <= {settled} AND {unmatched}")
@@ -68,9 +69,9 @@ def _insert_unmatched(ledger: Any, where: str) -> None:
     with closing(query.source.open()) as connection:
         connection.cursor().execute(
             "INSERT INTO firstpromoter_refunds (account, event_id, outcome, http_status, message, row_amount, "
-            "sent_amount, sent_currency, details, row_digest, dag_id, run_id, task_id, map_index, first_sent_at, "
+            "sent_amount, sent_currency, row_digest, dag_id, run_id, task_id, map_index, first_sent_at, "
             f"last_sent_at, judged_at) SELECT '{ACCOUNT}', event_id, 'not_referred', 404, 'Referral not found', "
-            "amount::text, amount, 'USD', '{}', firstpromoter_digest, 'refunds', 'scheduled__' || amount, 'sync', -1, "
+            "amount::text, amount, 'USD', firstpromoter_digest, 'refunds', 'scheduled__' || amount, 'sync', -1, "
             f"now(), now(), now() FROM ({rows.sql}) rows",
             rows.parameters,
         )

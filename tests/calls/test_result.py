@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_firstpromoter.api.responses import ApiResponse
-from airflow_provider_firstpromoter.calls import LOST_IN_DETAILS, Commission, Outcome, Refund, Result
 from airflow_provider_firstpromoter.calls import REFUND as CALL
+from airflow_provider_firstpromoter.calls import Commission, Outcome, Refund, Result
 from airflow_provider_firstpromoter.hooks.tracking_call import result_from
 
 REFUND = Refund.from_row({"event_id": "re_1", "amount": 1000, "uid": "cus_1", "email": "jane@example.com"})
@@ -110,13 +110,12 @@ def test_result_has_exactly_the_allow_listed_fields() -> None:
     "written",
     [
         lambda result: json.dumps(result.to_json()),
-        lambda result: result.to_details(),
         lambda result: str(result.model_dump()),
         repr,
         str,
         lambda result: repr(result.commissions),
     ],
-    ids=["xcom", "ledger", "dump", "repr", "str", "parts"],
+    ids=["xcom", "dump", "repr", "str", "parts"],
 )
 def test_written_result_has_no_credential_tax_form_or_email(written: Any) -> None:
     text = written(recorded())
@@ -132,25 +131,21 @@ def test_result_in_python_has_the_lead_but_no_credentials() -> None:
         assert not hasattr(commission, credential)
 
 
-def test_result_is_the_same_after_xcom_and_ledger() -> None:
+def test_result_is_the_same_after_xcom() -> None:
     result = recorded()
     assert Result.model_validate(json.loads(json.dumps(result.to_json()))).to_json() == result.to_json()
-    assert Result.from_details(result.to_details()).to_json() == result.to_json()
 
 
-def test_details_keep_what_makes_a_later_response_ambiguous_and_xcom_does_not_show_it() -> None:
+def test_result_in_xcom_does_not_show_what_makes_a_later_response_ambiguous() -> None:
     result = recorded().model_copy(update={"unmatched": True, "lost": True, "reported_by": {"dag_id": "dag"}})
-    read = Result.from_details(result.to_details())
-    assert (read.unmatched, read.lost) == (True, True)
-    assert read.reported_by is None, "the ledger's own columns say it"
-    assert "unmatched" not in result.to_json()
-    assert "lost" not in result.to_json()
+    assert not {"unmatched", "lost"} & result.to_json().keys()
     assert result.to_json()["reported_by"] == {"dag_id": "dag"}
 
 
-def test_details_of_an_older_version_can_be_read() -> None:
-    read = Result.from_details('{"event_id": "re_1", "outcome": "not_referred", "sent": true, "a_new_field": 1}')
-    assert (read.outcome, read.unmatched, read.lost) == (Outcome.NOT_REFERRED, False, False)
+@pytest.mark.parametrize("length", [499, 500, 501, 5000])
+def test_result_fitted_has_a_message_that_the_ledger_can_hold(length: int) -> None:
+    result = Result(event_id="re_1", outcome=Outcome.FAILED, message="x" * length)
+    assert result.fitted().message == ("x" * length if length <= 500 else "x" * 497 + "...")
 
 
 @pytest.mark.parametrize("part", ["reward", "lead", "promoter"])
@@ -231,9 +226,3 @@ def test_id_of_an_unexpected_type_still_means_recorded(unexpected: object) -> No
     assert result.outcome is Outcome.RECORDED
     assert result.firstpromoter_id is None
     assert result.recorded_amount is None
-
-
-@pytest.mark.parametrize("lost", [True, False])
-def test_details_contain_that_a_response_was_lost_whatever_the_message_says(lost: bool) -> None:
-    details = Result(event_id="re_1", outcome=Outcome.FAILED, message=LOST_IN_DETAILS, lost=lost).to_details()
-    assert (LOST_IN_DETAILS in details) is lost

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_firstpromoter.calls import Commission, Outcome, Result, Summary
+from airflow_provider_firstpromoter.calls import Commission, Outcome, Result, Summary, Totals
 
 
 def result(
@@ -21,25 +21,35 @@ def result(
 CASH = Commission(id=1, amount=-200, unit="cash")
 
 
+def add(summary: Summary, result: Result, *, new: bool = True, **sent: Any) -> None:
+    """Count a result and its sums."""
+    summary.add(result, new=new)
+    summary.add_sums(result, **sent)
+
+
 def test_summary_adds_up() -> None:
     summary = Summary()
-    summary.add(result(Outcome.RECORDED, reward=CASH), amount=1000, currency="EUR", sale_event_id="ch_1")
-    summary.add(result(Outcome.RECORDED, reward=CASH), amount=500, currency="JPY")
-    summary.add(result(Outcome.RECORDED, sent=False, reward=CASH), amount=100, currency="EUR")
-    summary.add(result(Outcome.RECORDED, reward=Commission(id=1, amount=-3, unit="credits")), amount=7)
-    summary.add(result(Outcome.RECORDED, reward=Commission(id=1, amount=-1)))
-    summary.add(
-        result(Outcome.RECORDED, reward=Commission(id=1, unit="cash")), amount=40, currency="EUR", sale_event_id="ch_2"
+    add(summary, result(Outcome.RECORDED, reward=CASH), amount=1000, currency="EUR", sale_event_id="ch_1")
+    add(summary, result(Outcome.RECORDED, reward=CASH), amount=500, currency="JPY")
+    add(summary, result(Outcome.RECORDED, sent=False, reward=CASH), amount=100, currency="EUR")
+    add(summary, result(Outcome.RECORDED, reward=Commission(id=1, amount=-3, unit="credits")), amount=7)
+    add(summary, result(Outcome.RECORDED, reward=Commission(id=1, amount=-1)))
+    add(
+        summary,
+        result(Outcome.RECORDED, reward=Commission(id=1, unit="cash")),
+        amount=40,
+        currency="EUR",
+        sale_event_id="ch_2",
     )
-    summary.add(result(Outcome.ALREADY_RECORDED), amount=60, currency="EUR", sale_event_id="ch_3")
-    summary.add(result(Outcome.NOT_REFERRED), amount=9999, currency="EUR")
-    summary.add(result(Outcome.NOT_REFERRED, sent=False), amount=9999, currency="EUR")
-    summary.add(result(Outcome.REJECTED, sent=False))
-    summary.add(result(Outcome.REJECTED), amount=9999, currency="EUR")
-    summary.add(result(Outcome.CHANGED, sent=False))
-    summary.add(result(Outcome.CHANGED, sent=False), new=False)
-    summary.add(result(Outcome.FAILED), amount=9999, currency="EUR")
-    summary.add(result(Outcome.PENDING, sent=False))
+    add(summary, result(Outcome.ALREADY_RECORDED), amount=60, currency="EUR", sale_event_id="ch_3")
+    add(summary, result(Outcome.NOT_REFERRED), amount=9999, currency="EUR")
+    add(summary, result(Outcome.NOT_REFERRED, sent=False), amount=9999, currency="EUR")
+    add(summary, result(Outcome.REJECTED, sent=False))
+    add(summary, result(Outcome.REJECTED), amount=9999, currency="EUR")
+    add(summary, result(Outcome.CHANGED, sent=False))
+    add(summary, result(Outcome.CHANGED, sent=False), new=False)
+    add(summary, result(Outcome.FAILED), amount=9999, currency="EUR")
+    add(summary, result(Outcome.PENDING, sent=False))
 
     payload = summary.to_json()
     assert payload["outcomes"] == {
@@ -54,7 +64,7 @@ def test_summary_adds_up() -> None:
     }
     assert (payload["sent"], payload["skipped"]) == (9, 2)
     assert payload["rewards"] == {"cash": -600, "credits": -3, "unknown": -1}
-    assert payload["rewards_unknown"] == 2
+    assert payload["rewards_unknown"] == 1
     assert payload["amounts"] == {"EUR": 1200, "JPY": 500, "account": 7}
     assert payload["without_sale_event_id"] == 3
     assert (summary.need_attention, summary.new_problems, payload["still_open"]) == (4, 3, 1)
@@ -90,49 +100,40 @@ def test_summary_names_a_new_problem_after_twenty_old_ones() -> None:
     assert [problem.event_id for problem in summary.problems if problem.new] == ["re_29"]
 
 
-def test_summary_leaves_out_the_sums_of_a_refund_that_another_run_reversed() -> None:
+def test_summary_counts_an_event_without_its_sums() -> None:
+    """Another task run reports its commissions."""
     summary = Summary()
-    ours: dict[str, Any] = {"amount": 1000, "currency": "EUR"}
-    theirs: dict[str, Any] = {"amount": 500, "currency": "USD"}
-    summary.add(result(Outcome.RECORDED, reward=CASH), **ours)
-    summary.add(result(Outcome.RECORDED, reward=CASH), **theirs)
-    summary.add(result(Outcome.ALREADY_RECORDED), **theirs)
-
-    summary.attribute_elsewhere(result(Outcome.RECORDED, reward=CASH), **theirs)
-    summary.attribute_elsewhere(result(Outcome.ALREADY_RECORDED), **theirs)
-
-    payload = summary.to_json()
-    assert (payload["outcomes"]["recorded"], payload["outcomes"]["already_recorded"], payload["sent"]) == (2, 1, 3)
-    assert {unit: amount for unit, amount in summary.rewards.items() if amount} == {"cash": -200}
-    assert payload["rewards"] == {"cash": -200}
-    assert payload["amounts"] == {"EUR": 1000}
-    assert (payload["rewards_unknown"], payload["without_sale_event_id"]) == (0, 1)
+    summary.add(result(Outcome.RECORDED, reward=CASH))
+    assert (summary.outcomes, summary.rewards, summary.amounts) == ({Outcome.RECORDED: 1}, {}, {})
 
 
-def test_total_has_what_earlier_tries_settled_and_not_what_comes_again() -> None:
-    earlier, this = Summary(), Summary(account="acc")
-    for summary in (earlier, this):
-        for outcome in Outcome:
-            summary.add(result(outcome, reward=CASH if outcome is Outcome.RECORDED else None), amount=10)
+def test_reverted_refund_has_only_the_rewards_that_are_in_effect_and_no_amount() -> None:
+    summary = Summary()
+    denied = CASH.model_copy(update={"status": "denied"})
+    add(summary, result(Outcome.REVERTED, reward=denied), amount=1000)
+    assert (summary.outcomes, summary.to_json()["rewards"], summary.amounts) == ({Outcome.REVERTED: 1}, {}, {})
+    add(summary, result(Outcome.REVERTED, reward=CASH), amount=1000)
+    assert summary.rewards == {"cash": -200}, "a tier that was made later"
 
-    total = this.plus_settled(earlier)
 
-    assert total.account == "acc"
-    assert total.outcomes == {
-        "recorded": 2,
-        "already_recorded": 2,
-        "not_referred": 2,
+def test_summary_with_settled_has_what_all_tries_settled_and_what_the_last_one_did_not() -> None:
+    this = Summary(account="acc", sent=3)
+    for outcome in Outcome:
+        add(this, result(outcome, reward=CASH if outcome is Outcome.RECORDED else None), amount=10)
+    settled = Totals(outcomes={Outcome.RECORDED: 5}, rewards={"cash": -900}, amounts={"EUR": 70}, rewards_unknown=1)
+
+    total = this.with_settled(settled)
+
+    assert {outcome: count for outcome, count in total.outcomes.items() if count} == {
+        "recorded": 5,
         "rejected": 1,
         "changed": 1,
         "failed": 1,
-        "reverted": 2,
         "pending": 1,
     }
-    assert total.rewards == {"cash": -400}
-    assert total.amounts == {"account": 40}
-    assert (total.rewards_unknown, total.without_sale_event_id) == (2, 4)
-    assert this.outcomes[Outcome.RECORDED] == 1, "the summary of this try stays as it is"
-    assert total.sent == this.sent
+    assert (total.account, total.sent) == ("acc", this.sent)
+    assert (total.rewards, total.amounts, total.rewards_unknown) == ({"cash": -900}, {"EUR": 70}, 1)
+    assert this.outcomes[Outcome.NOT_REFERRED] == 1, "the summary of this try stays as it is"
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_firstpromoter.calls import Outcome, Summary
+from airflow_provider_firstpromoter.calls import Outcome
 from airflow_provider_firstpromoter.ledger import RefundLedger, RunHistory, RunKey
 from airflow_provider_firstpromoter.reconcile import MismatchTable
 from tests.ledger.rows import known, run_script, to_write, write
@@ -37,9 +37,9 @@ def test_ddl_prints_statements_that_make_every_table(
     printed = cli("ddl", "--dialect", ledger.engine.dialect.name).out
     history = RunHistory(ledger, RunKey("dag", "run", "task", -1))
     mismatches = MismatchTable(ledger, RunKey())
-    assert printed.strip() == "\n".join(table.ddl() for table in (ledger, history, mismatches, ledger.salts)), (
-        "what ensure() executes"
-    )
+    assert printed.strip() == "\n".join(
+        table.ddl() for table in (ledger, ledger.commissions, history, mismatches, ledger.salts)
+    ), "what ensure() executes"
     assert cli("ddl", "firstpromoter_default").out == printed
 
     run_script(database, printed)
@@ -50,7 +50,7 @@ def test_ddl_prints_statements_that_make_every_table(
     assert known(ledger).outcome is Outcome.RECORDED
     assert history.exists()
     history.start()
-    history.finish(Summary())
+    history.finish({})
     assert mismatches.exists()
 
 

@@ -12,7 +12,8 @@ import pytest
 
 from airflow_provider_firstpromoter.calls import Commission, Outcome, Summary
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
-from airflow_provider_firstpromoter.ledger import LedgerBatch, RefundLedger, RunHistory, RunKey
+from airflow_provider_firstpromoter.ledger import LedgerWrite, RefundLedger, RunHistory, RunKey
+from airflow_provider_firstpromoter.ledger.runs import counts_of
 from airflow_provider_firstpromoter.reconcile import Mismatch, MismatchKind, MismatchTable
 from tests.ledger.rows import THEN, known, to_write, write
 
@@ -37,7 +38,7 @@ def ledger(warehouse: Any, connect: Callable[..., str]) -> RefundLedger:
     summary = Summary(outcomes=dict.fromkeys(Outcome, 12345), rewards={"cash": -1234567}, still_open=12345)
     ended = RunHistory(ledger, RUN)
     ended.start()
-    ended.finish(summary, error=ValueError())
+    ended.finish(counts_of(summary, summary), error=ValueError())
     RunHistory(ledger, RUN).start()
     mismatches = MismatchTable(ledger, RUN)
     mismatches.ensure()
@@ -158,7 +159,7 @@ def test_report_of_nothing_is_well_formed(
 
 
 def test_accept_ends_a_changed_amount_and_a_mismatch(ledger: RefundLedger, cli: Callable[..., Any]) -> None:
-    ledger.write(LedgerBatch(STAYS, changed=[(known(ledger, EVENT_IDS[0]), "700", STAYS)]), RUN)
+    ledger.write([LedgerWrite.of_changed(known(ledger, EVENT_IDS[0]), "700", STAYS)], RUN)
 
     done = cli("accept", "firstpromoter_default", EVENT_IDS[0], "stripe_1", "--commission", "9")
 

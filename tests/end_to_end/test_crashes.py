@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from airflow_provider_firstpromoter.sandbox import Sandbox
-from airflow_provider_firstpromoter.sync.ledger_writer import FLUSH_EVERY_RESULTS
+from airflow_provider_firstpromoter.sync.recorder import FLUSH_EVERY_RESULTS
 from tests.end_to_end.processes import STOPPED, TaskServer
 from tests.end_to_end.scenario import Scenario
-from tests.support import ledger_outcomes, refunds
+from tests.support import REFUNDS_WITH_REWARDS, ledger_outcomes, refunds
 
 #: ``make soak`` sets others. The seed decides where the kills fall; how far the threads are by then, it does not.
 SEED = int(os.environ.get("SEED", "20240"))
@@ -57,7 +57,7 @@ class CrashScenario(Scenario):
         assert by_outcome.keys() <= {"recorded", "already_recorded"}
         # On a slow machine a response can be lost without a kill: its commission is then found, with the reward.
         known = "outcome = 'recorded'" if killed else "outcome <> 'not_referred'"
-        stored = self.warehouse.run(f"SELECT event_id, reward_id FROM firstpromoter_refunds WHERE {known}")
+        stored = self.warehouse.run(f"SELECT event_id, reward_id FROM {REFUNDS_WITH_REWARDS} WHERE {known}")
         rewards = {refund.event_id: refund.reward_id for refund in self.sandbox.recorded()}
         assert all(rewards[event_id] == reward_id for event_id, reward_id in stored)
         assert self.temporary_files() == []

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
 from airflow_provider_firstpromoter.calls import Outcome, Refund, Result
-from airflow_provider_firstpromoter.ledger import LedgerBatch, LedgerRecord, LedgerWrite, RefundLedger, RunKey
+from airflow_provider_firstpromoter.ledger import LedgerRecord, LedgerWrite, RefundLedger, RunKey
+from airflow_provider_firstpromoter.ledger.writes import Rule
 
 NO_RUN = RunKey()
 
@@ -36,24 +38,36 @@ def to_write(
     :param result: further fields of the result
     """
     sent = outcome is not Outcome.REJECTED
-    result = {"sent": sent, "http_status": 200 if sent else None, **result}
-    return LedgerWrite(
+    shown = sum(one.sale_amount or 0 for one in result.get("commissions", ()))
+    result = {"sent": sent, "http_status": 200 if sent else None, "recorded_amount": shown or -amount, **result}
+    write = LedgerWrite.of_result(
         Result(event_id=event_id, outcome=outcome, **result),
+        WRITER,
+        at=at,
+        event=Refund(event_id="re_1", amount=amount, uid="cus_1"),
         row_amount=str(amount),
         fingerprint=fingerprint,
-        refund=Refund(event_id="re_1", amount=amount, uid="cus_1"),
         refunded_at=refunded_at,
-        known=known,
-        seen_at=seen_at,
-        at=at,
+        last_seen_at=seen_at,
     )
+    return replace(write, rule=Rule.NEXT_RESULT) if known and write.rule is Rule.RESULT else write
 
 
-def write(
-    ledger: RefundLedger, writes: Iterable[LedgerWrite], run: RunKey = NO_RUN, seen_at: datetime = THEN
-) -> dict[str, LedgerRecord]:
+#: Stands for the task run that :func:`write` is given.
+WRITER = RunKey("the writer")
+
+
+def write(ledger: RefundLedger, writes: Iterable[LedgerWrite], run: RunKey = NO_RUN) -> dict[str, LedgerRecord]:
     """Write results in one batch; returns the refunds that another task run has on record."""
-    return ledger.write(LedgerBatch(seen_at, writes=list(writes)), run)
+    return ledger.write([by(run, one) for one in writes], run).claimed
+
+
+def by(run: RunKey, one: LedgerWrite) -> LedgerWrite:
+    """Return a result as this task run writes it."""
+    values = {**one.values, **run._asdict()}
+    if one.values["sent_dag_id"] == WRITER.dag_id:
+        values |= run.sent_columns()
+    return replace(one, values=values)
 
 
 def known(ledger: RefundLedger, event_id: str = "re_1") -> LedgerRecord:

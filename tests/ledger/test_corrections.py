@@ -10,12 +10,7 @@ from airflow_provider_firstpromoter.calls import Commission, Outcome, Result
 from airflow_provider_firstpromoter.ledger import (
     RefundLedger,
     RunKey,
-    SentRefund,
-    mark_reverted,
-    recover,
-    sent_to_leads,
-    sent_without_lead,
-    update_rewards,
+    SentEvent,
 )
 from tests.ledger.rows import THEN, known, to_write, write
 
@@ -26,7 +21,7 @@ FOUND = Result(
     outcome=Outcome.ALREADY_RECORDED,
     recorded_amount=-1000,
     message="found",
-    commissions=(Commission(id=5, status="approved", amount=-200, unit="cash", promoter_id=9),),
+    commissions=(Commission(id=5, event_id="re_1", status="approved", amount=-200, unit="cash", promoter_id=9),),
     lead_id=7,
 )
 
@@ -36,20 +31,13 @@ def test_recover_keeps_what_was_sent_and_by_which_task_run(ledger: RefundLedger,
     write(ledger, [to_write("re_1", outcome, seen_at=THEN), to_write("re_2", outcome)], SENT_BY)
     before = known(ledger)
 
-    recover(ledger, [(before, FOUND)], LATER)
+    ledger.recover([(before, FOUND)], LATER)
 
     after = known(ledger)
-    assert (after.outcome, after.reward_id, after.reward_amount, after.lead_id, after.promoter_id) == (
-        Outcome.ALREADY_RECORDED,
-        5,
-        -200,
-        7,
-        9,
-    )
-    for name in ("row_amount", "sent_amount", "sent_currency", "first_sent_at", "last_sent_at", "run"):
+    assert (after.outcome, after.commissions, after.lead_id) == (Outcome.ALREADY_RECORDED, FOUND.commissions, 7)
+    for name in ("row_amount", "sent_amount", "sent_currency", "first_sent_at", "last_sent_at", "run", "sent_by"):
         assert getattr(after, name) == getattr(before, name), name
     assert after.fingerprint is None, "the content no longer matters"
-    assert after.result().commissions == FOUND.commissions
     assert known(ledger, "re_2").outcome is outcome
 
 
@@ -59,14 +47,15 @@ def test_recover_leaves_a_row_alone_that_is_on_record_meanwhile(ledger: RefundLe
     before = known(ledger)
     write(ledger, [to_write("re_1", outcome, commissions=(Commission(id=4),), recorded_amount=-1)], SENT_BY)
 
-    recover(ledger, [(before, FOUND)], LATER)
+    ledger.recover([(before, FOUND)], LATER)
 
-    assert (known(ledger).outcome, known(ledger).reward_id, known(ledger).run) == (outcome, 4, SENT_BY)
+    assert (known(ledger).outcome, known(ledger).run) == (outcome, SENT_BY)
+    assert 4 in {one.id for one in known(ledger).commissions}
 
 
 def test_recover_without_refunds_runs_no_statement(ledger: RefundLedger) -> None:
     ledger.engine.dispose()
-    recover(ledger, [], LATER)
+    ledger.recover([], LATER)
 
 
 def test_sent_to_leads_reads_recorded_refunds_of_these_leads_only(ledger: RefundLedger) -> None:
@@ -83,29 +72,34 @@ def test_sent_to_leads_reads_recorded_refunds_of_these_leads_only(ledger: Refund
     of_lead("re_unknown", None)
     write(ledger, [to_write("re_adopted", sent=False, lead_id=1)])
 
-    found = sorted(sent_to_leads(ledger, [1, 2**40, *range(10_000, 11_200)]))
+    found = sorted(ledger.sent_to_leads([1, 2**40, *range(10_000, 11_200)]))
 
     assert found == [
-        SentRefund("re_1", 1, 1000, None, -1000, THEN),
-        SentRefund("re_2", 2**40, 1000, None, -1000, THEN),
+        SentEvent("re_1", 1, 1000, None, -1000, THEN),
+        SentEvent("re_2", 2**40, 1000, None, -1000, THEN),
     ]
-    assert [record.event_id for record in sent_without_lead(ledger)] == ["re_unknown"]
+    assert [record.event_id for record in ledger.sent_without_lead()] == ["re_unknown"]
 
 
 def test_sent_to_leads_of_a_missing_table_are_none(open_ledger: object) -> None:
     ledger: RefundLedger = open_ledger()  # type: ignore[operator]
-    assert list(sent_to_leads(ledger, [1])) == []
-    assert list(sent_without_lead(ledger)) == []
+    assert list(ledger.sent_to_leads([1])) == []
+    assert list(ledger.sent_without_lead()) == []
 
 
-def test_update_rewards_leaves_a_row_alone_whose_outcome_has_changed_since_it_was_read(ledger: RefundLedger) -> None:
+def test_update_commissions_leaves_a_row_alone_whose_outcome_has_changed(
+    ledger: RefundLedger,
+) -> None:
     reward = Commission(id=5, status="pending", amount=-200, unit="cash")
     write(ledger, [to_write(event_id, commissions=(reward,)) for event_id in ("re_1", "re_2")], SENT_BY)
     approved = FOUND.model_copy(update={"commissions": (reward.model_copy(update={"status": "approved"}),)})
     read = [(known(ledger, event_id), approved) for event_id in ("re_1", "re_2")]
-    mark_reverted(ledger, ["re_1"], RunKey("dag", "run_2", "revert", -1), LATER)
+    ledger.mark_reverted(["re_1"], RunKey("dag", "run_2", "revert", -1), LATER)
 
-    update_rewards(ledger, read)
+    ledger.update_commissions(read)
 
-    assert (known(ledger, "re_1").outcome, known(ledger, "re_1").reward_status) == (Outcome.REVERTED, "denied")
-    assert (known(ledger, "re_2").outcome, known(ledger, "re_2").reward_status) == (Outcome.RECORDED, "approved")
+    assert (known(ledger, "re_1").outcome, known(ledger, "re_1").commissions[0].status) == (Outcome.REVERTED, "denied")
+    assert (known(ledger, "re_2").outcome, known(ledger, "re_2").commissions[0].status) == (
+        Outcome.RECORDED,
+        "approved",
+    )

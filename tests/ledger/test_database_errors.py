@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_firstpromoter.calls import Outcome
+from airflow_provider_firstpromoter.calls import Commission, Outcome
 from airflow_provider_firstpromoter.exceptions import LedgerError
 from airflow_provider_firstpromoter.ledger import RefundLedger
-from tests.ledger.rows import known, to_write, write
+from airflow_provider_firstpromoter.ledger.store import NOTE
+from tests.ledger.rows import NO_RUN, known, to_write, write
 
 #: What no error may show; it would stand in the traceback's lines of source if it were written there.
 HUSH = "a value of the row"
@@ -22,28 +23,57 @@ def said(error: BaseException) -> str:
     return "".join(traceback.format_exception(error))
 
 
+def refusing(database: Any, open_ledger: Callable[..., RefundLedger], condition: str) -> RefundLedger:
+    """Return a ledger whose database refuses the rows that do not fulfil a condition."""
+    ledger = open_ledger()
+    ledger.commissions.ensure()
+    ddl = ledger.ddl().split(";\n")[0].rstrip(";").rstrip()  # without the indexes
+    end = ddl.rindex(")")
+    database.run(f"{ddl[:end]}, CHECK ({condition}){ddl[end:]}")
+    return ledger
+
+
 def test_refused_batch_raises_without_values_and_writes_nothing(
     database: Any, open_ledger: Callable[..., RefundLedger]
 ) -> None:
-    ledger = open_ledger()
-    ddl = ledger.ddl().split(";\n")[0].rstrip(";").rstrip()  # without the index
-    end = ddl.rindex(")")
-    database.run(f"{ddl[:end]}, CHECK (http_status <> 418){ddl[end:]}")
-    write(ledger, [to_write("old", Outcome.NOT_REFERRED)])
-    with pytest.raises(LedgerError, match=r"'warehouse' refused 3 results: .*run the task again") as caught:
-        write(
-            ledger,
-            [
-                to_write("new", message=HUSH),
-                to_write("bad", http_status=418),
-                to_write("old", message=HUSH),
-            ],
-        )
+    ledger = refusing(database, open_ledger, "http_status <> 418")
+    with pytest.raises(LedgerError, match=r"'warehouse' refused 2 results: .*run the task again") as caught:
+        write(ledger, [to_write(one, http_status=418, message=HUSH) for one in ("bad", "as bad")])
     assert HUSH not in said(caught.value)
     assert "INSERT" not in said(caught.value)
-    assert {one.event_id: one.outcome for one in ledger.find({"new", "bad", "old"}).values()} == {
-        "old": Outcome.NOT_REFERRED
-    }
+    assert ledger.find({"bad", "as bad"}) == {}
+
+
+def test_row_that_is_refused_does_not_keep_others_from_being_stored(
+    database: Any, open_ledger: Callable[..., RefundLedger]
+) -> None:
+    ledger = refusing(database, open_ledger, "http_status <> 418")
+    writes = [to_write(f"re_{n}", http_status=418 if n % 20 == 7 else 200) for n in range(100)]
+    counted: list[int] = []
+
+    written = ledger.write(writes, NO_RUN, also=lambda connection, claimed: counted.append(len(claimed)))
+
+    bad = {f"re_{n}" for n in range(7, 100, 20)}
+    assert set(ledger.find([f"re_{n}" for n in range(100)])) == {f"re_{n}" for n in range(100)} - bad
+    assert written.refused.keys() == bad
+    assert counted[-1:] == [0], "the counts of the run are written with the results"
+
+
+def test_text_that_is_refused_is_replaced_by_a_note(database: Any, open_ledger: Callable[..., RefundLedger]) -> None:
+    """As a database whose encoding cannot hold it does."""
+    ledger = refusing(database, open_ledger, "message <> 'bad'")
+    written = ledger.write([to_write("re_1", message="bad"), to_write("re_2", message="good")], NO_RUN)
+
+    assert (set(written.noted), set(written.refused)) == ({"re_1"}, set())
+    assert (known(ledger, "re_1").outcome, known(ledger, "re_1").message) == (Outcome.RECORDED, NOTE)
+    assert known(ledger, "re_2").message == "good"
+
+
+def test_texts_are_cut_to_what_their_columns_hold(ledger: RefundLedger) -> None:
+    long = Commission(id=1, amount=-1, promoter_ref="p" * 64, created_at="2" * 64)
+    write(ledger, [to_write("re_1", Outcome.FAILED, message="x" * 600), to_write("re_2", commissions=(long,))])
+    assert known(ledger, "re_1").message == "x" * 497 + "..."
+    assert known(ledger, "re_2").commissions[0].promoter_ref == "p" * 64
 
 
 def _read_only(database: Any) -> str:
@@ -71,7 +101,7 @@ def test_read_only_database_error_has_the_statement_that_makes_the_table(
     assert ledger.find({"re_1"}) == {}
     with pytest.raises(LedgerError, match="of connection 'warehouse' cannot be created: ") as caught:
         ledger.ensure()
-    assert ledger.ddl() in str(caught.value)
+    assert ledger.commissions.ddl() in str(caught.value)
 
 
 def test_read_only_ledger_can_be_read(

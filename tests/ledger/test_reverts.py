@@ -9,9 +9,6 @@ from airflow_provider_firstpromoter.calls import Commission, Outcome
 from airflow_provider_firstpromoter.ledger import (
     RefundLedger,
     RunKey,
-    first_sent_between,
-    mark_reverted,
-    sent_by_run,
 )
 from tests.ledger.rows import THEN, known, to_write, write
 
@@ -26,24 +23,22 @@ def test_mark_reverted_keeps_the_reward_and_the_run_that_made_it(
     write(ledger, [to_write(f"re_{n}", commissions=(reward,)) for n in range(1200)], WRONG)
     write(open_ledger("other"), [to_write("re_1", commissions=(reward,))], WRONG)
 
-    mark_reverted(ledger, [f"re_{n}" for n in range(1100)], UNDO, THEN)
+    ledger.mark_reverted([f"re_{n}" for n in range(1100)], UNDO, THEN)
 
     record = known(ledger)
     assert (record.outcome, record.run) == (Outcome.REVERTED, WRONG)
-    assert (record.reward_id, record.reward_amount, record.reward_status) == (5, -200, "denied")
-    assert (record.result().outcome, record.result().commissions) == (
-        Outcome.REVERTED,
-        (reward.model_copy(update={"status": "denied"}),),
-    )
+    (commission,) = record.commissions
+    assert (commission.id, commission.amount, commission.status) == (5, -200, "denied")
+    assert (record.result().outcome, record.result().rewards) == (Outcome.REVERTED, {})
     assert known(ledger, "re_1100").outcome is Outcome.RECORDED
     assert known(open_ledger("other")).outcome is Outcome.RECORDED
 
 
 def test_mark_reverted_leaves_what_is_not_on_record_and_an_earlier_revert(ledger: RefundLedger) -> None:
     write(ledger, [to_write("re_1"), to_write("re_2", Outcome.NOT_REFERRED), to_write("re_3", Outcome.FAILED)])
-    mark_reverted(ledger, ["re_1"], RunKey(run_id="first"), THEN)
+    ledger.mark_reverted(["re_1"], RunKey(run_id="first"), THEN)
 
-    mark_reverted(ledger, ["re_1", "re_2", "re_3", "re_4"], RunKey(run_id="second"), THEN + timedelta(days=1))
+    ledger.mark_reverted(["re_1", "re_2", "re_3", "re_4"], RunKey(run_id="second"), THEN + timedelta(days=1))
 
     with ledger.engine.connect() as connection:
         c = ledger.table.c
@@ -57,7 +52,7 @@ def test_mark_reverted_leaves_what_is_not_on_record_and_an_earlier_revert(ledger
 
 def test_no_later_result_overwrites_a_reverted_refund(ledger: RefundLedger) -> None:
     write(ledger, [to_write()])
-    mark_reverted(ledger, ["re_1"], UNDO, THEN)
+    ledger.mark_reverted(["re_1"], UNDO, THEN)
 
     for outcome in (Outcome.RECORDED, Outcome.ALREADY_RECORDED, Outcome.NOT_REFERRED, Outcome.FAILED):
         for was_known in (False, True):
@@ -76,11 +71,11 @@ def test_selections_read_what_was_recorded_or_reverted_or_may_be_recorded(ledger
     ]
     write(ledger, [*unresolved, to_write("re_8", Outcome.REJECTED, at=later)], RunKey("sync", "run_3", "sync", -1))
     write(ledger, [to_write("re_4", at=THEN + timedelta(hours=1))], WRONG._replace(dag_id="other"))
-    mark_reverted(ledger, ["re_2"], UNDO, THEN)
+    ledger.mark_reverted(["re_2"], UNDO, THEN)
 
-    assert {one.event_id for one in sent_by_run(ledger, "sync", "run_1")} == {"re_1", "re_2"}
-    assert {one.event_id for one in sent_by_run(ledger, "undo", "run_2")} == set()
-    assert {one.event_id for one in first_sent_between(ledger, THEN, THEN + timedelta(hours=1))} == {"re_1", "re_2"}
-    assert {one.event_id for one in first_sent_between(ledger, THEN + timedelta(seconds=1), later)} == {"re_4"}
-    assert {one.event_id for one in sent_by_run(ledger, "sync", "run_3")} == {"re_5", "re_6", "re_7"}
-    assert {one.event_id for one in first_sent_between(ledger, later, None)} == {"re_5", "re_6", "re_7"}
+    assert {one.event_id for one in ledger.sent_by_run("sync", "run_1")} == {"re_1", "re_2"}
+    assert {one.event_id for one in ledger.sent_by_run("undo", "run_2")} == set()
+    assert {one.event_id for one in ledger.first_sent_between(THEN, THEN + timedelta(hours=1))} == {"re_1", "re_2"}
+    assert {one.event_id for one in ledger.first_sent_between(THEN + timedelta(seconds=1), later)} == {"re_4"}
+    assert {one.event_id for one in ledger.sent_by_run("sync", "run_3")} == {"re_5", "re_6", "re_7"}
+    assert {one.event_id for one in ledger.first_sent_between(later, None)} == {"re_5", "re_6", "re_7"}

@@ -10,8 +10,9 @@ import pytest
 
 from airflow_provider_firstpromoter.account import Account
 from airflow_provider_firstpromoter.calls import Commission, Outcome, Result
+from airflow_provider_firstpromoter.database import engine_for
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
-from airflow_provider_firstpromoter.ledger import LedgerWrite, RefundLedger, RunKey
+from airflow_provider_firstpromoter.ledger import RefundLedger, RunKey
 from tests.ledger.rows import THEN, count, known, to_write, write
 
 DAY = timedelta(days=1)
@@ -33,24 +34,24 @@ def test_write_and_find_without_rows_run_no_statement(open_ledger: Callable[...,
     ledger = open_ledger()  # there is no table, so that any statement would fail
     write(ledger, [])
     write(ledger, [to_write(outcome=outcome) for outcome in (Outcome.CHANGED, Outcome.PENDING)])
-    write(ledger, [LedgerWrite(Result(event_id=None, outcome=Outcome.REJECTED), None, "f")])
     assert ledger.find(set()) == {}
 
 
 def test_stored_result_is_read_back_with_sent_false(ledger: RefundLedger) -> None:
-    written = to_write(
-        recorded_amount=-1000,
-        firstpromoter_id=2**60,
-        commissions=(
+    fields: dict[str, Any] = {
+        "http_status": 409,
+        "recorded_amount": -1000,
+        "firstpromoter_id": 2**60,
+        "commissions": (
             Commission(id=5, status="approved", amount=-200, unit="cash", created_at="2024-09-11T14:36:01.016Z"),
         ),
-        lead_id=7,
-        message="“naïve” 😀 100% 'quoted' \\ :colon",
-    )
-    write(ledger, [written], FIRST)
+        "lead_id": 7,
+        "message": "“naïve” 😀 100% 'quoted' \\ :colon",
+        "matched_by": "uid",
+    }
+    write(ledger, [to_write(**fields)], FIRST)
     assert known(ledger).result().to_json() == {
-        **written.result.to_json(),
-        "sent": False,
+        **Result(event_id="re_1", outcome=Outcome.RECORDED, **fields).to_json(),
         "reported_by": {"dag_id": "dag", "run_id": "first", "task_id": "task", "map_index": -1},
     }
 
@@ -113,13 +114,20 @@ def test_row_has_plain_columns_and_no_email(ledger: RefundLedger, database: Any)
         RunKey("dag", "run", "task", -1),
     )
     columns = (
-        "account, event_id, outcome, http_status, row_amount, sent_amount, recorded_amount, firstpromoter_id, "
-        "reward_id, reward_status, reward_amount, reward_unit, promoter_id, lead_id, dag_id, run_id, task_id, map_index"
+        "account, event_id, outcome, http_status, row_amount, sent_amount, recorded_amount, firstpromoter_id, lead_id, "
+        "dag_id, run_id, task_id, map_index, sent_dag_id, sent_run_id, sent_task_id, sent_map_index"
     )
     [found] = database.run(f"SELECT {columns} FROM firstpromoter_refunds")
-    assert found[:9] == ("acc", "re_1", "recorded", 200, "1000", 1000, -1000, 4, 5)
-    assert found[9:] == ("approved", -200, "cash", 9, 7, "dag", "run", "task", -1)
-    everything = repr(database.run("SELECT * FROM firstpromoter_refunds"))
+    assert found[:9] == ("acc", "re_1", "recorded", 200, "1000", 1000, -1000, 4, 7)
+    assert found[9:] == ("dag", "run", "task", -1) * 2
+    columns = "account, event_id, commission_id, status, amount, unit, promoter_id"
+    assert database.run(f"SELECT {columns} FROM firstpromoter_refunds_commissions") == [
+        ("acc", "re_1", 5, "approved", -200, "cash", 9)
+    ]
+    everything = repr(
+        database.run("SELECT * FROM firstpromoter_refunds")
+        + database.run("SELECT * FROM firstpromoter_refunds_commissions")
+    )
     assert "example.com" not in everything
     assert "cus_1" not in everything
 
@@ -202,7 +210,7 @@ def test_records_of_run_finds_the_rows_of_a_task_run(
 def test_airflow_connection_opens_the_database(kind: str, new_database: Callable[..., Any]) -> None:
     database = new_database(kind, "finance")
     for _ in range(2):
-        ledger = RefundLedger.from_connection("finance", "acc")
+        ledger = RefundLedger(engine_for("finance"), "acc")
         ledger.ensure()
         write(ledger, [to_write()])
         assert known(ledger).outcome is Outcome.RECORDED

@@ -15,7 +15,8 @@ from airflow_provider_firstpromoter.exceptions import (
     RunRefusedError,
     SyncInterruptedError,
 )
-from airflow_provider_firstpromoter.ledger import LedgerBatch, RefundLedger, RunHistory, RunKey
+from airflow_provider_firstpromoter.ledger import LedgerWrite, RefundLedger, RunHistory, RunKey
+from airflow_provider_firstpromoter.ledger.runs import counts_of
 from airflow_provider_firstpromoter.ledger.views import Tables, view_script, views
 from airflow_provider_firstpromoter.reconcile import Mismatch, MismatchKind, MismatchTable
 from tests.ledger.rows import THEN, known, run_script, to_write, write
@@ -63,13 +64,13 @@ def fill(ledger: RefundLedger) -> None:
         ],
         FIRST,
     )
-    changed = [(known(ledger, event_id), "700", stays) for event_id in ("re_changed", "re_accepted")]
-    ledger.write(LedgerBatch(stays, changed=changed), SECOND)
+    records = [known(ledger, event_id) for event_id in ("re_changed", "re_accepted")]
+    ledger.write([LedgerWrite.of_changed(record, "700", stays) for record in records], SECOND)
     ledger.mark(["re_accepted"], accepted_at=THEN)
-    history.finish(Summary(requests=11, sent=10))
+    history.finish({"requests": 11, "sent": 10})
     again = RunHistory(ledger, SECOND)  # its query no longer has re_left
     again.start()
-    again.finish(Summary(stopped_because=None, requests=3))
+    again.finish({"requests": 3})
     mismatches = MismatchTable(ledger, RunKey("dag", "third", "reconcile", -1))
     mismatches.ensure()
     mismatches.write(
@@ -86,7 +87,9 @@ def view(database: Any, ledger: RefundLedger) -> Callable[[str, str], list[tuple
     """``view(name, columns)``: the rows of a view that the printed statements have made."""
     fill(ledger)
     dialect = ledger.engine.dialect
-    tables = Tables(ledger.table, RunHistory(ledger, FIRST).table, MismatchTable(ledger).table)
+    tables = Tables(
+        ledger.table, ledger.commissions.table, RunHistory(ledger, FIRST).table, MismatchTable(ledger).table
+    )
     for view in views(tables):
         run_script(database, view_script(view, ledger.table, dialect))
     return lambda name, columns: sorted(
@@ -99,7 +102,7 @@ def test_view_open_lists_what_needs_attention_and_not_what_left_the_query_or_was
         ("re_changed", "changed", "recorded with amount 1000, now 700"),
         ("re_failed", "failed", "answered 500 in 6 tries"),
         ("re_rejected", "rejected", "amount is not a number"),
-        ("stripe_1", "reversed_twice", "the same refund as re_march"),
+        ("stripe_1", "reversed_twice", "the same as re_march"),
     ]
 
 
@@ -123,8 +126,12 @@ def test_view_open_drops_a_problem_only_after_a_run_that_looked_at_every_row(
     write(ledger, [to_write("re_bad", Outcome.REJECTED, message="amount is missing", seen_at=THEN)], FIRST)
     history = RunHistory(ledger, SECOND)
     history.start()
-    history.finish(Summary(**summary), error)
-    (view,) = [one.query for one in views(Tables(ledger.table, history.table, None)) if one.name == "open"]
+    history.finish(counts_of(Summary(**summary), Summary(**summary)), error)
+    (view,) = [
+        one.query
+        for one in views(Tables(ledger.table, ledger.commissions.table, history.table, None))
+        if one.name == "open"
+    ]
 
     with ledger.engine.connect() as connection:
         shown = [row.event_id for row in connection.execute(view)]

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_firstpromoter.calls import Commission, Outcome, numbered
-from airflow_provider_firstpromoter.ledger import LedgerBatch, RefundLedger, RunKey
-from tests.ledger.rows import THEN, count, known, to_write, write
+from airflow_provider_firstpromoter.calls import DIGEST_COLUMN, Commission, Outcome, fingerprint, numbered
+from airflow_provider_firstpromoter.ledger import LedgerWrite, RefundLedger, RunKey
+from tests.ledger.rows import THEN, by, count, known, to_write, write
 from tests.support import needs_locks
 
 WEAK_TO_STRONG = [
@@ -25,7 +25,7 @@ WEAK_TO_STRONG = [
 ]
 ORDERS = {f"re_{number}": order for number, order in enumerate(itertools.permutations(WEAK_TO_STRONG))}
 DAY = timedelta(days=1)
-REWARD = Commission(id=1, status="approved", amount=-200, unit="cash")
+REWARD = Commission(id=1, event_id="re_1", status="approved", amount=-200, unit="cash")
 FIRST = RunKey("dag", "first", "task", -1)
 SECOND = RunKey("dag", "second", "task", -1)
 
@@ -75,7 +75,7 @@ def test_changed_and_pending_results_are_not_stored(ledger: RefundLedger) -> Non
 def test_recorded_row_is_never_overwritten(ledger: RefundLedger) -> None:
     write(ledger, [to_write(commissions=(REWARD,))], FIRST)
     for run, knew in ((SECOND, False), (SECOND, True), (FIRST, True)):
-        again = to_write(commissions=(Commission(id=2, amount=-999),), at=THEN + DAY, known=knew)
+        again = to_write(commissions=(Commission(id=1, amount=-999),), at=THEN + DAY, known=knew)
         write(ledger, [again], run)
         assert known(ledger).result().commissions == (REWARD,)
         assert known(ledger).last_sent_at == THEN
@@ -142,7 +142,11 @@ def test_reward_that_nobody_has_reported_goes_to_the_task_run_that_brings_it(led
 
     assert write(ledger, [to_write(outcome=Outcome.RECORDED, commissions=(REWARD,))], SECOND) == {}
 
-    assert (known(ledger).outcome, known(ledger).run, known(ledger).reward_id) == (Outcome.RECORDED, SECOND, 1)
+    assert (known(ledger).outcome, known(ledger).run, known(ledger).commissions) == (
+        Outcome.RECORDED,
+        SECOND,
+        (REWARD,),
+    )
 
 
 def test_recorded_replaces_what_a_reconciliation_found_and_nothing_else_that_has_a_reward(
@@ -209,7 +213,7 @@ def test_one_of_two_racing_task_runs_claims_each_reward(
 
 
 def changed(ledger: RefundLedger, amount: str, at: datetime = THEN) -> None:
-    ledger.write(LedgerBatch(at, changed=[(known(ledger), amount, at)]), SECOND)
+    ledger.write([LedgerWrite.of_changed(known(ledger), amount, at)], SECOND)
 
 
 def test_changed_amount_is_kept_beside_the_recorded_row(ledger: RefundLedger, database: Any) -> None:
@@ -244,7 +248,7 @@ def test_problem_seen_again_changes_nothing_else(ledger: RefundLedger, database:
     )
     before = known(ledger)
 
-    ledger.write(LedgerBatch(THEN + DAY, seen=["re_1"]), SECOND)
+    ledger.write([LedgerWrite.of_seen(before, THEN + DAY)], SECOND)
 
     assert replace(known(ledger), last_seen_at=before.last_seen_at) == before
     rows = database.run("SELECT last_seen_at FROM firstpromoter_refunds ORDER BY event_id")
@@ -254,13 +258,13 @@ def test_problem_seen_again_changes_nothing_else(ledger: RefundLedger, database:
 def test_renewed_fingerprint_changes_nothing_else(ledger: RefundLedger) -> None:
     write(ledger, [to_write(outcome=Outcome.NOT_REFERRED), to_write("re_2", Outcome.RECORDED)], FIRST)
     ledger.mark(["re_2"], row_amount=None)
-    row = next(numbered([{"event_id": "re_1", "amount": "7.0", "uid": "cus_1"}]))
+    row = next(numbered([{"event_id": "re_1", "amount": "7.0", "uid": "cus_1", DIGEST_COLUMN: "d 2"}]))
     before = [known(ledger), known(ledger, "re_2")]
 
-    renewed = [(before[0], row, "k 2", "d 2"), (before[1], row, None, None)]
-    ledger.write(LedgerBatch(THEN + DAY, renewed=renewed), SECOND)
+    ledger.write([write for one in before for write in LedgerWrite.of_settled(one, [row], b"key")], SECOND)
 
-    assert known(ledger) == replace(before[0], fingerprint="k 2", row_digest="d 2"), "and its amount stays"
+    tokens = fingerprint(row.values, b"key", before[0].fingerprint)
+    assert known(ledger) == replace(before[0], fingerprint=tokens, row_digest="d 2"), "and its amount stays"
     assert known(ledger, "re_2") == replace(before[1], row_amount="7.0", fingerprint=None)
 
 
@@ -275,7 +279,9 @@ def test_statement_of_the_same_transaction_gets_the_claimed_refunds_and_can_fail
         raise OSError("the worker is dying")
 
     with pytest.raises(OSError, match="dying"):
-        ledger.write(LedgerBatch(THEN, writes=[to_write(commissions=(REWARD,)), to_write("re_2")]), SECOND, also=fail)
+        ledger.write(
+            [by(SECOND, one) for one in (to_write(commissions=(REWARD,)), to_write("re_2"))], SECOND, also=fail
+        )
 
     assert seen == [{"re_1"}]
     assert set(ledger.find({"re_1", "re_2"})) == {"re_1"}
@@ -309,9 +315,10 @@ def test_strongest_outcome_of_concurrent_writers_is_kept(
 def test_strongest_of_two_rows_is_read_without_a_primary_key(
     database: Any, open_ledger: Callable[..., RefundLedger]
 ) -> None:
+    ledger = open_ledger()
+    ledger.commissions.ensure()
     unkeyed = re.sub(r",\s*PRIMARY KEY \([^)]*\)", "", open_ledger().ddl().split(";\n")[0].rstrip(";"))
     assert "PRIMARY KEY" not in unkeyed
-    ledger = open_ledger()
     database.run(unkeyed)
     insert = "INSERT INTO firstpromoter_refunds (account, event_id, outcome) VALUES ('acc', '{}', '{}')"
     for event_id, pair in ("re_1", ("recorded", "not_referred")), ("re_2", ("rejected", "already_recorded")):

@@ -15,10 +15,9 @@ from airflow_provider_firstpromoter.calls import (
     Refund,
     Result,
     Row,
-    fingerprint,
     numbered,
 )
-from airflow_provider_firstpromoter.ledger import LedgerWrite, RefundLedger
+from airflow_provider_firstpromoter.ledger import LedgerWrite, RefundLedger, RunKey
 from airflow_provider_firstpromoter.pending.lookup import find_pending
 from airflow_provider_firstpromoter.pending.rules import (
     REASON_RECHECK,
@@ -27,7 +26,6 @@ from airflow_provider_firstpromoter.pending.rules import (
     PendingRules,
     classify_rows,
 )
-from tests.ledger.rows import write
 
 KEY = b"a key"
 HOUR = timedelta(hours=1)
@@ -58,7 +56,10 @@ def settle(ledger: RefundLedger, of: Row, outcome: Outcome, ago: timedelta = 5 *
     refund = Refund.from_row(of.values) if sent else None
     result = Result(event_id=of.event_id, outcome=outcome, sent=sent, http_status=200 if sent else None)
     at = datetime.now(UTC) - ago
-    write(ledger, [LedgerWrite(result, of.amount, fingerprint(of.values, KEY), refund=refund, seen_at=at, at=at)])
+    ledger.write(
+        [LedgerWrite.of_row(of, result, refund, None, RunKey(), key=KEY, at=at, seen_at=at, moment="refunded_at")],
+        RunKey(),
+    )
 
 
 def found(rows: list[dict[str, object]], ledger: RefundLedger, limit: int = 100, **how: Any) -> list[Row]:

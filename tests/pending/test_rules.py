@@ -240,8 +240,7 @@ def test_row_that_validation_refuses_is_a_new_problem_until_the_ledger_has_it() 
 
 def test_row_that_validation_refuses_keeps_what_its_earlier_responses_left_open() -> None:
     """It is corrected and sent again: then a 404 after the lost response must not be believed."""
-    failed = Result(event_id="re_1", outcome=Outcome.FAILED, sent=True, lost=True, unmatched=True)
-    found = decision(row(amount=0), known(Outcome.FAILED, details=failed.to_details()))
+    found = decision(row(amount=0), known(Outcome.FAILED, lost=True, unmatched=True))
     assert found.result is not None
     assert (found.result.outcome, found.result.lost, found.result.unmatched) == (Outcome.REJECTED, True, True)
 
@@ -256,7 +255,7 @@ def test_row_that_validation_refused_is_sent_when_it_is_valid_now() -> None:
 
 def test_row_that_firstpromoter_rejected_comes_to_the_stored_reason() -> None:
     stored = Result(event_id="re_1", outcome=Outcome.REJECTED, http_status=422, message="amount: is odd", sent=True)
-    record = known(Outcome.REJECTED, http_status=422, message=stored.message, details=stored.to_details())
+    record = known(Outcome.REJECTED, http_status=422, message=stored.message)
     found = decision(row(), record)
     assert found.known
     assert found.result == stored.model_copy(update={"sent": False})

@@ -17,7 +17,7 @@ from airflow_provider_firstpromoter.database.query import CallQuery
 from airflow_provider_firstpromoter.exceptions import LedgerError, SourceError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import RefundLedger, RunHistory, RunKey
-from airflow_provider_firstpromoter.sync import RefundSync, SyncOptions, ledger_writer, run_query
+from airflow_provider_firstpromoter.sync import RefundSync, SyncOptions, recorder, run_query
 
 TABLE = "firstpromoter_refunds"
 COUNT = 60
@@ -27,7 +27,7 @@ COUNT = 60
 def rows(sandbox: Any, connect: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """Refunds of referred customers, which a run writes in batches of ten."""
     connect(max_attempts=2)
-    monkeypatch.setattr(ledger_writer, "FLUSH_EVERY_RESULTS", 10)
+    monkeypatch.setattr(recorder, "FLUSH_EVERY_RESULTS", 10)
     given = [{"event_id": f"re_{n}", "amount": 1000 + n, "uid": f"secret_uid_{n}"} for n in range(COUNT)]
     sandbox.add_leads({"uid": row["uid"]} for row in given)
     return given
@@ -161,7 +161,7 @@ def test_missing_column_raises_before_any_request_with_the_alter_statement(
 ) -> None:
     database = new_database(kind, "ledger")
     make("ledger").ledger.ensure()  # type: ignore[union-attr]
-    database.run(f"ALTER TABLE {TABLE} DROP COLUMN reward_unit")
+    database.run(f"ALTER TABLE {TABLE} DROP COLUMN lead_id")
 
     with pytest.raises(LedgerError, match="ALTER TABLE") as caught:
         run(make("ledger"), rows)

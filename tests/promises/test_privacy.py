@@ -23,7 +23,7 @@ from airflow_provider_firstpromoter.sandbox import SECRET, Sandbox
 from airflow_provider_firstpromoter.sensors.refund import UnrecordedRefundSensor
 from airflow_provider_firstpromoter.transfers.sql_to_firstpromoter import SqlToFirstPromoterOperator
 from airflow_provider_firstpromoter.triggers.refund import UnrecordedRefundTrigger
-from tests.support import Task, TaskInstance
+from tests.support import REFUNDS_WITH_REWARDS, Task, TaskInstance
 
 UID = "uid-of-jane-7731"
 EMAIL = "jane.doe-7731@customers.example"
@@ -276,7 +276,7 @@ def test_hostile_text_is_sent_and_stored_unchanged(
     bodies = [request.body for request in sandbox.refund_requests()]
     sent = [{body["event_id"], body["uid"], body["sale_event_id"]} for body in bodies]
     assert sorted(sent, key=str) == sorted(({text} for text in HOSTILE), key=str)
-    kept = warehouse.run("SELECT event_id, sale_event_id, reward_amount FROM firstpromoter_refunds")
+    kept = warehouse.run(f"SELECT event_id, sale_event_id, reward_amount FROM {REFUNDS_WITH_REWARDS}")
     assert {(event_id, sale) for event_id, sale, reward in kept if reward < 0} == {(text, text) for text in HOSTILE}
 
     assert task.execute({"ti": TaskInstance()})["requests"] == 0, "the database leaves them out"

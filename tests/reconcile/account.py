@@ -11,7 +11,7 @@ from airflow_provider_firstpromoter.reconcile import MismatchKind
 from airflow_provider_firstpromoter.sandbox import Sandbox
 from airflow_provider_firstpromoter.transfers.sql_to_firstpromoter import SqlToFirstPromoterOperator
 from tests import support
-from tests.support import ALL_REFUNDS, Task
+from tests.support import ALL_REFUNDS, REFUNDS_WITH_REWARDS, Task
 
 TODAY = datetime.now(UTC)
 
@@ -60,7 +60,7 @@ class AccountWithLedger:
         )
 
     def ledger(self, columns: str = "outcome") -> dict[str, Any]:
-        rows = self.database.run(f"SELECT event_id, {columns} FROM firstpromoter_refunds")
+        rows = self.database.run(f"SELECT event_id, {columns} FROM {REFUNDS_WITH_REWARDS}")
         return {event_id: tuple(more) if len(more) > 1 else more[0] for event_id, *more in rows}
 
     def mismatches(self, columns: str = "kind, event_id", where: str = "resolved_at IS NULL") -> list[Any]:
@@ -68,9 +68,8 @@ class AccountWithLedger:
 
     def everything(self) -> list[Any]:
         """Return all rows that a reconciliation could change."""
-        return [
-            sorted(self.database.run(f"SELECT * FROM {table}"), key=str) for table in ("firstpromoter_refunds", TABLE)
-        ]
+        tables = ("firstpromoter_refunds", "firstpromoter_refunds_commissions", TABLE)
+        return [sorted(self.database.run(f"SELECT * FROM {table}"), key=str) for table in tables]
 
 
 def refund(number: int, **values: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import pytest
 
 from airflow_provider_firstpromoter.exceptions import EventsRejectedError
 from tests.reconcile.account import TODAY, AccountWithLedger, nonzero_kinds, refund
-from tests.support import BOTH_SHAPES
+from tests.support import BOTH_SHAPES, REFUNDS_WITH_REWARDS
 
 
 @BOTH_SHAPES
@@ -146,7 +146,8 @@ def test_duplicate_of_a_refund_outside_the_period_is_not_adopted(
 def test_duplicate_of_a_refund_whose_lead_is_not_in_the_ledger_is_not_adopted(account: AccountWithLedger) -> None:
     """It was recorded by a run that was killed, and its reward was not looked up."""
     account.track(refund(1), refund(2))
-    account.database.run("DELETE FROM firstpromoter_refunds")
+    for table in ("firstpromoter_refunds", "firstpromoter_refunds_commissions"):
+        account.database.run(f"DELETE FROM {table}")
     account.track(refund(1), refund(2), recover_rewards=False)
     assert set(account.ledger("lead_id").values()) == {None}
     age(account, "re_0001", 30)
@@ -224,7 +225,7 @@ def test_missing_reward_is_filled_in_and_returned_from_then_on(account: AccountW
 
 
 @BOTH_SHAPES
-def test_reward_status_follows_the_commission_and_the_result_stays_the_same(account: AccountWithLedger) -> None:
+def test_reward_status_follows_the_commission_and_the_rewards_stay_the_same(account: AccountWithLedger) -> None:
     before = account.track(refund(1), refund(2), refund(3))
     ids = {recorded.event_id: recorded.reward_id for recorded in account.sandbox.recorded()}
     account.sandbox.change_commission(ids["re_0001"], status="pending")
@@ -234,12 +235,13 @@ def test_reward_status_follows_the_commission_and_the_result_stays_the_same(acco
 
     assert (report["rewards_updated"], report["reward_changed"], report["matched"]) == (2, 1, 2)
     assert account.ledger("reward_status") == {"re_0001": "pending", "re_0002": "paid", "re_0003": "approved"}
-    unpaid = "SELECT sum(reward_amount) FROM firstpromoter_refunds WHERE reward_status IN ('pending', 'approved')"
+    unpaid = f"SELECT sum(reward_amount) FROM {REFUNDS_WITH_REWARDS} WHERE reward_status IN ('pending', 'approved')"
     assert int(account.database.run(unpaid)[0][0]) == sum(
         recorded.reward_amount for recorded in account.sandbox.recorded() if recorded.event_id != "re_0002"
     )
     after = account.track(refund(1), refund(2), refund(3))
-    assert [one["commissions"] for one in after] == [one["commissions"] for one in before]
+    assert [one["rewards"] for one in after] == [one["rewards"] for one in before]
+    assert [one["commissions"][0]["status"] for one in after] == ["pending", "approved", "approved"]
 
 
 @BOTH_SHAPES

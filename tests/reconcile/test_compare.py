@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_firstpromoter.exceptions import ReconciliationMismatchError
+from airflow_provider_firstpromoter.exceptions import EventsRejectedError, ReconciliationMismatchError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from tests.reconcile.account import TABLE, AccountWithLedger, nonzero_kinds, refund
 from tests.support import BOTH_SHAPES
@@ -156,13 +156,21 @@ def test_amounts_are_compared_in_the_customers_currency(
         assert account.mismatches("ledger_amount, firstpromoter_amount, currency") == [(-1001, -1002, "EUR")]
 
 
-def test_amount_of_a_refund_without_a_known_reward_stays_a_mismatch(account: AccountWithLedger) -> None:
-    """FirstPromoter's amount, once it is in the ledger, must not be taken for the amount that was sent."""
+def test_amount_that_only_a_409_shows_is_filled_by_a_reconciliation_and_compared_by_the_next_run(
+    account: AccountWithLedger,
+) -> None:
+    """A run that was killed may have sent another amount than the row has now: what is not known is not written."""
     account.commission("re_0001", "cus_1", 900)
     (result,) = account.track(refund(1), recover_rewards=False)
     assert (result["outcome"], result["recorded_amount"]) == ("already_recorded", None)
 
-    for _ in range(2):
-        assert nonzero_kinds(account.reconcile()) == {"amount_differs": 1}
-        assert account.mismatches("ledger_amount, firstpromoter_amount") == [(-1001, -900)]
-    assert account.ledger("recorded_amount") == {"re_0001": -900}
+    columns = "row_amount, sent_amount, recorded_amount, changed_amount"
+    account.track(refund(1))
+    assert account.ledger(columns) == {"re_0001": (None, None, None, None)}, "no run settles it silently"
+
+    assert nonzero_kinds(account.reconcile()) == {}
+    assert account.ledger(columns) == {"re_0001": (None, None, -900, None)}
+
+    with pytest.raises(EventsRejectedError, match="1 changed: 're_0001': is recorded with amount 900"):
+        account.track(refund(1))
+    assert account.ledger(columns) == {"re_0001": (None, None, -900, "1001")}

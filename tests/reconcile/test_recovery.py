@@ -12,14 +12,12 @@ from airflow_provider_firstpromoter.exceptions import EventsFailedError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import RefundLedger
 from airflow_provider_firstpromoter.reconcile import Period, Reconciliation
-from airflow_provider_firstpromoter.reconcile import run as reconcile_run
 from tests.reconcile.account import AccountWithLedger, nonzero_kinds, refund
 
 #: What a refund that was answered with 404 or 409 leaves in the ledger.
 LOST = """
 UPDATE firstpromoter_refunds SET outcome = '{}', http_status = 409, message = 'why', recorded_amount = NULL,
-reward_id = NULL, reward_status = NULL, reward_amount = NULL, reward_unit = NULL, promoter_id = NULL, lead_id = NULL,
-details = NULL WHERE event_id = '{}'
+commissions_known = FALSE, lead_id = NULL WHERE event_id = '{}'
 """
 KEPT = (
     "row_amount, sent_amount, sent_currency, sale_event_id, dag_id, run_id, task_id, map_index, first_sent_at, "
@@ -116,7 +114,7 @@ def test_reconciliation_killed_before_the_ledger_is_written_recovers_next_time(
     account.database.run(LOST.format("not_referred", "re_0001"))
     account.sandbox.store.execute("UPDATE commissions SET sale_amount = -900, original_sale_amount = -900")
     with monkeypatch.context() as patch:
-        patch.setattr(reconcile_run, "recover", _killed)
+        patch.setattr(RefundLedger, "recover", _killed)
         with pytest.raises(KeyboardInterrupt):
             account.reconcile()
     assert account.ledger() == {"re_0001": "not_referred"}

@@ -52,7 +52,7 @@ def test_reward_of_a_refund_that_is_reverted_during_a_reconciliation_stays_denie
     account: AccountWithLedger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     account.track(refund(1))
-    account.database.run("UPDATE firstpromoter_refunds SET reward_status = 'pending'")  # as before the approval
+    account.database.run("UPDATE firstpromoter_refunds_commissions SET status = 'pending'")  # as before the approval
     original = Reconciliation._compare
 
     def compare_after_revert(reconciliation: Reconciliation, pairs: Any, *more: Any) -> None:

@@ -8,7 +8,7 @@ from airflow_provider_firstpromoter.operators.refund import TrackRefundOperator
 from airflow_provider_firstpromoter.operators.revert import RevertRefundsOperator
 from airflow_provider_firstpromoter.sandbox import RecordedEvent, Sandbox
 from airflow_provider_firstpromoter.transfers.sql_to_firstpromoter import SqlToFirstPromoterOperator
-from tests.support import Task
+from tests.support import REFUNDS_WITH_REWARDS, Task
 
 
 class AccountToRevert:
@@ -58,7 +58,7 @@ class AccountToRevert:
         return {one.event_id: one.reward_status for one in self.sandbox.recorded()}
 
     def ledger(self, columns: str = "outcome") -> dict[str, Any]:
-        rows = self.database.run(f"SELECT event_id, {columns} FROM firstpromoter_refunds")
+        rows = self.database.run(f"SELECT event_id, {columns} FROM {REFUNDS_WITH_REWARDS}")
         return {event_id: tuple(more) if len(more) > 1 else more[0] for event_id, *more in rows}
 
     def deny_calls(self) -> int:

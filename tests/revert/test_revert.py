@@ -399,20 +399,18 @@ def test_deny_call_that_always_fails_fails_the_task(account: AccountToRevert, im
 def test_run_killed_between_deny_and_ledger_is_finished_by_the_next(
     account: AccountToRevert, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from airflow_provider_firstpromoter.reconcile import denial
-
     right = make_mistake(account, 130)
-    original: Any = vars(denial)["mark_reverted"]
+    original = RefundLedger.mark_reverted
 
     def killed(ledger: Any, event_ids: Any, *more: Any) -> None:
         if event_ids:
             raise SyncInterruptedError("The task was asked to stop")
 
-    monkeypatch.setattr(denial, "mark_reverted", killed)
+    monkeypatch.setattr(RefundLedger, "mark_reverted", killed)
     with pytest.raises(SyncInterruptedError):
         account.revert(**WRONG)
     assert list(account.statuses().values()).count("denied") == 100
-    monkeypatch.setattr(denial, "mark_reverted", original)
+    monkeypatch.setattr(RefundLedger, "mark_reverted", original)
 
     report = account.revert(**WRONG, max_reverted=30)
 

@@ -31,7 +31,7 @@ def test_results_are_in_the_ledger_while_the_run_goes_on(track: Refunds) -> None
 
 
 def test_slow_run_writes_its_results_after_a_while(track: Refunds, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("airflow_provider_firstpromoter.sync.ledger_writer.FLUSH_EVERY_SECONDS", 0.1)
+    monkeypatch.setattr("airflow_provider_firstpromoter.sync.recorder.FLUSH_EVERY_SECONDS", 0.1)
     track.sandbox.fault("latency", seconds=0.6, event_id="re_3")
     stored = []
 

@@ -57,10 +57,12 @@ def test_table_has_every_count_above_zero() -> None:
         account="acc", host="api.example.com", left_pending=3, repeated=2, rechecked=1, requests=7, seconds=1.25
     )
     reward = Commission(id=1, amount=-200, unit="cash")
-    summary.add(
-        Result(event_id="re_1", outcome=Outcome.RECORDED, sent=True, commissions=(reward,)), amount=1000, currency="EUR"
-    )
-    summary.add(Result(event_id="re_2", outcome=Outcome.ALREADY_RECORDED, sent=False))
+    recorded = Result(event_id="re_1", outcome=Outcome.RECORDED, sent=True, commissions=(reward,))
+    found = Result(event_id="re_2", outcome=Outcome.ALREADY_RECORDED, sent=False)
+    for result in (recorded, found):
+        summary.add(result)
+    summary.add_sums(recorded, amount=1000, currency="EUR")
+    summary.add_sums(found)
     summary.add(Result(event_id=None, outcome=Outcome.REJECTED, message="row 3 of the input: event_id is missing"))
     summary.add(Result(event_id="re_4", outcome=Outcome.CHANGED, message="is recorded with amount 1"), new=False)
     summary.warnings.append("look at this")

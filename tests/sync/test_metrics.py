@@ -12,7 +12,7 @@ from airflow.providers.common.compat.sdk import Stats
 from airflow_provider_firstpromoter.exceptions import AccessRefusedError, EventsFailedError
 from airflow_provider_firstpromoter.operators.refund import TrackRefundOperator
 from airflow_provider_firstpromoter.sandbox import Sandbox
-from airflow_provider_firstpromoter.sync import progress as sync
+from airflow_provider_firstpromoter.sync import recorder as sync
 from tests.support import Task, refund
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from airflow_provider_firstpromoter.calls import numbered
 from airflow_provider_firstpromoter.exceptions import AccessRefusedError, EventsRejectedError, SyncInterruptedError
+from tests.ledger.rows import THEN
 from tests.support import refund, refunds
 from tests.sync.runs import EVERY_TIME, UNKNOWN_CURRENCY, Refunds, Run, on_both
 
@@ -94,12 +95,21 @@ def test_rejected_row_that_is_sent_again_and_rejected_again_is_new(track: Refund
     assert is_red(track(row, retry_rejected=True)), "FirstPromoter was asked again, and said no again"
 
 
-def test_row_without_event_id_is_new_every_time(track: Refunds) -> None:
-    """The ledger has no key to remember it by."""
-    for _ in range(3):
-        run = track(refund(0, event_id=None), refund(1))
-        assert is_red(run)
-        assert run.summary.new_problems == 1
+@on_both
+def test_row_without_event_id_makes_one_run_red_until_its_content_changes(track: Refunds) -> None:
+    """The ledger remembers it by its content."""
+    nameless = refund(0, event_id=None)
+    assert is_red(track(nameless, refund(1)))
+    for _ in range(2):
+        run = track(nameless, refund(1))
+        assert not is_red(run)
+        assert (run.summary.new_problems, run.summary.still_open) == (0, 1)
+
+    assert is_red(track({**nameless, "amount": 7}, nameless)), "another row"
+    assert not is_red(track(nameless))
+    (first, second) = [event_id for event_id in track.stored() if event_id != "re_1"]
+    assert first.startswith("(no event_id) ")
+    assert set(attention(track)) == {first, second}
 
 
 # --- changed refunds ---
@@ -117,13 +127,33 @@ def test_changed_refund_makes_one_run_red_until_its_amount_changes_again(track: 
     assert not is_red(track(refund(0, amount=6)))
 
 
-def test_changed_refund_whose_row_is_right_again_is_settled(track: Refunds) -> None:
+@on_both
+def test_changed_refund_whose_row_is_as_before_is_settled_and_its_next_change_is_new(track: Refunds) -> None:
     track(refund(0))
-    track(refund(0, amount=5))
+    assert is_red(track(refund(0, amount=5)))
 
     run = track(refund(0))
 
     assert (run.outcomes, run.summary.still_open) == ({"recorded": 1}, 0)
+    assert attention(track) == {}
+    assert is_red(track(refund(0, amount=5))), "the second change to the same amount"
+    assert not is_red(track(refund(0, amount=5)))
+
+
+def test_changed_refund_with_a_row_as_before_beside_it_stays_changed(track: Refunds) -> None:
+    track(refund(0))
+    assert is_red(track(refund(0), refund(0, amount=5)))
+    for _ in range(2):
+        assert not is_red(track(refund(0), refund(0, amount=5)))
+        assert set(attention(track)) == {"re_0"}
+
+
+def test_accepted_amount_stays_accepted_when_its_row_is_as_before(track: Refunds) -> None:
+    track(refund(0))
+    track(refund(0, amount=5))
+    track.ledger.mark(["re_0"], accepted_at=THEN)
+    track(refund(0))
+    assert not is_red(track(refund(0, amount=5)))
 
 
 # --- who has reported it ---
@@ -152,7 +182,7 @@ def test_problem_of_a_run_that_failed_for_another_reason_is_reported_by_its_retr
 
 def test_killed_run_has_reported_nothing(track: Refunds, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its log and its error are lost: the next run is the first to report."""
-    monkeypatch.setattr("airflow_provider_firstpromoter.sync.ledger_writer.FLUSH_EVERY_RESULTS", 1)
+    monkeypatch.setattr("airflow_provider_firstpromoter.sync.recorder.FLUSH_EVERY_RESULTS", 1)
 
     track.sandbox.fault("latency", seconds=0.5, event_id="re_5")  # it comes back last
     rows = [refund(0, amount=0), *refunds(5, start=1)]

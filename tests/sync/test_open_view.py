@@ -28,7 +28,7 @@ def query(track: Refunds, *rows: Any, **options: Any) -> None:
 
 def open_problems(track: Refunds) -> set[str]:
     ledger = track.ledger
-    tables = Tables(ledger.table, RunHistory(ledger, RunKey()).table, None)
+    tables = Tables(ledger.table, ledger.commissions.table, RunHistory(ledger, RunKey()).table, None)
     (shown,) = [one.query.subquery() for one in views(tables) if one.name == "open"]
     with ledger.engine.connect() as connection:
         return set(connection.execute(select(shown.c.event_id)).scalars())

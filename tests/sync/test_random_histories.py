@@ -177,7 +177,7 @@ class History:
                 real_finish(history, *args)
 
         with self.monkeypatch.context() as patch, contextlib.suppress(KilledError, LedgerError):
-            patch.setattr("airflow_provider_firstpromoter.sync.ledger_writer.FLUSH_EVERY_RESULTS", 5)
+            patch.setattr("airflow_provider_firstpromoter.sync.recorder.FLUSH_EVERY_RESULTS", 5)
             patch.setattr(RefundLedger, "write", write)
             patch.setattr(RunHistory, "finish", finish)
             self.track(*self.given(), **self.options())

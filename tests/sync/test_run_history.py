@@ -158,7 +158,7 @@ def test_row_counts_stored_results_of_a_list_only_once(track: Refunds) -> None:
 
 @on_both
 def test_counts_equal_the_ledger_after_every_flush(track: Refunds, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("airflow_provider_firstpromoter.sync.ledger_writer.FLUSH_EVERY_RESULTS", 7)
+    monkeypatch.setattr("airflow_provider_firstpromoter.sync.recorder.FLUSH_EVERY_RESULTS", 7)
     given = [
         *refunds(30),
         *refunds(10, start=200, amount=0),
@@ -229,9 +229,9 @@ PROGRAM = """
     from airflow_provider_firstpromoter.hooks import FirstPromoterHook
     from airflow_provider_firstpromoter.ledger import RefundLedger, RunKey
     from airflow_provider_firstpromoter.calls import numbered
-    from airflow_provider_firstpromoter.sync import RefundSync, SyncOptions, ledger_writer, sender
+    from airflow_provider_firstpromoter.sync import RefundSync, SyncOptions, recorder, sender
 
-    ledger_writer.FLUSH_EVERY_RESULTS = 3
+    recorder.FLUSH_EVERY_RESULTS = 3
     sender.AHEAD = 0  # else a thread may have sent the next ones
     hook = FirstPromoterHook()
     ledger = RefundLedger.required(hook.account, "ledger")

@@ -47,7 +47,7 @@ def through_spool(*mappings: Mapping[str, Any]) -> list[Row]:
 
 def known(row: Row, action: Action, tried: datetime | None = None) -> ClassifiedRow:
     """A row that the ledger knows, and when it was last sent."""
-    record = LedgerRecord(str(row.event_id), Outcome.FAILED, last_sent_at=tried)
+    record = LedgerRecord(event_id=str(row.event_id), outcome=Outcome.FAILED, last_sent_at=tried)
     return ClassifiedRow(row, action, record)
 
 

@@ -13,10 +13,9 @@ pytest.importorskip("sqlglot", reason="needs an environment of its own: make tes
 
 import sqlglot
 
-from airflow_provider_firstpromoter.calls import Outcome
+from airflow_provider_firstpromoter.calls import Commission, Outcome, numbered
 from airflow_provider_firstpromoter.database import CallQuery, Source
-from airflow_provider_firstpromoter.ledger import LedgerBatch, RefundLedger, RunKey
-from airflow_provider_firstpromoter.ledger.writing import write_batch
+from airflow_provider_firstpromoter.ledger import LedgerRecord, LedgerWrite, RefundLedger
 from airflow_provider_firstpromoter.pending.antijoin import without_settled
 from tests.ledger.rows import THEN, to_write
 
@@ -72,13 +71,21 @@ def test_statements_that_make_the_ledger_parse(ledger: RefundLedger) -> None:
 
 def test_statements_that_write_results_parse(ledger: RefundLedger) -> None:
     connection: Any = Recorder(ledger.engine.dialect)
-    writes = [to_write("re_1", Outcome.RECORDED), to_write("re_2", Outcome.REJECTED, known=True)]
+    commission = Commission(id=1, status="pending", is_paid=False)
+    writes = [
+        to_write("re_1", Outcome.RECORDED, commissions=(commission,)),
+        to_write("re_2", Outcome.REJECTED, known=True),
+    ]
 
-    write_batch(ledger, connection, LedgerBatch(THEN, writes=writes, seen=["re_3"]), RunKey())
+    row = next(numbered([{"event_id": "re_3", "amount": 5, "uid": "cus_1"}]))
+    record = LedgerRecord(event_id="re_3", outcome=Outcome.RECORDED, changed_amount="7", row_amount="5")
+    writes += [LedgerWrite.of_seen(record, THEN), *LedgerWrite.of_settled(record, [row], b"key")]
+
+    ledger._write(connection, writes)
 
     kinds = [type(parse(filled(sql), ledger.engine.dialect.name)).__name__ for sql in connection.statements]
     upsert = "Merge" if ledger.engine.dialect.name == "snowflake" else "Insert"
-    assert kinds == [upsert, upsert, "Update"]
+    assert kinds == [upsert] * 6
 
 
 def test_query_that_leaves_settled_refunds_out_parses(ledger: RefundLedger) -> None:

@@ -85,8 +85,8 @@ def test_ledger_columns_are_readable_by_analysts(snowflake: Any) -> None:
     sync_task().run()
 
     assert snowflake.run(
-        f"SELECT Event_ID, row_amount, sent_amount, sent_currency, sale_event_id, reward_amount < 0, last_sent_at > "
-        f"'2020-01-01', first_sent_at = last_sent_at, reward_id IS NULL FROM {LEDGER} ORDER BY event_id"
+        f"SELECT Event_ID, row_amount, sent_amount, sent_currency, sale_event_id, recorded_amount < 0, last_sent_at > "
+        f"'2020-01-01', first_sent_at = last_sent_at, NOT commissions_known FROM {LEDGER} ORDER BY event_id"
     ) == [
         ("re_00000", "1000", 1000, "EUR", "ch_1", True, True, True, False),
         ("re_00020", "1020", 1020, None, None, None, True, True, True),

@@ -22,6 +22,7 @@ from dev.processes import Process, free_port, running, wait_for
 from dev.sandbox import SandboxProcess
 from tests.end_to_end.browser.airflow_server import AIRFLOW_3
 from tests.end_to_end.browser.refund_runs import RefundRunsPage
+from tests.support import REFUNDS_WITH_REWARDS
 
 pytestmark = [
     pytest.mark.browser,
@@ -128,7 +129,7 @@ def test_refund_runs_page_after_three_runs_equals_the_ledger_and_the_audit(
 
     ledger = dict(ui.ledger("SELECT outcome, count(*) FROM firstpromoter_refunds GROUP BY outcome"))
     rewards = dict(
-        ui.ledger("SELECT event_id, reward_amount FROM firstpromoter_refunds WHERE reward_amount IS NOT NULL")
+        ui.ledger(f"SELECT event_id, reward_amount FROM {REFUNDS_WITH_REWARDS} WHERE reward_amount IS NOT NULL")
     )
     on_record = ledger["recorded"] + ledger["already_recorded"]
     in_sandbox = {refund["event_id"]: refund["reward_amount"] for refund in ui.sandbox.recorded()}
