@@ -44,6 +44,11 @@ class RefundLedger(LedgerReader):
     """The ledger of one account and call; the parameters are those of :class:`LedgerReader`."""
 
     @classmethod
+    def from_connection(cls, conn_id: str, account: str, table: str | None = None, call: Call = REFUND) -> Self:
+        """Return the ledger in the database of an Airflow SQL connection."""
+        return cls(engine_for(conn_id), account, table, conn_id, call)
+
+    @classmethod
     def of(
         cls, account: Account, conn_id: str | None = None, table: str | None = None, call: Call = REFUND
     ) -> Self | None:
@@ -58,7 +63,7 @@ class RefundLedger(LedgerReader):
         if conn_id is None:
             return None
         table = table or (account.extra.ledger_table if call is REFUND else None)
-        return cls(engine_for(conn_id), account.key, table, conn_id, call)
+        return cls.from_connection(conn_id, account.key, table, call)
 
     @classmethod
     def required(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_firstpromoter.calls import Commission, Outcome, Result, Summary
-from airflow_provider_firstpromoter.sync import progress as progress_module
+from airflow_provider_firstpromoter.sync import recorder as progress_module
 from airflow_provider_firstpromoter.sync.log_text import announcement, duration, failure, progress, table
 
 
