@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_firstpromoter.calls import Commission, Outcome, Result, Summary
+from airflow_provider_firstpromoter.ledger import RunKey
 from airflow_provider_firstpromoter.sync import recorder as progress_module
 from airflow_provider_firstpromoter.sync.log_text import announcement, duration, failure, progress, table
 
@@ -233,7 +234,8 @@ def test_progress_of_an_api_that_does_not_answer_has_no_time_left(
     monkeypatch.setattr(progress_module, "PROGRESS_EVERY_SECONDS", 0.0)
     client: Any = SimpleNamespace(requests=0, rate_limiter=SimpleNamespace(waited=0.0))
     log = logging.getLogger("progress")
-    of_run = progress_module.Progress(summary_of(Outcome.RECORDED), client, "fp", log)
+    hook: Any = SimpleNamespace(client=client, firstpromoter_conn_id="fp")
+    of_run = progress_module.Recorder(hook, None, RunKey(), summary_of(Outcome.RECORDED), log=log)
     of_run.expect(8)
     with caplog.at_level(logging.INFO, "progress"):
         of_run.report_if_due()
