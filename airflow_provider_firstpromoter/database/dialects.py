@@ -284,7 +284,6 @@ SNOWFLAKE = DatabaseKind(
         digest=_text_of_parts(_by_operator),
         placeholders="percent",
         columns=_snowflake_columns,
-        session=(f"ALTER SESSION SET LOCK_TIMEOUT = {LOCK_TIMEOUT}",),
         indexes=False,
         create_view="CREATE OR REPLACE VIEW {} COPY GRANTS",
         connect=drivers.without_autocommit,

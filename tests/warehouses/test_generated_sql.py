@@ -88,7 +88,8 @@ def test_statements_that_write_results_parse(ledger: RefundLedger) -> None:
     assert kinds == [upsert] * 6
 
 
-def test_query_that_leaves_settled_refunds_out_parses(ledger: RefundLedger) -> None:
+def test_query_that_leaves_settled_refunds_out_parses(ledger: RefundLedger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger.salts, "find", lambda _: "0" * 32)
     source = Source("warehouse", SimpleNamespace(ledger=ledger.sql_of_database()), lambda: None)  # type: ignore[arg-type]
 
     query = without_settled(CallQuery(source, QUERY), ledger, ["event_id", "amount", "uid"])
