@@ -314,7 +314,8 @@ def test_table_name_is_always_quoted(name: str, warehouse: Any, sandbox: Sandbox
     assert [summary["requests"] for summary in summaries] == [3, 0]
     assert [summary["outcomes"]["recorded"] for summary in summaries] == [3, 3]
     ReconcileRefundsOperator(task_id="reconcile").execute({"ti": TaskInstance()})
-    assert set(inspect(warehouse.engine()).get_table_names()) == {"refunds", name, f"{name}_mismatches", f"{name}_runs"}
+    beside = {f"{name}_{part}" for part in ("mismatches", "runs", "salt", "commissions")}
+    assert {"refunds", name} <= set(inspect(warehouse.engine()).get_table_names()) <= {"refunds", name} | beside
     sensor = UnrecordedRefundSensor(task_id="find", sql=sql, sql_conn_id="warehouse")
     assert not sensor.poke({"ti": TaskInstance()}).is_done
 
