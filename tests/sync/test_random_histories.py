@@ -1,5 +1,8 @@
 """
-Random histories: runs, kills, faults, late sales, corrected rows and rotated keys in any order, and then a clean run.
+Random histories: runs, kills, faults, late sales and corrected rows in any order, and then a clean run.
+
+A seed draws the shape of FirstPromoter's 200, promoters with tiers and splits whose commissions come late, a listing
+with short pages, which of two API keys of the account a run uses, and batches that the ledger refuses.
 
 Whatever came before, a refund of a referred customer is then recorded, once, and the ledger says so; and no other is,
 except for those that the reconciliation names.
@@ -12,6 +15,7 @@ import contextlib
 import json
 import os
 import random
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -24,12 +28,39 @@ from airflow_provider_firstpromoter.ledger import RefundLedger, RunHistory
 from airflow_provider_firstpromoter.reconcile import Period, Reconciliation
 from airflow_provider_firstpromoter.reconcile.mismatches import MismatchKind
 from airflow_provider_firstpromoter.sandbox import Sandbox
+from airflow_provider_firstpromoter.sandbox.faults import Kind
+from tests.support import SECOND_KEY
 from tests.sync.runs import A_MONTH, LISTING, NOT_FOUND, Refunds, cancelled_when
 
 SEED = int(os.environ.get("SEED", "1"))
 HISTORIES = [(SEED + number, ("sqlite", "postgresql")[number % 2]) for number in range(8)]
 CUSTOMERS = 8
 REFUNDS = 24
+KEYS = ("sandbox-api-key", SECOND_KEY)
+
+
+EVENTS = ("INSERT", "UPDATE")
+#: Words that the ledger's database refuses.
+REFUSED = "This text cannot be stored:"
+
+
+def refuse_text(ledger: RefundLedger) -> None:
+    """Let the database refuse each write of a message with the words :data:`REFUSED`, as one refuses a character."""
+    ledger.ensure()
+    table = ledger.table.name
+    if ledger.engine.dialect.name == "sqlite":
+        body = f"SELECT RAISE(ABORT, 'refused') WHERE instr(NEW.message, '{REFUSED}');"
+        statements = [f"CREATE TRIGGER refuse_{event} BEFORE {event} ON {table} BEGIN {body} END" for event in EVENTS]
+    else:
+        refusal = "RAISE EXCEPTION 'refused' USING ERRCODE = '22021'"
+        body = f"BEGIN IF position('{REFUSED}' in NEW.message) > 0 THEN {refusal}; END IF; RETURN NEW; END"
+        statements = [
+            f"CREATE FUNCTION refuse() RETURNS trigger AS $$ {body} $$ LANGUAGE plpgsql",
+            f"CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION refuse()",
+        ]
+    with ledger.engine.begin() as connection:
+        for statement in statements:
+            connection.exec_driver_sql(statement)
 
 
 class KilledError(BaseException):
@@ -49,7 +80,12 @@ class History:
         self.leads: dict[int, tuple[bool, bool]] = {}
         self.rows = [self._row(number) for number in range(REFUNDS)]
         sandbox.change_settings(
-            lead_first=self.random.random() < 0.5, consume_event_id_on_204=self.random.random() < 0.5
+            lead_first=self.random.random() < 0.5,
+            consume_event_id_on_204=self.random.random() < 0.5,
+            shape=self.random.choice(["older", "newer"]),
+            tier_delay_requests=self.random.choice([0, 0, 5]),
+            listing_page_size=self.random.choice([100, 7]),
+            unreferred_status=self.random.choice([404, 404, 204]),
         )
         # Some customers are referred and have bought, some are referred only, and some are unknown.
         for customer in range(CUSTOMERS):
@@ -73,6 +109,15 @@ class History:
         by_uid = self.random.random() < 0.7
         if not by_uid:
             del lead["uid"]
+        # Anna alone, ben with a parent, cleo with two, or dora who shares with ben.
+        lead |= self.random.choice(
+            [
+                {"promoter": "anna"},
+                {"promoter": "ben", "parent": "anna"},
+                {"promoter": "cleo", "parent": "ben"},
+                {"promoter": "dora", "split": "ben"},
+            ]
+        )
         self.sandbox.add_lead(**lead)
         self.leads[customer] = bought, by_uid
 
@@ -127,8 +172,27 @@ class History:
         self.sandbox.fault(**{**NOT_FOUND, "event_id": event_id})
 
     def break_the_listing(self) -> None:
-        fault: dict[str, Any] = self.random.choice([{"kind": "status", "status": 503}, {"kind": "html", "status": 403}])
+        fault: dict[str, Any] = self.random.choice(
+            [
+                {"kind": "status", "status": 503},
+                {"kind": "html", "status": 403},
+                {"kind": "repeated_item"},
+                {"kind": "changed_item", "item": {"status": None, "is_paid": 1}},
+            ]
+        )
         self.sandbox.fault(**fault, path=LISTING, times=self.random.randrange(1, 10))
+
+    def leave_commissions_out(self) -> None:
+        """A 200 in neither shape, or with an empty list."""
+        kind: Kind = self.random.choice(["no_commissions", "empty_commissions"])
+        self.sandbox.fault(kind, times=self.random.randrange(1, 4))
+
+    def refuse_batches(self) -> None:
+        """The ledger's database refuses every batch in which a message has these words; see :func:`refuse_text`."""
+        event_ids = [str(row["event_id"]) for row in self.random.sample(self.rows, 3)]
+        self.sandbox.fault(
+            "status", status=422, message=f"{REFUSED} {{event_id}}", event_id=event_ids, times=2, path="/track/refund"
+        )
 
     def mend(self) -> None:
         self.sandbox.clear_faults()
@@ -156,6 +220,7 @@ class History:
 
     def run(self) -> None:
         options = self.options()
+        self.track.connect(max_attempts=1, password=self.random.choice(KEYS))
         if self.random.random() < 0.3 and self.track.number:
             options |= {"run_id": f"run_{self.random.randrange(1, self.track.number + 1)}", "try_number": 2}
         self.track(*self.given(), **options)
@@ -208,6 +273,8 @@ class History:
             (self.break_something, 5),
             (self.lose_a_response_and_the_lead, 3),
             (self.break_the_listing, 2),
+            (self.leave_commissions_out, 2),
+            (self.refuse_batches, 2),
             (self.mend, 2),
         ]
         for _ in range(14):
@@ -221,11 +288,33 @@ class History:
             self.let_time_pass()
             self.track(*self.rows, recheck_unreferred=A_MONTH, retry_rejected=True, max_rejected=None)
 
+    def run_with(self, key: str) -> set[str]:
+        """Run with an API key and without any reason to send again what has not changed; return what is sent."""
+        self.track.sent()
+        self.track.connect(max_attempts=1, password=key)
+        self.track(*self.rows, max_rejected=None)
+        return set(self.track.sent())
+
+    def correct_all_rows(self) -> set[str]:
+        """Correct every row that is rejected or of no referred customer; return their event_ids."""
+        stored = self.track.stored()
+        corrected = [row for row in self.rows if stored[str(row["event_id"])] in ("rejected", "not_referred")]
+        for row in corrected:
+            row["quantity"] = row.get("quantity", 1) + 10
+            if not self.is_usable(row):
+                row["amount"] = 77
+        return {str(row["event_id"]) for row in corrected}
+
+    @staticmethod
+    def is_usable(row: dict[str, Any]) -> bool:
+        return isinstance(row["amount"], int) and row["amount"] > 0
+
 
 @pytest.mark.parametrize(("seed", "track"), HISTORIES, indirect=["track"])
 def test_any_history_ends_with_every_refund_recorded_once_and_the_ledger_right(
     seed: int, track: Refunds, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    refuse_text(track.ledger)
     history = History(seed, track, sandbox, monkeypatch)
     history.live()
     history.end_well()
@@ -245,11 +334,23 @@ def test_any_history_ends_with_every_refund_recorded_once_and_the_ledger_right(
     assert report.mismatches == len(missing), story
     for row in history.rows:
         event_id = str(row["event_id"])
-        usable = isinstance(row["amount"], int) and row["amount"] > 0
+        usable = history.is_usable(row)
         if usable and history.is_findable(row):
             assert event_id in recorded, f"{event_id} is lost; {story}"
         if not usable and event_id not in recorded:
             assert stored[event_id] == "rejected", f"{event_id}; {story}"
+    net: Counter[tuple[int | None, str | None]] = Counter()
+    for record in track.records().values():
+        for commission in record.commissions:
+            net[commission.promoter_id, commission.unit] += (commission.amount or 0) * commission.in_effect
+    balances = {(each.promoter_id, each.unit): each.amount for each in sandbox.balances()}
+    assert {key: amount for key, amount in net.items() if amount} == {
+        key: amount for key, amount in balances.items() if amount
+    }, story
     reported = sum(json.loads(row["rewards"] or "{}").get("cash", 0) for row in track.history())
     rewards = sum(one.reward_amount for one in sandbox.recorded())
     assert reported >= rewards, f"a reward was reported twice: {reported} of {rewards}; {story}"
+    # Whatever key of the account a run has: what is settled stays so, and a correction is noticed once.
+    assert [history.run_with(key) for key in KEYS] == [set(), set()], story
+    corrected = history.correct_all_rows()
+    assert [history.run_with(key) for key in KEYS[::-1]] == [corrected, set()], story
