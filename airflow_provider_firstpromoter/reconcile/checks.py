@@ -15,8 +15,8 @@ from airflow_provider_firstpromoter.ledger import LedgerRecord, RefundLedger
 from airflow_provider_firstpromoter.reconcile.compare import created_at, mismatch_of, result_from_commissions
 from airflow_provider_firstpromoter.reconcile.mismatches import Mismatch, MismatchKind
 from airflow_provider_firstpromoter.reconcile.period import Period
-from airflow_provider_firstpromoter.reconcile.reading import CommissionReader, known_ids
-from airflow_provider_firstpromoter.reconcile.staging import RefundPair, Staging
+from airflow_provider_firstpromoter.reconcile.reading import CommissionReader
+from airflow_provider_firstpromoter.reconcile.staging import RefundPair, Staging, known_ids
 
 T = TypeVar("T")
 #: Before everything that was ever sent.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ from airflow_provider_firstpromoter.api import reversal_from
 from airflow_provider_firstpromoter.calls import Commission, Outcome, Result
 from airflow_provider_firstpromoter.ledger import LedgerRecord
 from airflow_provider_firstpromoter.reconcile.mismatches import Mismatch, MismatchKind
-from airflow_provider_firstpromoter.reconcile.staging import RefundPair
+from airflow_provider_firstpromoter.reconcile.staging import RefundPair, known_ids
 
 ADOPTED = "adopted from FirstPromoter's commissions"
 RECOVERED = "sent before, and a reconciliation found its commission"
@@ -63,7 +64,9 @@ def compare(pair: RefundPair, *, adopt: bool, now: datetime) -> Comparison:
     A refund that the ledger has as sent, and as ``not_referred`` or ``failed``, is recovered if FirstPromoter has a
     negative commission under its event_id: a response was lost, or the commission was not listed yet when the refund
     was looked up. So is one whose response was lost and whose row was ``rejected`` since. A duplicate is never adopted,
-    because as a row of the ledger it would no longer look wrong. A commission that was denied reverses nothing: the
+    because as a row of the ledger it would no longer look wrong. What a 200 recorded without naming a commission need
+    have none: so small a refund converts to nothing. A commission that the ledger knows and that a lookup does not find
+    is missing, also if others of the refund are there. A commission that was denied reverses nothing: the
     ledger need not know it. The commissions of a refund that was reverted must be denied or deleted.
 
     :param adopt: whether the ledger takes over refunds that it does not have as sent
@@ -72,7 +75,7 @@ def compare(pair: RefundPair, *, adopt: bool, now: datetime) -> Comparison:
     record, commissions = pair.record, pair.commissions
     reverted = record is not None and record.outcome is Outcome.REVERTED
     if not commissions:
-        if reverted:
+        if reverted or (record is not None and record.outcome is Outcome.RECORDED and not known_ids(record)):
             return Comparison(None)
         return Comparison(mismatch_of(MismatchKind.MISSING_IN_FIRSTPROMOTER, pair, None, now))
     result = result_from_commissions(pair)
@@ -90,6 +93,9 @@ def compare(pair: RefundPair, *, adopt: bool, now: datetime) -> Comparison:
         if adopt and pair.event_id:
             return Comparison(None, Correction.ADOPT, result)
         return Comparison(None if denied else mismatch_of(MismatchKind.MISSING_IN_LEDGER, pair, result, now))
+    if gone := known_ids(record) - {one.id for one in commissions}:
+        mismatch = mismatch_of(MismatchKind.MISSING_IN_FIRSTPROMOTER, pair, result, now)
+        return Comparison(replace(mismatch, commission_id=min(gone)), correction, result)
     if not compare_amounts(record, commissions).equal:
         return Comparison(mismatch_of(MismatchKind.AMOUNT_DIFFERS, pair, result, now), correction, result)
     if correction is Correction.UPDATE_REWARD and _is_worth_reporting(record, result):

@@ -17,6 +17,7 @@ from airflow_provider_firstpromoter.exceptions import ReadError, SyncInterrupted
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import LedgerRecord
 from airflow_provider_firstpromoter.reconcile.period import Period
+from airflow_provider_firstpromoter.reconcile.staging import known_ids
 
 T = TypeVar("T")
 #: The number of failed lookups in a row after which the API is taken to be down.
@@ -130,11 +131,6 @@ class CommissionReader:
                 yield event_id, None
             else:
                 self._failed_in_a_row = 0
-
-
-def known_ids(record: LedgerRecord) -> set[int]:
-    """Return the ids of the commissions that the ledger knows."""
-    return {one.id for one in record.commissions}
 
 
 def _complete(record: LedgerRecord, commissions: Sequence[Commission] | None) -> bool:

@@ -158,7 +158,7 @@ class Reconciliation(LedgerRun[ReconcileReport]):
         """
         for event_ids in staging.commission_event_ids():
             stop_if_cancelled(self.hook.cancelled)
-            staging.add_ledger_rows(self.ledger.find(event_ids).values())
+            staging.add_ledger_rows(list(self.ledger.find(event_ids).values()))
         for records in self._batches(self.ledger.recorded_between(self.period.start, self.period.end)):
             staging.add_ledger_rows(records, in_period=True)
         adopt = self.adopt

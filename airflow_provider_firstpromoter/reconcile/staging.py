@@ -29,6 +29,8 @@ CREATE TABLE ledger (
     event_id TEXT PRIMARY KEY, sent INTEGER, sent_at REAL, reverted INTEGER, in_period INTEGER, look_up INTEGER,
     body TEXT
 ) WITHOUT ROWID;
+-- The commissions that the ledger knows.
+CREATE TABLE known (event_id TEXT, commission_id INTEGER, PRIMARY KEY (event_id, commission_id)) WITHOUT ROWID;
 -- Refunds that were sent to the leads of commissions that were not, at whatever time.
 CREATE TABLE sent_to_leads (event_id TEXT PRIMARY KEY, lead_id INTEGER, sent_at REAL, original TEXT, amount INTEGER)
     WITHOUT ROWID;
@@ -94,6 +96,11 @@ class RefundPair(NamedTuple):
         return self.record is not None and _recoverable(self.record)
 
 
+def known_ids(record: LedgerRecord) -> set[int]:
+    """Return the ids of the commissions that the ledger knows."""
+    return {one.id for one in record.commissions}
+
+
 def _recoverable(record: LedgerRecord) -> bool:
     if record.last_sent_at is None:
         return False
@@ -120,7 +127,8 @@ class Staging(ScratchDatabase):
         :param commissions: each with the time at which it was made, and whether that is in the period
         """
         self.insert(
-            "INSERT OR REPLACE INTO commissions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO commissions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE "
+            "SET denied = excluded.denied, body = excluded.body, in_period = max(in_period, excluded.in_period)",
             (
                 (
                     commission.id,
@@ -138,7 +146,7 @@ class Staging(ScratchDatabase):
         )
 
     def add_ledger_rows(
-        self, records: Iterable[LedgerRecord], *, in_period: bool = False, look_up: bool = False
+        self, records: Collection[LedgerRecord], *, in_period: bool = False, look_up: bool = False
     ) -> None:
         """
         Add rows of the ledger.
@@ -162,6 +170,9 @@ class Staging(ScratchDatabase):
                 for one in records
             ),
         )
+
+        known = ((one.event_id, number) for one in records if one.recorded for number in known_ids(one))
+        self.insert("INSERT OR IGNORE INTO known VALUES (?, ?)", known)
 
     def add_sent_to_leads(self, refunds: Iterable[SentEvent]) -> None:
         """Add refunds that were sent, so that duplicates of them are recognized."""
@@ -199,15 +210,18 @@ class Staging(ScratchDatabase):
 
     def without_commission(self, size: int) -> Iterator[list[RefundPair]]:
         """
-        Yield the ledger's rows that have to be looked up: no commission that was read has their event_id.
+        Yield the ledger's rows that have to be looked up: what was read has no commission of them, or not all.
 
         :param size: of a batch
+        :returns: those of the period that have no commission are ``in_period``
         """
         for event_ids in self.ids_in_batches(
             f"SELECT event_id FROM ledger WHERE {_WITHOUT_COMMISSION} AND event_id > ?", "", size
         ):
             rows = self.connection.execute(
-                f"SELECT event_id, body, in_period FROM ledger WHERE event_id IN ({', '.join('?' * len(event_ids))}) "
+                "SELECT event_id, body, in_period AND NOT EXISTS "
+                "(SELECT 1 FROM commissions WHERE commissions.event_id = ledger.event_id) "
+                f"FROM ledger WHERE event_id IN ({', '.join('?' * len(event_ids))}) "
                 "ORDER BY event_id",
                 event_ids,
             ).fetchall()
@@ -237,6 +251,7 @@ class Staging(ScratchDatabase):
                 coalesce(l.look_up, 0), d.event_id
             FROM commissions c LEFT JOIN ledger l ON l.event_id = c.event_id
             LEFT JOIN duplicates d ON d.commission_id = c.commission_id
+            WHERE NOT EXISTS (SELECT 1 FROM unreadable u WHERE u.event_id = c.event_id)
             ORDER BY c.event_id, c.commission_id
             """
         )
@@ -350,8 +365,10 @@ class Staging(ScratchDatabase):
 
 
 _WITHOUT_COMMISSION = """
-    (in_period OR look_up)
-    AND NOT EXISTS (SELECT 1 FROM commissions WHERE commissions.event_id = ledger.event_id)
+    CASE WHEN EXISTS (SELECT 1 FROM commissions c WHERE c.event_id = ledger.event_id) THEN EXISTS (
+        SELECT 1 FROM known k WHERE k.event_id = ledger.event_id
+        AND NOT EXISTS (SELECT 1 FROM commissions c WHERE c.commission_id = k.commission_id)
+    ) ELSE in_period OR look_up END
 """
 
 

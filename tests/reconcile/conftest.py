@@ -27,23 +27,29 @@ def account(sandbox: Sandbox, connect: Callable[..., str], warehouse: Any) -> Ac
 @pytest.fixture
 def served_account(
     account: AccountWithLedger, serve: Callable[..., Server], connect: Callable[..., str]
-) -> Callable[[Callable[[dict[str, str]], Any]], AccountWithLedger]:
+) -> Callable[..., AccountWithLedger]:
     """
     ``served_account(answer)``: the commissions then come from a function, for what the sandbox would never send.
 
-    The function gets the parameters of a request for a first page of commissions, and returns the JSON. Refunds have to be sent before.
+    The function gets the parameters of a request for commissions, and returns the JSON of the first page or, if
+    ``paged``, of any. Refunds have to be sent before.
     """
 
-    def served_account(answer: Callable[[dict[str, str]], Any]) -> AccountWithLedger:
+    def served_account(answer: Callable[[dict[str, str]], Any], *, paged: bool = False) -> AccountWithLedger:
         def body(path: str) -> bytes:
             query = dict(parse_qsl(urlsplit(path).query))
-            return json.dumps(answer(query) if query.get("page", "1") == "1" else []).encode()
+            return json.dumps(answer(query) if paged or query["page"] == "1" else []).encode()
 
         server = serve(body=body)
         connect(host=server.url, login=account.sandbox.account_id, ledger_conn_id="warehouse", max_attempts=1)
         # The ledger's name for an account depends on the host.
         key = FirstPromoterHook().account.key
         account.database.run(f"UPDATE firstpromoter_refunds SET account = '{key}'")
+        # What the ledger knows are the commissions that the function returns: 901 of re_0001.
+        account.database.run(
+            f"UPDATE firstpromoter_refunds_commissions SET account = '{key}', "
+            "commission_id = 900 + CAST(SUBSTR(event_id, 4) AS INTEGER)"
+        )
         return account
 
     return served_account

@@ -8,7 +8,7 @@ from typing import Any
 from tests.reconcile.account import AccountWithLedger, nonzero_kinds, refund
 from tests.reconcile.test_lookups import commission
 
-Served = Callable[[Callable[[dict[str, str]], Any]], AccountWithLedger]
+Served = Callable[..., AccountWithLedger]
 COUNT, SHORT = 180, 50
 
 
@@ -23,7 +23,7 @@ def in_short_pages(held: list[dict[str, Any]]) -> Callable[[dict[str, str]], Any
 
 def test_adoption_reads_all_pages_although_each_is_short(served_account: Served, account: AccountWithLedger) -> None:
     account.track(refund(0))
-    served = served_account(in_short_pages([commission(n) for n in range(COUNT)]))
+    served = served_account(in_short_pages([commission(n) for n in range(COUNT)]), paged=True)
 
     report = served.reconcile(adopt=True)
 
@@ -34,7 +34,7 @@ def test_adoption_reads_all_pages_although_each_is_short(served_account: Served,
 def test_mismatches_on_later_short_pages_stay_open(served_account: Served, account: AccountWithLedger) -> None:
     account.track(refund(0))
     held = [commission(n) for n in range(COUNT)]
-    served = served_account(in_short_pages(held))
+    served = served_account(in_short_pages(held), paged=True)
     for _ in range(2):
         assert nonzero_kinds(served.reconcile()) == {"missing_in_ledger": COUNT - 1}
         assert len(account.mismatches()) == COUNT - 1
