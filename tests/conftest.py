@@ -24,6 +24,7 @@ from hypothesis import HealthCheck, settings
 from dev.airflow import EXAMPLE_DAGS, run_airflow, settings_of, without_airflow
 from dev.databases import MariaDB, has_mariadb, mariadb, postgresql
 from tests.databases import Database, PostgreSQLDatabases, make_database
+from tests.spreading import Spreading
 from tests.support import EVERY_DATABASE, SECOND_KEY
 
 # Airflow reads these when it is first imported. The user's own Airflow must not affect the tests, nor they it.
@@ -44,6 +45,14 @@ settings.register_profile(
 )
 settings.register_profile("soak", settings.get_profile("suite"), derandomize=False, max_examples=2000)
 settings.load_profile("suite")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--measure", action="store_true", help="write the seconds of each file into tests/measured.json")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(Spreading(measure=config.getoption("--measure")))
 
 
 def pytest_unconfigure() -> None:

@@ -8,6 +8,14 @@ import pytest
 
 from airflow_provider_firstpromoter.sandbox import Sandbox
 from tests.end_to_end.processes import TaskServer
+from tests.end_to_end.ui import Ui, running_ui
+
+
+@pytest.fixture(scope="session")
+def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
+    """The Airflow of ``make ui``, started once for each process that runs tests."""
+    with running_ui(tmp_path_factory.mktemp("make-ui")) as ui:
+        yield ui
 
 
 @pytest.fixture(scope="session")

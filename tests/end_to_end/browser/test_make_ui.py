@@ -2,94 +2,24 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import signal
-import sqlite3
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 
-from dev.airflow import Api, Home
 from dev.demo import warehouse
-from dev.demo.stage import DAG, refer_customers, warehouse_of
-from dev.processes import Process, free_port, running, wait_for
-from dev.sandbox import SandboxProcess
+from dev.demo.stage import DAG, refer_customers
 from tests.end_to_end.browser.airflow_server import AIRFLOW_3
 from tests.end_to_end.browser.refund_runs import RefundRunsPage
+from tests.end_to_end.ui import Ui
 from tests.support import REFUNDS_WITH_REWARDS
 
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(not AIRFLOW_3, reason="Its server is Airflow 3's (api-server, without a login)"),
 ]
-
-#: Seconds until a DAG run has ended, the start of all of Airflow's parts included.
-PATIENCE = 400
-#: The same as `make ui`, but in a folder of the test's own, and with the demo's mistakes corrected beforehand.
-UI = """
-import sys
-from pathlib import Path
-from dev.demo import ui, warehouse
-from dev.terminal import run_tool
-first_day = warehouse.RefundGenerator.first_day
-warehouse.RefundGenerator.first_day = lambda generator: [row.corrected() for row in first_day(generator)]
-sys.exit(run_tool(lambda: ui.main(Path(sys.argv[1]))))
-"""
-
-
-class Ui(Api):
-    """The Airflow of ``make ui``, with its warehouse and its sandbox."""
-
-    def __init__(self, url: str, home: Home, process: Process) -> None:
-        super().__init__(url)
-        self.home = home
-        self.process = process
-
-    @property
-    def warehouse(self) -> Any:
-        return warehouse_of(self.home)
-
-    @property
-    def sandbox(self) -> SandboxProcess:
-        connections = json.loads((self.home.folder / "connections.json").read_text())
-        return SandboxProcess(connections["firstpromoter_default"]["host"], self.process)
-
-    def ended_runs(self) -> list[dict[str, Any]]:
-        """Return the DAG's runs that have ended, the oldest first."""
-        runs = (self.get(f"dags/{DAG}/dagRuns?order_by=id") or {}).get("dag_runs", [])
-        return [run for run in runs if run["state"] in ("success", "failed")]
-
-    def wait_for_runs(self, number: int) -> None:
-        wait_for(lambda: len(self.ended_runs()) >= number, "The DAG run", self.process, timeout=PATIENCE)
-
-    def run_again(self) -> None:
-        """Trigger the DAG, and wait until the run has ended."""
-        before = len(self.ended_runs())
-        assert self.post(f"dags/{DAG}/dagRuns", {"logical_date": None})
-        self.wait_for_runs(before + 1)
-
-    def ledger(self, sql: str) -> list[Any]:
-        with closing(sqlite3.connect(self.warehouse)) as database:
-            return database.execute(sql).fetchall()
-
-
-@pytest.fixture(scope="module")
-def ui(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
-    folder = tmp_path_factory.mktemp("make-ui")
-    url = f"http://127.0.0.1:{(port := free_port())}"
-    environment = {**os.environ, "PORT": str(port)}
-    command = [sys.executable, "-c", UI, str(folder / ".ui")]
-    log = folder / "ui.log"
-    with running(command, env=environment, log=log, stop_signal=signal.SIGINT) as process:
-        ui = Ui(url, Home(folder / ".ui"), process)
-        ui.wait_for_runs(1)
-        yield ui
 
 
 # The first test, because the other one adds runs.

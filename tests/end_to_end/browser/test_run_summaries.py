@@ -31,8 +31,8 @@ def test_hostile_text_stays_text(as_user: Callable[..., RefundRunsPage], push: C
         account=HOSTILE,
         host=HOSTILE,
         outcomes={HOSTILE: 3, "__proto__": 1},
-        reversed={HOSTILE: -5, "cash": -1},
-        refunded={HOSTILE: 5},
+        rewards={HOSTILE: -5, "cash": -1},
+        amounts={HOSTILE: 5},
         problems=[problem(HOSTILE, HOSTILE), problem("re_1", HOSTILE, outcome=HOSTILE)],
         warnings=[HOSTILE],
         stopped_because=HOSTILE,
@@ -182,8 +182,8 @@ def test_revert_is_listed_and_its_failures_need_attention(
 def test_sums_of_different_accounts_are_not_added(
     as_user: Callable[..., RefundRunsPage], push: Callable[..., None]
 ) -> None:
-    push("others_us", summary(reversed={"cash": -100, "credits": -3}))
-    push("others_us", summary(account="acme-eu", reversed={"cash": -250}))
+    push("others_us", summary(rewards={"cash": -100, "credits": -3}))
+    push("others_us", summary(account="acme-eu", rewards={"cash": -250}))
     page = as_user("uma").open("?dag=others_us")
     assert page.sums() == ["acme-eu \u00b7 -2.50", "acme-us \u00b7 -1.00", "acme-us \u00b7 -3 credits"]
 
