@@ -57,6 +57,8 @@ BAD = [
     # Encodings.
     Bad("uid", {"uid": "cus\x1f1"}),
     Bad("uid", {"uid": "cus_1\u0085"}),
+    # Replaced by a cell that the driver cannot read, where there can be one: see UNREADABLE.
+    Bad("uid", {"uid": "nan"}),
     # Messages: long ones, and texts that no database can store.
     Bad("No such", response="No such “thing” " * 100),
     Bad("", response="\U0001f4a5" * 1000),
@@ -66,10 +68,24 @@ BAD = [
 ]
 
 
+#: Cells that drivers cannot read: of an id, and of a column that is only reported, which costs no row.
+UNREADABLE = {
+    "sqlite": [
+        "UPDATE refunds SET uid = CAST(x'ff' AS TEXT) WHERE uid = 'nan'",
+        "UPDATE refunds SET refunded_at = CAST(x'ff' AS TEXT) WHERE event_id LIKE 're_%7'",
+    ],
+    "postgresql": [
+        "UPDATE refunds SET refunded_at = 'infinity' WHERE event_id LIKE 're_%%7'",
+        "UPDATE refunds SET refunded_at = '0044-03-15 BC' WHERE event_id LIKE 're_%%9'",
+    ],
+    "duckdb": ["UPDATE refunds SET refunded_at = 'infinity' WHERE event_id LIKE 're_%7'"],
+}
+
+
 def row_of(number: int) -> dict[str, Any]:
     bad = bad_of(number)
     row = {"event_id": f"re_{number:05}", "amount": str(1000 + number), "currency": None, "uid": f"cus_{number % 500}"}
-    more = dict.fromkeys(("email", "quantity", "sale_event_id", "skip_email_notification"))
+    more = dict.fromkeys(("email", "quantity", "sale_event_id", "skip_email_notification", "refunded_at"))
     return {**row, **more, **(bad.values if bad else {})}
 
 
@@ -95,7 +111,10 @@ def test_every_good_row_of_a_dirty_table_is_recorded_and_every_bad_one_named_onc
     sandbox.add_leads({"uid": f"cus_{number}"} for number in range(500))
     text = "VARCHAR(400) CHARACTER SET utf8mb4" if database.kind == "mariadb" else "VARCHAR(400)"
     rows = [row_of(number) for number in range(ROWS)]
-    database.fill(rows, **dict.fromkeys(("amount", "uid", "email", "quantity", "skip_email_notification"), text))
+    types = dict.fromkeys(("amount", "uid", "email", "quantity", "skip_email_notification"), text)
+    database.fill(rows, **types, refunded_at="TIMESTAMP NULL")
+    for statement in UNREADABLE.get(database.kind, []):
+        database.run(statement)
     bad = {row["event_id"]: fault for number, row in enumerate(rows) if (fault := bad_of(number))}
     for event_id, fault in bad.items():
         if fault.response is not None:
