@@ -206,6 +206,11 @@ MYSQL = DatabaseKind(
 # --- SQLite -----------------------------------------------------------------------------------------------
 
 
+def _digest_of_bytes(key: str, values: Iterable[str]) -> str:
+    """Let SQLite call :func:`.drivers.sqlite_digest`, with bytes: a function gets no text that is not UTF-8."""
+    return f"firstpromoter_digest({', '.join(f'CAST({each} AS BLOB)' for each in (key, *values))})"
+
+
 SQLITE = DatabaseKind(
     "sqlite",
     "SQLite",
@@ -218,7 +223,7 @@ SQLITE = DatabaseKind(
         exact_text="CAST({} AS TEXT) COLLATE BINARY",
         byte_order="{} COLLATE BINARY",
         contains="INSTR({column}, {value}) > 0",
-        digest=lambda key, values: f"firstpromoter_digest({', '.join([key, *values])})",
+        digest=_digest_of_bytes,
         placeholders="question",
         least_version=(3, 24),
         create_view="CREATE VIEW {}",

@@ -167,9 +167,9 @@ def narrow_mysql(connection: Any) -> str | None:
 # --- SQLite -----------------------------------------------------------------------------------------------------------
 
 
-def sqlite_digest(*values: Any) -> str:
-    text = "".join("-" if value is None else f"{len(str(value))}:{value}" for value in values)
-    return hashlib.md5(text.encode(errors="surrogatepass"), usedforsecurity=False).hexdigest()[:DIGEST_LENGTH]
+def sqlite_digest(*values: bytes | None) -> str:
+    parts = b"".join(b"-" if value is None else b"%d:%b" % (len(value), value) for value in values)
+    return hashlib.md5(parts, usedforsecurity=False).hexdigest()[:DIGEST_LENGTH]
 
 
 def prepare_sqlite(connection: Any) -> None:

@@ -141,7 +141,7 @@ def _values(one: ClassifiedRow) -> tuple[Any, ...]:
         row.event_id or f"\1{row.position}",  # no event_id has a control character
         RANKS.get(action, 0),
         _text(record.last_sent_at) if record else None,
-        str(uid) if uid not in (None, "") else None,
+        json.dumps(str(uid)) if uid not in (None, "") else None,  # it may hold half a surrogate pair
         content_token(row.values, b""),
         action is not Action.SETTLED,
         json.dumps(portable),
