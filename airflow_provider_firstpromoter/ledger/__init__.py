@@ -6,7 +6,7 @@ This package uses SQL and no HTTP.
 
 from airflow_provider_firstpromoter.ledger.reading import SentEvent
 from airflow_provider_firstpromoter.ledger.records import LedgerRecord, RunKey, key_of
-from airflow_provider_firstpromoter.ledger.runs import RunHistory
+from airflow_provider_firstpromoter.ledger.runs import RunHistory, counts_of
 from airflow_provider_firstpromoter.ledger.store import RefundLedger, Written, now
 from airflow_provider_firstpromoter.ledger.table import commissions_table, ledger_table
 from airflow_provider_firstpromoter.ledger.writes import LedgerWrite
@@ -20,6 +20,7 @@ __all__ = [
     "SentEvent",
     "Written",
     "commissions_table",
+    "counts_of",
     "key_of",
     "ledger_table",
     "now",

@@ -24,10 +24,10 @@ from airflow_provider_firstpromoter.ledger import (
     RefundLedger,
     RunHistory,
     RunKey,
+    counts_of,
     key_of,
     now,
 )
-from airflow_provider_firstpromoter.ledger.runs import counts_of
 from airflow_provider_firstpromoter.sync import log_text
 from airflow_provider_firstpromoter.sync.job import Job
 from airflow_provider_firstpromoter.sync.selection import PendingTotals
