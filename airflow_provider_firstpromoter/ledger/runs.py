@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
@@ -25,6 +25,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.sql.elements import ColumnElement
 
 from airflow_provider_firstpromoter.calls import MAX_MESSAGE_LENGTH, Outcome, Summary, Totals
 from airflow_provider_firstpromoter.database import ManagedTable, Utc, first_line, key_text
@@ -129,6 +130,27 @@ class RunHistory(ManagedTable):
         self._change(change)
         self._started = True
         return earlier
+
+    def first_start(self, dag_id: str, run_id: str) -> datetime | None:
+        """Return when the first task of a DAG run started; None if the history does not have it."""
+        c = self.table.c
+        return min(self._starts(and_(c.dag_id == dag_id, c.run_id == run_id)), default=None)
+
+    def unfinished(self) -> list[datetime]:
+        """Return when the tries started that sent events and have not ended: they were killed, or are under way."""
+        c = self.table.c
+        return self._starts(and_(c.kind.in_(("query", "list")), c.ended_at.is_(None)))
+
+    def _starts(self, where: ColumnElement[bool]) -> list[datetime]:
+        if not self.exists():
+            return []
+        c = self.table.c
+        try:
+            with self.engine.connect() as connection:
+                rows = connection.execute(select(c.started_at).where(c.account == self.account, where))
+                return [row.started_at for row in rows]
+        except SQLAlchemyError as error:
+            raise self._unreachable(error) from None
 
     def update(self, connection: Connection, columns: dict[str, Any]) -> None:
         """Write the counts so far, in the transaction that writes the results themselves."""

@@ -19,7 +19,7 @@ class RevertOperator(LedgerOperator):
 
     Use :class:`RevertRefundsOperator`.
 
-    Select the refunds in one way: by ``event_ids``, by ``dag_id`` and ``run_id`` of the run that recorded them, or by
+    Select the refunds in one way: by ``event_ids``, by ``dag_id`` and ``run_id`` of the run that sent them first, or by
     the time at which they were first sent. By default the task only reports what it would deny.
 
     Each commission is read from FirstPromoter before it is denied. Only negative commissions are denied that have the
@@ -31,6 +31,10 @@ class RevertOperator(LedgerOperator):
     Refunds that were sent and of which the ledger does not know whether FirstPromoter recorded them, because a response
     was lost, are left alone, and counted and named as ``unresolved``: run :class:`ReconcileRefundsOperator` first, and
     then revert again.
+
+    What became recorded since the selected run began, and of which a kill hid the sender, is listed as
+    ``sender_unknown`` and left alone: revert it by ``event_ids``. So are refunds with a commission that FirstPromoter
+    does not plainly show as unpaid (``unclear``).
 
     A task that fails or is killed can be run again: it reverts the rest. FirstPromoter documents the call, but not its
     effect on balances and notifications: revert one refund first, and look at the promoter in FirstPromoter.

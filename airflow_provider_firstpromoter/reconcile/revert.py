@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -150,8 +150,8 @@ class Revert(LedgerRun[RevertReport]):
             denied = [one.event_id for one in checked if one.decision is Decision.ALREADY_DENIED]
             self.ledger.mark_reverted(denied, self.run_key, now())
             CommissionDenier(self).deny([one for one in checked if one.decision is Decision.REVERT])
-        if self.report.incomplete:
-            self.log.warning("%s", self.report.incomplete)
+        for warning in self.report.incomplete:
+            self.log.warning("%s", warning)
 
     def _check(self) -> list[CheckedRefund]:
         """Read the selected refunds and their commissions, and decide what to do with each."""
@@ -160,9 +160,27 @@ class Revert(LedgerRun[RevertReport]):
         sent = [one for one in records.values() if one.first_sent_at is not None and not one.unresolved]
         found = self.reader.of_records(sent)
         moment = now()
-        checked = [check(record, found.get(event_id, []), now=moment) for event_id, record in records.items()]
+        # A kill hides the sender. Who names the event_ids may say that the killed run was it.
+        killed = self.history.unfinished() if self.selection.event_ids is not None else []
+        checked = [
+            check(record, found.get(event_id, []), now=moment, killed=killed) for event_id, record in records.items()
+        ]
         unknown = sorted(set(self.selection.event_ids or ()) - records.keys())
         checked += [CheckedRefund(one, Decision.NOT_RECORDED, notes=("the ledger has no row",)) for one in unknown]
         for refund in checked:
             self.report.add(refund)
+        for record in self._sent_by_unknown(records.values()):
+            if record.event_id not in records:
+                note = f"the ledger has it as {record.outcome}, and which run sent it first is not known"
+                self.report.add(CheckedRefund(record.event_id, Decision.SENDER_UNKNOWN, record.commissions, (note,)))
         return checked
+
+    def _sent_by_unknown(self, selected: Iterable[LedgerRecord]) -> Iterator[LedgerRecord]:
+        """Read what became recorded since the selected run began, and may be that run's because a kill hid it."""
+        dag_id, run_id = self.selection.dag_id, self.selection.run_id
+        if dag_id is None or run_id is None:
+            return
+        starts = [one.first_sent_at for one in selected if one.first_sent_at is not None]
+        start = min([*starts, *filter(None, [self.history.first_start(dag_id, run_id)])], default=None)
+        if start is not None:
+            yield from self.ledger.sent_by_unknown(start)

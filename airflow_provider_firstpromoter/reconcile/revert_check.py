@@ -9,12 +9,14 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from airflow_provider_firstpromoter.calls import Commission, Outcome
-from airflow_provider_firstpromoter.ledger import LedgerRecord
+from airflow_provider_firstpromoter.ledger import LedgerRecord, RunKey
 from airflow_provider_firstpromoter.reconcile.compare import compare_amounts, created_at
 
 #: A commission that was made by more than this before or after the ledger's account sent the refund was made by
 #: something else. The ledger has the time of the response, which retries can delay, and clocks differ.
 TOLERANCE = timedelta(hours=1)
+#: For so long after its start, a run that was killed may have sent a refund.
+LONGEST_RUN = timedelta(days=7)
 
 
 class Decision(StrEnum):
@@ -32,6 +34,8 @@ class Decision(StrEnum):
     UNCLEAR = "unclear"
     #: This ledger's account did not make its commission: it is left alone.
     NOT_OURS = "not_ours"
+    #: It became recorded after the selected run began, and which run sent it is not known: it is left to ``event_ids``.
+    SENDER_UNKNOWN = "sender_unknown"
     #: FirstPromoter has no negative commission for it: there is nothing to deny.
     NOT_FOUND = "not_found"
     #: Its commissions could not be read: it is left alone.
@@ -96,12 +100,15 @@ class CheckedRefund:
         return {"event_id": self.event_id, "commissions": parts, "notes": list(self.notes)}
 
 
-def check(record: LedgerRecord, commissions: Sequence[Commission] | None, *, now: datetime) -> CheckedRefund:
+def check(
+    record: LedgerRecord, commissions: Sequence[Commission] | None, *, now: datetime, killed: Sequence[datetime] = ()
+) -> CheckedRefund:
     """
     Decide what a revert does with a refund of the ledger.
 
     :param commissions: its negative commissions; None if they cannot be read
     :param now: aware; replaces times that cannot be read
+    :param killed: when runs began whose end is not known, and which may have sent it
     """
 
     def decided(decision: Decision, *notes: str) -> CheckedRefund:
@@ -117,7 +124,8 @@ def check(record: LedgerRecord, commissions: Sequence[Commission] | None, *, now
         return decided(Decision.UNREADABLE, "its commissions could not be read; the log says why")
     if not commissions:
         return decided(Decision.NOT_FOUND)
-    if not _made_by_us(record, min(created_at(one, now) for one in commissions)):
+    made_at = min(created_at(one, now) for one in commissions)
+    if not _made_by_us(record, made_at) and not (record.sent_by == RunKey() and _during(killed, made_at)):
         return decided(Decision.NOT_OURS, "its commission was not made when this ledger sent it")
     notes = _notes(record, commissions)
     refund = decided(Decision.REVERT, *notes)
@@ -142,6 +150,11 @@ def _made_by_us(record: LedgerRecord, made_at: datetime) -> bool:
     if first is None or record.last_sent_at is None:
         return False
     return first - TOLERANCE <= made_at <= record.last_sent_at + TOLERANCE
+
+
+def _during(runs: Sequence[datetime], moment: datetime) -> bool:
+    """Return whether one of these runs may have been under way."""
+    return any(start - TOLERANCE <= moment <= start + LONGEST_RUN for start in runs)
 
 
 def _notes(record: LedgerRecord, commissions: Sequence[Commission]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +13,8 @@ from airflow_provider_firstpromoter.reconcile.scaffold import RunReport
 
 #: The number of refunds of each kind in XCom.
 MOST_CASES = 20
+#: What is listed at length, because a user goes through it.
+LISTED = (Decision.REVERT, Decision.SENDER_UNKNOWN)
 #: The number of refunds that are to be reverted in the XCom ``return_value``.
 MOST_TO_REVERT = 1000
 
@@ -53,13 +56,25 @@ class RevertReport(RunReport):
         return self.counts[Decision.REVERT]
 
     @property
-    def incomplete(self) -> str | None:
-        """The warning that the selection may have further commissions; None if it has none."""
+    def incomplete(self) -> list[str]:
+        """The warnings that the selection may have further commissions."""
+        return [*self._unresolved(), *self._sender_unknown()]
+
+    def _sender_unknown(self) -> Iterator[str]:
+        if count := self.counts[Decision.SENDER_UNKNOWN]:
+            first = ", ".join(repr(one.event_id) for one in self.cases[Decision.SENDER_UNKNOWN][:MOST_CASES])
+            yield (
+                f"{count} refunds became recorded since this run began, and which run sent them first is not known "
+                f"({first}{' …' if count > MOST_CASES else ''}): a run that was killed, or another tool. Revert those "
+                "of the killed run by event_ids"
+            )
+
+    def _unresolved(self) -> Iterator[str]:
         count = self.counts[Decision.UNRESOLVED]
         if not count:
-            return None
+            return
         first = ", ".join(repr(one.event_id) for one in self.cases[Decision.UNRESOLVED])
-        return (
+        yield (
             f"The revert is not complete: of {count} refunds that were sent, it is not known whether FirstPromoter "
             f"recorded them ({first}{' …' if count > MOST_CASES else ''}). Run ReconcileRefundsOperator over the days "
             "on which they were sent, and then this revert again. FirstPromoter lists no commission for those that are "
@@ -70,7 +85,7 @@ class RevertReport(RunReport):
         """Count a selected refund."""
         self.counts[refund.decision] += 1
         cases = self.cases.setdefault(refund.decision, [])
-        if len(cases) < (MOST_TO_REVERT if refund.decision is Decision.REVERT else MOST_CASES):
+        if len(cases) < (MOST_CASES if refund.decision not in LISTED else MOST_TO_REVERT):
             cases.append(refund)
         if refund.decision is Decision.REVERT:
             self.in_parts += any(note.startswith("in_parts") for note in refund.notes)
@@ -101,7 +116,7 @@ class RevertReport(RunReport):
         return {
             "selection": self.selection,
             "preview": self.preview,
-            "selected": sum(self.counts.values()),
+            "selected": sum(self.counts.values()) - self.counts[Decision.SENDER_UNKNOWN],
             **{decision.value: self.counts[decision] for decision in Decision},
             "in_parts": self.in_parts,
             "differs": self.differs,
@@ -112,7 +127,7 @@ class RevertReport(RunReport):
             "failures": self.failures,
             "refunds": [one.to_json() for one in self.cases.get(Decision.REVERT, [])[:most]],
             "cases": {
-                decision.value: [one.to_json() for one in cases]
+                decision.value: [one.to_json() for one in cases[:most]]
                 for decision, cases in self.cases.items()
                 if decision is not Decision.REVERT
             },
@@ -142,7 +157,7 @@ class RevertReport(RunReport):
         return "\n".join([f"{title} ({self.selection})", *lines])
 
     def _all_warnings(self) -> list[str]:
-        return [*self.warnings, self.incomplete] if self.incomplete else self.warnings
+        return [*self.warnings, *self.incomplete]
 
     def raise_if_more_than(self, max_reverted: int) -> None:
         """
