@@ -89,6 +89,7 @@ class Summary(Totals):
     :param skipped: refunds that the ledger had as settled
     :param rechecked: of those sent, the ones that were ``not_referred`` before
     :param repeated: rows that name an event_id again, with the same content or only another identity
+    :param matched_by_email: of those sent, the ones whose row names a uid and that FirstPromoter found by the e-mail
     :param left_pending: refunds that this run did not get to
     :param still_open: rejected and changed refunds that an earlier run has reported
     :param problems: the first refunds that need attention or failed, twenty new and
@@ -110,6 +111,7 @@ class Summary(Totals):
     skipped: int = 0
     rechecked: int = 0
     repeated: int = 0
+    matched_by_email: int = 0
     left_pending: int = 0
     still_open: int = 0
     problems: list[Problem] = Field(default_factory=list)

@@ -93,7 +93,7 @@ def accept(args: Namespace) -> None:
         raise ValueError("Name an event_id, or a commission with --commission")
     with opened(args) as (_, ledger), printing(args):
         records = ledger.find(args.event_ids)
-        changed = [event_id for event_id, record in records.items() if record.is_changed]
+        changed = [event_id for event_id, record in records.items() if record.is_changed or record.lead_differs]
         ledger.mark(changed, accepted_at=now())
         for event_id in changed:
             was, is_now = records[event_id].row_amount, records[event_id].changed_amount or "no amount"

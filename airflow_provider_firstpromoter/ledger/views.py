@@ -133,17 +133,21 @@ def _open_problems(tables: Tables) -> Any:
     )
     changed = and_(c.changed_amount.is_not(None), c.accepted_at.is_(None))
     difference = _text("recorded with amount ") + func.coalesce(c.row_amount, "?") + _text(", now ") + c.changed_amount
+    other_lead = and_(
+        c.lead_differs, c.accepted_at.is_(None), c.outcome.in_([one.value for one in Outcome if one.on_record])
+    )
+    reason = _text("FirstPromoter found a lead by e-mail that has another uid than the row")
     events = select(
         c.account,
         c.event_id,
         cast(null(), BigInteger).label("commission_id"),
-        case((changed, literal("changed")), else_=type_coerce(c.outcome, String)).label("problem"),
-        case((changed, difference), else_=c.message).label("reason"),
-        case((changed, c.reported_at), else_=c.judged_at).label("since"),
+        case((or_(changed, other_lead), literal("changed")), else_=type_coerce(c.outcome, String)).label("problem"),
+        case((changed, difference), (other_lead, reason), else_=c.message).label("reason"),
+        case((or_(changed, other_lead), c.reported_at), else_=c.judged_at).label("since"),
         c.last_seen_at,
         c.dag_id,
         c.run_id,
-    ).where(or_(changed, c.outcome.in_(PROBLEMS)), ~no_longer_selected)
+    ).where(or_(other_lead, and_(or_(changed, c.outcome.in_(PROBLEMS)), ~no_longer_selected)))
     if tables.mismatches is None:
         return events
     found = tables.mismatches.c

@@ -166,7 +166,8 @@ class Dispatcher:
 
     def _send(self, job: Job) -> Result:
         recover = self._options.recover_rewards
-        return self._hook.track_refund(
+        return self._hook.track(
+            self._options.call,
             job.refund,
             self._options.identify_by,
             self._recorder.earlier_tries > 0 if recover is None else recover,

@@ -64,6 +64,7 @@ def table(summary: Summary) -> str:
         "repeated": "repeated rows",
         "left_pending": "left for the next run",
         "still_open": "of the rejected and changed, reported before",
+        "matched_by_email": "matched by e-mail, not by the row's uid",
         "rewards_unknown": "recorded, reward unknown",
         "without_sale_event_id": "recorded without sale_event_id",
     }
@@ -147,6 +148,14 @@ def contradiction(row: Row, other: Row) -> str:
     """Return why a row is not sent beside another row of its event_id."""
     columns = [name for name in {**row.values, **other.values} if row.values.get(name) != other.values.get(name)]
     return f"another row of the query has this event_id and was sent; they differ in {', '.join(columns)}"
+
+
+def other_lead(event_id: str) -> str:
+    """Return why an event that is recorded needs attention: two customers can share an e-mail address."""
+    return (
+        "is recorded by its e-mail, and FirstPromoter's lead has another uid than the row: it may be another customer. "
+        f"To undo it: RevertRefundsOperator(event_ids=[{event_id!r}], ...); to leave it: airflow firstpromoter accept"
+    )
 
 
 def place_of(error: BaseException | None) -> str:

@@ -165,6 +165,19 @@ class Recorder:
             self._recorded[write.event_id] = _Recorded(job.row, result, write.sent())
         self._count(job.row, result)
         self._add_contradictions(job, result)
+        self._note_identity(job, result)
+
+    def _note_identity(self, job: Job, result: Result) -> None:
+        """Count a match by e-mail of a row that names a uid, and report a lead that has another uid."""
+        self.summary.matched_by_email += result.matched_by == "email" and job.refund.uid is not None
+        if result.outcome.on_record and result.lead_differs:
+            problem = Result(
+                event_id=result.event_id, outcome=Outcome.CHANGED, message=log_text.other_lead(str(result.event_id))
+            )
+            self._decided.outcomes[Outcome.CHANGED] += 1
+            self._new_problems.append(str(result.event_id))
+            if self.summary.add(problem) is not None:
+                self._log.warning("Refund %r is %s: %s", problem.event_id, problem.outcome, problem.message)
 
     def _add_contradictions(self, job: Job, result: Result) -> None:
         """Report the rows that were not sent because another row of their event_id was."""

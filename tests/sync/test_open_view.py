@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy import select
 
 from airflow_provider_firstpromoter.calls import numbered
-from airflow_provider_firstpromoter.exceptions import RunRefusedError
+from airflow_provider_firstpromoter.exceptions import EventsRejectedError, RunRefusedError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
-from airflow_provider_firstpromoter.ledger import RunHistory, RunKey
+from airflow_provider_firstpromoter.ledger import RunHistory, RunKey, now
 from airflow_provider_firstpromoter.ledger.views import Tables, views
 from airflow_provider_firstpromoter.sync import RefundSync, SyncOptions
 from tests.support import refund, refunds
@@ -65,3 +65,30 @@ def test_failed_refunds_that_a_run_did_not_get_to_stay_open(
     query(track, *bad, limit=limit, max_in_flight=1)
 
     assert open_problems(track) == every
+
+
+def test_lead_with_another_uid_is_red_once_and_stays_open_until_it_is_reverted(
+    track: Refunds, move_clock: Callable[[float], None]
+) -> None:
+    """Two customers share an address: the uid is not known, and the e-mail finds the other one."""
+    track.sandbox.add_lead(uid="other", email="shared@example.com")
+    rows = [refund(77, email="shared@example.com"), refund(78, email="c1@example.com", uid="cus_1"), refund(2)]
+
+    run = track(*rows)
+
+    assert run.outcomes == {"recorded": 3, "changed": 1}
+    assert run.results[0].outcome == "recorded"
+    assert run.summary.matched_by_email == 1
+    with pytest.raises(
+        EventsRejectedError, match=r"'re_77': .*another uid .*RevertRefundsOperator\(event_ids=\['re_77'\]"
+    ):
+        run.sync.raise_for_summary()
+    assert open_problems(track) == {"re_77"}
+    move_clock(60)
+
+    query(track, *rows)
+
+    assert open_problems(track) == {"re_77"}
+    track(*rows).sync.raise_for_summary()
+    track.ledger.mark(["re_77"], accepted_at=now())
+    assert open_problems(track) == set()
