@@ -206,7 +206,7 @@ def test_echo_of_a_204_is_not_recorded_after_an_unexpected_error_in_between(
     consuming(refund(77))
     consuming.let_days_pass(1)
     with monkeypatch.context() as patch:
-        patch.setattr(FirstPromoterHook, "track_refund", lambda *_, **__: 1 / 0)
+        patch.setattr(FirstPromoterHook, "track", lambda *_, **__: 1 / 0)
         assert consuming(refund(77), recheck_unreferred=A_MONTH).outcomes == {"failed": 1}
 
     assert consuming(refund(77)).outcomes == {"not_referred": 1}
