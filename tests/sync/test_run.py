@@ -274,7 +274,7 @@ def test_response_lost_after_the_other_ids_204_is_looked_up_in_the_commissions(t
     run = track(refund(0, uid="window_shopper", email="c0@example.com"))
 
     assert [request.status for request in track.sandbox.refund_requests()] == [204, None, 409]
-    assert run.outcomes == {"already_recorded": 1}
+    assert run.outcomes == {"already_recorded": 1, "changed": 1}, "the lead has another uid than the row"
     assert run.results[0].commissions
 
 
