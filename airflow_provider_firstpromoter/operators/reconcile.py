@@ -224,11 +224,11 @@ class ReconcileOperator(LedgerOperator):
         period = Period.of(self.created_from, self.created_to)
         hook, task = self._start(context)
         query = (
-            CallQuery.from_connection(self.sql_conn_id, self.sql, self.parameters)
+            CallQuery.from_connection(self.sql_conn_id, self.sql, self.parameters, call=self.call)
             if self.sql and self.sql_conn_id
             else None
         )
-        with RefundLedger.required(hook.account, self.ledger_conn_id, self.ledger_table) as ledger:
+        with RefundLedger.required(hook.account, self.ledger_conn_id, self.ledger_table, self.call) as ledger:
             report = Reconciliation(
                 hook,
                 ledger,

@@ -85,7 +85,7 @@ class RevertOperator(LedgerOperator):
                 "Select refunds by event_ids, by dag_id and run_id, or by sent_from: never all are reverted"
             )
         if preview is False and max_reverted is None:
-            raise ValueError("preview=False needs max_reverted: the number of refunds that the preview reported")
+            raise ValueError("preview=False needs max_reverted: the number that the preview reported")
         check_times(sent_from=sent_from, sent_to=sent_to)
         self.event_ids = event_ids
         # Not dag_id and run_id: an operator has a dag_id of its own.
@@ -122,10 +122,10 @@ class RevertOperator(LedgerOperator):
 
         preview, max_reverted = _flag(self.preview), _number(self.max_reverted)
         if not preview and max_reverted is None:
-            raise ValueError("preview=False needs max_reverted: the number of refunds that the preview reported")
+            raise ValueError("preview=False needs max_reverted: the number that the preview reported")
         selection = RevertSelection.of(self.event_ids, self.of_dag_id, self.of_run_id, self.sent_from, self.sent_to)
         hook, task = self._start(context)
-        with RefundLedger.required(hook.account, self.ledger_conn_id, self.ledger_table) as ledger:
+        with RefundLedger.required(hook.account, self.ledger_conn_id, self.ledger_table, self.call) as ledger:
             revert = Revert(hook, ledger, selection, preview=preview, max_reverted=max_reverted or 0, **task)
             try:
                 report = revert.run()

@@ -70,9 +70,9 @@ class Checks:
             sent += len(recorded)
         if sent and not selected:
             raise InputError(
-                f"The query on connection {self.query.name!r} selects none of the {sent} refunds that were first sent "
-                "in this period. It must select the whole period: give it no lower bound, or one that is earlier than "
-                "created_from"
+                f"The query on connection {self.query.name!r} selects none of the {sent} {self.ledger.call.plural} "
+                "that were first sent in this period. It must select the whole period: give it no lower bound, or one "
+                "that is earlier than created_from"
             )
         for records in self._batches(self.staging.unselected()):
             yield [self._mismatch(MismatchKind.NO_LONGER_SELECTED, one) for one in records]
@@ -83,7 +83,7 @@ class Checks:
 
         :param open_event_ids: the refunds with such a mismatch, which are looked up first
         """
-        if not self.max_sale_lookups:
+        if not self.max_sale_lookups or self.ledger.call.sale_column is None:
             return
         for ids in self._batches(open_event_ids):
             recorded = {one.event_id: one for one in self.ledger.find(ids).values() if one.recorded}
@@ -125,7 +125,7 @@ class Checks:
         ]
 
     def _mismatch(self, kind: MismatchKind, record: LedgerRecord, commission: Commission | None = None) -> Mismatch:
-        pair = RefundPair(record.event_id, [commission] if commission else [], record)
+        pair = RefundPair(record.event_id, [commission] if commission else [], record, sign=self.ledger.call.sign)
         result = result_from_commissions(pair) if commission else None
         mismatch = mismatch_of(kind, pair, result, self.started_at)
         sale = None if kind is MismatchKind.NO_LONGER_SELECTED else record.sale_event_id

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from airflow_provider_firstpromoter.api import reversal_from
+from airflow_provider_firstpromoter.api import recorded_facts
 from airflow_provider_firstpromoter.calls import Commission, Outcome, Result
 from airflow_provider_firstpromoter.ledger import LedgerRecord
 from airflow_provider_firstpromoter.reconcile.mismatches import Mismatch, MismatchKind
@@ -45,7 +45,7 @@ class Comparison(NamedTuple):
 
 class Amounts(NamedTuple):
     """
-    The amounts of a refund that are compared: negative, in minor units.
+    The amounts that are compared: in minor units, negative for a refund.
 
     :param currency: None is the account's own
     :param equal: True also if there is nothing to compare
@@ -96,7 +96,7 @@ def compare(pair: RefundPair, *, adopt: bool, now: datetime) -> Comparison:
     if gone := known_ids(record) - {one.id for one in commissions}:
         mismatch = mismatch_of(MismatchKind.MISSING_IN_FIRSTPROMOTER, pair, result, now)
         return Comparison(replace(mismatch, commission_id=min(gone)), correction, result)
-    if not compare_amounts(record, commissions).equal:
+    if not compare_amounts(record, commissions, pair.sign).equal:
         return Comparison(mismatch_of(MismatchKind.AMOUNT_DIFFERS, pair, result, now), correction, result)
     if correction is Correction.UPDATE_REWARD and _is_worth_reporting(record, result):
         return Comparison(mismatch_of(MismatchKind.REWARD_CHANGED, pair, result, now), correction, result)
@@ -129,34 +129,37 @@ def result_from_commissions(pair: RefundPair) -> Result:
         outcome=record.outcome if record else Outcome.ALREADY_RECORDED,
         http_status=record.http_status if record else None,
         message=None if record else RECOVERED if pair.recoverable else ADOPTED,
-        **(reversal_from(event_id, commissions) or {}),
+        **(recorded_facts(commissions) if commissions else {}),
     )
 
 
-def compare_amounts(record: LedgerRecord, commissions: list[Commission]) -> Amounts:
+def compare_amounts(record: LedgerRecord, commissions: Sequence[Commission], sign: int) -> Amounts:
     """
     Compare the amount that was sent with the amount of the commissions.
 
     What was sent in another currency than the account's is compared before its conversion if the commissions have that
     amount. Otherwise, the amount that FirstPromoter said it recorded is used. Of a split refund, each commission can
     have the whole amount or a part of it.
+
+    :param sign: of the amounts of the commissions; what was sent has none
     """
-    sent, currency = record.sent_amount, record.sent_currency
+    sent, currency = record.sent_amount and sign * record.sent_amount, record.sent_currency
     originals = [
         one.original_sale_amount
         for one in commissions
         if currency and (one.original_sale_currency or "").upper() == currency
     ]
     amounts = [one.sale_amount for one in commissions]
+    first = amounts[0] if amounts else None
     if sent is not None and currency and originals and len(originals) == len(commissions):
-        return Amounts(-sent, originals[0], currency, _is_one_of(-sent, originals))
+        return Amounts(sent, originals[0], currency, _is_one_of(sent, originals))
     if sent is not None and not currency:
-        return Amounts(-sent, amounts[0] if amounts else None, None, _is_one_of(-sent, amounts))
+        return Amounts(sent, first, None, _is_one_of(sent, amounts))
     if record.recorded_amount is not None and amounts:
-        return Amounts(record.recorded_amount, amounts[0], None, _is_one_of(record.recorded_amount, amounts))
+        return Amounts(record.recorded_amount, first, None, _is_one_of(record.recorded_amount, amounts))
     if sent is not None:
-        return Amounts(-sent, None, currency, True)
-    return Amounts(record.recorded_amount, amounts[0] if amounts else None, None, True)
+        return Amounts(sent, None, currency, True)
+    return Amounts(record.recorded_amount, first, None, True)
 
 
 def _is_one_of(amount: int, parts: list[int | None]) -> bool:
@@ -170,7 +173,7 @@ def mismatch_of(kind: MismatchKind, pair: RefundPair, result: Result | None, now
     first = commissions[0] if commissions else None
     values: dict[str, Any] = {}
     if record:
-        amounts = compare_amounts(record, commissions)
+        amounts = compare_amounts(record, commissions, pair.sign)
         values |= {
             "ledger_outcome": record.outcome.value,
             "ledger_amount": amounts.ledger,

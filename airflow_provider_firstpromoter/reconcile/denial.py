@@ -36,7 +36,9 @@ class CommissionDenier:
         useless_calls = 0
         for group in calls(refunds):
             if useless_calls == MOST_USELESS_CALLS:
-                self.run.warn(f"{useless_calls} calls in a row denied nothing: the other refunds are left for a retry")
+                self.run.warn(
+                    f"{useless_calls} calls in a row denied nothing: the other {self.report.plural} are left for a retry"
+                )
                 useless_calls += 1
             if useless_calls > MOST_USELESS_CALLS:
                 for refund in group:
@@ -66,12 +68,12 @@ class CommissionDenier:
             self.report.add_reverted(one)
         for event_id in after.keys() - {one.event_id for one in denied}:
             if (reason := after[event_id].left_alone) is not None:
-                self.run.warn(f"Refund {event_id!r} is {reason} meanwhile and is left alone")
+                self.run.warn(f"{event_id!r} is {reason} meanwhile and is left alone")
                 self.report.counts[Decision.REVERT] -= 1
                 self.report.counts[reason] += 1
             else:
                 self.report.add_failed(event_id)
-        self.run.log.info("%s of %s refunds are reverted", self.report.reverted, self.report.to_revert)
+        self.run.log.info("%s of %s %s are reverted", self.report.reverted, self.report.to_revert, self.report.plural)
         return len(denied)
 
     def _explain(self, batch: Batch) -> None:

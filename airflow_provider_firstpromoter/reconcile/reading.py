@@ -11,7 +11,7 @@ from airflow_provider_firstpromoter.api import (
     CommissionPage,
     read_commissions,
 )
-from airflow_provider_firstpromoter.calls import Commission
+from airflow_provider_firstpromoter.calls import Call, Commission
 from airflow_provider_firstpromoter.database import in_background
 from airflow_provider_firstpromoter.exceptions import ReadError, SyncInterruptedError, UnreadableCommissionError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
@@ -29,18 +29,24 @@ FEW = 20
 
 
 class CommissionReader:
-    """Reads the negative commissions of refunds in a thread of its own: a kill need not wait for a response."""
+    """
+    Reads the commissions of a call's events in a thread of its own: a kill need not wait for a response.
 
-    def __init__(self, hook: FirstPromoterHook, log: logging.Logger) -> None:
+    :param call: whose commissions are read: only those with its sign
+    """
+
+    def __init__(self, hook: FirstPromoterHook, call: Call, log: logging.Logger) -> None:
         self.hook = hook
+        self.call_kind = call
         self.log = log
         self._failed_in_a_row = 0
 
     def pages(self, period: Period) -> Iterator[CommissionPage]:
-        """Read the pages of a period; on them are only commissions that can be of a refund."""
-        pages = read_commissions(self.hook.client, **period.filters(), sale_amount_to=-1)
+        """Read the pages of a period; on them are only commissions that the call can have made."""
+        of_call = {"sale_amount_to": -1} if self.call_kind.sign < 0 else {"sale_amount_from": 1}
+        pages = read_commissions(self.hook.client, **period.filters(), **of_call)
         for page in in_background(pages, self.hook.cancelled):
-            yield page._replace(commissions=list(filter(_can_be_of_refund, page.commissions)))
+            yield page._replace(commissions=list(filter(self._is_of_call, page.commissions)))
 
     def look_up(self, event_ids: Iterable[str]) -> Iterator[tuple[str, list[Commission] | None]]:
         """
@@ -49,7 +55,7 @@ class CommissionReader:
         :returns: each event_id with its commissions, or with None if they cannot be read
         :raises ReadError: if several lookups in a row fail
         """
-        yield from in_background(self._lookups(event_ids, self._of_refund), self.hook.cancelled)
+        yield from in_background(self._lookups(event_ids, self._of_event), self.hook.cancelled)
 
     def sales(self, event_ids: Iterable[str]) -> Iterator[tuple[str, list[Commission] | None]]:
         """Look up sales, likewise; None is also for one that is not found on the first pages of what begins alike."""
@@ -77,7 +83,7 @@ class CommissionReader:
         found = self._on_pages(records) if len(records) > FEW else {}
         missing = sorted(one.event_id for one in records if not _complete(one, found.get(one.event_id, [])))
         if missing:
-            self.log.info("Refunds that are looked up one by one: %s", len(missing))
+            self.log.info("%s that are looked up one by one: %s", self.call_kind.plural.capitalize(), len(missing))
         return found | dict(self.look_up(missing))
 
     def call(self, request: Callable[[], T]) -> T:
@@ -101,8 +107,13 @@ class CommissionReader:
         # Whatever else is known of a refund with a malformed commission is not all of it.
         return {event_id: commissions for event_id, commissions in found.items() if event_id not in unreadable}
 
-    def _of_refund(self, event_id: str) -> list[Commission]:
-        return list(filter(_can_be_of_refund, self.hook.find_commissions(event_id)))
+    def _of_event(self, event_id: str) -> list[Commission]:
+        return list(filter(self._is_of_call, self.hook.find_commissions(event_id, self.call_kind)))
+
+    def _is_of_call(self, commission: Commission) -> bool:
+        """Return whether the call can have made a commission: one with its sign, and not one made by hand."""
+        amounts = (commission.amount, commission.sale_amount)
+        return commission.commission_type != "custom" and any(self.call_kind.sign * (one or 0) > 0 for one in amounts)
 
     def _of_sale(self, event_id: str) -> list[Commission] | None:
         pages = read_commissions(self.hook.client, q=event_id, sale_amount_from=1)
@@ -136,8 +147,3 @@ class CommissionReader:
 def _complete(record: LedgerRecord, commissions: Sequence[Commission] | None) -> bool:
     """Return whether a refund has a commission, and each one that the ledger knows."""
     return bool(commissions) and known_ids(record) <= {one.id for one in commissions or ()}
-
-
-def _can_be_of_refund(commission: Commission) -> bool:
-    """Return whether a commission can be a refund's: negative, and not made by hand."""
-    return commission.is_reversal and commission.commission_type != "custom"

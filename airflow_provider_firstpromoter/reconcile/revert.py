@@ -92,8 +92,8 @@ def _check_ways(event_ids: Any, dag_id: Any, run_id: Any, sent_from: Any, sent_t
     ways = [event_ids is not None, any(one is not None for one in run), any(one is not None for one in window)]
     if sum(ways) != 1:
         raise ValueError(
-            "Select the refunds to revert in one way: event_ids, or dag_id and run_id, or sent_from and sent_to. "
-            f"{'Nothing is selected, and all refunds are never reverted' if not any(ways) else 'Several are given'}"
+            "Select what to revert in one way: event_ids, or dag_id and run_id, or sent_from and sent_to. "
+            f"{'Nothing is selected, and never all is reverted' if not any(ways) else 'Several are given'}"
         )
     if ways[1] and None in run:
         raise ValueError("A DAG run is selected by dag_id and run_id together: other DAGs can have the same run_id")
@@ -138,7 +138,7 @@ class Revert(LedgerRun[RevertReport]):
         try_number: int = 1,
         log: logging.Logger | None = None,
     ) -> None:
-        report = RevertReport(str(selection), preview)
+        report = RevertReport(str(selection), preview, plural=ledger.call.plural)
         super().__init__(hook, ledger, report, run=run, try_number=try_number, writes=not preview, log=log)
         self.selection = selection
         self.max_reverted = max_reverted
@@ -156,14 +156,15 @@ class Revert(LedgerRun[RevertReport]):
     def _check(self) -> list[CheckedRefund]:
         """Read the selected refunds and their commissions, and decide what to do with each."""
         records = {record.event_id: record for record in self.selection.records(self.ledger)}
-        self.log.info("%s refunds are selected (%s)", len(records), self.selection)
+        self.log.info("%s %s are selected (%s)", len(records), self.report.plural, self.selection)
         sent = [one for one in records.values() if one.first_sent_at is not None and not one.unresolved]
         found = self.reader.of_records(sent)
         moment = now()
         # A kill hides the sender. Who names the event_ids may say that the killed run was it.
         killed = self.history.unfinished() if self.selection.event_ids is not None else []
         checked = [
-            check(record, found.get(event_id, []), now=moment, killed=killed) for event_id, record in records.items()
+            check(record, found.get(event_id, []), self.ledger.call.sign, now=moment, killed=killed)
+            for event_id, record in records.items()
         ]
         unknown = sorted(set(self.selection.event_ids or ()) - records.keys())
         checked += [CheckedRefund(one, Decision.NOT_RECORDED, notes=("the ledger has no row",)) for one in unknown]

@@ -49,7 +49,7 @@ class Decision(StrEnum):
 @dataclass(frozen=True)
 class CheckedRefund:
     """
-    A selected refund, its negative commissions, and what the revert does with it.
+    A selected refund, its commissions, and what the revert does with it.
 
     :param commissions: all tiers and splits
     :param notes: what the operator should know before it is reverted
@@ -101,12 +101,18 @@ class CheckedRefund:
 
 
 def check(
-    record: LedgerRecord, commissions: Sequence[Commission] | None, *, now: datetime, killed: Sequence[datetime] = ()
+    record: LedgerRecord,
+    commissions: Sequence[Commission] | None,
+    sign: int,
+    *,
+    now: datetime,
+    killed: Sequence[datetime] = (),
 ) -> CheckedRefund:
     """
     Decide what a revert does with a refund of the ledger.
 
-    :param commissions: its negative commissions; None if they cannot be read
+    :param commissions: None if they cannot be read
+    :param sign: of their amounts
     :param now: aware; replaces times that cannot be read
     :param killed: when runs began whose end is not known, and which may have sent it
     """
@@ -127,7 +133,7 @@ def check(
     made_at = min(created_at(one, now) for one in commissions)
     if not _made_by_us(record, made_at) and not (record.sent_by == RunKey() and _during(killed, made_at)):
         return decided(Decision.NOT_OURS, "its commission was not made when this ledger sent it")
-    notes = _notes(record, commissions)
+    notes = _notes(record, commissions, sign)
     refund = decided(Decision.REVERT, *notes)
     if refund.left_alone is not None:
         return decided(refund.left_alone, *notes)
@@ -157,12 +163,12 @@ def _during(runs: Sequence[datetime], moment: datetime) -> bool:
     return any(start - TOLERANCE <= moment <= start + LONGEST_RUN for start in runs)
 
 
-def _notes(record: LedgerRecord, commissions: Sequence[Commission]) -> list[str]:
+def _notes(record: LedgerRecord, commissions: Sequence[Commission], sign: int) -> list[str]:
     """Return what is unusual: several commissions, or commissions that differ from the ledger."""
     notes = []
     if len(commissions) > 1:
         notes.append(f"in_parts: {len(commissions)} commissions, of tiers or splits")
-    amounts = compare_amounts(record, list(commissions))
+    amounts = compare_amounts(record, commissions, sign)
     if not amounts.equal:
         notes.append(f"differs: amount {amounts.ledger} in the ledger, {amounts.firstpromoter} in FirstPromoter")
     known = {one.id: one for one in record.commissions}

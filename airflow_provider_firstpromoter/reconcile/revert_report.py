@@ -64,8 +64,8 @@ class RevertReport(RunReport):
         if count := self.counts[Decision.SENDER_UNKNOWN]:
             first = ", ".join(repr(one.event_id) for one in self.cases[Decision.SENDER_UNKNOWN][:MOST_CASES])
             yield (
-                f"{count} refunds became recorded since this run began, and which run sent them first is not known "
-                f"({first}{' …' if count > MOST_CASES else ''}): a run that was killed, or another tool. Revert those "
+                f"{count} {self.plural} became recorded since this run began, and which run sent them first is not "
+                f"known ({first}{' …' if count > MOST_CASES else ''}): a run that was killed, or another tool. Revert those "
                 "of the killed run by event_ids"
             )
 
@@ -75,8 +75,9 @@ class RevertReport(RunReport):
             return
         first = ", ".join(repr(one.event_id) for one in self.cases[Decision.UNRESOLVED])
         yield (
-            f"The revert is not complete: of {count} refunds that were sent, it is not known whether FirstPromoter "
-            f"recorded them ({first}{' …' if count > MOST_CASES else ''}). Run ReconcileRefundsOperator over the days "
+            f"The revert is not complete: of {count} {self.plural} that were sent, it is not known whether "
+            f"FirstPromoter recorded them ({first}{' …' if count > MOST_CASES else ''}). Run "
+            f"Reconcile{self.plural.capitalize()}Operator over the days "
             "on which they were sent, and then this revert again. FirstPromoter lists no commission for those that are "
             "named again then"
         )
@@ -125,7 +126,7 @@ class RevertReport(RunReport):
             "denied": dict(self.denied),
             "failed": self.failed,
             "failures": self.failures,
-            "refunds": [one.to_json() for one in self.cases.get(Decision.REVERT, [])[:most]],
+            self.plural: [one.to_json() for one in self.cases.get(Decision.REVERT, [])[:most]],
             "cases": {
                 decision.value: [one.to_json() for one in cases[:most]]
                 for decision, cases in self.cases.items()
@@ -143,7 +144,7 @@ class RevertReport(RunReport):
         shown = {
             name: value
             for name, value in self.to_json().items()
-            if name not in ("selection", "preview", "refunds", "cases", "failures", "warnings")
+            if name not in ("selection", "preview", self.plural, "cases", "failures", "warnings")
         }
         lines = [f"  {name:<18}  {value}" for name, value in shown.items()]
         for decision, cases in self.cases.items():
@@ -168,7 +169,7 @@ class RevertReport(RunReport):
         if self.to_revert > max_reverted:
             sums = ", ".join(f"{amount} {unit}" for unit, amount in self.to_deny.items())
             raise RunRefusedError(
-                f"{self.to_revert} refunds ({self.selection}; commissions of {sums}) would be reverted, and "
+                f"{self.to_revert} {self.plural} ({self.selection}; commissions of {sums}) would be reverted, and "
                 f"max_reverted is {max_reverted}. Nothing was denied. Look at the preview, then raise max_reverted"
             )
 
@@ -181,7 +182,7 @@ class RevertReport(RunReport):
         if self.failed:
             first = ", ".join(map(repr, self.failures[:5]))
             raise EventsFailedError(
-                f"{self.failed} of {self.to_revert} refunds could not be reverted ({first}"
+                f"{self.failed} of {self.to_revert} {self.plural} could not be reverted ({first}"
                 f"{' …' if self.failed > 5 else ''}); {self.reverted} were. A retry reverts the rest. "
                 f"{' '.join(self.warnings[:1])}"
             )

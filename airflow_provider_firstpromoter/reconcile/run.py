@@ -68,7 +68,7 @@ class Reconciliation(LedgerRun[ReconcileReport]):
     ) -> None:
         self.table = MismatchTable(ledger, run)
         command = hook.account.command_line("accept", ledger_conn_id=ledger.name, ledger_table=ledger.table.fullname)
-        report = ReconcileReport(table=self.table.table.fullname, accept=command)
+        report = ReconcileReport(table=self.table.table.fullname, accept=command, plural=ledger.call.plural)
         super().__init__(hook, ledger, report, run=run, try_number=try_number, log=log)
         self.period = period
         self.adopt = adopt
@@ -85,10 +85,10 @@ class Reconciliation(LedgerRun[ReconcileReport]):
 
     def _work(self) -> None:
         try:
-            with Staging() as staging:
+            with Staging(self.ledger.call) as staging:
                 self._reconcile(staging)
         except BaseException:
-            self.log.warning("The reconciliation ended early; %s refunds were compared", self._compared)
+            self.log.warning("The reconciliation ended early; %s %s were compared", self._compared, self.report.plural)
             raise
 
     def _reconcile(self, staging: Staging) -> None:
@@ -181,9 +181,10 @@ class Reconciliation(LedgerRun[ReconcileReport]):
             return
         rate = self.hook.account.extra.requests_per_minute
         self.log.info(
-            "%s refunds of the ledger have no commission in this period; each is looked up, with one or two requests. "
+            "%s %s of the ledger have no commission in this period; each is looked up, with one or two requests. "
             "At %s requests a minute that takes up to %.0f minutes",
             count,
+            self.report.plural,
             rate,
             2 * count / rate + 0.5,
         )
@@ -202,13 +203,13 @@ class Reconciliation(LedgerRun[ReconcileReport]):
                     found += ((one, pair.in_period) for one in commissions)
                     if not commissions and pair.in_period:
                         missing.append(pair)
-                    self._log_progress("%s of %s refunds looked up", self.report.looked_up, count)
+                    self._log_progress("%s of %s %s looked up", self.report.looked_up, count, self.report.plural)
             finally:
                 staging.add_commissions((one, created_at(one, self._now), in_period) for one, in_period in found)
                 self._compare(missing, staging)
         if self.report.not_looked_up:
             self.warn(
-                f"{self.report.not_looked_up} refunds could not be looked up and were not compared; "
+                f"{self.report.not_looked_up} {self.report.plural} could not be looked up and were not compared; "
                 "the log has the reason of each"
             )
 

@@ -21,10 +21,12 @@ class RunReport:
     """
     What both reports have.
 
+    :param plural: what the call's events are called
     :param requests: HTTP requests, retries included
     :param seconds: the time that it took
     """
 
+    plural: str = field(default="refunds", kw_only=True)
     warnings: list[str] = field(default_factory=list, kw_only=True)
     requests: int = field(default=0, kw_only=True)
     seconds: float = field(default=0.0, kw_only=True)
@@ -72,7 +74,7 @@ class LedgerRun(Generic[R]):
         self.run_key = run or RunKey()
         self.writes = writes
         self.log = log or logging.getLogger(__name__)
-        self.reader = CommissionReader(hook, self.log)
+        self.reader = CommissionReader(hook, ledger.call, self.log)
         self.history = RunHistory(ledger, self.run_key, try_number, kind=self.KIND)
 
     def run(self) -> R:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter
 
-from airflow_provider_firstpromoter.calls import Commission, Outcome
+from airflow_provider_firstpromoter.calls import Call, Commission, Outcome
 from airflow_provider_firstpromoter.database import ScratchDatabase
 from airflow_provider_firstpromoter.ledger import LedgerRecord, SentEvent
 from airflow_provider_firstpromoter.reconcile.duplicates import Reversal, match_duplicates
@@ -73,10 +73,11 @@ class RefundPair(NamedTuple):
     What the ledger and FirstPromoter have of one refund.
 
     :param event_id: None for a commission without one
-    :param commissions: all negative commissions of the event_id, the earliest first; empty if there are none
+    :param commissions: all commissions of the event_id, the earliest first; empty if there are none
     :param record: None if the ledger has no row
     :param duplicate_of: the refund that was sent to the same lead with the same amount, if this one was not sent
     :param in_period: False if the refund was read only because something else depends on it
+    :param sign: of its commissions
     """
 
     event_id: str | None
@@ -84,6 +85,7 @@ class RefundPair(NamedTuple):
     record: LedgerRecord | None
     duplicate_of: str | None = None
     in_period: bool = True
+    sign: int = -1
 
     @property
     def recorded(self) -> bool:
@@ -117,12 +119,13 @@ class Staging(ScratchDatabase):
     It holds no e-mail address and no uid.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, call: Call) -> None:
         super().__init__(SCHEMA)
+        self.sign = call.sign
 
     def add_commissions(self, commissions: Iterable[tuple[Commission, datetime, bool]]) -> None:
         """
-        Add negative commissions.
+        Add commissions.
 
         :param commissions: each with the time at which it was made, and whether that is in the period
         """
@@ -183,10 +186,10 @@ class Staging(ScratchDatabase):
                     one.event_id,
                     one.lead_id,
                     one.last_sent_at.timestamp(),
-                    _original(one.sent_amount and -one.sent_amount, one.sent_currency),
+                    _original(one.sent_amount and self.sign * one.sent_amount, one.sent_currency),
                     one.recorded_amount
                     if one.recorded_amount is not None or one.sent_currency
-                    else one.sent_amount and -one.sent_amount,
+                    else one.sent_amount and self.sign * one.sent_amount,
                 )
                 for one in refunds
             ),
@@ -226,7 +229,7 @@ class Staging(ScratchDatabase):
                 event_ids,
             ).fetchall()
             yield [
-                RefundPair(event_id, [], _record_adapter.validate_json(body), in_period=bool(in_period))
+                RefundPair(event_id, [], _record_adapter.validate_json(body), in_period=bool(in_period), sign=self.sign)
                 for event_id, body, in_period in rows
             ]
 
@@ -266,6 +269,7 @@ class Staging(ScratchDatabase):
                     _record_adapter.validate_json(record) if record else None,
                     duplicate_of,
                     in_period,
+                    self.sign,
                 )
 
     def add_found(self, keys: Iterable[Key]) -> None:
