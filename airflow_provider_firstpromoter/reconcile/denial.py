@@ -36,9 +36,7 @@ class CommissionDenier:
         useless_calls = 0
         for group in calls(refunds):
             if useless_calls == MOST_USELESS_CALLS:
-                self.run.warn(
-                    f"{useless_calls} calls in a row denied nothing: the other {self.report.plural} are left for a retry"
-                )
+                self.run.warn(f"{useless_calls} calls in a row denied nothing: the rest is left for a retry")
                 useless_calls += 1
             if useless_calls > MOST_USELESS_CALLS:
                 for refund in group:

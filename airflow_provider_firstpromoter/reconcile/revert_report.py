@@ -65,8 +65,8 @@ class RevertReport(RunReport):
             first = ", ".join(repr(one.event_id) for one in self.cases[Decision.SENDER_UNKNOWN][:MOST_CASES])
             yield (
                 f"{count} {self.plural} became recorded since this run began, and which run sent them first is not "
-                f"known ({first}{' …' if count > MOST_CASES else ''}): a run that was killed, or another tool. Revert those "
-                "of the killed run by event_ids"
+                f"known ({first}{' …' if count > MOST_CASES else ''}): a run that was killed, or another tool. "
+                "Revert those of the killed run by event_ids"
             )
 
     def _unresolved(self) -> Iterator[str]:
