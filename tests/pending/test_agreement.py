@@ -174,6 +174,12 @@ def test_sql_and_python_agree_which_rows_are_settled(database: Any, monkeypatch:
                 for case in cases
                 if case.ledger["outcome"] is Outcome.REVERTED and not case.ledger["has_amount"]
             }
+            # What was changed and is as it was again comes through once, so that the ledger notices.
+            plain -= {
+                case.row["event_id"]
+                for case in cases
+                if case.ledger["changed_amount"] is not None and not case.ledger["is_accepted"]
+            }
             needless = {event_id for event_id in crossing & plain if event_id not in pending}
             assert not needless, f"{way} lets settled rows through: {needless}"
 

@@ -229,10 +229,9 @@ PROGRAM = """
     from airflow_provider_firstpromoter.hooks import FirstPromoterHook
     from airflow_provider_firstpromoter.ledger import RefundLedger, RunKey
     from airflow_provider_firstpromoter.calls import numbered
-    from airflow_provider_firstpromoter.sync import RefundSync, SyncOptions, recorder, sender
+    from airflow_provider_firstpromoter.sync import RefundSync, SyncOptions, recorder
 
     recorder.FLUSH_EVERY_RESULTS = 3
-    sender.AHEAD = 0  # else a thread may have sent the next ones
     hook = FirstPromoterHook()
     ledger = RefundLedger.required(hook.account, "ledger")
     sync = RefundSync(hook, ledger, SyncOptions(max_in_flight=1), RunKey("dag", "killed", "task", -1))
