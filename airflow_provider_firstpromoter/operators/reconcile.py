@@ -172,6 +172,7 @@ class ReconcileOperator(LedgerOperator):
         "parameters",
         *LedgerOperator.template_fields,
     )
+    template_fields_renderers = {"sql": "sql", "parameters": "json"}
 
     def __init__(
         self,

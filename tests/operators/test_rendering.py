@@ -26,6 +26,7 @@ def test_sql_is_a_template_field_of_operators_with_a_query() -> None:
     assert [kind for kind in KINDS if "sql" in kind.template_fields] == [
         SqlToFirstPromoterOperator,
         UnrecordedRefundSensor,
+        ReconcileRefundsOperator,
     ]
 
 

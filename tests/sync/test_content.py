@@ -39,7 +39,7 @@ def test_corrected_id_column_sends_every_refund_again(track: Refunds, as_query: 
     [
         {"uid": "cus_0"},
         {"uid": None, "email": "c0@example.com"},
-        {"email": "c0@example.com"},
+        {"email": "new@example.com"},
         {"amount": 77},
         {"currency": "EUR"},
         {"quantity": 2},
@@ -49,6 +49,7 @@ def test_corrected_id_column_sends_every_refund_again(track: Refunds, as_query: 
     ids=repr,
 )
 def test_not_referred_refund_is_sent_again_if_any_column_changes(track: Refunds, columns: dict[str, Any]) -> None:
+    track.sandbox.add_lead(email="new@example.com")
     track(refund(77))
     track.sent()
 

@@ -68,12 +68,14 @@ def test_refunds_that_failed_before_take_turns_longest_ago_first(track: Refunds)
     bad(track, "status", *failing, status=500)
     for start in (0, 5, 10):  # without ten in a row, so that all are known as failed
         track(*rows[start : start + 5], max_in_flight=1)
+        track.let_days_pass(0.01)  # the ledger knows seconds
     assert set(track.stored().values()) == {"failed"}
     track.sent()
 
     sent = []
     for _ in range(3):
         track(*rows, max_in_flight=1)
+        track.let_days_pass(0.01)
         sent += track.sent()
 
     assert sent[:15] == failing, "ten, and then the other five"
