@@ -20,6 +20,8 @@ from airflow_provider_firstpromoter.ledger.records import LedgerRecord, RunKey
 from airflow_provider_firstpromoter.ledger.table import ON_RECORD
 from airflow_provider_firstpromoter.ledger.writes import CONDITIONS, LedgerWrite, Rule
 
+#: The numbers under which MariaDB's and MySQL's driver reports a CHECK constraint: as it does a lock.
+FAILED_CHECKS = (4025, 3819)
 #: What stands where the database cannot hold a text.
 NOTE = "(this database cannot hold the text)"
 #: Columns that a later result leaves as they are.
@@ -326,9 +328,11 @@ def _shortened(value: Any, table: Table, name: str) -> Any:
 
 
 def _may_be_a_text(error: BaseException) -> bool:
-    """Return whether the database may have refused a value, and not the connection or the statement."""
+    """Return whether the database may have refused a value, and not the connection, a lock or the statement."""
+    if isinstance(error, OperationalError):
+        return bool(error.orig and error.orig.args and error.orig.args[0] in FAILED_CHECKS)
     if isinstance(error, DBAPIError):
-        return not (error.connection_invalidated or isinstance(error, OperationalError | ProgrammingError))
+        return not (error.connection_invalidated or isinstance(error, ProgrammingError))
     return isinstance(error, SQLAlchemyError | ValueError)  # a driver's UnicodeEncodeError is a ValueError
 
 

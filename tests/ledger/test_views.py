@@ -163,3 +163,19 @@ def test_view_reversed_adds_up_by_month_promoter_and_unit(view: Any) -> None:
 
 def test_view_last_runs_has_a_row_for_each_try(view: Any) -> None:
     assert view("last_runs", "run_id, kind, requests") == [("first", "query", 11), ("second", "query", 3)]
+
+
+def test_view_open_keeps_the_problem_of_one_mapped_task_when_another_of_the_same_run_ends(ledger: RefundLedger) -> None:
+    write(ledger, [to_write("re_bad", Outcome.REJECTED, message="amount is missing", seen_at=THEN)], FIRST)
+    tables = Tables(ledger.table, ledger.commissions.table, RunHistory(ledger, FIRST).table, None)
+    (view,) = [one.query for one in views(tables) if one.name == "open"]
+
+    def shown() -> list[str]:
+        with ledger.engine.connect() as connection:
+            return [row.event_id for row in connection.execute(view)]
+
+    for map_index, expected in ((1, ["re_bad"]), (-1, [])):
+        history = RunHistory(ledger, FIRST._replace(map_index=map_index))
+        history.start()
+        history.finish({})
+        assert shown() == expected
