@@ -20,11 +20,11 @@ from pydantic import (
     field_validator,
 )
 
+from airflow_provider_firstpromoter.calls import REFUND, Call
 from airflow_provider_firstpromoter.exceptions import ConnectionSettingsError
 
 PUBLIC_HOST = "api.firstpromoter.com"
 DEFAULT_PATH = "/api/v2"
-DEFAULT_LEDGER_TABLE = "firstpromoter_refunds"
 
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 
@@ -47,7 +47,8 @@ class Extra(BaseModel):
     The extra fields of the connection.
 
     :param ledger_conn_id: the Airflow connection of the database that holds the ledger
-    :param ledger_table: the name of the ledger's table, with its schema if it needs one
+    :param ledger_table: the name of the table of the refunds' ledger, with its schema if it needs one; that of the
+        sales is ``firstpromoter_sales`` in the same schema
     :param currency: the account's currency, used for rows in major units that have no currency
     :param requests_per_minute: how many requests this process may send in a minute; the account's limit is shared by
         all its clients
@@ -58,7 +59,7 @@ class Extra(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
     ledger_conn_id: Annotated[str | None, _empty_is_absent] = None
-    ledger_table: Annotated[str, Field(min_length=1)] = DEFAULT_LEDGER_TABLE
+    ledger_table: Annotated[str, Field(min_length=1)] = REFUND.ledger_table
     currency: Annotated[str | None, _empty_is_absent, Field(pattern=r"^[A-Za-z]{3}$")] = None
     requests_per_minute: Annotated[int, Field(ge=1, le=1_000_000), _no_bool] = 400
     timeout: Annotated[float, Field(ge=0.1, le=600), _no_bool] = 30.0
@@ -109,8 +110,18 @@ class Account(BaseModel):
         where = f"{host}{port}{path}"
         return self.account_id if where == PUBLIC_HOST else f"{self.account_id}@{where}"
 
+    def ledger_table(self, call: Call) -> str:
+        """Return the name of a call's ledger: the refunds' is in the extra, and the others are beside it."""
+        name = self.extra.ledger_table
+        return name if call is REFUND else f"{name[: name.rfind('.') + 1]}{call.ledger_table}"
+
     def command_line(
-        self, command: str, *arguments: str, ledger_conn_id: str | None = None, ledger_table: str | None = None
+        self,
+        command: str,
+        *arguments: str,
+        ledger_conn_id: str | None = None,
+        ledger_table: str | None = None,
+        call: Call = REFUND,
     ) -> str:
         """
         Return a command of this provider, ready to paste into a shell.
@@ -123,10 +134,12 @@ class Account(BaseModel):
         if tuple(map(int, airflow_version.split(".")[:2])) < (3, 2):  # its own command knows none of providers
             words = ["python", "-m", "airflow_provider_firstpromoter"]
         words.append(command)
+        if call is not REFUND:
+            words += ["--call", call.name]
         # Options first: argparse refuses event_ids that an option parts from the connection.
         if ledger_conn_id not in (None, self.extra.ledger_conn_id):
             words += ["--ledger-conn-id", str(ledger_conn_id)]
-        if ledger_table not in (None, self.extra.ledger_table):
+        if ledger_table not in (None, self.ledger_table(call)):
             words += ["--ledger-table", str(ledger_table)]
         words.append(self.conn_id)
         if any(one.startswith("-") for one in arguments):

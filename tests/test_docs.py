@@ -21,7 +21,7 @@ from airflow_provider_firstpromoter.calls import (
     Result,
     Summary,
 )
-from airflow_provider_firstpromoter.ledger import LedgerWrite, RefundLedger, RunKey, ledger_table, now
+from airflow_provider_firstpromoter.ledger import Ledger, LedgerWrite, RunKey, ledger_table, now
 from airflow_provider_firstpromoter.reconcile import Mismatch, MismatchKind, MismatchTable, mismatch_table
 
 ROOT = Path(__file__).parents[1]
@@ -150,7 +150,7 @@ def test_comment_in_sql_has_no_apostrophe(path: Path) -> None:
 
 def test_documented_queries_run_on_a_ledger(tmp_path: Path) -> None:
     engine = create_engine(f"sqlite:///{tmp_path / 'ledger.db'}", future=True)
-    ledger = RefundLedger(engine, "account")
+    ledger = Ledger(engine, "account")
     ledger.ensure()
     reward = Commission(id=1, amount=-400, unit="cash", status="pending")
     results = {
@@ -168,7 +168,7 @@ def test_documented_queries_run_on_a_ledger(tmp_path: Path) -> None:
 
 def test_documented_queries_run_on_the_mismatch_table(tmp_path: Path) -> None:
     engine = create_engine(f"sqlite:///{tmp_path / 'ledger.db'}", future=True)
-    ledger = RefundLedger(engine, "account")
+    ledger = Ledger(engine, "account")
     ledger.ensure()
     reward = Commission(id=1, amount=-400, unit="cash", status="pending")
     result = Result(event_id="re_1", outcome=Outcome.RECORDED, sent=True, commissions=(reward,))

@@ -13,9 +13,10 @@ from airflow_provider_firstpromoter.api.commissions import (
     commission_filters,
     describe_unreadable,
     find_commissions,
+    has_sign,
     read_commissions,
     recorded_facts,
-    reversal_from,
+    sign_filter,
 )
 from airflow_provider_firstpromoter.api.responses import ApiResponse, describe_failure
 
@@ -34,7 +35,8 @@ __all__ = [
     "describe_failure",
     "describe_unreadable",
     "find_commissions",
+    "has_sign",
     "read_commissions",
     "recorded_facts",
-    "reversal_from",
+    "sign_filter",
 ]

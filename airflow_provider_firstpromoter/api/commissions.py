@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pydantic import ValidationError
 
 from airflow_provider_firstpromoter.api.responses import describe_failure
-from airflow_provider_firstpromoter.calls import REFUND, Call, Commission, event_id_of
+from airflow_provider_firstpromoter.calls import Call, Commission, event_id_of
 from airflow_provider_firstpromoter.exceptions import AccessRefusedError, ReadError, UnreadableCommissionError
 
 if TYPE_CHECKING:
@@ -144,8 +144,7 @@ def find_commissions(client: Client, event_id: str, call: Call) -> tuple[list[Co
     for amount in ("sale_amount", "amount"):
         found: list[Commission] = []
         malformed = False
-        filters = {f"{amount}_to": -1} if call.sign < 0 else {f"{amount}_from": 1}
-        for page in read_commissions(client, q=event_id, **filters):
+        for page in read_commissions(client, q=event_id, **sign_filter(call, amount)):
             found += [one for one in page.commissions if is_of(one, call, event_id)]
             malformed = malformed or event_id in page.unreadable
             if page.unreadable:
@@ -161,9 +160,17 @@ def find_commissions(client: Client, event_id: str, call: Call) -> tuple[list[Co
 
 def is_of(commission: Commission, call: Call, event_id: str) -> bool:
     """Whether a commission was made by this event of this call: a sale and its refund can have the same event_id."""
-    return commission.event_id == event_id and any(
-        call.sign * (amount or 0) > 0 for amount in (commission.amount, commission.sale_amount)
-    )
+    return commission.event_id == event_id and has_sign(commission, call)
+
+
+def has_sign(commission: Commission, call: Call) -> bool:
+    """Whether a commission can be of this call: those of refunds are negative, and those of sales positive."""
+    return any(call.sign * (amount or 0) > 0 for amount in (commission.amount, commission.sale_amount))
+
+
+def sign_filter(call: Call, amount: str = "sale_amount") -> dict[str, int]:
+    """Return the filter that leaves out the commissions of calls with another sign."""
+    return {f"{amount}_to": -1} if call.sign < 0 else {f"{amount}_from": 1}
 
 
 def _page(client: Client, params: Mapping[str, str | list[str]]) -> list[Any]:
@@ -191,18 +198,6 @@ def describe_unreadable(counts: Mapping[int, int]) -> str:
         f"{', '.join(pages)}{f' and others on {more} more pages' if more else ''} could not be read and "
         "were skipped: each is not an object, or its id is not a positive whole number"
     )
-
-
-def reversal_from(event_id: str, commissions: Iterable[Commission]) -> dict[str, Any] | None:
-    """
-    Return what a refund reversed, according to the commissions of its event_id.
-
-    :param commissions: may contain commissions of other events, and of a sale with the same event_id
-    :returns: ``recorded_amount``, ``lead_id`` and ``commissions`` of a result; None if the refund has no negative
-        commission
-    """
-    found = [one for one in commissions if is_of(one, REFUND, event_id)]
-    return recorded_facts(found) if found else None
 
 
 def recorded_facts(commissions: Sequence[Commission]) -> dict[str, Any]:

@@ -9,12 +9,7 @@ from airflow_provider_firstpromoter.calls.masking import MAX_MESSAGE_LENGTH, mas
 from airflow_provider_firstpromoter.calls.outcome import Outcome
 from airflow_provider_firstpromoter.calls.refund import (
     REFUND,
-    REFUND_COLUMNS,
     Refund,
-    known_columns,
-    missing_columns,
-    portable,
-    repeated_columns,
 )
 from airflow_provider_firstpromoter.calls.result import (
     Commission,
@@ -25,6 +20,7 @@ from airflow_provider_firstpromoter.calls.result import (
     shortened,
 )
 from airflow_provider_firstpromoter.calls.row import (
+    CALLS,
     DIGEST_COLUMN,
     REASON_COLUMN,
     Row,
@@ -53,6 +49,7 @@ from airflow_provider_firstpromoter.calls.values import (
 )
 
 __all__ = [
+    "CALLS",
     "DIGEST_COLUMN",
     "MANY_DECIMAL_CURRENCIES",
     "MAX_AMOUNT",
@@ -61,7 +58,6 @@ __all__ = [
     "MAX_MESSAGE_LENGTH",
     "REASON_COLUMN",
     "REFUND",
-    "REFUND_COLUMNS",
     "SALE",
     "ZERO_DECIMAL_CURRENCIES",
     "AmountUnit",
@@ -87,13 +83,9 @@ __all__ = [
     "event_id_of",
     "fingerprint",
     "is_known_content",
-    "known_columns",
     "masked",
-    "missing_columns",
     "numbered",
     "parameter_time",
-    "portable",
-    "repeated_columns",
     "same_amount",
     "shortened",
     "time_before",

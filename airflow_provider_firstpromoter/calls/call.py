@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -120,6 +121,8 @@ class Call:
     :param sign: of the amounts of its commissions
     :param verb: what FirstPromoter did with the commissions, for the log: ``reversed``
     :param ledger_table: the ledger's default name
+    :param duplicates_within: further apart, two of one customer and amount are two, as those of a subscription are.
+        None is no limit
     :param sale_column: names the event_id of the sale that the event belongs to; None if it is a sale itself
     """
 
@@ -131,12 +134,18 @@ class Call:
     sign: Literal[-1, 1]
     verb: str
     ledger_table: str
+    duplicates_within: timedelta | None = None
     sale_column: str | None = None
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
         """The call's own field names: the columns that a query or a mapping may carry. Others are ignored."""
         return tuple(self.model.model_fields)
+
+    @property
+    def happened(self) -> str:
+        """What became of the customer's money: ``refunded``."""
+        return self.moment.removesuffix("_at")
 
     @property
     def plural(self) -> str:
@@ -180,21 +189,26 @@ class Call:
         that validation refuses (a date or 12.5 as an id, bytes as a quantity) becomes another value that it refuses:
         a text could pass, and None would send the event by its other id or without the column.
         """
-        return {name: self._portable(name, value) for name, value in self.known_columns(row).items()}
+        return {
+            name: portable_value(name, value, is_id=name in self.id_columns)
+            for name, value in self.known_columns(row).items()
+        }
 
-    def _portable(self, name: str, value: object) -> str | int | bool | None:
-        if isinstance(value, bool | int | str | None):
-            return value
-        try:
-            if name in self.id_columns:
-                return read_identifier(value)
-            if name == "skip_email_notification":
-                return read_flag(value)
-            if name in ("amount", "quantity", "mrr"):
-                read_number(value)
-        except ValueError:
-            return False if name in self.id_columns else "unusable"
-        return canonical_text(value)
+
+def portable_value(name: str, value: object, *, is_id: bool) -> str | int | bool | None:
+    """Return a value of a column as :meth:`Call.portable` does."""
+    if isinstance(value, bool | int | str | None):
+        return value
+    try:
+        if is_id:
+            return read_identifier(value)
+        if name == "skip_email_notification":
+            return read_flag(value)
+        if name in ("amount", "quantity", "mrr"):
+            read_number(value)
+    except ValueError:
+        return False if is_id else "unusable"
+    return canonical_text(value)
 
 
 def _reasons(error: ValidationError) -> str:

@@ -35,12 +35,3 @@ REFUND = Call(
     ledger_table="firstpromoter_refunds",
     sale_column="sale_event_id",
 )
-
-# For the rooms that do not take a Call yet.
-REFUND_COLUMNS = REFUND.columns
-IDENTIFIER_COLUMNS = REFUND.id_columns
-REPORT_COLUMNS = (REFUND.moment,)
-known_columns = REFUND.known_columns
-repeated_columns = REFUND.repeated_columns
-missing_columns = REFUND.missing_columns
-portable = REFUND.portable

@@ -16,8 +16,9 @@ from decimal import Context, Decimal
 from itertools import islice
 from typing import Any, TypeVar
 
-from airflow_provider_firstpromoter.calls.call import event_id_from
-from airflow_provider_firstpromoter.calls.refund import known_columns, portable
+from airflow_provider_firstpromoter.calls.call import Call, event_id_from, portable_value
+from airflow_provider_firstpromoter.calls.refund import REFUND
+from airflow_provider_firstpromoter.calls.sale import SALE
 from airflow_provider_firstpromoter.calls.values import MAX_AMOUNT_LENGTH, amount_text, canonical_text
 
 #: Hexadecimal digits of one token.
@@ -26,6 +27,10 @@ TOKEN_LENGTH = 16
 MOST_TOKENS = 15
 #: The default context would round a long amount, and take two amounts for the same.
 _EXACTLY = Context(prec=2 * MAX_AMOUNT_LENGTH)
+#: The calls that have a ledger, by the plural of their names.
+CALLS = {call.plural: call for call in (REFUND, SALE)}
+#: The columns of all calls, and whether each holds an id: a row has those of one call only.
+_COLUMNS = {name: name in call.id_columns for call in CALLS.values() for name in call.columns}
 T = TypeVar("T")
 #: Rows that are compared with the ledger at once.
 BATCH = 500
@@ -41,42 +46,45 @@ class Row:
     One row of the input.
 
     :param position: its place in the input, from 0
-    :param values: the refund call's columns, as the source gave them
+    :param values: the call's columns, as the source gave them
     :param event_id: None where the row has no usable one
     :param amount: its canonical text, in the unit of the query; None where it is no number
-    :param refunded_at: when the customer got the money, for reports; None where the query does not say
+    :param happened_at: the event's own time, for reports; None where the query does not say
     :param digest: the hash of the content that was computed when settled rows were left out; None if none was
     :param reason: ``recheck`` or ``retry`` if a sensor passed the row on for that reason
+    :param call: what it is a row of
     """
 
     position: int
     values: Mapping[str, Any]
     event_id: str | None
     amount: str | None
-    refunded_at: datetime | None = None
+    happened_at: datetime | None = None
     digest: str | None = None
     reason: str | None = None
+    call: Call = REFUND
 
     @classmethod
-    def read(cls, position: int, mapping: Mapping[str, Any]) -> Row:
+    def read(cls, position: int, mapping: Mapping[str, Any], call: Call = REFUND) -> Row:
         """Read a mapping of column names, in any case, to values."""
-        values = known_columns(mapping)
+        values = call.known_columns(mapping)
         extra = {str(name).lower(): value for name, value in mapping.items()}
         return cls(
             position,
             values,
             event_id_from(values.get("event_id")),
             amount_text(values.get("amount")),
-            read_moment(extra.get("refunded_at")),
+            read_moment(extra.get(call.moment)),
             _text(extra.get(DIGEST_COLUMN)),
             _text(extra.get(REASON_COLUMN)),
+            call,
         )
 
     def portable(self) -> dict[str, str | int | bool | None]:
         """Return the row as plain JSON, from which :meth:`read` restores it."""
-        values = portable(self.values)
+        values = self.call.portable(self.values)
         extra = {
-            "refunded_at": self.refunded_at.isoformat() if self.refunded_at else None,
+            self.call.moment: self.happened_at.isoformat() if self.happened_at else None,
             DIGEST_COLUMN: self.digest,
             REASON_COLUMN: self.reason,
         }
@@ -88,7 +96,7 @@ def read_moment(value: object) -> datetime | None:
     Read a time of a report column.
 
     :param value: a datetime, a date, or ISO 8601 text; without a zone it is taken for UTC
-    :returns: aware, UTC; None for anything else: a report column never keeps a refund from being sent
+    :returns: aware, UTC; None for anything else: a report column never keeps a row from being sent
     """
     if isinstance(value, str):
         try:
@@ -105,22 +113,24 @@ def read_moment(value: object) -> datetime | None:
         return None
 
 
-def numbered(mappings: Iterable[Mapping[str, Any]]) -> Iterator[Row]:
+def numbered(mappings: Iterable[Mapping[str, Any]], call: Call = REFUND) -> Iterator[Row]:
     """Read the rows of a source, in its order, one at a time."""
-    return (Row.read(position, mapping) for position, mapping in enumerate(mappings))
+    return (Row.read(position, mapping, call) for position, mapping in enumerate(mappings))
 
 
 def content_token(row: Mapping[str, Any], key: bytes) -> str:
     """
-    Return a keyed hash of a row's columns of the refund call, without the event_id.
+    Return a keyed hash of a row's columns of its call, without the event_id.
 
     :param key: keeps customers' e-mail addresses from being found by hashing guesses
     :returns: 16 hexadecimal digits
     """
     digest = hashlib.blake2b(key=key, digest_size=TOKEN_LENGTH // 2)
-    for name, value in portable(row).items():
-        if name == "event_id":
+    given = {str(name).lower(): value for name, value in row.items()}
+    for name, is_id in _COLUMNS.items():
+        if name == "event_id" or name not in given:
             continue
+        value = portable_value(name, given[name], is_id=is_id)
         text = canonical_text(value)
         if name == "amount" and amount_text(value):
             text = format(Decimal(text or "0").normalize(_EXACTLY), "f")  # 10.5 and 10.50 are the same amount
@@ -148,7 +158,7 @@ def fingerprint(row: Mapping[str, Any], key: bytes, earlier: str | None = None) 
 
 
 def add_digest(earlier: str | None, digest: str | None) -> str | None:
-    """Add a digest to the stored digests of a refund's contents, and return them all."""
+    """Add a digest to the stored digests of an event's contents, and return them all."""
     return " ".join(_with(earlier.split(" ") if earlier else [], digest)) if digest else earlier
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Annotated, ClassVar
 
 from pydantic import BeforeValidator
@@ -44,4 +45,5 @@ SALE = Call(
     sign=1,
     verb="earned",
     ledger_table="firstpromoter_sales",
+    duplicates_within=timedelta(days=3),
 )

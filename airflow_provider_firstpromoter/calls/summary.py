@@ -15,7 +15,7 @@ from airflow_provider_firstpromoter.calls.result import Result
 
 class Problem(BaseModel):
     """
-    A refund that needs attention, or that failed.
+    An event that needs attention, or that failed.
 
     :param new: False if an earlier run has reported the same problem
     """
@@ -50,13 +50,13 @@ class Totals(BaseModel):
         *,
         amount: int | None = None,
         currency: str | None = None,
-        sale_event_id: str | None = None,
+        names_no_sale: bool = False,
     ) -> None:
         """
         Add the commissions and the amount of one event: in the task run that reports them, and in no other.
 
         :param amount: in minor units of ``currency``; None where it is not known what FirstPromoter recorded
-        :param sale_event_id: the sale that a refund names
+        :param names_no_sale: whether it is a refund that does not name its sale
         """
         for unit, reward in result.rewards.items():
             self.rewards[unit] += reward
@@ -65,7 +65,7 @@ class Totals(BaseModel):
         self.rewards_unknown += not result.commissions
         if amount is not None:
             self.amounts[currency or "account"] += amount
-            self.without_sale_event_id += sale_event_id is None
+            self.without_sale_event_id += names_no_sale
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON; every outcome is present, even with 0."""
@@ -85,18 +85,19 @@ class Summary(Totals):
     :param host: the host of the API
     :param started_at: UTC
     :param ended_at: UTC
-    :param sent: refunds that were sent
-    :param skipped: refunds that the ledger had as settled
+    :param kind: ``refunds`` or ``sales``
+    :param sent: events that were sent
+    :param skipped: events that the ledger had as settled
     :param rechecked: of those sent, the ones that were ``not_referred`` before
     :param repeated: rows that name an event_id again, with the same content or only another identity
     :param matched_by_email: of those sent, the ones whose row names a uid and that FirstPromoter found by the e-mail
-    :param left_pending: refunds that this run did not get to
-    :param still_open: rejected and changed refunds that an earlier run has reported
-    :param problems: the first refunds that need attention or failed, twenty new and
+    :param left_pending: events that this run did not get to
+    :param still_open: rejected and changed events that an earlier run has reported
+    :param problems: the first events that need attention or failed, twenty new and
         twenty old ones of an outcome at most
     :param stopped_because: why the run ended early; None if it did not
     :param preview: whether nothing was sent or written
-    :param would_be_sent: of a preview: ``refunds`` (how many), ``by_currency`` (of each ``refunds``, ``sum`` and
+    :param would_be_sent: of a preview: ``events`` (how many), ``by_currency`` (of each ``events``, ``sum`` and
         ``largest`` in minor units) and ``sample`` (the first ten)
     :param seconds: how long the run took
     :param requests: HTTP requests, retries included
@@ -172,10 +173,10 @@ class Summary(Totals):
 
     @property
     def need_attention(self) -> int:
-        """Refunds that no retry can help, old and new."""
+        """Events that no retry can help, old and new."""
         return sum(count for outcome, count in self.outcomes.items() if outcome.needs_attention)
 
     @property
     def new_problems(self) -> int:
-        """Refunds that no retry can help and that no earlier run has reported."""
+        """Events that no retry can help and that no earlier run has reported."""
         return self.need_attention - self.still_open

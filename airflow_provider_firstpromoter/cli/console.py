@@ -18,7 +18,7 @@ from airflow_provider_firstpromoter.calls import masked
 from airflow_provider_firstpromoter.database import first_line
 from airflow_provider_firstpromoter.exceptions import EventsRejectedError, ReconciliationMismatchError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
-from airflow_provider_firstpromoter.ledger import RefundLedger
+from airflow_provider_firstpromoter.ledger import Ledger
 
 PACKAGE = "airflow_provider_firstpromoter"
 LOG = logging.getLogger(f"{PACKAGE}.cli")
@@ -107,10 +107,10 @@ def _logging(*, verbose: bool) -> Iterator[None]:
 
 
 @contextmanager
-def opened(args: Namespace) -> Iterator[tuple[FirstPromoterHook, RefundLedger]]:
+def opened(args: Namespace) -> Iterator[tuple[FirstPromoterHook, Ledger]]:
     """Open the account and the ledger that the arguments name."""
     hook = FirstPromoterHook(args.conn_id)
-    with RefundLedger.required(hook.account, args.ledger_conn_id, args.ledger_table) as ledger:
+    with Ledger.required(hook.account, args.ledger_conn_id, args.ledger_table, args.call) as ledger:
         yield hook, ledger
 
 

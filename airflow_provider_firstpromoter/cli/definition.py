@@ -59,6 +59,15 @@ def _parameters(text: str) -> Any:
         raise argparse.ArgumentTypeError(f"{text!r} is not JSON") from None
 
 
+def _call(text: str) -> Any:
+    from airflow_provider_firstpromoter.calls import CALLS  # only once a command runs: it imports pydantic
+
+    try:
+        return CALLS[f"{text}s"]
+    except KeyError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither refund nor sale") from None
+
+
 def _number_or_any(text: str) -> int | None:
     return None if text == "any" else _number(text)
 
@@ -75,7 +84,8 @@ LEDGER_CONN_ID = argument(
     ("--ledger-conn-id",), metavar="CONN_ID", help="the ledger's connection; default: the extra's"
 )
 LEDGER_TABLE = argument(("--ledger-table",), metavar="TABLE", help="the ledger's table; default: the extra's")
-LEDGER = (CONN_ID, LEDGER_CONN_ID, LEDGER_TABLE)
+CALL = argument(("--call",), type=_call, default="refund", metavar="CALL", help="refund (the default) or sale")
+LEDGER = (CONN_ID, CALL, LEDGER_CONN_ID, LEDGER_TABLE)
 #: For statements alone, which need no connection.
 TABLES = (
     argument(("conn_id",), metavar="CONN_ID", nargs="?", help="the Airflow connection of type firstpromoter"),
@@ -84,6 +94,7 @@ TABLES = (
         metavar="NAME",
         help="without a connection, for this database: postgresql, mysql, sqlite, duckdb, snowflake",
     ),
+    CALL,
     LEDGER_CONN_ID,
     LEDGER_TABLE,
 )
@@ -165,8 +176,8 @@ check firstpromoter_default --sql-conn-id warehouse --sql refunds.sql
             *LEDGER,
             argument(
                 ("--view",),
-                choices=("open", "status", "reversed", "last_runs"),
-                help="only this one, with all its rows: open problems, every event, sums, or runs",
+                choices=("open", "status", "reversed", "earned", "last_runs"),
+                help="only this one, with all its rows: open problems, every event, sums (of sales: earned), or runs",
             ),
             argument(("--since",), type=_day, metavar="2026-11-01", help="leave out what is older"),
             argument(("--limit",), type=_number, metavar="ROWS", help="of each view; default: 20, or all of --view"),
@@ -286,7 +297,7 @@ def get_firstpromoter_cli_commands() -> list[GroupCommand]:
     return [
         GroupCommand(
             name="firstpromoter",
-            help="Report on refunds, and correct them",
+            help="Report on refunds and sales, and correct them",
             subcommands=[command.action() for command in COMMANDS],
         )
     ]

@@ -14,9 +14,9 @@ from airflow_provider_firstpromoter.cli.console import ATTENTION, LOG, command, 
 from airflow_provider_firstpromoter.database import CallQuery, ManagedTable, errors_as
 from airflow_provider_firstpromoter.exceptions import ConnectionSettingsError, FirstPromoterError, LedgerError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
-from airflow_provider_firstpromoter.ledger import RefundLedger, RunKey, ledger_table, now
+from airflow_provider_firstpromoter.ledger import Ledger, RunKey, ledger_table, now
 from airflow_provider_firstpromoter.reconcile import MOST_TO_REVERT, Period, Reconciliation, Revert, RevertSelection
-from airflow_provider_firstpromoter.sync import RefundSync, SyncOptions, log_text, report_mismatches, run_query
+from airflow_provider_firstpromoter.sync import Sync, SyncOptions, log_text, report_mismatches, run_query
 
 #: Characters of one to four bytes, which a database that is not Unicode cannot hold.
 ANY_TEXT = "check é 日 😀"
@@ -35,7 +35,7 @@ def check(args: Namespace) -> int:
         return text
 
     def ledger() -> str:
-        with RefundLedger.required(account, args.ledger_conn_id, args.ledger_table) as ledger:
+        with Ledger.required(account, args.ledger_conn_id, args.ledger_table, args.call) as ledger:
             return _check_ledger(ledger)
 
     checks: dict[str, Callable[[], str]] = {"connection": connection, "ledger": ledger}
@@ -51,12 +51,12 @@ def check(args: Namespace) -> int:
     return ATTENTION if any(row["result"] == "failed" for row in rows) else 0
 
 
-def _check_ledger(ledger: RefundLedger) -> str:
+def _check_ledger(ledger: Ledger) -> str:
     """Write a row, read it, and roll it back: in the ledger or, where there is none yet, in a table of this check."""
     if ledger.exists():
         _write_and_read(ledger, ledger.account)
         return f"{ledger} can be read and written"
-    probe = ManagedTable(ledger.engine, ledger_table(f"{ledger.table.fullname}_check"), ledger.name)
+    probe = ManagedTable(ledger.engine, ledger_table(f"{ledger.table.fullname}_check", ledger.call), ledger.name)
     probe.ensure()
     try:
         _write_and_read(probe, ledger.account)
@@ -92,7 +92,7 @@ def _query(args: Namespace) -> CallQuery:
     if not args.sql or not args.sql_conn_id:
         raise ValueError("A query needs --sql and --sql-conn-id")
     sql = Path(args.sql).read_text() if args.sql.endswith(".sql") else args.sql
-    return CallQuery.from_connection(args.sql_conn_id, sql, args.parameters)
+    return CallQuery.from_connection(args.sql_conn_id, sql, args.parameters, call=args.call)
 
 
 @command
@@ -100,13 +100,14 @@ def preview(args: Namespace) -> int:
     """Report what a query would send."""
     query = _query(args)
     options = SyncOptions(
+        call=args.call,
         amount_unit=args.amount_unit,
         identify_by=args.identify_by,
         recheck_unreferred=args.recheck_unreferred,
         retry_rejected=args.retry_rejected,
         preview=True,
     )
-    with opened(args) as (hook, ledger), RefundSync(hook, ledger, options, log=LOG, kind="query") as sync:
+    with opened(args) as (hook, ledger), Sync(hook, ledger, options, log=LOG, kind="query") as sync:
         run_query(sync, query)
         summary = sync.total()
         print_report(args, log_text.table(summary), summary.to_json())
@@ -151,7 +152,9 @@ def _confirmed(report: Any, args: Namespace) -> bool:
     if not report.to_revert:
         return True  # what is denied already is still to be written to the ledger
     report.raise_if_more_than(args.max_reverted)
-    LOG.warning("The commissions of %s refunds are denied in FirstPromoter. Go on? (y/n)", report.to_revert)
+    LOG.warning(
+        "The commissions of %s %s are denied in FirstPromoter. Go on? (y/n)", report.to_revert, args.call.plural
+    )
     return input().strip().lower() in ("y", "yes")
 
 

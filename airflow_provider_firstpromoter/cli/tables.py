@@ -12,11 +12,12 @@ from sqlalchemy.engine import Dialect, make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.schema import CreateTable
 
+from airflow_provider_firstpromoter.calls import Call
 from airflow_provider_firstpromoter.cli.console import LOG, command, opened, printing
 from airflow_provider_firstpromoter.cli.report import print_head, print_stream
 from airflow_provider_firstpromoter.database import ddl_text, errors_as, first_line
 from airflow_provider_firstpromoter.exceptions import LedgerError
-from airflow_provider_firstpromoter.ledger import RefundLedger, RunHistory, RunKey, commissions_table, ledger_table, now
+from airflow_provider_firstpromoter.ledger import Ledger, RunHistory, RunKey, commissions_table, ledger_table, now
 from airflow_provider_firstpromoter.ledger.runs import SUFFIX as RUNS
 from airflow_provider_firstpromoter.ledger.runs import runs_table
 from airflow_provider_firstpromoter.ledger.salt import SUFFIX as SALT
@@ -29,7 +30,7 @@ from airflow_provider_firstpromoter.reconcile.mismatches import SUFFIX as MISMAT
 #: Rows of each view in a report of all of them.
 FIRST_ROWS = 20
 #: What is first in a view that has no time.
-ORDER = {"open": ("since",), "reversed": ("year", "month")}
+ORDER = {"open": ("since",), "reversed": ("year", "month"), "earned": ("year", "month")}
 
 
 # --- what is in them ---
@@ -41,11 +42,11 @@ def report(args: Namespace) -> None:
     with opened(args) as (hook, ledger):
         if not ledger.exists():
             raise LedgerError(f"{ledger} does not exist yet: the first run creates it")
-        tables = _tables(ledger.table.fullname)
+        tables = _tables(ledger.table.fullname, ledger.call)
         if not MismatchTable(ledger).exists():
             tables = tables._replace(mismatches=None)
         currency = hook.account.extra.currency or "account"
-        chosen = {view.name: view for view in views_of(tables)}
+        chosen = {view.name: view for view in views_of(tables, args.call)}
         if args.view:
             with _rows(ledger, chosen[args.view], args) as rows, printing(args):
                 print_stream(args, chosen[args.view], rows, currency)
@@ -61,7 +62,7 @@ def report(args: Namespace) -> None:
 
 
 @contextmanager
-def _rows(ledger: RefundLedger, view: View, args: Namespace) -> Iterator[Iterator[dict[str, Any]]]:
+def _rows(ledger: Ledger, view: View, args: Namespace) -> Iterator[Iterator[dict[str, Any]]]:
     """Open a view's rows of the account, the newest first, as a stream."""
     shown = view.query.subquery()
     query: Any = select(shown).where(shown.c.account == ledger.account)
@@ -129,18 +130,18 @@ def views(args: Namespace) -> None:
                 raise ValueError("--apply needs the connection CONN_ID")
             _apply(ledger, tables)
             return
-        scripts = [view_script(view, tables.ledger, dialect) for view in views_of(tables)]
+        scripts = [view_script(view, tables.ledger, dialect) for view in views_of(tables, args.call)]
         # The ledger and its run history are there after the first run; this one only after a reconciliation.
         assert tables.mismatches is not None
         print(f"{str(CreateTable(tables.mismatches, if_not_exists=True).compile(dialect=dialect)).strip()};")
         print("\n".join(scripts))
 
 
-def _apply(ledger: RefundLedger, tables: Tables) -> None:
+def _apply(ledger: Ledger, tables: Tables) -> None:
     for table in (ledger, RunHistory(ledger, RunKey()), MismatchTable(ledger)):
         table.ensure()
     dialect = ledger.engine.dialect
-    for view in views_of(tables):
+    for view in views_of(tables, ledger.call):
         name = f"{tables.ledger.fullname}_{view.name}"
         make = create_view(view, tables.ledger, dialect)
         try:
@@ -156,21 +157,21 @@ def _apply(ledger: RefundLedger, tables: Tables) -> None:
 
 
 @contextmanager
-def _place(args: Namespace) -> Iterator[tuple[RefundLedger | None, Tables, Dialect]]:
+def _place(args: Namespace) -> Iterator[tuple[Ledger | None, Tables, Dialect]]:
     """Open where the tables are: a ledger, or just a dialect."""
     if bool(args.conn_id) == bool(args.dialect):
         raise ValueError("Name either a connection or --dialect")
     if args.conn_id:
         with opened(args) as (_, ledger):
-            yield ledger, _tables(ledger.table.fullname), ledger.engine.dialect
+            yield ledger, _tables(ledger.table.fullname, ledger.call), ledger.engine.dialect
         return
     try:
         dialect: Dialect = make_url(f"{args.dialect}://").get_dialect()()
     except (SQLAlchemyError, ImportError, AttributeError) as error:
         raise ValueError(f"SQLAlchemy has no dialect {args.dialect!r} here: {error}") from None
-    yield None, _tables(args.ledger_table or ledger_table().fullname), dialect
+    yield None, _tables(args.ledger_table or args.call.ledger_table, args.call), dialect
 
 
-def _tables(name: str) -> Tables:
-    ledger = ledger_table(name)
+def _tables(name: str, call: Call) -> Tables:
+    ledger = ledger_table(name, call)
     return Tables(ledger, commissions_table(ledger), runs_table(name + RUNS), mismatch_table(name + MISMATCHES))

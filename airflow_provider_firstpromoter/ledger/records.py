@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from airflow_provider_firstpromoter.calls import Commission, Outcome, Result, Row, content_token
+from airflow_provider_firstpromoter.calls import Call, Commission, Outcome, Result, Row, content_token
 
 
 class RunKey(NamedTuple):
@@ -117,9 +117,10 @@ class LedgerRecord:
             lost=bool(self.lost),
         )
 
-    def sent(self) -> dict[str, Any]:
+    def sent(self, call: Call) -> dict[str, Any]:
         """Return what was sent, as :meth:`Totals.add_sums` takes it."""
-        return {"amount": self.sent_amount, "currency": self.sent_currency, "sale_event_id": self.sale_event_id}
+        names_no_sale = call.sale_column is not None and self.sale_event_id is None
+        return {"amount": self.sent_amount, "currency": self.sent_currency, "names_no_sale": names_no_sale}
 
 
 def key_of(row: Row, key: bytes) -> str:

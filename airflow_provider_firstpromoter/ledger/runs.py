@@ -31,7 +31,7 @@ from airflow_provider_firstpromoter.calls import MAX_MESSAGE_LENGTH, Outcome, Su
 from airflow_provider_firstpromoter.database import ManagedTable, Utc, first_line, key_text
 from airflow_provider_firstpromoter.exceptions import LedgerError
 from airflow_provider_firstpromoter.ledger.records import RunKey
-from airflow_provider_firstpromoter.ledger.store import RefundLedger, now
+from airflow_provider_firstpromoter.ledger.store import Ledger, now
 
 #: The table's name is the ledger's, followed by this.
 SUFFIX = "_runs"
@@ -90,7 +90,7 @@ class RunHistory(ManagedTable):
 
     WHAT = "run history"
 
-    def __init__(self, ledger: RefundLedger, run: RunKey, try_number: int = 1, kind: str = "query") -> None:
+    def __init__(self, ledger: Ledger, run: RunKey, try_number: int = 1, kind: str = "query") -> None:
         super().__init__(ledger.engine, runs_table(ledger.table.fullname + SUFFIX), ledger.name)
         self.cancelled = ledger.cancelled
         self.account = ledger.account

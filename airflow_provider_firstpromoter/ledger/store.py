@@ -42,7 +42,7 @@ class Written(NamedTuple):
     refused: dict[str, str]
 
 
-class RefundLedger(LedgerReader):
+class Ledger(LedgerReader):
     """The ledger of one account and call; the parameters are those of :class:`LedgerReader`."""
 
     @classmethod
@@ -64,8 +64,7 @@ class RefundLedger(LedgerReader):
         conn_id = conn_id or account.extra.ledger_conn_id
         if conn_id is None:
             return None
-        table = table or (account.extra.ledger_table if call is REFUND else None)
-        return cls.from_connection(conn_id, account.key, table, call)
+        return cls.from_connection(conn_id, account.key, table or account.ledger_table(call), call)
 
     @classmethod
     def required(

@@ -12,6 +12,7 @@ from sqlalchemy import and_, case, false, func, literal, not_, or_, true
 from sqlalchemy.sql.elements import ColumnElement
 
 from airflow_provider_firstpromoter.calls import (
+    Call,
     Commission,
     Outcome,
     Result,
@@ -38,7 +39,7 @@ class Rule(Enum):
     NEXT_RESULT = "next_result"
     #: FirstPromoter's own 200: the run that got it is the one that sent the event.
     RECORDED = "recorded"
-    #: A row that settles a refund which was changed before.
+    #: A row that settles an event which was changed before.
     AS_BEFORE = "as_before"
     CHANGED = "changed"
     #: What recognises the content of a settled row.
@@ -74,10 +75,14 @@ class LedgerWrite:
         """Whether FirstPromoter has listed the commissions, and a response did not only name them."""
         return self.rule in (Rule.UPDATED, Rule.RECOVERED)
 
-    def sent(self) -> dict[str, Any]:
+    def sent(self, call: Call) -> dict[str, Any]:
         """Return what was sent, as :meth:`Totals.add_sums` takes it."""
-        names = {"amount": "sent_amount", "currency": "sent_currency", "sale_event_id": "sale_event_id"}
-        return {name: self.values.get(column) for name, column in names.items()}
+        values = self.values
+        return {
+            "amount": values.get("sent_amount"),
+            "currency": values.get("sent_currency"),
+            "names_no_sale": call.sale_column is not None and values.get("sale_event_id") is None,
+        }
 
     @classmethod
     def of_row(
@@ -91,7 +96,6 @@ class LedgerWrite:
         key: bytes,
         at: datetime,
         seen_at: datetime,
-        moment: str,
         contents: Iterable[Row] = (),
     ) -> Self:
         """
@@ -102,7 +106,6 @@ class LedgerWrite:
         :param key: the key of the fingerprint
         :param at: when the outcome was decided
         :param seen_at: when the run began
-        :param moment: the column of the event's own time
         :param contents: further rows of the event_id whose content was tried as well
         """
         tokens = record.fingerprint if record else None
@@ -122,7 +125,7 @@ class LedgerWrite:
             fingerprint=tokens,
             row_digest=digests,
             last_seen_at=seen_at if result.outcome.is_problem else None,
-            **{moment: row.refunded_at},
+            **{row.call.moment: row.happened_at},
         )
 
     @classmethod

@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_firstpromoter.calls import Summary
-    from airflow_provider_firstpromoter.sync import RefundSync
+    from airflow_provider_firstpromoter.sync import Sync
 
 
-def attach_asset_events(outlets: Sequence[Any] | None, context: Context, sync: RefundSync, summary: Summary) -> None:
+def attach_asset_events(outlets: Sequence[Any] | None, context: Context, sync: Sync, summary: Summary) -> None:
     """
     Attach the summary's counts and sums to the outlets' events, with those of all runs since the last event.
 

@@ -1,10 +1,10 @@
-"""The base class of the operators that send refunds: their parameters, and how results are passed downstream."""
+"""The base class of the operators that send events: their parameters, and how results are passed downstream."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
 
     from airflow_provider_firstpromoter.calls import AmountUnit, Identity
-    from airflow_provider_firstpromoter.sync import FailOn, RefundSync
+    from airflow_provider_firstpromoter.sync import FailOn, Sync
 
 LONGEST_RECHECK = timedelta(days=3653)
 
@@ -39,34 +39,36 @@ def checked_window(recheck_unreferred: timedelta | None) -> timedelta | None:
     return recheck_unreferred
 
 
-class RefundOperator(BaseOperator):
+class TrackingOperator(BaseOperator):
     """
-    Base class of every operator that sends refunds; these parameters are common to all of them.
+    Base class of every operator that sends events, refunds or sales; these parameters are common to all of them.
 
     :param firstpromoter_conn_id: the connection of type ``firstpromoter``
     :param ledger_conn_id: the SQL connection of the ledger; by default what the FirstPromoter connection's extra says
-    :param ledger_table: its table, ``schema.table`` if need be; by default likewise
+    :param ledger_table: its table, ``schema.table`` if need be; by default likewise, or
+        ``firstpromoter_sales`` for sales, in the same schema
     :param amount_unit: ``minor`` (1999) or ``major`` (19.99, which needs a currency)
     :param identify_by: which of ``uid`` and ``email`` identify the customer, in the order in which they are tried
     :param skip_email_notification: for rows that do not say it: True keeps FirstPromoter from sending the promoter an
         e-mail
     :param max_in_flight: requests under way at once; the rate limit is kept whatever it is
-    :param max_rejected: how many of the rejected and changed refunds that ``fail_on`` counts are tolerated; more fail
+    :param max_rejected: how many of the rejected and changed events that ``fail_on`` counts are tolerated; more fail
         the task when all others were sent. None never fails it
-    :param fail_on: ``new`` counts the rejected and changed refunds that no earlier run has reported; ``any`` counts all
-    :param recheck_unreferred: for how long after it was first sent a refund without a referral is sent again, every 20
-        hours, because the sale may reach FirstPromoter after the refund; more than 20 hours, at most ten years
-    :param retry_rejected: send rejected refunds again although their rows have not changed
+    :param fail_on: ``new`` counts the rejected and changed events that no earlier run has reported; ``any`` counts all
+    :param recheck_unreferred: for how long after it was first sent an event without a referral is sent again, every 20
+        hours, because the sale may reach FirstPromoter after the refund, or the lead after the sale; more than 20
+        hours, at most ten years
+    :param retry_rejected: send rejected events again although their rows have not changed
     :param preview: validate and report what would be sent; nothing is sent or written
-    :param recover_rewards: look up the reward of a refund that FirstPromoter already had: one more request for each.
-        None looks it up in a retry only, where an earlier try of the task may have reversed it
+    :param recover_rewards: look up the reward of an event that FirstPromoter already had: one more request for each.
+        None looks it up in a retry only, where an earlier try of the task may have made it
 
     ``outlets`` may name assets (Airflow 2: datasets): their events carry the summary's counts and sums. An
-    ``AssetAlias`` gets an event only when a commission was reversed.
+    ``AssetAlias`` gets an event only when an event was recorded.
     """
 
     #: What the rows are.
-    call: ClassVar[Call] = REFUND
+    call: Call = REFUND
     ui_color = "#d9eaf7"
     operator_extra_links = REFUND_RUNS_LINKS
 
@@ -111,29 +113,29 @@ class RefundOperator(BaseOperator):
         self.retry_rejected = retry_rejected
         self.preview = preview
         self.recover_rewards = recover_rewards
-        self._sync: RefundSync | None = None
+        self._sync: Sync | None = None
 
     def on_kill(self) -> None:
         """End every wait; what is known by then is written to the ledger."""
         if self._sync is not None:
             self._sync.cancel()
 
-    def _make_sync(self, context: Context, *, ledger_required: bool = False, **options: Any) -> RefundSync:
+    def _make_sync(self, context: Context, *, ledger_required: bool = False, **options: Any) -> Sync:
         """
         Return the run of this task instance. Reads the connections, so it is called on the main thread.
 
         :param options: further fields of :class:`SyncOptions`
         """
         from airflow_provider_firstpromoter.hooks import FirstPromoterHook
-        from airflow_provider_firstpromoter.ledger import RefundLedger, RunKey
-        from airflow_provider_firstpromoter.sync import RefundSync, SyncOptions
+        from airflow_provider_firstpromoter.ledger import Ledger, RunKey
+        from airflow_provider_firstpromoter.sync import Sync, SyncOptions
 
         hook = FirstPromoterHook(self.firstpromoter_conn_id)
-        find_ledger = RefundLedger.required if ledger_required else RefundLedger.of
+        find_ledger = Ledger.required if ledger_required else Ledger.of
         ti = context["ti"]
-        self._sync = RefundSync(
+        self._sync = Sync(
             hook,
-            find_ledger(hook.account, self.ledger_conn_id, self.ledger_table),
+            find_ledger(hook.account, self.ledger_conn_id, self.ledger_table, self.call),
             SyncOptions(
                 call=self.call,
                 amount_unit=self.amount_unit,
@@ -155,7 +157,7 @@ class RefundOperator(BaseOperator):
         )
         return self._sync
 
-    def _push_results(self, context: Context, sync: RefundSync, return_value: Any, **more: Any) -> Any:
+    def _push_results(self, context: Context, sync: Sync, return_value: Any, **more: Any) -> Any:
         """
         Log the summary, push the results to XCom, and only then fail the task if the run calls for it.
 

@@ -19,7 +19,7 @@ def lineage_of_run(
     Return the lineage of a finished run.
 
     :param summary: the run's summary as plain JSON; None if it did not get that far
-    :param sql: the query that the refunds came from; None where they came from XCom
+    :param sql: the query that the rows came from; None where they came from XCom
     :param sql_conn_id: its connection
     :returns: None where the OpenLineage provider is not installed
     """
@@ -39,7 +39,7 @@ def lineage_of_run(
         outputs.append(
             OutputDataset(
                 namespace=f"firstpromoter://{summary['account']}",
-                name="refunds",
+                name=summary["kind"],
                 outputFacets={"outputStatistics": statistics},
             )
         )

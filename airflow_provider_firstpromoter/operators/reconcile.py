@@ -218,7 +218,7 @@ class ReconcileOperator(LedgerOperator):
         :raises ValueError: if a day is not a date
         """
         from airflow_provider_firstpromoter.database import CallQuery
-        from airflow_provider_firstpromoter.ledger import RefundLedger
+        from airflow_provider_firstpromoter.ledger import Ledger
         from airflow_provider_firstpromoter.reconcile import Period, Reconciliation
         from airflow_provider_firstpromoter.sync import report_mismatches
 
@@ -229,7 +229,7 @@ class ReconcileOperator(LedgerOperator):
             if self.sql and self.sql_conn_id
             else None
         )
-        with RefundLedger.required(hook.account, self.ledger_conn_id, self.ledger_table, self.call) as ledger:
+        with Ledger.required(hook.account, self.ledger_conn_id, self.ledger_table, self.call) as ledger:
             report = Reconciliation(
                 hook,
                 ledger,

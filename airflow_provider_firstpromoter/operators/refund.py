@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_firstpromoter.operators.base import RefundOperator
+from airflow_provider_firstpromoter.operators.base import TrackingOperator
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_firstpromoter.calls import Call, Result, Row
-    from airflow_provider_firstpromoter.sync import RefundSync
+    from airflow_provider_firstpromoter.sync import Sync
 
 
-class TrackRefundOperator(RefundOperator):
+class TrackRefundOperator(TrackingOperator):
     """
     Send a refund, or a list of them, to FirstPromoter, and pass the result of each downstream.
 
@@ -65,7 +65,7 @@ class TrackRefundOperator(RefundOperator):
         from airflow_provider_firstpromoter.calls import numbered
 
         given = _mappings(self.call, self.refunds, self.identify_by)
-        rows = list(numbered(given))
+        rows = list(numbered(given, self.call))
         results: dict[int, Result] = {}
         with self._make_sync(context) as sync:
             if sync.ledger is None:
@@ -120,7 +120,7 @@ def _mappings(call: Call, given: Any, identify_by: Sequence[Any]) -> list[Mappin
     return rows
 
 
-def _payload(result: Result, sync: RefundSync) -> dict[str, Any]:
+def _payload(result: Result, sync: Sync) -> dict[str, Any]:
     """Return a result as plain JSON, without commissions that another task run reports: sums would count twice."""
     if result.reported_by is not None and result.reported_by != sync.run_key._asdict():
         result = result.model_copy(update={"commissions": ()})

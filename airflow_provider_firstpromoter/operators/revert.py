@@ -117,7 +117,7 @@ class RevertOperator(LedgerOperator):
         :raises SyncInterruptedError: if the task is killed
         """
         from airflow_provider_firstpromoter.exceptions import RunRefusedError
-        from airflow_provider_firstpromoter.ledger import RefundLedger
+        from airflow_provider_firstpromoter.ledger import Ledger
         from airflow_provider_firstpromoter.reconcile import MOST_TO_REVERT, Revert, RevertSelection
 
         preview, max_reverted = _flag(self.preview), _number(self.max_reverted)
@@ -125,7 +125,7 @@ class RevertOperator(LedgerOperator):
             raise ValueError("preview=False needs max_reverted: the number that the preview reported")
         selection = RevertSelection.of(self.event_ids, self.of_dag_id, self.of_run_id, self.sent_from, self.sent_to)
         hook, task = self._start(context)
-        with RefundLedger.required(hook.account, self.ledger_conn_id, self.ledger_table, self.call) as ledger:
+        with Ledger.required(hook.account, self.ledger_conn_id, self.ledger_table, self.call) as ledger:
             revert = Revert(hook, ledger, selection, preview=preview, max_reverted=max_reverted or 0, **task)
             try:
                 report = revert.run()

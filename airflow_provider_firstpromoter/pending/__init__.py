@@ -1,9 +1,9 @@
 """
-Decides which refunds of a query need sending: the rules in Python and in SQL, and the lookup of the sensor.
+Decides which rows of a query need sending: the rules in Python and in SQL, and the lookup of the sensor.
 """
 
 from airflow_provider_firstpromoter.pending.antijoin import unsettled_rows
-from airflow_provider_firstpromoter.pending.lookup import PendingRefunds
+from airflow_provider_firstpromoter.pending.lookup import PendingEvents
 from airflow_provider_firstpromoter.pending.rules import (
     Action,
     ClassifiedRow,
@@ -17,7 +17,7 @@ __all__ = [
     "Action",
     "ClassifiedRow",
     "Decision",
-    "PendingRefunds",
+    "PendingEvents",
     "PendingRules",
     "classify_rows",
     "decide",

@@ -13,7 +13,7 @@ from typing import Any
 from airflow_provider_firstpromoter.calls import DIGEST_COLUMN, Identity
 from airflow_provider_firstpromoter.database import Binds, CallQuery, without_semicolon
 from airflow_provider_firstpromoter.exceptions import SourceError
-from airflow_provider_firstpromoter.ledger import RefundLedger
+from airflow_provider_firstpromoter.ledger import Ledger
 from airflow_provider_firstpromoter.pending.merge_join import join_locally
 from airflow_provider_firstpromoter.pending.rules import settled_condition
 
@@ -25,7 +25,7 @@ FEW_UNSETTLED = 10_000
 
 def unsettled_rows(
     query: CallQuery,
-    ledger: RefundLedger,
+    ledger: Ledger,
     recheck_unreferred: timedelta | None = None,
     identify_by: Sequence[Identity] = ("uid", "email"),
 ) -> Generator[Mapping[str, Any], None, None]:
@@ -38,7 +38,7 @@ def unsettled_rows(
     Where the ledger is on the connection of the query, its database leaves the settled rows out. Where it is on another
     one, or the database refuses (some take no ``WITH`` in a subquery), both sides are streamed once and joined here.
 
-    :param recheck_unreferred: lets ``not_referred`` refunds through that are due to be sent again
+    :param recheck_unreferred: lets ``not_referred`` rows through that are due to be sent again
     :returns: mappings of column names to values, with the column :data:`DIGEST_COLUMN`
     :raises InputError: if a column is missing or occurs twice, before the first row
     :raises SourceError: if the database refuses the author's own query
@@ -85,20 +85,20 @@ def _rows(joined: CallQuery, identify_by: Sequence[Identity]) -> Generator[Mappi
 
 def _fallback(error: SourceError) -> str:
     return (
-        "The database cannot leave out settled refunds itself, so all rows of the query are read and compared with the "
+        "The database cannot leave out settled rows itself, so all rows of the query are read and compared with the "
         f"ledger on this worker, which takes longer. {error}"
     )
 
 
 def without_settled(
-    query: CallQuery, ledger: RefundLedger, names: Sequence[str], recheck_unreferred: timedelta | None = None
+    query: CallQuery, ledger: Ledger, names: Sequence[str], recheck_unreferred: timedelta | None = None
 ) -> CallQuery:
     """
-    Return the same query without the refunds that the ledger in its database knows as settled.
+    Return the same query without the rows that the ledger in its database knows as settled.
 
     :param query: on the database in which the ledger lives
     :param names: the query's columns
-    :param recheck_unreferred: lets refunds through that are due to be sent again
+    :param recheck_unreferred: lets rows through that are due to be sent again
     """
     sql = ledger.sql_of_database()
     binds = Binds(query.parameters, sql.placeholders)

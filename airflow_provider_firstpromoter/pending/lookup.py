@@ -1,4 +1,4 @@
-"""Finds the refunds of a query that are pending, for the sensor and its trigger."""
+"""Finds the events of a query that are pending, for the sensor and its trigger."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from airflow_provider_firstpromoter import RECHECK_EVERY
-from airflow_provider_firstpromoter.calls import Outcome, Row, is_known_content, numbered
+from airflow_provider_firstpromoter.calls import REFUND, Call, Outcome, Row, is_known_content, numbered
 from airflow_provider_firstpromoter.database import CallQuery, Parameters
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
-from airflow_provider_firstpromoter.ledger import RefundLedger
+from airflow_provider_firstpromoter.ledger import Ledger
 from airflow_provider_firstpromoter.pending.antijoin import unsettled_rows
 from airflow_provider_firstpromoter.pending.rules import (
     REASON_RECHECK,
@@ -24,11 +24,12 @@ from airflow_provider_firstpromoter.pending.rules import (
 
 
 @dataclass(frozen=True)
-class PendingRefunds:
+class PendingEvents:
     """
-    Finds pending refunds; its fields are the sensor's parameters of the same names.
+    Finds pending events; its fields are the sensor's parameters of the same names.
 
     :param statement_timeout: seconds that the database may take for the query, where it has such a limit
+    :param call: what the rows are
     """
 
     sql: str
@@ -40,27 +41,28 @@ class PendingRefunds:
     recheck_unreferred: timedelta | None = None
     retry_rejected: bool = False
     statement_timeout: float | None = None
+    call: Call = REFUND
 
     def find(self, limit: int) -> list[Row]:
         """
-        Return the pending refunds. It reads connections and databases, and writes nothing.
+        Return the pending events. It reads connections and databases, and writes nothing.
 
         :param limit: how many rows at most
         :raises InputError: if the query lacks a column
         :raises ConnectionSettingsError: if no ledger is named
         """
         account = FirstPromoterHook(self.firstpromoter_conn_id).account
-        ledger = RefundLedger.required(account, self.ledger_conn_id, self.ledger_table)
+        ledger = Ledger.required(account, self.ledger_conn_id, self.ledger_table, self.call)
         query = CallQuery.from_connection(
-            self.sql_conn_id, self.sql, self.parameters, statement_timeout=self.statement_timeout
+            self.sql_conn_id, self.sql, self.parameters, statement_timeout=self.statement_timeout, call=self.call
         )
         rules = PendingRules(ledger.salt.encode(), self.recheck_unreferred, self.retry_rejected)
         # No connection stays open between two calls: many waiting sensors would use up what the database allows.
         with query, ledger, closing(unsettled_rows(query, ledger, self.recheck_unreferred)) as rows:
-            return find_pending(numbered(rows), ledger, rules, limit=limit)
+            return find_pending(numbered(rows, self.call), ledger, rules, limit=limit)
 
 
-def find_pending(rows: Iterable[Row], ledger: RefundLedger, rules: PendingRules, *, limit: int) -> list[Row]:
+def find_pending(rows: Iterable[Row], ledger: Ledger, rules: PendingRules, *, limit: int) -> list[Row]:
     """
     Return the rows that are worth a run, in the order in which a run sends them.
 

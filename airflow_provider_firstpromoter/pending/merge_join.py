@@ -33,7 +33,7 @@ from airflow_provider_firstpromoter.database import (
     stop_if_cancelled,
 )
 from airflow_provider_firstpromoter.exceptions import LedgerError, SourceError
-from airflow_provider_firstpromoter.ledger import RefundLedger
+from airflow_provider_firstpromoter.ledger import Ledger
 from airflow_provider_firstpromoter.pending.rules import outcome_list, recheck_condition
 
 log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ Lookup: TypeAlias = Callable[[Sequence[str]], Mapping[str, Sequence[Any]]]
 
 def join_locally(
     query: CallQuery,
-    ledger: RefundLedger,
+    ledger: Ledger,
     names: Sequence[str] | None,
     recheck_unreferred: timedelta | None = None,
     identify_by: Sequence[Identity] = ("uid", "email"),
@@ -193,7 +193,7 @@ class Facts(NamedTuple):
     """
     What identifies a row with this event_id as settled.
 
-    :param amount: the recorded amount; None unless the refund is recorded
+    :param amount: the recorded amount; None unless the event is recorded
     :param accepted: another amount that was accepted for it
     :param digests: of contents without a referral, joined by spaces; None unless that is the outcome
     """
@@ -205,13 +205,13 @@ class Facts(NamedTuple):
 
 
 def _facts_of(
-    ledger: RefundLedger, now: datetime, recheck_unreferred: timedelta | None, cancelled: threading.Event | None
+    ledger: Ledger, now: datetime, recheck_unreferred: timedelta | None, cancelled: threading.Event | None
 ) -> Generator[Sequence[Facts], None, None]:
     """
     Stream the facts of an account, in batches, in the order of the event_ids' bytes.
 
     :param now: aware
-    :param recheck_unreferred: refunds that are due to be sent again are not settled
+    :param recheck_unreferred: events that are due to be sent again are not settled
     :returns: tuples with the fields of :class:`Facts`
     :raises LedgerError: if the database refuses
     """

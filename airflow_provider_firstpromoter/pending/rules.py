@@ -1,5 +1,5 @@
 """
-Decides which refunds need sending: in Python, and in SQL as a filter before it.
+Decides which events need sending: in Python, and in SQL as a filter before it.
 
 :meth:`PendingRules.classify` is the rule. :func:`settled_condition` lets a database leave out rows before they are
 read: it may let through rows that the rule then finds settled, and never leaves out a row that the rule does not find
@@ -17,16 +17,16 @@ from typing import Any, NamedTuple, assert_never
 from airflow_provider_firstpromoter import RECHECK_EVERY
 from airflow_provider_firstpromoter.calls import (
     Outcome,
-    Refund,
     Result,
     Row,
+    TrackedEvent,
     Validation,
     batches,
     is_known_content,
     same_amount,
 )
 from airflow_provider_firstpromoter.exceptions import InvalidRowError
-from airflow_provider_firstpromoter.ledger import LedgerRecord, RefundLedger, key_of
+from airflow_provider_firstpromoter.ledger import Ledger, LedgerRecord, key_of
 
 #: Why a sensor passes a row on that the ledger has: the task that gets it then sends it, whatever its own parameters.
 REASON_RECHECK = "recheck"
@@ -63,7 +63,7 @@ class PendingRules:
     The rule that decides what is to be done with a row, and its parameters.
 
     :param key: of the hashes of contents: the ledger's salt
-    :param recheck_unreferred: for how long after it was first sent a ``not_referred`` refund is sent again; None never
+    :param recheck_unreferred: for how long after it was first sent a ``not_referred`` event is sent again; None never
         sends it again
     :param retry_rejected: whether rejected rows are sent though they have not changed
     """
@@ -190,7 +190,7 @@ class ClassifiedRow(NamedTuple):
 
 
 def classify_rows(
-    rows: Iterable[Row], ledger: RefundLedger | None, rules: PendingRules, *, commissions: bool = True
+    rows: Iterable[Row], ledger: Ledger | None, rules: PendingRules, *, commissions: bool = True
 ) -> Iterator[list[ClassifiedRow]]:
     """
     Return the rows with their actions, batch by batch, each batch compared with the ledger when its turn comes.
@@ -209,15 +209,15 @@ def classify_rows(
 
 class Decision(NamedTuple):
     """
-    What follows for a row: a refund to send, or else a result, or else the ledger's record.
+    What follows for a row: an event to send, or else a result, or else the ledger's record.
 
-    :param refund: the refund to send
+    :param event: what is to be sent
     :param result: the result of a row that is not sent
-    :param record: the ledger's record; beside a refund or a result, the earlier one of the same refund
+    :param record: the ledger's record; beside an event or a result, the earlier one of the same event_id
     :param known: whether the ledger already has the same problem
     """
 
-    refund: Refund | None = None
+    event: TrackedEvent | None = None
     result: Result | None = None
     record: LedgerRecord | None = None
     known: bool = False
@@ -236,7 +236,7 @@ def decide(classified: ClassifiedRow, how: Validation) -> Decision:
         return Decision(result=_stored_problem(record), record=record, known=True)
     # A row that the provider's validation refused is validated again: that costs no request, and rules may change.
     try:
-        refund = Refund.from_row(row.values, how)
+        event = row.call.read(row.values, how)
     except InvalidRowError as error:
         if record is not None and action in (Action.CHANGED, Action.COMPARE):
             return _changed(row, record, f"is recorded, and now {error.reason}")
@@ -246,22 +246,22 @@ def decide(classified: ClassifiedRow, how: Validation) -> Decision:
             result = result.model_copy(update={"lost": bool(record.lost), "unmatched": bool(record.unmatched)})
         return Decision(result=result, record=record, known=action is Action.STILL_REJECTED)
     if record is not None and action in (Action.CHANGED, Action.COMPARE):
-        if _same_money(refund, record, how):
+        if _same_money(event, record, how):
             return Decision(record=record)
-        was = record.row_amount or f"{-(record.recorded_amount or 0)} (minor units, in FirstPromoter)"
+        was = record.row_amount or f"{abs(record.recorded_amount or 0)} (minor units, in FirstPromoter)"
         return _changed(row, record, f"is recorded with amount {was}, and the row now says {row.amount}")
-    return Decision(refund=refund, record=record)
+    return Decision(event=event, record=record)
 
 
-def _same_money(refund: Refund, record: LedgerRecord, how: Validation) -> bool:
+def _same_money(event: TrackedEvent, record: LedgerRecord, how: Validation) -> bool:
     """Return whether the row has the same amount of money as the record, in whatever notation or unit."""
     if record.sent_amount is not None and record.row_amount is not None:
-        return refund.amount == record.sent_amount
-    is_converted = refund.currency is not None and refund.currency != how.currency
+        return event.amount == record.sent_amount
+    is_converted = event.currency is not None and event.currency != how.currency
     if record.recorded_amount is None or is_converted:
         # Adopted: only the amount of an earlier row can be compared, and that one differs.
         return record.row_amount is None
-    return refund.amount == -record.recorded_amount
+    return event.amount == abs(record.recorded_amount)
 
 
 def _stored_problem(record: LedgerRecord) -> Result:

@@ -11,12 +11,12 @@ from typing import TypeVar
 from airflow_provider_firstpromoter.calls import Commission, batches, event_id_of
 from airflow_provider_firstpromoter.database import CallQuery, stop_if_cancelled
 from airflow_provider_firstpromoter.exceptions import InputError
-from airflow_provider_firstpromoter.ledger import LedgerRecord, RefundLedger
+from airflow_provider_firstpromoter.ledger import Ledger, LedgerRecord
 from airflow_provider_firstpromoter.reconcile.compare import created_at, mismatch_of, result_from_commissions
 from airflow_provider_firstpromoter.reconcile.mismatches import Mismatch, MismatchKind
 from airflow_provider_firstpromoter.reconcile.period import Period
 from airflow_provider_firstpromoter.reconcile.reading import CommissionReader
-from airflow_provider_firstpromoter.reconcile.staging import RefundPair, Staging, known_ids
+from airflow_provider_firstpromoter.reconcile.staging import EventPair, Staging, known_ids
 
 T = TypeVar("T")
 #: Before everything that was ever sent.
@@ -37,7 +37,7 @@ class Checks:
     :param left: sales that were not, because they were more
     """
 
-    ledger: RefundLedger
+    ledger: Ledger
     reader: CommissionReader
     staging: Staging
     period: Period
@@ -125,7 +125,7 @@ class Checks:
         ]
 
     def _mismatch(self, kind: MismatchKind, record: LedgerRecord, commission: Commission | None = None) -> Mismatch:
-        pair = RefundPair(record.event_id, [commission] if commission else [], record, sign=self.ledger.call.sign)
+        pair = EventPair(record.event_id, [commission] if commission else [], record, sign=self.ledger.call.sign)
         result = result_from_commissions(pair) if commission else None
         mismatch = mismatch_of(kind, pair, result, self.started_at)
         sale = None if kind is MismatchKind.NO_LONGER_SELECTED else record.sale_event_id

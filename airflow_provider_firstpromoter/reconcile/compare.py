@@ -12,7 +12,7 @@ from airflow_provider_firstpromoter.api import recorded_facts
 from airflow_provider_firstpromoter.calls import Commission, Outcome, Result
 from airflow_provider_firstpromoter.ledger import LedgerRecord
 from airflow_provider_firstpromoter.reconcile.mismatches import Mismatch, MismatchKind
-from airflow_provider_firstpromoter.reconcile.staging import RefundPair, known_ids
+from airflow_provider_firstpromoter.reconcile.staging import EventPair, known_ids
 
 ADOPTED = "adopted from FirstPromoter's commissions"
 RECOVERED = "sent before, and a reconciliation found its commission"
@@ -57,7 +57,7 @@ class Amounts(NamedTuple):
     equal: bool
 
 
-def compare(pair: RefundPair, *, adopt: bool, now: datetime) -> Comparison:
+def compare(pair: EventPair, *, adopt: bool, now: datetime) -> Comparison:
     """
     Compare the two sides of one refund.
 
@@ -117,7 +117,7 @@ def created_at(commission: Commission, now: datetime) -> datetime:
     return moment if 2000 <= moment.year < 9999 else now
 
 
-def result_from_commissions(pair: RefundPair) -> Result:
+def result_from_commissions(pair: EventPair) -> Result:
     """Return the result of a refund that its commissions show."""
     event_id = pair.event_id or ""
     commissions = (
@@ -167,7 +167,7 @@ def _is_one_of(amount: int, parts: list[int | None]) -> bool:
     return not given or amount in given or amount == sum(given)
 
 
-def mismatch_of(kind: MismatchKind, pair: RefundPair, result: Result | None, now: datetime) -> Mismatch:
+def mismatch_of(kind: MismatchKind, pair: EventPair, result: Result | None, now: datetime) -> Mismatch:
     """Return a mismatch, with what both sides have."""
     record, commissions = pair.record, pair.commissions
     first = commissions[0] if commissions else None

@@ -9,7 +9,7 @@ from airflow_provider_firstpromoter.api import MOST_IDS, Batch
 from airflow_provider_firstpromoter.calls import Commission
 from airflow_provider_firstpromoter.exceptions import EventsFailedError
 from airflow_provider_firstpromoter.ledger import now
-from airflow_provider_firstpromoter.reconcile.revert_check import CheckedRefund, Decision
+from airflow_provider_firstpromoter.reconcile.revert_check import CheckedEvent, Decision
 from airflow_provider_firstpromoter.reconcile.revert_report import RevertReport
 from airflow_provider_firstpromoter.reconcile.scaffold import LedgerRun
 
@@ -31,7 +31,7 @@ class CommissionDenier:
         self.hook = run.hook
         self.report = run.report
 
-    def deny(self, refunds: Sequence[CheckedRefund]) -> None:
+    def deny(self, refunds: Sequence[CheckedEvent]) -> None:
         """Deny the commissions of these refunds; a refund that cannot be reverted is counted as failed."""
         useless_calls = 0
         for group in calls(refunds):
@@ -44,7 +44,7 @@ class CommissionDenier:
                 continue
             useless_calls = 0 if self._deny_group(group) else useless_calls + 1
 
-    def _deny_group(self, group: list[CheckedRefund]) -> int:
+    def _deny_group(self, group: list[CheckedEvent]) -> int:
         """
         Deny the commissions of some refunds in one call, and record in the ledger which ones are denied then.
 
@@ -85,7 +85,7 @@ class CommissionDenier:
         not_ended = "" if batch.ended else ", and was not followed any longer"
         self.run.warn(f"Batch {batch.id} is {batch.status}{not_ended}: {counts}{shown}{more}")
 
-    def _read_again(self, group: Sequence[CheckedRefund]) -> list[CheckedRefund]:
+    def _read_again(self, group: Sequence[CheckedEvent]) -> list[CheckedEvent]:
         """Return the refunds with their commissions as they are now; one of which some are not listed is looked up."""
         current = self.run.reader.by_ids([part.id for one in group for part in one.commissions])
         absent = [one.event_id for one in group if any(part.id not in current for part in one.commissions)]
@@ -101,9 +101,9 @@ class CommissionDenier:
         ]
 
 
-def calls(refunds: Sequence[CheckedRefund]) -> Iterator[list[CheckedRefund]]:
+def calls(refunds: Sequence[CheckedEvent]) -> Iterator[list[CheckedEvent]]:
     """Yield the refunds in groups of at most a hundred commissions; all commissions of a refund are in one group."""
-    group: list[CheckedRefund] = []
+    group: list[CheckedEvent] = []
     count = 0
     for refund in refunds:
         if group and count + len(refund.commissions) > MOST_IDS:

@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from airflow_provider_firstpromoter.calls import MAX_ID_LENGTH, batches
 from airflow_provider_firstpromoter.database import ManagedTable, Utc, first_line, key_text
 from airflow_provider_firstpromoter.exceptions import LedgerError
-from airflow_provider_firstpromoter.ledger import RefundLedger, RunKey
+from airflow_provider_firstpromoter.ledger import Ledger, RunKey
 
 #: The name of the table of mismatches is the ledger's, followed by this.
 SUFFIX = "_mismatches"
@@ -161,7 +161,7 @@ class MismatchTable(ManagedTable):
 
     WHAT = "table of mismatches"
 
-    def __init__(self, ledger: RefundLedger, run: RunKey | None = None) -> None:
+    def __init__(self, ledger: Ledger, run: RunKey | None = None) -> None:
         super().__init__(ledger.engine, mismatch_table(ledger.table.fullname + SUFFIX), ledger.name)
         self.account = ledger.account
         self.run = run or RunKey()

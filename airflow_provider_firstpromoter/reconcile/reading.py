@@ -9,7 +9,9 @@ from typing import TypeVar
 from airflow_provider_firstpromoter.api import (
     MOST_IDS,
     CommissionPage,
+    has_sign,
     read_commissions,
+    sign_filter,
 )
 from airflow_provider_firstpromoter.calls import Call, Commission
 from airflow_provider_firstpromoter.database import in_background
@@ -43,8 +45,7 @@ class CommissionReader:
 
     def pages(self, period: Period) -> Iterator[CommissionPage]:
         """Read the pages of a period; on them are only commissions that the call can have made."""
-        of_call = {"sale_amount_to": -1} if self.call_kind.sign < 0 else {"sale_amount_from": 1}
-        pages = read_commissions(self.hook.client, **period.filters(), **of_call)
+        pages = read_commissions(self.hook.client, **period.filters(), **sign_filter(self.call_kind))
         for page in in_background(pages, self.hook.cancelled):
             yield page._replace(commissions=list(filter(self._is_of_call, page.commissions)))
 
@@ -112,8 +113,7 @@ class CommissionReader:
 
     def _is_of_call(self, commission: Commission) -> bool:
         """Return whether the call can have made a commission: one with its sign, and not one made by hand."""
-        amounts = (commission.amount, commission.sale_amount)
-        return commission.commission_type != "custom" and any(self.call_kind.sign * (one or 0) > 0 for one in amounts)
+        return commission.commission_type != "custom" and has_sign(commission, self.call_kind)
 
     def _of_sale(self, event_id: str) -> list[Commission] | None:
         pages = read_commissions(self.hook.client, q=event_id, sale_amount_from=1)

@@ -11,13 +11,13 @@ from typing import Any
 from airflow_provider_firstpromoter.calls import parameter_time
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import (
+    Ledger,
     LedgerRecord,
-    RefundLedger,
     RunKey,
     now,
 )
 from airflow_provider_firstpromoter.reconcile.denial import CommissionDenier
-from airflow_provider_firstpromoter.reconcile.revert_check import CheckedRefund, Decision, check
+from airflow_provider_firstpromoter.reconcile.revert_check import CheckedEvent, Decision, check
 from airflow_provider_firstpromoter.reconcile.revert_report import RevertReport
 from airflow_provider_firstpromoter.reconcile.scaffold import LedgerRun
 
@@ -61,7 +61,7 @@ class RevertSelection:
             raise ValueError(f"sent_to ({selection.sent_to}) is not after sent_from ({selection.sent_from})")
         return selection
 
-    def records(self, ledger: RefundLedger) -> Iterator[LedgerRecord]:
+    def records(self, ledger: Ledger) -> Iterator[LedgerRecord]:
         """
         Read the selected refunds from the ledger.
 
@@ -129,7 +129,7 @@ class Revert(LedgerRun[RevertReport]):
     def __init__(
         self,
         hook: FirstPromoterHook,
-        ledger: RefundLedger,
+        ledger: Ledger,
         selection: RevertSelection,
         *,
         preview: bool = True,
@@ -153,7 +153,7 @@ class Revert(LedgerRun[RevertReport]):
         for warning in self.report.incomplete:
             self.log.warning("%s", warning)
 
-    def _check(self) -> list[CheckedRefund]:
+    def _check(self) -> list[CheckedEvent]:
         """Read the selected refunds and their commissions, and decide what to do with each."""
         records = {record.event_id: record for record in self.selection.records(self.ledger)}
         self.log.info("%s %s are selected (%s)", len(records), self.report.plural, self.selection)
@@ -167,13 +167,13 @@ class Revert(LedgerRun[RevertReport]):
             for event_id, record in records.items()
         ]
         unknown = sorted(set(self.selection.event_ids or ()) - records.keys())
-        checked += [CheckedRefund(one, Decision.NOT_RECORDED, notes=("the ledger has no row",)) for one in unknown]
+        checked += [CheckedEvent(one, Decision.NOT_RECORDED, notes=("the ledger has no row",)) for one in unknown]
         for refund in checked:
             self.report.add(refund)
         for record in self._sent_by_unknown(records.values()):
             if record.event_id not in records:
                 note = f"the ledger has it as {record.outcome}, and which run sent it first is not known"
-                self.report.add(CheckedRefund(record.event_id, Decision.SENDER_UNKNOWN, record.commissions, (note,)))
+                self.report.add(CheckedEvent(record.event_id, Decision.SENDER_UNKNOWN, record.commissions, (note,)))
         return checked
 
     def _sent_by_unknown(self, selected: Iterable[LedgerRecord]) -> Iterator[LedgerRecord]:

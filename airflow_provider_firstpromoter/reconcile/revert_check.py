@@ -47,7 +47,7 @@ class Decision(StrEnum):
 
 
 @dataclass(frozen=True)
-class CheckedRefund:
+class CheckedEvent:
     """
     A selected refund, its commissions, and what the revert does with it.
 
@@ -107,7 +107,7 @@ def check(
     *,
     now: datetime,
     killed: Sequence[datetime] = (),
-) -> CheckedRefund:
+) -> CheckedEvent:
     """
     Decide what a revert does with a refund of the ledger.
 
@@ -117,8 +117,8 @@ def check(
     :param killed: when runs began whose end is not known, and which may have sent it
     """
 
-    def decided(decision: Decision, *notes: str) -> CheckedRefund:
-        return CheckedRefund(record.event_id, decision, commissions or (), notes)
+    def decided(decision: Decision, *notes: str) -> CheckedEvent:
+        return CheckedEvent(record.event_id, decision, commissions or (), notes)
 
     if record.unresolved:
         return decided(Decision.UNRESOLVED, f"the ledger has it as {record.outcome}, and its response is not known")

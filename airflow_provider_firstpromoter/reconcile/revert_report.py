@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_provider_firstpromoter.exceptions import EventsFailedError, RunRefusedError
-from airflow_provider_firstpromoter.reconcile.revert_check import CheckedRefund, Decision
+from airflow_provider_firstpromoter.reconcile.revert_check import CheckedEvent, Decision
 from airflow_provider_firstpromoter.reconcile.scaffold import RunReport
 
 #: The number of refunds of each kind in XCom.
@@ -40,7 +40,7 @@ class RevertReport(RunReport):
     selection: str
     preview: bool
     counts: Counter[Decision] = field(default_factory=Counter)
-    cases: dict[Decision, list[CheckedRefund]] = field(default_factory=dict)
+    cases: dict[Decision, list[CheckedEvent]] = field(default_factory=dict)
     in_parts: int = 0
     differs: int = 0
     to_deny: Counter[str] = field(default_factory=Counter)
@@ -82,7 +82,7 @@ class RevertReport(RunReport):
             "named again then"
         )
 
-    def add(self, refund: CheckedRefund) -> None:
+    def add(self, refund: CheckedEvent) -> None:
         """Count a selected refund."""
         self.counts[refund.decision] += 1
         cases = self.cases.setdefault(refund.decision, [])
@@ -93,7 +93,7 @@ class RevertReport(RunReport):
             self.differs += any(note.startswith("differs") for note in refund.notes)
             self.to_deny.update(refund.amounts())
 
-    def add_reverted(self, refund: CheckedRefund) -> None:
+    def add_reverted(self, refund: CheckedEvent) -> None:
         """Count a refund that this run reverted."""
         self.reverted += 1
         self.denied.update(refund.amounts())
@@ -188,7 +188,7 @@ class RevertReport(RunReport):
             )
 
 
-def _describe(refund: CheckedRefund) -> str:
+def _describe(refund: CheckedEvent) -> str:
     parts = [
         f"commission {one.id} of promoter {one.promoter_id}: {one.amount} {one.unit}, {one.state}"
         for one in refund.commissions

@@ -13,7 +13,7 @@ from airflow_provider_firstpromoter.api import describe_unreadable
 from airflow_provider_firstpromoter.calls import Commission, Result, batches
 from airflow_provider_firstpromoter.database import CallQuery, stop_if_cancelled
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
-from airflow_provider_firstpromoter.ledger import LedgerRecord, LedgerWrite, RefundLedger, RunKey, now
+from airflow_provider_firstpromoter.ledger import Ledger, LedgerRecord, LedgerWrite, RunKey, now
 from airflow_provider_firstpromoter.reconcile.checks import SALE_KINDS, Checks
 from airflow_provider_firstpromoter.reconcile.compare import Comparison, Correction, compare, created_at
 from airflow_provider_firstpromoter.reconcile.mismatches import (
@@ -26,7 +26,7 @@ from airflow_provider_firstpromoter.reconcile.mismatches import (
 from airflow_provider_firstpromoter.reconcile.period import Period
 from airflow_provider_firstpromoter.reconcile.report import ReconcileReport
 from airflow_provider_firstpromoter.reconcile.scaffold import LedgerRun
-from airflow_provider_firstpromoter.reconcile.staging import RefundPair, Staging
+from airflow_provider_firstpromoter.reconcile.staging import EventPair, Staging
 
 T = TypeVar("T")
 PROGRESS_EVERY_SECONDS = 10.0
@@ -55,7 +55,7 @@ class Reconciliation(LedgerRun[ReconcileReport]):
     def __init__(
         self,
         hook: FirstPromoterHook,
-        ledger: RefundLedger,
+        ledger: Ledger,
         period: Period,
         *,
         adopt: bool = False,
@@ -67,7 +67,8 @@ class Reconciliation(LedgerRun[ReconcileReport]):
         log: logging.Logger | None = None,
     ) -> None:
         self.table = MismatchTable(ledger, run)
-        command = hook.account.command_line("accept", ledger_conn_id=ledger.name, ledger_table=ledger.table.fullname)
+        where = {"ledger_conn_id": ledger.name, "ledger_table": ledger.table.fullname}
+        command = hook.account.command_line("accept", **where, call=ledger.call)
         report = ReconcileReport(table=self.table.table.fullname, accept=command, plural=ledger.call.plural)
         super().__init__(hook, ledger, report, run=run, try_number=try_number, log=log)
         self.period = period
@@ -190,7 +191,7 @@ class Reconciliation(LedgerRun[ReconcileReport]):
         )
         for pairs in staging.without_commission(LOOKUPS_AT_A_TIME):
             by_id = {pair.event_id: pair for pair in pairs}
-            missing: list[RefundPair] = []
+            missing: list[EventPair] = []
             found: list[tuple[Commission, bool]] = []
             try:
                 for event_id, commissions in self.reader.look_up(one for one in by_id if one):
@@ -218,7 +219,7 @@ class Reconciliation(LedgerRun[ReconcileReport]):
             self._next_progress = time.monotonic() + PROGRESS_EVERY_SECONDS
             self.log.info(message, *values)
 
-    def _compare(self, pairs: list[RefundPair], staging: Staging) -> None:
+    def _compare(self, pairs: list[EventPair], staging: Staging) -> None:
         """Compare refunds, and write what follows from it."""
         compared = [(pair, compare(pair, adopt=self.adopt, now=self._now)) for pair in pairs]
         mismatches = [
@@ -233,7 +234,7 @@ class Reconciliation(LedgerRun[ReconcileReport]):
         )
         self._compared += len(compared)
 
-    def _correct_ledger(self, compared: list[tuple[RefundPair, Comparison]]) -> None:
+    def _correct_ledger(self, compared: list[tuple[EventPair, Comparison]]) -> None:
         def corrected(correction: Correction) -> list[tuple[LedgerRecord | None, Result]]:
             return [
                 (pair.record, comparison.result)

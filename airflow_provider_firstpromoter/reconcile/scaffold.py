@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from airflow_provider_firstpromoter.exceptions import LedgerError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
-from airflow_provider_firstpromoter.ledger import RefundLedger, RunHistory, RunKey
+from airflow_provider_firstpromoter.ledger import Ledger, RunHistory, RunKey
 from airflow_provider_firstpromoter.reconcile.reading import CommissionReader
 
 #: The number of warnings that are kept.
@@ -60,7 +60,7 @@ class LedgerRun(Generic[R]):
     def __init__(
         self,
         hook: FirstPromoterHook,
-        ledger: RefundLedger,
+        ledger: Ledger,
         report: R,
         *,
         run: RunKey | None = None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 from airflow_provider_firstpromoter.calls import Call, Commission, Outcome
 from airflow_provider_firstpromoter.database import ScratchDatabase
 from airflow_provider_firstpromoter.ledger import LedgerRecord, SentEvent
-from airflow_provider_firstpromoter.reconcile.duplicates import Reversal, match_duplicates
+from airflow_provider_firstpromoter.reconcile.duplicates import Recorded, match_duplicates
 from airflow_provider_firstpromoter.reconcile.mismatches import CHECKED_KINDS, Key
 
 _record_adapter = TypeAdapter(LedgerRecord)
@@ -36,7 +36,7 @@ CREATE TABLE sent_to_leads (event_id TEXT PRIMARY KEY, lead_id INTEGER, sent_at 
     WITHOUT ROWID;
 CREATE TABLE duplicates (commission_id INTEGER PRIMARY KEY, event_id TEXT);
 -- One row per refund in FirstPromoter that is in effect: its first commission.
-CREATE VIEW reversals AS
+CREATE VIEW in_effect AS
     SELECT c.event_id, min(c.commission_id) AS commission_id, c.lead_id, coalesce(l.sent_at, c.created_at) AS moment,
         c.original, c.amount, coalesce(l.sent, 0) AS sent
     FROM commissions c LEFT JOIN ledger l ON l.event_id = c.event_id
@@ -58,9 +58,9 @@ CREATE TABLE unreadable (event_id TEXT PRIMARY KEY) WITHOUT ROWID;
 """
 
 # The leads of which something was reversed that was not sent, with all of their refunds.
-REVERSALS_OF_LEADS = """
-SELECT lead_id, sent, event_id, commission_id, moment, original, amount FROM reversals
-WHERE lead_id IN (SELECT lead_id FROM reversals WHERE NOT sent)
+EVENTS_OF_LEADS = """
+SELECT lead_id, sent, event_id, commission_id, moment, original, amount FROM in_effect
+WHERE lead_id IN (SELECT lead_id FROM in_effect WHERE NOT sent)
 UNION ALL
 SELECT lead_id, 1, event_id, 0, sent_at, original, amount FROM sent_to_leads
 WHERE NOT EXISTS (SELECT 1 FROM commissions WHERE commissions.event_id = sent_to_leads.event_id)
@@ -68,7 +68,7 @@ ORDER BY lead_id
 """
 
 
-class RefundPair(NamedTuple):
+class EventPair(NamedTuple):
     """
     What the ledger and FirstPromoter have of one refund.
 
@@ -122,6 +122,7 @@ class Staging(ScratchDatabase):
     def __init__(self, call: Call) -> None:
         super().__init__(SCHEMA)
         self.sign = call.sign
+        self._duplicates_within = call.duplicates_within
 
     def add_commissions(self, commissions: Iterable[tuple[Commission, datetime, bool]]) -> None:
         """
@@ -211,7 +212,7 @@ class Staging(ScratchDatabase):
         """Count the ledger's rows that have to be looked up."""
         return int(self.connection.execute(f"SELECT count(*) FROM ledger WHERE {_WITHOUT_COMMISSION}").fetchone()[0])
 
-    def without_commission(self, size: int) -> Iterator[list[RefundPair]]:
+    def without_commission(self, size: int) -> Iterator[list[EventPair]]:
         """
         Yield the ledger's rows that have to be looked up: what was read has no commission of them, or not all.
 
@@ -229,24 +230,24 @@ class Staging(ScratchDatabase):
                 event_ids,
             ).fetchall()
             yield [
-                RefundPair(event_id, [], _record_adapter.validate_json(body), in_period=bool(in_period), sign=self.sign)
+                EventPair(event_id, [], _record_adapter.validate_json(body), in_period=bool(in_period), sign=self.sign)
                 for event_id, body, in_period in rows
             ]
 
     def find_duplicates(self) -> None:
         """Determine which commissions reverse a refund a second time; call it when both sides are complete."""
-        rows = self.connection.execute(REVERSALS_OF_LEADS)
+        rows = self.connection.execute(EVENTS_OF_LEADS)
         self.insert(
             "INSERT INTO duplicates VALUES (?, ?)",
             (
                 (duplicate.commission_id, original.event_id)
                 for lead_id, group in groupby(rows, key=lambda row: row[0])
                 if lead_id is not None
-                for duplicate, original in _match(list(group))
+                for duplicate, original in _match(list(group), self._duplicates_within)
             ),
         )
 
-    def __iter__(self) -> Iterator[RefundPair]:
+    def __iter__(self) -> Iterator[EventPair]:
         """Yield each refund that has a commission and is in the period or was looked up."""
         joined = self.connection.execute(
             """
@@ -263,7 +264,7 @@ class Staging(ScratchDatabase):
             event_id, _, _, record, _, looked_up, duplicate_of = rows[0]
             in_period = any(row[4] for row in rows)
             if in_period or looked_up:
-                yield RefundPair(
+                yield EventPair(
                     event_id,
                     [Commission.model_validate_json(body) for _, _, body, *_ in rows],
                     _record_adapter.validate_json(record) if record else None,
@@ -376,10 +377,10 @@ _WITHOUT_COMMISSION = """
 """
 
 
-def _match(rows: list[tuple[Any, ...]]) -> Iterator[tuple[Reversal, Reversal]]:
-    """Match the reversals of one lead."""
+def _match(rows: list[tuple[Any, ...]], within: timedelta | None) -> Iterator[tuple[Recorded, Recorded]]:
+    """Match the events of one lead."""
     return match_duplicates(
-        [Reversal(*row[2:]) for row in rows if row[1]], [Reversal(*row[2:]) for row in rows if not row[1]]
+        [Recorded(*row[2:]) for row in rows if row[1]], [Recorded(*row[2:]) for row in rows if not row[1]], within
     )
 
 

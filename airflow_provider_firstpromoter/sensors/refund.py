@@ -130,9 +130,9 @@ class UnrecordedRefundSensor(SqlFile, BaseSensorOperator):
         :raises InputError: if the query lacks a column
         :raises ConnectionSettingsError: if no ledger is named anywhere
         """
-        from airflow_provider_firstpromoter.pending import PendingRefunds
+        from airflow_provider_firstpromoter.pending import PendingEvents
 
-        pending = PendingRefunds(**self._lookup_parameters()).find(self.limit)
+        pending = PendingEvents(**self._lookup_parameters()).find(self.limit)
         self.log.info("Pending refunds: %s%s", len(pending), " (limit)" if len(pending) == self.limit else "")
         return PokeReturnValue(is_done=bool(pending), xcom_value=[row.portable() for row in pending])
 

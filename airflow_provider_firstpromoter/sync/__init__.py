@@ -4,6 +4,6 @@ A run that sends refunds: it reads rows, sends what is pending through the hook,
 
 from airflow_provider_firstpromoter.sync.job import FailOn, SyncOptions
 from airflow_provider_firstpromoter.sync.recorder import report_mismatches
-from airflow_provider_firstpromoter.sync.run import RefundSync, rewards_of_run, run_query
+from airflow_provider_firstpromoter.sync.run import Sync, rewards_of_run, run_query
 
-__all__ = ["FailOn", "RefundSync", "SyncOptions", "report_mismatches", "rewards_of_run", "run_query"]
+__all__ = ["FailOn", "Sync", "SyncOptions", "report_mismatches", "rewards_of_run", "run_query"]

@@ -7,7 +7,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterator
 
-from airflow_provider_firstpromoter.calls import Outcome, Result
+from airflow_provider_firstpromoter.calls import Call, Outcome, Result
 from airflow_provider_firstpromoter.exceptions import AccessRefusedError, SyncInterruptedError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.pending import Action
@@ -31,7 +31,8 @@ SENT_WITHOUT_A_MATCH = 100
 class Brakes:
     """Counts the results in the order in which they come, and says when going on would do more harm than good."""
 
-    def __init__(self) -> None:
+    def __init__(self, call: Call) -> None:
+        self._call = call
         self._in_a_row: Counter[Outcome] = Counter()
         self._sent = 0
         self._matched = 0
@@ -56,7 +57,7 @@ class Brakes:
         for outcome, most in IN_A_ROW.items():
             self._in_a_row[outcome] = self._in_a_row[outcome] + 1 if result.outcome is outcome else 0
             if self._in_a_row[outcome] >= most:
-                return f"{most} refunds {outcome} in a row, the last one because: {result.message}"
+                return f"{most} {self._call.plural} {outcome} in a row, the last one because: {result.message}"
         return None
 
     def warnings(self) -> list[str]:
@@ -64,9 +65,9 @@ class Brakes:
         if self._matched or self._sent < SENT_WITHOUT_A_MATCH:
             return []
         return [
-            f"{self._sent} refunds were sent and none belongs to a referral. Check that the id column holds the ids "
-            "that FirstPromoter knows, and that the account is the right one. Correct the query and run the task "
-            "again: a refund whose id column has changed is sent again"
+            f"{self._sent} {self._call.plural} were sent and none belongs to a referral. Check that the id column "
+            "holds the ids that FirstPromoter knows, and that the account is the right one. Correct the query and run "
+            f"the task again: a {self._call.name} whose id column has changed is sent again"
         ]
 
 
@@ -80,7 +81,7 @@ class Dispatcher:
     """
 
     def __init__(self, hook: FirstPromoterHook, options: SyncOptions, recorder: Recorder, log: logging.Logger) -> None:
-        self.brakes = Brakes()
+        self.brakes = Brakes(options.call)
         #: The error that ended the run and fails its task.
         self.fatal: Exception | None = None
         self.killed = False
@@ -167,11 +168,11 @@ class Dispatcher:
     def _send(self, job: Job) -> Result:
         recover = self._options.recover_rewards
         return self._hook.track(
-            self._options.call,
-            job.refund,
+            job.row.call,
+            job.event,
             self._options.identify_by,
             self._recorder.earlier_tries > 0 if recover is None else recover,
-            alternatives=[refund for _, refund in job.alternatives],
+            alternatives=[event for _, event in job.alternatives],
             unmatched_before=job.was_unmatched,
             lost_before=job.was_lost,
         )
@@ -197,7 +198,7 @@ class Dispatcher:
             return
         if result is None:
             name, place = type(done.error).__name__, log_text.place_of(done.error)
-            self._log.error("Sending refund %r raised an unexpected %s%s", job.row.event_id, name, place)
+            self._log.error("Sending %s %r raised an unexpected %s%s", job.row.call.name, job.row.event_id, name, place)
             result = _unexpected(done.error, job, job.may_be_unmatched(self._options.identify_by))
         if reason := self.brakes.reason_to_stop(result):
             self._stop_rank(job.rank, reason)
@@ -211,7 +212,9 @@ class Dispatcher:
             self._stop(reason)
         elif self._stopped_rank != rank:
             self._stopped_rank = rank
-            warning = f"Not all refunds that failed or were rejected before were sent again: {reason}"
+            warning = (
+                f"Not all {self._options.call.plural} that failed or were rejected before were sent again: {reason}"
+            )
             self._recorder.summary.warnings.append(warning)
             self._log.warning("%s", warning)
         self._dispatched -= len(self._queue)

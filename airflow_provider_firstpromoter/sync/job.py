@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
 
-from airflow_provider_firstpromoter.calls import REFUND, AmountUnit, Call, Identity, Outcome, Refund, Row
+from airflow_provider_firstpromoter.calls import REFUND, AmountUnit, Call, Identity, Outcome, Row, TrackedEvent
 from airflow_provider_firstpromoter.ledger import LedgerRecord
 
 FailOn = Literal["new", "any"]
@@ -19,8 +19,8 @@ class SyncOptions:
     The parameters of a run; the operators' parameters of the same names say more.
 
     :param call: what the rows are
-    :param limit: refunds to send at most; the rest stays pending
-    :param max_pending: more refunds to send than this end the run before its first request; None allows any number
+    :param limit: events to send at most; the rest stays pending
+    :param max_pending: more events to send than this end the run before its first request; None allows any number
     :param recover_rewards: None looks rewards up in a retry only, where an earlier try may have reversed them
     """
 
@@ -42,7 +42,7 @@ class SyncOptions:
 @dataclass(frozen=True, slots=True)
 class Job:
     """
-    A refund that is to be sent.
+    An event that is to be sent.
 
     :param record: what the ledger has of it; None if nothing
     :param rank: its place in the order of the run
@@ -52,11 +52,11 @@ class Job:
     """
 
     row: Row
-    refund: Refund
+    event: TrackedEvent
     record: LedgerRecord | None = None
     rank: int = 1
     recheck: bool = False
-    alternatives: tuple[tuple[Row, Refund], ...] = ()
+    alternatives: tuple[tuple[Row, TrackedEvent], ...] = ()
     others: tuple[Row, ...] = ()
     refused: tuple[Row, ...] = ()
 
@@ -80,4 +80,4 @@ class Job:
 
     def may_be_unmatched(self, identify_by: Sequence[Identity]) -> bool:
         """Return whether one of its requests may have been answered with 204 or 404, when the last response is lost."""
-        return bool(self.alternatives) or len(self.refund.identities(identify_by)) > 1 or self.was_unmatched
+        return bool(self.alternatives) or len(self.event.identities(identify_by)) > 1 or self.was_unmatched

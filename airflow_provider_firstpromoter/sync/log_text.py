@@ -6,33 +6,33 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from airflow_provider_firstpromoter.calls import Outcome, Row, Summary
+from airflow_provider_firstpromoter.calls import CALLS, Call, Outcome, Row, Summary
 
 
-def announcement(pending: int, limit: int | None, requests_per_minute: int, *, preview: bool) -> str:
+def announcement(pending: int, limit: int | None, requests_per_minute: int, call: Call, *, preview: bool) -> str:
     """
     Return the line that says what a run is about to send.
 
-    :param pending: refunds to send
+    :param pending: events to send
     """
     to_send = pending if limit is None else min(pending, limit)
-    refunds = "1 refund is" if pending == 1 else f"{pending} refunds are"
+    events = f"1 {call.name} is" if pending == 1 else f"{pending} {call.plural} are"
     if preview:
-        return f"{refunds} pending; a preview sends nothing"
+        return f"{events} pending; a preview sends nothing"
     if not to_send:
-        return "No refund is pending"
+        return f"No {call.name} is pending"
     which = "" if to_send == pending else f", of which this run sends {to_send}"
     seconds = (to_send - 1) // requests_per_minute * 60  # a minute's worth is sent without waiting
     rate = f"; at {requests_per_minute} requests a minute this takes at least {duration(seconds)}" if seconds else ""
-    return f"{refunds} pending{which}{rate}"
+    return f"{events} pending{which}{rate}"
 
 
 def progress(summary: Summary, total: int | None, rate: float | None = None) -> str:
     """
     Return one line about a run under way.
 
-    :param total: how many refunds are to be sent; None if that is not known
-    :param rate: refunds a second so far; None or 0 where none was answered lately
+    :param total: how many events are to be sent; None if that is not known
+    :param rate: events a second so far; None or 0 where none was answered lately
     """
     parts = [f"{summary.sent} of {total} sent" if total is not None else f"{summary.sent} sent"]
     parts += [f"{count} {outcome}" for outcome, count in summary.outcomes.items() if count]
@@ -69,8 +69,11 @@ def table(summary: Summary) -> str:
         "without_sale_event_id": "recorded without sale_event_id",
     }
     lines += [(text, str(value)) for name, text in names.items() if (value := getattr(summary, name))]
-    lines += [(f"reversed, {unit}", str(amount)) for unit, amount in sorted(summary.rewards.items()) if amount]
-    lines += [(f"refunded, {currency}", str(amount)) for currency, amount in sorted(summary.amounts.items()) if amount]
+    call = CALLS[summary.kind]
+    lines += [(f"{call.verb}, {unit}", str(amount)) for unit, amount in sorted(summary.rewards.items()) if amount]
+    lines += [
+        (f"{call.happened}, {currency}", str(amount)) for currency, amount in sorted(summary.amounts.items()) if amount
+    ]
     if summary.would_be_sent is not None:
         lines += _would_be_sent(summary.would_be_sent)
     lines += [("HTTP requests", str(summary.requests)), ("seconds", f"{summary.seconds:.1f}")]
@@ -91,7 +94,7 @@ def table(summary: Summary) -> str:
 
 
 def _would_be_sent(would: dict[str, object]) -> list[tuple[str, str]]:
-    lines = [("would be sent", str(would["refunds"]))]
+    lines = [("would be sent", str(would["events"]))]
     by_currency = would["by_currency"]
     assert isinstance(by_currency, dict)
     for currency, totals in by_currency.items():
@@ -136,8 +139,8 @@ def failure(
     changed = next((one.event_id for one in named if one.outcome is Outcome.CHANGED and one.event_id), None)
     if changed is not None:
         text += (
-            ". A changed amount is not sent. If it is the total of several refunds, send each difference under the "
-            f"refund's own event_id; only if the recorded amount may stay as it is: {accept(changed)}"
+            f". A changed amount is not sent. If it is the total of several {summary.kind}, send each difference under "
+            f"an event_id of its own; only if the recorded amount may stay as it is: {accept(changed)}"
         )
     if summary.stopped_because:
         text += f". The run stopped early: {summary.stopped_because}"

@@ -1,8 +1,8 @@
 """
 Decides what is done with the rows of one event_id: sent, reported as a problem, or counted as settled.
 
-A query can give a refund more than one row. Rows of the same content are one refund. Rows that differ in the e-mail
-alone are one refund with more addresses to try. Rows that differ in anything else contradict each other: the first one
+A query can give an event more than one row. Rows of the same content are one event. Rows that differ in the e-mail
+alone are one event with more addresses to try. Rows that differ in anything else contradict each other: the first one
 is sent, and the others are reported. Rows that name different uids, or that differ in very many ways, come from a join
 that multiplies: none is sent.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from airflow_provider_firstpromoter.calls import Outcome, Refund, Result, Row, content_token, is_known_content
+from airflow_provider_firstpromoter.calls import Outcome, Result, Row, TrackedEvent, content_token, is_known_content
 from airflow_provider_firstpromoter.pending import Action, ClassifiedRow, decide
 from airflow_provider_firstpromoter.sync.dispatcher import Dispatcher
 from airflow_provider_firstpromoter.sync.job import Job
@@ -27,7 +27,7 @@ class GroupHandler:
     """
     Handles the rows of a run, one event_id after the other.
 
-    :param report_settled: whether settled refunds are counted with their stored results, or only as skipped
+    :param report_settled: whether settled events are counted with their stored results, or only as skipped
     """
 
     def __init__(self, reading: Reading, dispatcher: Dispatcher, recorder: Recorder, *, report_settled: bool) -> None:
@@ -57,7 +57,7 @@ class GroupHandler:
     def _refuse(self, first: ClassifiedRow, reason: str) -> None:
         """Reject the rows of one event_id together. The ledger remembers no row of them: each may be the right one."""
         event_id, record = first.row.event_id, first.record
-        nothing = Row(first.row.position, {"event_id": event_id}, event_id, None)
+        nothing = Row(first.row.position, {"event_id": event_id}, event_id, None, call=first.row.call)
         result = Result(event_id=event_id, outcome=Outcome.REJECTED, message=reason)
         known = False
         if record is not None:
@@ -68,13 +68,13 @@ class GroupHandler:
 
     def _handle_one(self, rows: list[ClassifiedRow], rank: int) -> None:
         """Handle the rows of one event_id, each of another content."""
-        to_send: list[tuple[ClassifiedRow, Refund]] = []
+        to_send: list[tuple[ClassifiedRow, TrackedEvent]] = []
         problems: list[Problem] = []
         settled: list[ClassifiedRow] = []
         for one in rows:
             decision = decide(one, self._reading.how)
-            if decision.refund is not None:
-                to_send.append((one, decision.refund))
+            if decision.event is not None:
+                to_send.append((one, decision.event))
             elif decision.result is not None:
                 problems.append((one, decision.result, decision.known))
             else:
@@ -118,7 +118,7 @@ class GroupHandler:
 
         :param beside_settled: whether another row of the event_id is settled
         """
-        # The ledger has one changed amount of a refund: it stands for all of them, and is written last.
+        # The ledger has one changed amount of an event: it stands for all of them, and is written last.
         several_known = len(problems) > 1 and any(known for _, _, known in problems)
         for one, result, known in sorted(problems, key=lambda problem: problem[2]):
             record = one.record
@@ -133,25 +133,27 @@ def _is_one_of_several(one: ClassifiedRow, problems: Sequence[Problem]) -> bool:
     return bool(problems) and one.record is not None and one.record.recorded
 
 
-def job_of(rows: Sequence[tuple[ClassifiedRow, Refund]], rank: int, refused: Sequence[Row] = ()) -> tuple[Job, int]:
+def job_of(
+    rows: Sequence[tuple[ClassifiedRow, TrackedEvent]], rank: int, refused: Sequence[Row] = ()
+) -> tuple[Job, int]:
     """
-    Return the job that sends a refund.
+    Return the job that sends an event.
 
     :param rows: the rows of its event_id that can be sent, each of another content
     :param rank: its place in the order of the run
     :param refused: the rows of its event_id that cannot be sent
     :returns: the job, and how many rows only repeat it, without an address that can be tried
     """
-    (first, refund), *rest = rows
+    (first, event), *rest = rows
     contradicting = [row for row in refused if _without_email(row) != _without_email(first.row)]
     job = Job(
         first.row,
-        refund,
+        event,
         first.record,
         rank,
         recheck=first.action is Action.RECHECK,
-        alternatives=tuple((one.row, other) for one, other in rest if _is_alternative(refund, other)),
-        others=(*(one.row for one, other in rest if not _is_alternative(refund, other)), *contradicting),
+        alternatives=tuple((one.row, other) for one, other in rest if _is_alternative(event, other)),
+        others=(*(one.row for one, other in rest if not _is_alternative(event, other)), *contradicting),
         refused=tuple(refused),
     )
     return job, len(refused) - len(contradicting)
@@ -161,5 +163,5 @@ def _without_email(row: Row) -> str:
     return content_token({**row.values, "email": None}, b"")
 
 
-def _is_alternative(refund: Refund, other: Refund) -> bool:
-    return refund == other.model_copy(update={"email": refund.email})
+def _is_alternative(event: TrackedEvent, other: TrackedEvent) -> bool:
+    return event == other.model_copy(update={"email": event.email})

@@ -19,9 +19,9 @@ from sqlalchemy.engine import Connection
 from airflow_provider_firstpromoter.calls import Outcome, Result, Row, Summary, Totals, same_amount
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import (
+    Ledger,
     LedgerRecord,
     LedgerWrite,
-    RefundLedger,
     RunHistory,
     RunKey,
     counts_of,
@@ -62,7 +62,7 @@ class Recorder:
     def __init__(
         self,
         hook: FirstPromoterHook,
-        ledger: RefundLedger | None,
+        ledger: Ledger | None,
         run: RunKey,
         summary: Summary,
         *,
@@ -121,7 +121,7 @@ class Recorder:
         result = record.result()
         self._count(row, result, decided=False)
         if record.run == self._run:
-            self._add_sums(result, record.sent(), self.summary)
+            self._add_sums(result, record.sent(row.call), self.summary)
 
     def add_problem(self, row: Row, result: Result, record: LedgerRecord | None, known: bool) -> None:
         """
@@ -162,14 +162,14 @@ class Recorder:
         if result.outcome is Outcome.REJECTED:
             self._new_problems.append(write.event_id)
         if result.outcome.on_record:
-            self._recorded[write.event_id] = _Recorded(job.row, result, write.sent())
+            self._recorded[write.event_id] = _Recorded(job.row, result, write.sent(job.row.call))
         self._count(job.row, result)
         self._add_contradictions(job, result)
         self._note_identity(job, result)
 
     def _note_identity(self, job: Job, result: Result) -> None:
         """Count a match by e-mail of a row that names a uid, and report a lead that has another uid."""
-        self.summary.matched_by_email += result.matched_by == "email" and job.refund.uid is not None
+        self.summary.matched_by_email += result.matched_by == "email" and job.event.uid is not None
         if result.outcome.on_record and result.lead_differs:
             problem = Result(
                 event_id=result.event_id, outcome=Outcome.CHANGED, message=log_text.other_lead(str(result.event_id))
@@ -192,7 +192,7 @@ class Recorder:
     def add_would_be_sent(self, job: Job) -> None:
         """Count an event that a preview does not send."""
         if self.would_be_sent is not None:
-            self.would_be_sent.add(job.refund)
+            self.would_be_sent.add(job.event)
         self.add_pending(job.row, left=False)
         self._add_contradictions(job, Result(event_id=job.row.event_id, outcome=Outcome.PENDING))
 
@@ -234,9 +234,10 @@ class Recorder:
         problem = self.summary.add(result, new=new)
         self._decided.outcomes[result.outcome] += decided
         if result.sent or not result.outcome.settled:  # else an earlier run has counted it
-            self._counts[f"refunds.{result.outcome.value}"] += 1
+            self._counts[f"{row.call.plural}.{result.outcome.value}"] += 1
         if problem is not None and new:
-            name = f"Refund {result.event_id!r}" if result.event_id else "A refund without an event_id"
+            kind = row.call.name
+            name = f"{kind.capitalize()} {result.event_id!r}" if result.event_id else f"A {kind} without an event_id"
             self._log.warning("%s is %s: %s", name, result.outcome, result.message)
         self._pass_on(row, result)
 
@@ -265,13 +266,12 @@ class Recorder:
         write = LedgerWrite.of_row(
             row,
             result,
-            job.refund if job else None,
+            job.event if job else None,
             record,
             self._run,
             key=self._key,
             at=now(),
             seen_at=self._seen_at,
-            moment="refunded_at",
             contents=contents,
         )
         self._writes.append(write)
@@ -352,8 +352,8 @@ class Recorder:
         """
         Report to Airflow's Stats what was counted since the last call.
 
-        ``firstpromoter.refunds.<outcome>`` counts what this run sent or rejected; ``firstpromoter.requests`` counts
-        retries too.
+        ``firstpromoter.refunds.<outcome>`` (``.sales.`` for sales) counts what this run sent or rejected;
+        ``firstpromoter.requests`` counts retries too.
         """
         self.summary.requests = self._counts["requests"] = self._client.requests - self._before[0]
         for name, count in (self._counts - self._reported_counts).items():

@@ -16,7 +16,7 @@ from airflow_provider_firstpromoter.calls import Outcome, Row, Summary, Totals, 
 from airflow_provider_firstpromoter.database import CallQuery
 from airflow_provider_firstpromoter.exceptions import EventsFailedError, EventsRejectedError, LedgerError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
-from airflow_provider_firstpromoter.ledger import RefundLedger, RunHistory, RunKey, now
+from airflow_provider_firstpromoter.ledger import Ledger, RunHistory, RunKey, now
 from airflow_provider_firstpromoter.pending import PendingRules, unsettled_rows
 from airflow_provider_firstpromoter.sync import log_text
 from airflow_provider_firstpromoter.sync.dispatcher import Dispatcher
@@ -36,14 +36,14 @@ from airflow_provider_firstpromoter.sync.spool import Spool
 MOST_REWARDS = 1000
 
 
-class RefundSync:
+class Sync:
     """
     One run: takes rows, sends what is pending, and records the results.
 
     All SQL and the reading of the connection happen on the calling thread; the sender's threads do HTTP only.
 
     :param hook: the connection to FirstPromoter
-    :param ledger: has the settled refunds; None relies on FirstPromoter's 409 alone
+    :param ledger: has the settled events; None relies on FirstPromoter's 409 alone
     :param options: the parameters of the run
     :param run: the task run that the ledger's rows name
     :param try_number: Airflow's number of the try
@@ -53,7 +53,7 @@ class RefundSync:
     def __init__(
         self,
         hook: FirstPromoterHook,
-        ledger: RefundLedger | None,
+        ledger: Ledger | None,
         options: SyncOptions | None = None,
         run: RunKey | None = None,
         log: logging.Logger | None = None,
@@ -72,7 +72,13 @@ class RefundSync:
             ledger.cancelled = self.killed
         self._validation = validation_of(account, self.options)
         written = None if self.options.preview else ledger
-        summary = Summary(preview=self.options.preview, account=account.key, host=account.host, started_at=now())
+        summary = Summary(
+            kind=self.options.call.plural,
+            preview=self.options.preview,
+            account=account.key,
+            host=account.host,
+            started_at=now(),
+        )
         self._recorder = Recorder(
             hook,
             written,
@@ -80,7 +86,7 @@ class RefundSync:
             summary,
             log=self.log,
             history=RunHistory(written, self.run_key, try_number, kind) if written is not None else None,
-            would_be_sent=PendingTotals(self._validation) if self.options.preview else None,
+            would_be_sent=PendingTotals(self._validation, self.options.call) if self.options.preview else None,
         )
         self._dispatcher = Dispatcher(hook, self.options, self._recorder, self.log)
         self._report_settled = False
@@ -112,13 +118,13 @@ class RefundSync:
 
     def run(self, rows: Iterable[Row], on_result: OnResult | None = None, *, report_settled: bool = False) -> Summary:
         """
-        Send every pending refund among the rows, once.
+        Send every pending event among the rows, once.
 
         :param rows: read once; kept on disk meanwhile
         :param on_result: called with a row and its result, in no particular order; not for a repeated row
-        :param report_settled: whether the stored results of settled refunds belong to the summary, as those of a list
+        :param report_settled: whether the stored results of settled events belong to the summary, as those of a list
             do; otherwise they are only counted as skipped
-        :returns: the counts and sums. Refunds that failed, were rejected or changed do not raise here:
+        :returns: the counts and sums. Events that failed, were rejected or changed do not raise here:
             :meth:`raise_for_summary` does
         :raises RunRefusedError: before the first request, if more is pending than ``max_pending`` allows
         :raises SyncInterruptedError: if the task was killed
@@ -129,7 +135,7 @@ class RefundSync:
         error: BaseException | None = None
         try:
             self._recorder.start(on_result)
-            with Spool(self._dispatcher.raise_if_killed) as spool:
+            with Spool(self._dispatcher.raise_if_killed, self.options.call) as spool:
                 self._send_all(rows, spool)
         except BaseException as raised:
             error = raised
@@ -144,7 +150,7 @@ class RefundSync:
         """
         Return the summary of the whole task run, with what earlier tries settled.
 
-        Each try of a list has all of its refunds; each try of a query has only those that are not settled yet.
+        Each try of a list has all of its events; each try of a query has only those that are not settled yet.
         """
         return self.summary if self._report_settled else self._recorder.total()
 
@@ -165,19 +171,19 @@ class RefundSync:
         Fail the task if the run calls for it; call this after the summary was pushed to XCom.
 
         :raises AccessRefusedError: if FirstPromoter refused the key
-        :raises EventsFailedError: if refunds failed; Airflow's retry sends them again
-        :raises EventsRejectedError: if more refunds were rejected or changed than ``max_rejected`` allows
+        :raises EventsFailedError: if events failed; Airflow's retry sends them again
+        :raises EventsRejectedError: if more events were rejected or changed than ``max_rejected`` allows
         """
         if error := self._dispatcher.fatal or error_of(self.summary, self.options, self._accept):
             raise error
 
     def _accept(self, event_id: str) -> str:
-        """Return the command that accepts the changed amount of a refund."""
-        account, ledger = self.hook.account, self.ledger
+        """Return the command that accepts the changed amount of an event."""
+        account, ledger, call = self.hook.account, self.ledger, self.options.call
         if ledger is None:
-            return account.command_line("accept", event_id)
+            return account.command_line("accept", event_id, call=call)
         where = {"ledger_conn_id": ledger.name, "ledger_table": ledger.table.fullname}
-        return account.command_line("accept", event_id, **where)
+        return account.command_line("accept", event_id, **where, call=call)
 
     def _send_all(self, rows: Iterable[Row], spool: Spool) -> None:
         selection = Selection(self._reading, with_settled=self._report_settled)
@@ -202,15 +208,19 @@ class RefundSync:
 
     def _announce(self, spool: Spool) -> None:
         """
-        Log how many refunds are pending.
+        Log how many events are pending.
 
         :raises RunRefusedError: if it is more than ``max_pending`` allows
         """
         options = self.options
-        warnings = warnings_before_sending(spool, options.max_pending, self._reading, preview=options.preview)
+        warnings = warnings_before_sending(
+            spool, options.max_pending, self._reading, options.call, preview=options.preview
+        )
         self.summary.warnings += warnings
         rate = self.hook.account.extra.requests_per_minute
-        self.log.info("%s", log_text.announcement(spool.pending, options.limit, rate, preview=options.preview))
+        self.log.info(
+            "%s", log_text.announcement(spool.pending, options.limit, rate, options.call, preview=options.preview)
+        )
         for warning in warnings:
             self.log.warning("%s", warning)
         self._recorder.expect(min(spool.pending, options.limit or spool.pending))
@@ -236,9 +246,9 @@ class RefundSync:
             self.log.error("%s", failure)
 
 
-def run_query(sync: RefundSync, query: CallQuery) -> None:
+def run_query(sync: Sync, query: CallQuery) -> None:
     """
-    Send every pending refund of a query.
+    Send every pending event of a query.
 
     :param sync: a run that has not begun, with a ledger
     :raises RunRefusedError: before the first request, if more is pending than ``max_pending`` allows
@@ -248,10 +258,10 @@ def run_query(sync: RefundSync, query: CallQuery) -> None:
     options = sync.options
     query = replace(query, source=replace(query.source, cancelled=sync.killed))
     with closing(unsettled_rows(query, sync.ledger, options.recheck_unreferred, options.identify_by)) as rows:
-        sync.run(numbered(rows))
+        sync.run(numbered(rows, options.call))
 
 
-def rewards_of_run(sync: RefundSync) -> list[dict[str, Any]]:
+def rewards_of_run(sync: Sync) -> list[dict[str, Any]]:
     """
     Return the results of the whole task run that have a reward, earlier tries included, from the ledger.
 
@@ -278,8 +288,8 @@ def error_of(summary: Summary, options: SyncOptions, accept: Callable[[str], str
     """
     Return the error that a run calls for.
 
-    - :class:`EventsFailedError` if refunds failed: Airflow's retry sends them again
-    - :class:`EventsRejectedError` if more refunds are rejected or changed than ``max_rejected`` allows; with
+    - :class:`EventsFailedError` if events failed: Airflow's retry sends them again
+    - :class:`EventsRejectedError` if more events are rejected or changed than ``max_rejected`` allows; with
       ``fail_on="new"`` only those count that no earlier run has reported
     - either of them if the run stopped early
 

@@ -7,20 +7,20 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from airflow_provider_firstpromoter.account import Account
-from airflow_provider_firstpromoter.calls import REFUND, SALE, Refund, Row, Validation
+from airflow_provider_firstpromoter.calls import SALE, Call, Row, TrackedEvent, Validation
 from airflow_provider_firstpromoter.exceptions import AccessRefusedError, InvalidRowError, ReadError, RunRefusedError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
-from airflow_provider_firstpromoter.ledger import RefundLedger
+from airflow_provider_firstpromoter.ledger import Ledger
 from airflow_provider_firstpromoter.pending import Action, ClassifiedRow, PendingRules, classify_rows
 from airflow_provider_firstpromoter.sync.job import SyncOptions
 from airflow_provider_firstpromoter.sync.spool import Spool
 
-#: The number of refunds that a preview shows.
+#: The number of events that a preview shows.
 SAMPLE = 10
-#: In minor units. If no refund is below it and none has cents, the column probably holds cents and ``major`` is a
+#: In minor units. If no amount is below it and none has cents, the column probably holds cents and ``major`` is a
 #: mistake.
 WHOLE_AND_LARGE = 10_000
-#: So many refunds of one uid are suspicious: the column may hold something else than the customer.
+#: So many events of one uid are suspicious: the column may hold something else than the customer.
 MANY_OF_ONE_UID = 50
 
 
@@ -28,12 +28,12 @@ class Reading(NamedTuple):
     """
     How the rows of a run are read.
 
-    :param ledger: has the settled refunds; None if nothing is known of any
+    :param ledger: has the settled events; None if nothing is known of any
     :param rules: decide what is to be done with a row
     :param how: how its values are to be read
     """
 
-    ledger: RefundLedger | None
+    ledger: Ledger | None
     rules: PendingRules
     how: Validation
 
@@ -41,10 +41,10 @@ class Reading(NamedTuple):
         """Return the rows with what is to be done with each, batch by batch."""
         return classify_rows(rows, self.ledger, self.rules, commissions=commissions)
 
-    def refund(self, row: Row) -> Refund | None:
-        """Return the refund that a row holds; None if it cannot be sent."""
+    def event(self, row: Row) -> TrackedEvent | None:
+        """Return the event that a row holds; None if it cannot be sent."""
         try:
-            return Refund.from_row(row.values, self.how)
+            return row.call.read(row.values, self.how)
         except InvalidRowError:
             return None
 
@@ -95,15 +95,17 @@ class Selection:
         A row that only validation refused is sent if a corrected parameter makes it valid.
         """
         row, action, record = one
-        if action.sends and self._reading.refund(row) is None:
+        if action.sends and self._reading.event(row) is None:
             return ClassifiedRow(row, Action.STILL_REJECTED, record)
         was_invalid = action is Action.STILL_REJECTED and record is not None and record.http_status is None
-        if was_invalid and self._reading.refund(row) is not None:
+        if was_invalid and self._reading.event(row) is not None:
             return ClassifiedRow(row, Action.SEND_AGAIN, record)
         return one
 
 
-def warnings_before_sending(spool: Spool, most: int | None, reading: Reading, *, preview: bool) -> list[str]:
+def warnings_before_sending(
+    spool: Spool, most: int | None, reading: Reading, call: Call, *, preview: bool
+) -> list[str]:
     """
     Refuse a run that would send more events than ``max_pending``, and return what is suspicious.
 
@@ -113,14 +115,15 @@ def warnings_before_sending(spool: Spool, most: int | None, reading: Reading, *,
     warnings = []
     if of_one_uid >= MANY_OF_ONE_UID:
         warnings.append(
-            f"{of_one_uid} of {pending} pending refunds name one and the same uid: does its column hold customers?"
+            f"{of_one_uid} of {pending} pending {call.plural} name one and the same uid: does its column hold "
+            "customers?"
         )
     if most is not None and pending > most:
-        totals = PendingTotals(reading.how)
+        totals = PendingTotals(reading.how, call)
         for group in spool.groups():
             if group.rank:
-                totals.add(next(refund for row in group.rows if (refund := reading.refund(row))))
-        finding = f"{pending} refunds are pending, more than max_pending={most}: {totals.text()}"
+                totals.add(next(event for row in group.rows if (event := reading.event(row))))
+        finding = f"{pending} {call.plural} are pending, more than max_pending={most}: {totals.text()}"
         if not preview:
             raise RunRefusedError(
                 f"{finding}. Nothing was sent. If all of them are intended, as in a first run, set max_pending=None; "
@@ -135,10 +138,12 @@ class PendingTotals:
     Counts, sums and largest amounts by currency, by which a user can tell a backfill from a wrong query.
 
     :param how: how rows are read
+    :param call: what they are
     """
 
-    def __init__(self, how: Validation) -> None:
+    def __init__(self, how: Validation, call: Call) -> None:
         self._how = how
+        self._call = call
         self.counts: Counter[str] = Counter()
         self.sums: Counter[str] = Counter()
         self.largest: dict[str, int] = {}
@@ -148,24 +153,24 @@ class PendingTotals:
         self._sales: list[str | None] = []
         self._warnings: list[str] = []
 
-    def add(self, refund: Refund) -> None:
-        """Add one refund."""
-        currency = refund.currency or self._how.currency or "account"
+    def add(self, event: TrackedEvent) -> None:
+        """Add one event."""
+        currency = event.currency or self._how.currency or "account"
         self.counts[currency] += 1
-        self.sums[currency] += refund.amount
-        self.largest[currency] = max(self.largest.get(currency, 0), refund.amount)
-        self._smallest = min(self._smallest or refund.amount, refund.amount)
-        self._all_whole = self._all_whole and refund.amount % 100 == 0
+        self.sums[currency] += event.amount
+        self.largest[currency] = max(self.largest.get(currency, 0), event.amount)
+        self._smallest = min(self._smallest or event.amount, event.amount)
+        self._all_whole = self._all_whole and event.amount % 100 == 0
         if len(self.sample) < SAMPLE:
             self.sample.append(
                 {
-                    "event_id": refund.event_id,
-                    "amount": refund.amount,
+                    "event_id": event.event_id,
+                    "amount": event.amount,
                     "currency": currency,
-                    "identified_by": refund.identities(self._how.identify_by)[0][0],
+                    "identified_by": event.identities(self._how.identify_by)[0][0],
                 }
             )
-            self._sales.append(getattr(refund, REFUND.sale_column or "", None))
+            self._sales.append(getattr(event, self._call.sale_column or "", None))
 
     def look_up_sales(self, hook: FirstPromoterHook) -> None:
         """
@@ -184,7 +189,7 @@ class PendingTotals:
         if found and not any(found.values()):
             self._warnings.append(
                 f"FirstPromoter lists no commission of any of the {len(found)} sales that were looked up: does "
-                f"{REFUND.sale_column} hold the event_ids under which the sales were tracked?"
+                f"{self._call.sale_column} hold the event_ids under which the sales were tracked?"
             )
 
     def warnings(self) -> list[str]:
@@ -200,9 +205,9 @@ class PendingTotals:
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON for the summary."""
         return {
-            "refunds": self.counts.total(),
+            "events": self.counts.total(),
             "by_currency": {
-                currency: {"refunds": count, "sum": self.sums[currency], "largest": self.largest[currency]}
+                currency: {"events": count, "sum": self.sums[currency], "largest": self.largest[currency]}
                 for currency, count in sorted(self.counts.items())
             },
             "sample": self.sample,
@@ -212,7 +217,7 @@ class PendingTotals:
         """Return the sums in words."""
         return ", ".join(
             f"{self.sums[currency]} minor units of {_name(currency)} "
-            f"({self.counts[currency]} refunds, the largest {self.largest[currency]})"
+            f"({self.counts[currency]} {self._call.plural}, the largest {self.largest[currency]})"
             for currency in sorted(self.sums)
         )
 

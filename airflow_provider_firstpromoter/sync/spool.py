@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from airflow_provider_firstpromoter.calls import Row, batches, content_token
+from airflow_provider_firstpromoter.calls import REFUND, Call, Row, batches, content_token
 from airflow_provider_firstpromoter.database import ScratchDatabase
 from airflow_provider_firstpromoter.pending import Action, ClassifiedRow
 
@@ -66,10 +66,12 @@ class Spool:
     Rows on disk, in groups of one event_id.
 
     :param raise_if_killed: called often enough that no statement outlasts a kill
+    :param call: what the rows are
     :raises SpoolError: from every method, if the disk is full
     """
 
-    def __init__(self, raise_if_killed: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, raise_if_killed: Callable[[], None] = lambda: None, call: Call = REFUND) -> None:
+        self._call = call
         self._database = ScratchDatabase(SCHEMA, raise_if_killed)
 
     def fill(self, rows: Iterable[ClassifiedRow]) -> None:
@@ -106,12 +108,12 @@ class Spool:
             rows = [(first, text)]
             if count > 1 and not refused:
                 rows = sorted(self._database.read(several, event, MOST_ROWS))
-            yield Group(rank, [_row(*row) for row in rows], count, _refusal(count, uids) if refused else None)
+            yield Group(rank, [self._row(*row) for row in rows], count, _refusal(count, uids) if refused else None)
 
     def __iter__(self) -> Iterator[Row]:
         """Return all rows, in the order of the input."""
         for position, text in self._database.read("SELECT position, row FROM spool ORDER BY position"):
-            yield _row(position, text)
+            yield self._row(position, text)
 
     def note_reported(self, event_ids: Iterable[str]) -> None:
         """Remember problems that this run is the first to report."""
@@ -120,6 +122,9 @@ class Spool:
     def reported(self) -> Iterator[str]:
         """Return the event_ids of the problems that this run is the first to report."""
         return (event_id for (event_id,) in self._database.read("SELECT event_id FROM reported"))
+
+    def _row(self, position: int, text: str) -> Row:
+        return Row.read(position, json.loads(text), self._call)
 
     def _count(self, sql: str) -> int:
         ((count,),) = self._database.read(sql)
@@ -151,10 +156,6 @@ def _values(one: ClassifiedRow) -> tuple[Any, ...]:
 def _refusal(count: int, uids: int) -> str:
     what = f"name {uids} different uids" if uids > 1 else f"differ in more than {MOST_ROWS} ways"
     return f"{count} rows have this event_id and {what}: does a join lack its condition? None of them was sent"
-
-
-def _row(position: int, text: str) -> Row:
-    return Row.read(position, json.loads(text))
 
 
 def _text(moment: datetime | None) -> str | None:

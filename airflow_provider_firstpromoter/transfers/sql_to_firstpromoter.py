@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_firstpromoter.operators.base import RefundOperator
+from airflow_provider_firstpromoter.operators.base import TrackingOperator
 from airflow_provider_firstpromoter.operators.sql_file import SqlFile
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
 
-class SqlToFirstPromoterOperator(SqlFile, RefundOperator):
+class SqlToFirstPromoterOperator(SqlFile, TrackingOperator):
     """
     Send each refund of a query that is not settled in the ledger, once.
 

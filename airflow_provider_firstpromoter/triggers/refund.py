@@ -86,9 +86,9 @@ class UnrecordedRefundTrigger(BaseTrigger):
     # mixes up its own responses, and the whole triggerer ends. Thread-sensitive calls would share a single thread.
     @sync_to_async(thread_sensitive=False)
     def _look(self) -> bool:
-        from airflow_provider_firstpromoter.pending import PendingRefunds
+        from airflow_provider_firstpromoter.pending import PendingEvents
 
-        return bool(PendingRefunds(**self._lookup_parameters, statement_timeout=STATEMENT_TIMEOUT).find(limit=1))
+        return bool(PendingEvents(**self._lookup_parameters, statement_timeout=STATEMENT_TIMEOUT).find(limit=1))
 
 
 def _event(status: str, **more: Any) -> TriggerEvent:

@@ -83,7 +83,7 @@ def all_at_once(names: list[str], size: int, window: float) -> dict[str, float]:
     from airflow_provider_firstpromoter.account import Account
     from airflow_provider_firstpromoter.database.engine import engine_for
     from airflow_provider_firstpromoter.hooks import FirstPromoterHook
-    from airflow_provider_firstpromoter.ledger import RefundLedger
+    from airflow_provider_firstpromoter.ledger import Ledger
 
     engine = engine_for("warehouse")
     with engine.begin() as connection:
@@ -93,7 +93,7 @@ def all_at_once(names: list[str], size: int, window: float) -> dict[str, float]:
             (names, size),
         )
     account: Account = FirstPromoterHook(_conn_id(names[0])).account
-    with RefundLedger.required(account) as ledger:
+    with Ledger.required(account) as ledger:
         ledger.ensure()
     engine.dispose()
     fork = multiprocessing.get_context("fork")

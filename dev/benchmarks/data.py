@@ -25,12 +25,12 @@ def fill(settled: int, new: int, event_id: str = SEQUENTIAL, unmatched: str = "f
     """
     from airflow_provider_firstpromoter.database.engine import engine_for
     from airflow_provider_firstpromoter.hooks import FirstPromoterHook
-    from airflow_provider_firstpromoter.ledger import RefundLedger
+    from airflow_provider_firstpromoter.ledger import Ledger
 
     fill_warehouse(settled + new, event_id)
     account = FirstPromoterHook().account
     assert account.key == ACCOUNT
-    ledger = RefundLedger.required(account)
+    ledger = Ledger.required(account)
     ledger.ensure()
     with ledger.engine.begin() as connection:
         connection.exec_driver_sql(

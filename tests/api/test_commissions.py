@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from airflow_provider_firstpromoter.api import describe_unreadable, reversal_from
+from airflow_provider_firstpromoter.api import describe_unreadable, recorded_facts
 from airflow_provider_firstpromoter.calls import Commission
 
 REFUND = {"id": 7, "event_id": "re_1", "sale_amount": -1000, "amount": -200, "unit": "cash"}
@@ -47,7 +47,7 @@ def test_commission_with_any_value_in_other_fields_is_valid(value: Any) -> None:
 
     assert commission.id == 7
     assert commission.is_reversal in (True, False)
-    reversal_from("re_1", [commission])
+    recorded_facts([commission])
 
 
 def test_describe_unreadable_counts_by_page_and_is_bounded() -> None:

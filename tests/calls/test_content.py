@@ -9,11 +9,11 @@ from uuid import UUID
 import pytest
 
 from airflow_provider_firstpromoter.calls import (
+    REFUND,
     add_digest,
     content_token,
     fingerprint,
     is_known_content,
-    portable,
 )
 
 ROW = {"event_id": "re_1", "amount": Decimal("19.90"), "uid": 7, "email": "jane@example.com"}
@@ -40,7 +40,7 @@ def test_token_is_the_same_from_the_driver_and_from_xcom() -> None:
         "skip_email_notification": True,
         "currency": "",
     }
-    assert token(json.loads(json.dumps(portable(row)))) == token(row)
+    assert token(json.loads(json.dumps(REFUND.portable(row)))) == token(row)
 
 
 CHANGES: list[dict[str, object]] = [

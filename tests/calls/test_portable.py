@@ -10,8 +10,8 @@ from uuid import UUID
 import pytest
 
 from airflow_provider_firstpromoter.calls import (
+    REFUND,
     Refund,
-    portable,
 )
 from airflow_provider_firstpromoter.exceptions import InvalidRowError
 from tests.calls.warehouse_values import NAN, ROW
@@ -27,7 +27,7 @@ def test_portable_row_is_plain_json_without_other_columns() -> None:
         "skip_email_notification": True,
         "note": "stays",
     }
-    travelling = portable(row)
+    travelling = REFUND.portable(row)
     assert json.loads(json.dumps(travelling)) == travelling
     assert {type(value) for value in travelling.values()} <= {str, int, bool, type(None)}
     assert travelling["event_id"] == "00000000-0000-0000-0000-000000000001"
@@ -59,7 +59,7 @@ def test_portable_row_is_plain_json_without_other_columns() -> None:
 )
 def test_row_after_xcom_is_the_same_refund(columns: dict[str, object]) -> None:
     row = {**ROW, **columns}
-    assert Refund.from_row(json.loads(json.dumps(portable(row)))) == Refund.from_row(row)
+    assert Refund.from_row(json.loads(json.dumps(REFUND.portable(row)))) == Refund.from_row(row)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_row_after_xcom_is_the_same_refund(columns: dict[str, object]) -> None:
 def test_invalid_id_is_rejected_after_xcom_too(column: str, unusable: object) -> None:
     """Nor is it left out: the refund would go out by its other id, or without its sale."""
     row = {**ROW, "uid": "cus_1", "email": "jane@example.com", column: unusable}
-    for given in (row, json.loads(json.dumps(portable(row)))):
+    for given in (row, json.loads(json.dumps(REFUND.portable(row)))):
         with pytest.raises(InvalidRowError, match=column if column != "event_id" else "refund without event_id"):
             Refund.from_row(given)
 
@@ -88,6 +88,6 @@ def test_invalid_id_is_rejected_after_xcom_too(column: str, unusable: object) ->
 )
 def test_invalid_value_in_another_column_is_rejected_after_xcom_too(column: str, refused: object) -> None:
     row = {**ROW, column: refused}
-    for given in (row, json.loads(json.dumps(portable(row)))):
+    for given in (row, json.loads(json.dumps(REFUND.portable(row)))):
         with pytest.raises(InvalidRowError, match=column):
             Refund.from_row(given)

@@ -13,7 +13,6 @@ from airflow_provider_firstpromoter.api.responses import ApiResponse, parse_retr
 from airflow_provider_firstpromoter.calls import (
     MANY_DECIMAL_CURRENCIES,
     MAX_AMOUNT,
-    REFUND_COLUMNS,
     ZERO_DECIMAL_CURRENCIES,
     Outcome,
     Refund,
@@ -25,7 +24,6 @@ from airflow_provider_firstpromoter.calls import (
     fingerprint,
     is_known_content,
     masked,
-    portable,
     same_amount,
 )
 from airflow_provider_firstpromoter.calls import REFUND as CALL
@@ -51,7 +49,7 @@ VALUES = st.one_of(
     st.dictionaries(st.text(max_size=3), st.integers(), max_size=2),
     st.sampled_from(["USD", "jpy", "KWD", "re_1", "x" * 300, 10**5000, Decimal("1E+999999"), object(), 1j]),
 )
-COLUMNS = st.one_of(st.sampled_from(REFUND_COLUMNS), st.sampled_from(REFUND_COLUMNS).map(str.upper), st.text())
+COLUMNS = st.one_of(st.sampled_from(CALL.columns), st.sampled_from(CALL.columns).map(str.upper), st.text())
 #: Half of them good but for one column or two.
 ROWS = st.builds(
     lambda good, row: {**good, **row},
@@ -120,7 +118,7 @@ def test_minor_and_major_units_agree_by_the_currency(minor: int, currency: str, 
     major = Decimal(minor) if currency in ZERO_DECIMAL_CURRENCIES else Decimal(minor).scaleb(-2)
     row = {"event_id": "1", "uid": "2"} | ({} if from_the_account else {"currency": currency})
     own = currency if from_the_account else None
-    for written in (major, str(major), portable({"amount": major})["amount"]):
+    for written in (major, str(major), CALL.portable({"amount": major})["amount"]):
         read = Refund.from_row({**row, "amount": written}, Validation("major", own))
         assert read.amount == minor
         assert read.body("uid")["amount"] == str(minor)
@@ -137,16 +135,16 @@ def test_float_amount_is_read_as_displayed(minor: int) -> None:
     assert Refund.from_row(row, Validation("major")).amount == minor
 
 
-@given(st.dictionaries(st.sampled_from(REFUND_COLUMNS), SCALARS))
+@given(st.dictionaries(st.sampled_from(CALL.columns), SCALARS))
 def test_content_is_the_same_after_xcom(row: dict[str, object]) -> None:
-    travelled = json.loads(json.dumps(portable(row)))
+    travelled = json.loads(json.dumps(CALL.portable(row)))
     assert content_token(travelled, KEY) == content_token(row, KEY)
     assert amount_text(travelled.get("amount")) == amount_text(row.get("amount"))
 
 
 @given(
-    st.dictionaries(st.sampled_from(REFUND_COLUMNS), st.text(), min_size=1),
-    st.sampled_from(REFUND_COLUMNS),
+    st.dictionaries(st.sampled_from(CALL.columns), st.text(), min_size=1),
+    st.sampled_from(CALL.columns),
     st.text(min_size=1),
 )
 def test_content_differs_by_every_column_of_the_call_but_the_event_id(

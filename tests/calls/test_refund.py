@@ -8,12 +8,10 @@ from decimal import Decimal
 import pytest
 
 from airflow_provider_firstpromoter.calls import (
+    REFUND,
     Refund,
     Validation,
     event_id_of,
-    known_columns,
-    missing_columns,
-    repeated_columns,
 )
 from airflow_provider_firstpromoter.exceptions import InvalidRowError
 from tests.calls.warehouse_values import NAN, ROW, reason, refund
@@ -144,11 +142,11 @@ def test_repr_of_a_refund_shows_neither_uid_nor_email() -> None:
     ],
 )
 def test_missing_columns_are_named(columns: list[str], missing: list[str]) -> None:
-    assert missing_columns(columns) == missing
+    assert REFUND.missing_columns(columns) == missing
 
 
 def test_id_outside_identify_by_does_not_replace_the_required_one() -> None:
-    assert missing_columns(["event_id", "amount", "uid"], ("email",)) == ["email"]
+    assert REFUND.missing_columns(["event_id", "amount", "uid"], ("email",)) == ["email"]
 
 
 @pytest.mark.parametrize(
@@ -163,11 +161,11 @@ def test_id_outside_identify_by_does_not_replace_the_required_one() -> None:
     ],
 )
 def test_column_of_the_call_that_occurs_twice_in_any_case_is_named(columns: list[str], repeated: list[str]) -> None:
-    assert repeated_columns(columns) == repeated
+    assert REFUND.repeated_columns(columns) == repeated
 
 
 def test_known_columns_have_one_order() -> None:
-    assert list(known_columns({"UID": 1, "x": 2, "Amount": 3, "event_id": 4})) == ["event_id", "amount", "uid"]
+    assert list(REFUND.known_columns({"UID": 1, "x": 2, "Amount": 3, "event_id": 4})) == ["event_id", "amount", "uid"]
 
 
 @pytest.mark.parametrize(

@@ -53,8 +53,8 @@ def test_amount_that_is_no_number_is_not_kept(amount: object) -> None:
 )
 def test_refunded_at_is_read_as_utc_and_an_unreadable_one_is_absent(held: object, read: datetime | None) -> None:
     row = next(numbered([{**ROW, "REFUNDED_AT": held}]))
-    assert row.refunded_at == read
-    assert row.refunded_at is None or row.refunded_at.utcoffset() == timedelta(0)
+    assert row.happened_at == read
+    assert row.happened_at is None or row.happened_at.utcoffset() == timedelta(0)
     assert "refunded_at" not in row.values
 
 

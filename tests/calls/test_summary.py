@@ -29,19 +29,23 @@ def add(summary: Summary, result: Result, *, new: bool = True, **sent: Any) -> N
 
 def test_summary_adds_up() -> None:
     summary = Summary()
-    add(summary, result(Outcome.RECORDED, reward=CASH), amount=1000, currency="EUR", sale_event_id="ch_1")
-    add(summary, result(Outcome.RECORDED, reward=CASH), amount=500, currency="JPY")
-    add(summary, result(Outcome.RECORDED, sent=False, reward=CASH), amount=100, currency="EUR")
-    add(summary, result(Outcome.RECORDED, reward=Commission(id=1, amount=-3, unit="credits")), amount=7)
+    add(summary, result(Outcome.RECORDED, reward=CASH), amount=1000, currency="EUR")
+    add(summary, result(Outcome.RECORDED, reward=CASH), amount=500, currency="JPY", names_no_sale=True)
+    add(summary, result(Outcome.RECORDED, sent=False, reward=CASH), amount=100, currency="EUR", names_no_sale=True)
+    add(
+        summary,
+        result(Outcome.RECORDED, reward=Commission(id=1, amount=-3, unit="credits")),
+        amount=7,
+        names_no_sale=True,
+    )
     add(summary, result(Outcome.RECORDED, reward=Commission(id=1, amount=-1)))
     add(
         summary,
         result(Outcome.RECORDED, reward=Commission(id=1, unit="cash")),
         amount=40,
         currency="EUR",
-        sale_event_id="ch_2",
     )
-    add(summary, result(Outcome.ALREADY_RECORDED), amount=60, currency="EUR", sale_event_id="ch_3")
+    add(summary, result(Outcome.ALREADY_RECORDED), amount=60, currency="EUR")
     add(summary, result(Outcome.NOT_REFERRED), amount=9999, currency="EUR")
     add(summary, result(Outcome.NOT_REFERRED, sent=False), amount=9999, currency="EUR")
     add(summary, result(Outcome.REJECTED, sent=False))

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_firstpromoter.calls import Outcome
-from airflow_provider_firstpromoter.ledger import RefundLedger, RunHistory, RunKey
+from airflow_provider_firstpromoter.ledger import Ledger, RunHistory, RunKey
 from airflow_provider_firstpromoter.reconcile import MismatchTable
 from tests.ledger.rows import known, run_script, to_write, write
 
@@ -20,7 +20,7 @@ VIEWS = ("open", "status", "reversed", "last_runs")
 
 
 @pytest.fixture
-def ledger(database: Any, connect: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> RefundLedger:
+def ledger(database: Any, connect: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> Ledger:
     """The ledger of a connection, in a database of every kind; its tables are not there yet."""
     from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 
@@ -28,12 +28,10 @@ def ledger(database: Any, connect: Callable[..., str], monkeypatch: pytest.Monke
     monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps(database.connection))
     if database.connection is None:  # no provider of it is installed here
         monkeypatch.setattr("airflow_provider_firstpromoter.ledger.store.engine_for", lambda _: database.engine())
-    return RefundLedger.required(FirstPromoterHook().account)
+    return Ledger.required(FirstPromoterHook().account)
 
 
-def test_ddl_prints_statements_that_make_every_table(
-    database: Any, ledger: RefundLedger, cli: Callable[..., Any]
-) -> None:
+def test_ddl_prints_statements_that_make_every_table(database: Any, ledger: Ledger, cli: Callable[..., Any]) -> None:
     printed = cli("ddl", "--dialect", ledger.engine.dialect.name).out
     history = RunHistory(ledger, RunKey("dag", "run", "task", -1))
     mismatches = MismatchTable(ledger, RunKey())
@@ -55,7 +53,7 @@ def test_ddl_prints_statements_that_make_every_table(
 
 
 def test_views_are_made_before_any_reconciliation_and_again(
-    database: Any, ledger: RefundLedger, cli: Callable[..., Any]
+    database: Any, ledger: Ledger, cli: Callable[..., Any]
 ) -> None:
     for again in (False, True):
         done = cli("views", "firstpromoter_default", "--apply")
@@ -69,7 +67,7 @@ def test_views_are_made_before_any_reconciliation_and_again(
 
 
 def test_views_whose_columns_have_changed_are_dropped_and_created_again(
-    database: Any, ledger: RefundLedger, cli: Callable[..., Any]
+    database: Any, ledger: Ledger, cli: Callable[..., Any]
 ) -> None:
     cli("views", "firstpromoter_default", "--apply")
     database.run("DROP VIEW firstpromoter_refunds_open")
@@ -83,7 +81,7 @@ def test_views_whose_columns_have_changed_are_dropped_and_created_again(
 
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 def test_views_that_are_replaced_keep_the_rights_of_analysts(
-    database: Any, ledger: RefundLedger, cli: Callable[..., Any]
+    database: Any, ledger: Ledger, cli: Callable[..., Any]
 ) -> None:
     cli("views", "firstpromoter_default", "--apply")
     database.run("GRANT SELECT ON firstpromoter_refunds_open TO PUBLIC")

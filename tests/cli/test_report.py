@@ -12,7 +12,7 @@ import pytest
 
 from airflow_provider_firstpromoter.calls import Commission, Outcome, Summary
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
-from airflow_provider_firstpromoter.ledger import LedgerWrite, RefundLedger, RunHistory, RunKey
+from airflow_provider_firstpromoter.ledger import Ledger, LedgerWrite, RunHistory, RunKey
 from airflow_provider_firstpromoter.ledger.runs import counts_of
 from airflow_provider_firstpromoter.reconcile import Mismatch, MismatchKind, MismatchTable
 from tests.ledger.rows import THEN, known, to_write, write
@@ -25,10 +25,10 @@ STAYS = datetime.now(UTC) + timedelta(hours=1)
 
 
 @pytest.fixture
-def ledger(warehouse: Any, connect: Callable[..., str]) -> RefundLedger:
+def ledger(warehouse: Any, connect: Callable[..., str]) -> Ledger:
     """A ledger of three refunds, two mismatches and two runs, beside rows of another account."""
     connect(ledger_conn_id="warehouse", currency="USD")
-    ledger = RefundLedger.required(FirstPromoterHook().account)
+    ledger = Ledger.required(FirstPromoterHook().account)
     ledger.ensure()
     commission = Commission(id=1, amount=-123456, unit="cash", promoter_id=7, promoter_ref="amara")
     recorded = to_write(EVENT_IDS[0], amount=1234567, commissions=(commission,))
@@ -48,7 +48,7 @@ def ledger(warehouse: Any, connect: Callable[..., str]) -> RefundLedger:
             Mismatch(MismatchKind.REVERSED_TWICE, "stripe_1", 10, THEN, other_event_id=EVENT_IDS[0]),
         ]
     )
-    other = RefundLedger(ledger.engine, "other", name="warehouse")
+    other = Ledger(ledger.engine, "other", name="warehouse")
     write(other, [to_write("re_of_another_account", Outcome.REJECTED, seen_at=STAYS)])
     return ledger
 
@@ -62,7 +62,7 @@ def report(cli: Callable[..., Any], *options: str) -> str:
 
 @pytest.mark.parametrize("width", [80, 120])
 def test_report_is_readable_on_a_terminal(
-    width: int, ledger: RefundLedger, cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    width: int, ledger: Ledger, cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from airflow.cli import simple_table
 
@@ -84,7 +84,7 @@ def test_report_is_readable_on_a_terminal(
     assert "1234567 USD" in " ".join(statuses.split())
 
 
-def test_report_for_programs_has_every_column(ledger: RefundLedger, cli: Callable[..., Any]) -> None:
+def test_report_for_programs_has_every_column(ledger: Ledger, cli: Callable[..., Any]) -> None:
     everything = cli("report", "firstpromoter_default", "-o", "json").json
     assert list(everything) == ["open", "reversed", "last_runs"]
     assert {row["event_id"] for row in everything["open"]} == {EVENT_IDS[1], "stripe_1", ""}
@@ -103,7 +103,7 @@ def test_report_for_programs_has_every_column(ledger: RefundLedger, cli: Callabl
     assert EVENT_IDS[1] in report(cli, "-o", "plain").split()
 
 
-def test_report_since_a_day_leaves_out_earlier_runs(ledger: RefundLedger, cli: Callable[..., Any]) -> None:
+def test_report_since_a_day_leaves_out_earlier_runs(ledger: Ledger, cli: Callable[..., Any]) -> None:
     def runs(since: Any) -> int:
         return len(report(cli, "--view", "last_runs", "--csv", "--since", since.isoformat()).splitlines()) - 1
 
@@ -111,7 +111,7 @@ def test_report_since_a_day_leaves_out_earlier_runs(ledger: RefundLedger, cli: C
     assert (runs(today - timedelta(days=7)), runs(today + timedelta(days=2))) == (2, 0)
 
 
-def test_report_shows_text_as_text(ledger: RefundLedger, cli: Callable[..., Any]) -> None:
+def test_report_shows_text_as_text(ledger: Ledger, cli: Callable[..., Any]) -> None:
     write(ledger, [to_write("re_[red]", Outcome.REJECTED, message="[bold]not :smile: markup[/]", seen_at=STAYS)])
 
     printed = report(cli, "--view", "open")
@@ -122,7 +122,7 @@ def test_report_shows_text_as_text(ledger: RefundLedger, cli: Callable[..., Any]
 
 @pytest.mark.parametrize("warehouse", ["postgresql"], indirect=True)
 def test_report_of_fifty_thousand_refunds_is_short_and_all_of_them_are_streamed(
-    warehouse: Any, ledger: RefundLedger, cli: Callable[..., Any]
+    warehouse: Any, ledger: Ledger, cli: Callable[..., Any]
 ) -> None:
     warehouse.run(
         "INSERT INTO firstpromoter_refunds (account, event_id, outcome, judged_at) "
@@ -158,7 +158,7 @@ def test_report_of_nothing_is_well_formed(
 # --- accept -----------------------------------------------------------------------------------------------
 
 
-def test_accept_ends_a_changed_amount_and_a_mismatch(ledger: RefundLedger, cli: Callable[..., Any]) -> None:
+def test_accept_ends_a_changed_amount_and_a_mismatch(ledger: Ledger, cli: Callable[..., Any]) -> None:
     ledger.write([LedgerWrite.of_changed(known(ledger, EVENT_IDS[0]), "700", STAYS)], RUN)
 
     done = cli("accept", "firstpromoter_default", EVENT_IDS[0], "stripe_1", "--commission", "9")
@@ -174,7 +174,7 @@ def test_accept_ends_a_changed_amount_and_a_mismatch(ledger: RefundLedger, cli: 
     ]
 
 
-def test_accept_of_what_is_not_open_says_so(ledger: RefundLedger, cli: Callable[..., Any]) -> None:
+def test_accept_of_what_is_not_open_says_so(ledger: Ledger, cli: Callable[..., Any]) -> None:
     done = cli("accept", "firstpromoter_default", "stripe_1", EVENT_IDS[1], "--commission", "77")
     assert (done.code, done.out) == (1, "stripe_1: mismatch reversed_twice accepted\n")
     assert done.err == (

@@ -8,21 +8,21 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine
 
-from airflow_provider_firstpromoter.ledger import RefundLedger
+from airflow_provider_firstpromoter.ledger import Ledger
 
 
 @pytest.fixture
-def open_ledger(database: Any) -> Callable[..., RefundLedger]:
+def open_ledger(database: Any) -> Callable[..., Ledger]:
     """The ledger through an engine of its own, as another process would have it."""
 
-    def open_ledger(account: str = "acc", table: str = "firstpromoter_refunds") -> RefundLedger:
-        return RefundLedger(database.engine(), account, table, name="warehouse")
+    def open_ledger(account: str = "acc", table: str = "firstpromoter_refunds") -> Ledger:
+        return Ledger(database.engine(), account, table, name="warehouse")
 
     return open_ledger
 
 
 @pytest.fixture
-def ledger(open_ledger: Callable[..., RefundLedger]) -> RefundLedger:
+def ledger(open_ledger: Callable[..., Ledger]) -> Ledger:
     ledger = open_ledger()
     ledger.ensure()
     return ledger

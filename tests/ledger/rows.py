@@ -10,7 +10,7 @@ from importlib.metadata import version
 from typing import Any
 
 from airflow_provider_firstpromoter.calls import Outcome, Refund, Result
-from airflow_provider_firstpromoter.ledger import LedgerRecord, LedgerWrite, RefundLedger, RunKey
+from airflow_provider_firstpromoter.ledger import Ledger, LedgerRecord, LedgerWrite, RunKey
 from airflow_provider_firstpromoter.ledger.writes import Rule
 
 NO_RUN = RunKey()
@@ -57,7 +57,7 @@ def to_write(
 WRITER = RunKey("the writer")
 
 
-def write(ledger: RefundLedger, writes: Iterable[LedgerWrite], run: RunKey = NO_RUN) -> dict[str, LedgerRecord]:
+def write(ledger: Ledger, writes: Iterable[LedgerWrite], run: RunKey = NO_RUN) -> dict[str, LedgerRecord]:
     """Write results in one batch; returns the refunds that another task run has on record."""
     return ledger.write([by(run, one) for one in writes], run).claimed
 
@@ -70,7 +70,7 @@ def by(run: RunKey, one: LedgerWrite) -> LedgerWrite:
     return replace(one, values=values)
 
 
-def known(ledger: RefundLedger, event_id: str = "re_1") -> LedgerRecord:
+def known(ledger: Ledger, event_id: str = "re_1") -> LedgerRecord:
     return ledger.find({event_id})[event_id]
 
 

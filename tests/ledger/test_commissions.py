@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import select
 
 from airflow_provider_firstpromoter.calls import Commission, Outcome, Result
-from airflow_provider_firstpromoter.ledger import RefundLedger, RunHistory, RunKey
+from airflow_provider_firstpromoter.ledger import Ledger, RunHistory, RunKey
 from airflow_provider_firstpromoter.ledger.views import Tables, views
 from tests.ledger.rows import THEN, known, to_write, write
 
@@ -29,7 +29,7 @@ def listed(*commissions: Commission) -> Result:
     return Result(event_id="re_1", outcome=Outcome.RECORDED, recorded_amount=-1000, commissions=commissions)
 
 
-def shown(ledger: RefundLedger, view: str, *columns: str, account: str = "acc") -> list[tuple[Any, ...]]:
+def shown(ledger: Ledger, view: str, *columns: str, account: str = "acc") -> list[tuple[Any, ...]]:
     """Return the rows of a view, in their order."""
     tables = Tables(ledger.table, ledger.commissions.table, RunHistory(ledger, RunKey()).table, None)
     (query,) = [one.query.subquery() for one in views(tables) if one.name == view]
@@ -40,12 +40,12 @@ def shown(ledger: RefundLedger, view: str, *columns: str, account: str = "acc") 
 
 
 @pytest.fixture
-def reversed_by(ledger: RefundLedger) -> Callable[..., list[tuple[Any, ...]]]:
+def reversed_by(ledger: Ledger) -> Callable[..., list[tuple[Any, ...]]]:
     """``reversed_by(account)``: promoters and their sums, as the view of sums has them."""
     return lambda account="acc": shown(ledger, "reversed", "promoter_id", "reversed", account=account)
 
 
-def test_each_promoter_has_the_sum_of_its_own_tiers(ledger: RefundLedger, reversed_by: Any) -> None:
+def test_each_promoter_has_the_sum_of_its_own_tiers(ledger: Ledger, reversed_by: Any) -> None:
     write(ledger, [to_write(commissions=(FIRST, SECOND))], RUN)
 
     assert reversed_by() == [(7, -200), (8, -50)]
@@ -53,7 +53,7 @@ def test_each_promoter_has_the_sum_of_its_own_tiers(ledger: RefundLedger, revers
     assert ledger.totals_of_run(RUN).rewards == {"cash": -250}
 
 
-def test_tier_that_is_denied_by_hand_changes_the_sums_by_its_own_amount(ledger: RefundLedger, reversed_by: Any) -> None:
+def test_tier_that_is_denied_by_hand_changes_the_sums_by_its_own_amount(ledger: Ledger, reversed_by: Any) -> None:
     write(ledger, [to_write(commissions=(FIRST, SECOND))], RUN)
 
     denied = SECOND.model_copy(update={"status": "denied"})
@@ -67,7 +67,7 @@ def test_tier_that_is_denied_by_hand_changes_the_sums_by_its_own_amount(ledger: 
     assert reversed_by() == [(8, -50)], "what is listed now counts"
 
 
-def test_commission_that_is_absent_from_a_listing_is_never_dropped(ledger: RefundLedger) -> None:
+def test_commission_that_is_absent_from_a_listing_is_never_dropped(ledger: Ledger) -> None:
     write(ledger, [to_write(commissions=(FIRST,))])
 
     ledger.update_commissions([(known(ledger), listed(SECOND))])
@@ -75,7 +75,7 @@ def test_commission_that_is_absent_from_a_listing_is_never_dropped(ledger: Refun
     assert known(ledger).commissions == (FIRST, SECOND)
 
 
-def test_listing_updates_what_changes_and_keeps_what_only_a_response_names(ledger: RefundLedger) -> None:
+def test_listing_updates_what_changes_and_keeps_what_only_a_response_names(ledger: Ledger) -> None:
     write(ledger, [to_write(commissions=(FIRST.model_copy(update={"promoter_ref": "ref", "is_paid": None}),))])
 
     ledger.update_commissions([(known(ledger), listed(FIRST.model_copy(update={"is_paid": True, "amount": -190})))])
@@ -84,7 +84,7 @@ def test_listing_updates_what_changes_and_keeps_what_only_a_response_names(ledge
     assert (commission.promoter_ref, commission.amount, commission.state) == ("ref", -190, "paid")
 
 
-def test_response_that_comes_late_does_not_replace_what_was_listed_since(ledger: RefundLedger) -> None:
+def test_response_that_comes_late_does_not_replace_what_was_listed_since(ledger: Ledger) -> None:
     write(ledger, [to_write(commissions=(FIRST,))])
     denied = FIRST.model_copy(update={"status": "denied"})
     ledger.update_commissions([(known(ledger), listed(denied))])
@@ -95,7 +95,7 @@ def test_response_that_comes_late_does_not_replace_what_was_listed_since(ledger:
 
 
 def test_revert_denies_each_commission_and_leaves_those_of_other_accounts(
-    ledger: RefundLedger, open_ledger: Callable[..., RefundLedger], reversed_by: Any
+    ledger: Ledger, open_ledger: Callable[..., Ledger], reversed_by: Any
 ) -> None:
     for one in (ledger, open_ledger("other")):
         write(one, [to_write(commissions=(FIRST, SECOND))], RUN)
@@ -110,7 +110,7 @@ def test_revert_denies_each_commission_and_leaves_those_of_other_accounts(
     assert reversed_by() == []
 
 
-def test_record_without_commissions_reads_only_the_ledgers_own_table(ledger: RefundLedger, database: Any) -> None:
+def test_record_without_commissions_reads_only_the_ledgers_own_table(ledger: Ledger, database: Any) -> None:
     write(ledger, [to_write(commissions=(FIRST,))])
     database.run("ALTER TABLE firstpromoter_refunds_commissions RENAME TO elsewhere")
 
@@ -119,7 +119,7 @@ def test_record_without_commissions_reads_only_the_ledgers_own_table(ledger: Ref
     assert (record.outcome, record.commissions, record.commissions_known) == (Outcome.RECORDED, (), True)
 
 
-def test_status_adds_up_one_unit_and_never_two(ledger: RefundLedger) -> None:
+def test_status_adds_up_one_unit_and_never_two(ledger: Ledger) -> None:
     in_points = [tier(1, -5, 7, unit="points"), tier(2, -50, 8)]
     partly = [FIRST, SECOND.model_copy(update={"status": "denied"})]
     for event_id, commissions in {"re_1": [FIRST, SECOND], "re_2": in_points, "re_3": partly, "re_4": []}.items():

@@ -8,7 +8,7 @@ import pytest
 
 from airflow_provider_firstpromoter.calls import Commission, Outcome, Result
 from airflow_provider_firstpromoter.ledger import (
-    RefundLedger,
+    Ledger,
     RunKey,
     SentEvent,
 )
@@ -27,7 +27,7 @@ FOUND = Result(
 
 
 @pytest.mark.parametrize("outcome", [Outcome.NOT_REFERRED, Outcome.FAILED])
-def test_recover_keeps_what_was_sent_and_by_which_task_run(ledger: RefundLedger, outcome: Outcome) -> None:
+def test_recover_keeps_what_was_sent_and_by_which_task_run(ledger: Ledger, outcome: Outcome) -> None:
     write(ledger, [to_write("re_1", outcome, seen_at=THEN), to_write("re_2", outcome)], SENT_BY)
     before = known(ledger)
 
@@ -42,7 +42,7 @@ def test_recover_keeps_what_was_sent_and_by_which_task_run(ledger: RefundLedger,
 
 
 @pytest.mark.parametrize("outcome", [Outcome.RECORDED, Outcome.ALREADY_RECORDED, Outcome.REVERTED])
-def test_recover_leaves_a_row_alone_that_is_on_record_meanwhile(ledger: RefundLedger, outcome: Outcome) -> None:
+def test_recover_leaves_a_row_alone_that_is_on_record_meanwhile(ledger: Ledger, outcome: Outcome) -> None:
     write(ledger, [to_write("re_1", Outcome.NOT_REFERRED)])
     before = known(ledger)
     write(ledger, [to_write("re_1", outcome, commissions=(Commission(id=4),), recorded_amount=-1)], SENT_BY)
@@ -53,12 +53,12 @@ def test_recover_leaves_a_row_alone_that_is_on_record_meanwhile(ledger: RefundLe
     assert 4 in {one.id for one in known(ledger).commissions}
 
 
-def test_recover_without_refunds_runs_no_statement(ledger: RefundLedger) -> None:
+def test_recover_without_refunds_runs_no_statement(ledger: Ledger) -> None:
     ledger.engine.dispose()
     ledger.recover([], LATER)
 
 
-def test_sent_to_leads_reads_recorded_refunds_of_these_leads_only(ledger: RefundLedger) -> None:
+def test_sent_to_leads_reads_recorded_refunds_of_these_leads_only(ledger: Ledger) -> None:
     def of_lead(event_id: str, lead: int | None, outcome: Outcome = Outcome.RECORDED, status: str = "approved") -> None:
         reward = Commission(id=1, status=status, amount=-200, unit="cash")
         write(ledger, [to_write(event_id, outcome, commissions=(reward,), lead_id=lead, recorded_amount=-1000)])
@@ -82,13 +82,13 @@ def test_sent_to_leads_reads_recorded_refunds_of_these_leads_only(ledger: Refund
 
 
 def test_sent_to_leads_of_a_missing_table_are_none(open_ledger: object) -> None:
-    ledger: RefundLedger = open_ledger()  # type: ignore[operator]
+    ledger: Ledger = open_ledger()  # type: ignore[operator]
     assert list(ledger.sent_to_leads([1])) == []
     assert list(ledger.sent_without_lead()) == []
 
 
 def test_update_commissions_leaves_a_row_alone_whose_outcome_has_changed(
-    ledger: RefundLedger,
+    ledger: Ledger,
 ) -> None:
     reward = Commission(id=5, status="pending", amount=-200, unit="cash")
     write(ledger, [to_write(event_id, commissions=(reward,)) for event_id in ("re_1", "re_2")], SENT_BY)

@@ -10,7 +10,7 @@ import pytest
 
 from airflow_provider_firstpromoter.calls import Commission, Outcome
 from airflow_provider_firstpromoter.exceptions import LedgerError
-from airflow_provider_firstpromoter.ledger import RefundLedger
+from airflow_provider_firstpromoter.ledger import Ledger
 from airflow_provider_firstpromoter.ledger.store import NOTE
 from tests.ledger.rows import NO_RUN, known, to_write, write
 
@@ -23,7 +23,7 @@ def said(error: BaseException) -> str:
     return "".join(traceback.format_exception(error))
 
 
-def refusing(database: Any, open_ledger: Callable[..., RefundLedger], condition: str) -> RefundLedger:
+def refusing(database: Any, open_ledger: Callable[..., Ledger], condition: str) -> Ledger:
     """Return a ledger whose database refuses the rows that do not fulfil a condition."""
     ledger = open_ledger()
     ledger.commissions.ensure()
@@ -34,7 +34,7 @@ def refusing(database: Any, open_ledger: Callable[..., RefundLedger], condition:
 
 
 def test_refused_batch_raises_without_values_and_writes_nothing(
-    database: Any, open_ledger: Callable[..., RefundLedger]
+    database: Any, open_ledger: Callable[..., Ledger]
 ) -> None:
     ledger = refusing(database, open_ledger, "http_status <> 418")
     with pytest.raises(LedgerError, match=r"'warehouse' refused 2 results: .*run the task again") as caught:
@@ -45,7 +45,7 @@ def test_refused_batch_raises_without_values_and_writes_nothing(
 
 
 def test_row_that_is_refused_does_not_keep_others_from_being_stored(
-    database: Any, open_ledger: Callable[..., RefundLedger]
+    database: Any, open_ledger: Callable[..., Ledger]
 ) -> None:
     ledger = refusing(database, open_ledger, "http_status <> 418")
     writes = [to_write(f"re_{n}", http_status=418 if n % 20 == 7 else 200) for n in range(100)]
@@ -59,7 +59,7 @@ def test_row_that_is_refused_does_not_keep_others_from_being_stored(
     assert counted[-1:] == [0], "the counts of the run are written with the results"
 
 
-def test_text_that_is_refused_is_replaced_by_a_note(database: Any, open_ledger: Callable[..., RefundLedger]) -> None:
+def test_text_that_is_refused_is_replaced_by_a_note(database: Any, open_ledger: Callable[..., Ledger]) -> None:
     """As a database whose encoding cannot hold it does."""
     ledger = refusing(database, open_ledger, "message <> 'bad'")
     written = ledger.write([to_write("re_1", message="bad"), to_write("re_2", message="good")], NO_RUN)
@@ -69,7 +69,7 @@ def test_text_that_is_refused_is_replaced_by_a_note(database: Any, open_ledger: 
     assert known(ledger, "re_2").message == "good"
 
 
-def test_texts_are_cut_to_what_their_columns_hold(ledger: RefundLedger) -> None:
+def test_texts_are_cut_to_what_their_columns_hold(ledger: Ledger) -> None:
     long = Commission(id=1, amount=-1, promoter_ref="p" * 64, created_at="2" * 64)
     write(ledger, [to_write("re_1", Outcome.FAILED, message="x" * 600), to_write("re_2", commissions=(long,))])
     assert known(ledger, "re_1").message == "x" * 497 + "..."
@@ -97,7 +97,7 @@ def test_read_only_database_error_has_the_statement_that_makes_the_table(
     database: Any, new_engine: Callable[[str], Any]
 ) -> None:
     database.run("CREATE TABLE something (x INTEGER)")
-    ledger = RefundLedger(new_engine(_read_only(database)), "acc", name="warehouse")
+    ledger = Ledger(new_engine(_read_only(database)), "acc", name="warehouse")
     assert ledger.find({"re_1"}) == {}
     with pytest.raises(LedgerError, match="of connection 'warehouse' cannot be created: ") as caught:
         ledger.ensure()
@@ -105,11 +105,11 @@ def test_read_only_database_error_has_the_statement_that_makes_the_table(
 
 
 def test_read_only_ledger_can_be_read(
-    database: Any, open_ledger: Callable[..., RefundLedger], new_engine: Callable[[str], Any]
+    database: Any, open_ledger: Callable[..., Ledger], new_engine: Callable[[str], Any]
 ) -> None:
     open_ledger().ensure()
     write(open_ledger(), [to_write()])
-    ledger = RefundLedger(new_engine(_read_only(database)), "acc", name="warehouse")
+    ledger = Ledger(new_engine(_read_only(database)), "acc", name="warehouse")
     assert known(ledger).outcome is Outcome.RECORDED
     with pytest.raises(LedgerError, match="of connection 'warehouse' refused 1 results: "):
         write(ledger, [to_write("re_2")])
@@ -126,8 +126,8 @@ def test_locked_ledger_error_has_no_values(
     kind: str, impatience: str, lock: str, new_database: Callable[..., Any], new_engine: Callable[[str], Any]
 ) -> None:
     database = new_database(kind)
-    RefundLedger(database.engine(), "acc").ensure()
-    ledger = RefundLedger(new_engine(database.url + impatience), "acc", name="warehouse")
+    Ledger(database.engine(), "acc").ensure()
+    ledger = Ledger(new_engine(database.url + impatience), "acc", name="warehouse")
     locker = database.engine()
     with locker.connect() as connection:
         connection.exec_driver_sql(lock)
@@ -151,7 +151,7 @@ def test_locked_ledger_error_has_no_values(
     ],
 )
 def test_unreachable_database_error_has_no_password(url: str, new_engine: Callable[[str], Any]) -> None:
-    ledger = RefundLedger(new_engine(url), "acc", name="warehouse")
+    ledger = Ledger(new_engine(url), "acc", name="warehouse")
     for use in (ledger.ensure, ledger.exists, lambda: ledger.find({"re_1"}), lambda: write(ledger, [to_write()])):
         with pytest.raises(LedgerError, match=r"'warehouse' (cannot be read|refused 1 results): ") as caught:
             use()

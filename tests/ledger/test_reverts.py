@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from airflow_provider_firstpromoter.calls import Commission, Outcome
 from airflow_provider_firstpromoter.ledger import (
-    RefundLedger,
+    Ledger,
     RunKey,
 )
 from tests.ledger.rows import THEN, known, to_write, write
@@ -17,7 +17,7 @@ UNDO = RunKey("undo", "run_2", "revert", -1)
 
 
 def test_mark_reverted_keeps_the_reward_and_the_run_that_made_it(
-    ledger: RefundLedger, open_ledger: Callable[..., RefundLedger], database: object
+    ledger: Ledger, open_ledger: Callable[..., Ledger], database: object
 ) -> None:
     reward = Commission(id=5, amount=-200, unit="cash", status="approved")
     write(ledger, [to_write(f"re_{n}", commissions=(reward,)) for n in range(1200)], WRONG)
@@ -34,7 +34,7 @@ def test_mark_reverted_keeps_the_reward_and_the_run_that_made_it(
     assert known(open_ledger("other")).outcome is Outcome.RECORDED
 
 
-def test_mark_reverted_leaves_what_is_not_on_record_and_an_earlier_revert(ledger: RefundLedger) -> None:
+def test_mark_reverted_leaves_what_is_not_on_record_and_an_earlier_revert(ledger: Ledger) -> None:
     write(ledger, [to_write("re_1"), to_write("re_2", Outcome.NOT_REFERRED), to_write("re_3", Outcome.FAILED)])
     ledger.mark_reverted(["re_1"], RunKey(run_id="first"), THEN)
 
@@ -50,7 +50,7 @@ def test_mark_reverted_leaves_what_is_not_on_record_and_an_earlier_revert(ledger
     }
 
 
-def test_no_later_result_overwrites_a_reverted_refund(ledger: RefundLedger) -> None:
+def test_no_later_result_overwrites_a_reverted_refund(ledger: Ledger) -> None:
     write(ledger, [to_write()])
     ledger.mark_reverted(["re_1"], UNDO, THEN)
 
@@ -61,7 +61,7 @@ def test_no_later_result_overwrites_a_reverted_refund(ledger: RefundLedger) -> N
     assert known(ledger).outcome is Outcome.REVERTED
 
 
-def test_selections_read_what_was_recorded_or_reverted_or_may_be_recorded(ledger: RefundLedger) -> None:
+def test_selections_read_what_was_recorded_or_reverted_or_may_be_recorded(ledger: Ledger) -> None:
     write(ledger, [to_write("re_1"), to_write("re_2"), to_write("re_3", Outcome.NOT_REFERRED)], WRONG)
     later = THEN + timedelta(hours=2)
     unresolved = [

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from airflow_provider_firstpromoter.exceptions import LedgerError
-from airflow_provider_firstpromoter.ledger import RefundLedger
+from airflow_provider_firstpromoter.ledger import Ledger
 
 pytestmark = pytest.mark.parametrize("database", ["sqlite", "postgresql", "mariadb", "duckdb"], indirect=True)
 
 
-def test_salt_is_made_once_for_each_account(open_ledger: Callable[..., RefundLedger]) -> None:
+def test_salt_is_made_once_for_each_account(open_ledger: Callable[..., Ledger]) -> None:
     first = open_ledger()
     assert first.salt == "", "nothing was written yet, and nothing is made by reading"
     first.ensure()
@@ -29,7 +29,7 @@ def test_salt_is_made_once_for_each_account(open_ledger: Callable[..., RefundLed
     assert other.salt not in ("", salt)
 
 
-def test_ledger_without_a_salt_yet_gets_one(open_ledger: Callable[..., RefundLedger], database: Any) -> None:
+def test_ledger_without_a_salt_yet_gets_one(open_ledger: Callable[..., Ledger], database: Any) -> None:
     open_ledger().ensure()
     database.run("DROP TABLE firstpromoter_refunds_salt")
 
@@ -40,13 +40,13 @@ def test_ledger_without_a_salt_yet_gets_one(open_ledger: Callable[..., RefundLed
     assert ledger.salt == open_ledger().salt != ""
 
 
-def test_two_first_runs_at_once_agree_on_the_salt(open_ledger: Callable[..., RefundLedger], database: Any) -> None:
+def test_two_first_runs_at_once_agree_on_the_salt(open_ledger: Callable[..., Ledger], database: Any) -> None:
     if database.kind == "duckdb":
         pytest.skip("DuckDB has one process at a time")
     ledgers = [open_ledger() for _ in range(4)]
     start = threading.Barrier(len(ledgers))
 
-    def run(ledger: RefundLedger) -> None:
+    def run(ledger: Ledger) -> None:
         start.wait()
         ledger.ensure()
 
@@ -60,7 +60,7 @@ def test_two_first_runs_at_once_agree_on_the_salt(open_ledger: Callable[..., Ref
     assert database.run("SELECT count(*) FROM firstpromoter_refunds_salt") == [(1,)]
 
 
-def test_salt_that_cannot_be_read_is_a_ledger_error(open_ledger: Callable[..., RefundLedger], database: Any) -> None:
+def test_salt_that_cannot_be_read_is_a_ledger_error(open_ledger: Callable[..., Ledger], database: Any) -> None:
     open_ledger().ensure()
     database.run("DROP TABLE firstpromoter_refunds_salt")
     database.run("CREATE TABLE firstpromoter_refunds_salt (account INTEGER)")

@@ -1,4 +1,4 @@
-"""RefundLedger: what is written and read again, and whose rows it holds."""
+"""Ledger: what is written and read again, and whose rows it holds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from airflow_provider_firstpromoter.account import Account
 from airflow_provider_firstpromoter.calls import Commission, Outcome, Result
 from airflow_provider_firstpromoter.database import engine_for
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
-from airflow_provider_firstpromoter.ledger import RefundLedger, RunKey
+from airflow_provider_firstpromoter.ledger import Ledger, RunKey
 from tests.ledger.rows import THEN, count, known, to_write, write
 
 DAY = timedelta(days=1)
@@ -22,7 +22,7 @@ FIRST = RunKey("dag", "first", "task", -1)
 # --- what is written, and read again ---
 
 
-def test_write_accepts_any_number_of_results(ledger: RefundLedger, database: Any) -> None:
+def test_write_accepts_any_number_of_results(ledger: Ledger, database: Any) -> None:
     event_ids = [f"re_{number}" for number in range(602)]
     write(ledger, [to_write(event_id) for event_id in event_ids])
     write(ledger, [to_write(event_id, Outcome.RECORDED) for event_id in [*event_ids[:300], "one more"]])
@@ -30,14 +30,14 @@ def test_write_accepts_any_number_of_results(ledger: RefundLedger, database: Any
     assert count(database) == 603
 
 
-def test_write_and_find_without_rows_run_no_statement(open_ledger: Callable[..., RefundLedger]) -> None:
+def test_write_and_find_without_rows_run_no_statement(open_ledger: Callable[..., Ledger]) -> None:
     ledger = open_ledger()  # there is no table, so that any statement would fail
     write(ledger, [])
     write(ledger, [to_write(outcome=outcome) for outcome in (Outcome.CHANGED, Outcome.PENDING)])
     assert ledger.find(set()) == {}
 
 
-def test_stored_result_is_read_back_with_sent_false(ledger: RefundLedger) -> None:
+def test_stored_result_is_read_back_with_sent_false(ledger: Ledger) -> None:
     fields: dict[str, Any] = {
         "http_status": 409,
         "recorded_amount": -1000,
@@ -57,18 +57,18 @@ def test_stored_result_is_read_back_with_sent_false(ledger: RefundLedger) -> Non
 
 
 @pytest.mark.parametrize("outcome", [Outcome.NOT_REFERRED, Outcome.REJECTED, Outcome.FAILED])
-def test_stored_result_that_reversed_nothing_names_no_run(ledger: RefundLedger, outcome: Outcome) -> None:
+def test_stored_result_that_reversed_nothing_names_no_run(ledger: Ledger, outcome: Outcome) -> None:
     write(ledger, [to_write(outcome=outcome)], FIRST)
     assert known(ledger).result().reported_by is None
 
 
-def test_failed_result_keeps_what_makes_the_next_response_ambiguous(ledger: RefundLedger) -> None:
+def test_failed_result_keeps_what_makes_the_next_response_ambiguous(ledger: Ledger) -> None:
     write(ledger, [to_write(outcome=Outcome.FAILED, http_status=409, unmatched=True, lost=True)])
     result = known(ledger).result()
     assert (result.outcome, result.http_status, result.unmatched, result.lost) == (Outcome.FAILED, 409, True, True)
 
 
-def test_failed_and_rejected_rows_have_the_columns_to_query_them_by(ledger: RefundLedger, database: Any) -> None:
+def test_failed_and_rejected_rows_have_the_columns_to_query_them_by(ledger: Ledger, database: Any) -> None:
     later = THEN + DAY
     write(
         ledger,
@@ -90,7 +90,7 @@ def test_failed_and_rejected_rows_have_the_columns_to_query_them_by(ledger: Refu
     assert [row[6] and str(row[6])[:10] for row in rows] == ["2026-03-01", "2026-03-01", None]
 
 
-def test_time_of_the_refund_is_stored_and_kept(ledger: RefundLedger, database: Any) -> None:
+def test_time_of_the_refund_is_stored_and_kept(ledger: Ledger, database: Any) -> None:
     write(ledger, [to_write(outcome=Outcome.FAILED), to_write("re_2", Outcome.FAILED, refunded_at=THEN)])
     write(
         ledger,
@@ -100,7 +100,7 @@ def test_time_of_the_refund_is_stored_and_kept(ledger: RefundLedger, database: A
     assert [str(moment)[:10] for (moment,) in rows] == ["2026-02-28", "2026-03-01"]
 
 
-def test_row_has_plain_columns_and_no_email(ledger: RefundLedger, database: Any) -> None:
+def test_row_has_plain_columns_and_no_email(ledger: Ledger, database: Any) -> None:
     write(
         ledger,
         [
@@ -132,7 +132,7 @@ def test_row_has_plain_columns_and_no_email(ledger: RefundLedger, database: Any)
     assert "cus_1" not in everything
 
 
-def test_times_are_stored_in_utc_from_any_timezone(ledger: RefundLedger, database: Any) -> None:
+def test_times_are_stored_in_utc_from_any_timezone(ledger: Ledger, database: Any) -> None:
     write(ledger, [to_write(at=THEN.astimezone(timezone(timedelta(hours=5, minutes=45))))])
     first_sent_at = known(ledger).first_sent_at
     assert first_sent_at == THEN
@@ -141,7 +141,7 @@ def test_times_are_stored_in_utc_from_any_timezone(ledger: RefundLedger, databas
     assert str(stored).startswith("2026-03-01 12:30:15")
 
 
-def test_refund_that_was_never_sent_has_no_times(ledger: RefundLedger) -> None:
+def test_refund_that_was_never_sent_has_no_times(ledger: Ledger) -> None:
     write(ledger, [to_write(outcome=Outcome.REJECTED)])
     assert (known(ledger).first_sent_at, known(ledger).last_sent_at) == (None, None)
 
@@ -158,7 +158,7 @@ ALIKE += ["re_1", "re_1\u200b", "re_1.", "re-1", "re%1", "re'1", 're"1', "re\\1"
 ALIKE += ["e" * 255, "e" * 254, "😀" * 255, "😀" * 254]
 
 
-def test_event_ids_are_compared_byte_for_byte(ledger: RefundLedger, database: Any) -> None:
+def test_event_ids_are_compared_byte_for_byte(ledger: Ledger, database: Any) -> None:
     write(ledger, [to_write(event_id, message=ascii(event_id)[:400]) for event_id in ALIKE[::2]])
     assert set(ledger.find(set(ALIKE))) == set(ALIKE[::2])
     write(ledger, [to_write(event_id, message=ascii(event_id)[:400]) for event_id in ALIKE])
@@ -169,7 +169,7 @@ def test_event_ids_are_compared_byte_for_byte(ledger: RefundLedger, database: An
     assert count(database) == len(ALIKE)
 
 
-def test_accounts_do_not_share_rows(open_ledger: Callable[..., RefundLedger]) -> None:
+def test_accounts_do_not_share_rows(open_ledger: Callable[..., Ledger]) -> None:
     accounts = ["acc", "ACC", "acc@127.0.0.1", "acc@staging.example.com"]
     open_ledger().ensure()
     for account in accounts:
@@ -190,9 +190,7 @@ def test_account_key_separates_staging_from_production(set_connection: Callable[
     assert account("http://127.0.0.1:8765").key == "acc@127.0.0.1:8765"
 
 
-def test_records_of_run_finds_the_rows_of_a_task_run(
-    ledger: RefundLedger, open_ledger: Callable[..., RefundLedger]
-) -> None:
+def test_records_of_run_finds_the_rows_of_a_task_run(ledger: Ledger, open_ledger: Callable[..., Ledger]) -> None:
     run = RunKey("dag", "manual__2026-03-01T00:00:00+00:00", "task", -1)
     others = [run._replace(**other) for other in ({"run_id": "x"}, {"task_id": "x"}, {"map_index": 0}, {"dag_id": "x"})]
     write(ledger, [to_write("re_2"), to_write("re_1", Outcome.REJECTED)], run)
@@ -210,7 +208,7 @@ def test_records_of_run_finds_the_rows_of_a_task_run(
 def test_airflow_connection_opens_the_database(kind: str, new_database: Callable[..., Any]) -> None:
     database = new_database(kind, "finance")
     for _ in range(2):
-        ledger = RefundLedger(engine_for("finance"), "acc")
+        ledger = Ledger(engine_for("finance"), "acc")
         ledger.ensure()
         write(ledger, [to_write()])
         assert known(ledger).outcome is Outcome.RECORDED

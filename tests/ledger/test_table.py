@@ -12,13 +12,13 @@ from sqlalchemy.dialects import postgresql, sqlite
 from airflow_provider_firstpromoter.calls import Outcome
 from airflow_provider_firstpromoter.database import ddl_text
 from airflow_provider_firstpromoter.exceptions import LedgerError
-from airflow_provider_firstpromoter.ledger import RefundLedger
+from airflow_provider_firstpromoter.ledger import Ledger
 from airflow_provider_firstpromoter.ledger.table import ledger_table
 from tests.ledger.rows import THEN, known, run_script, to_write, write
 
 
 def test_missing_table_reads_as_an_empty_ledger_and_is_not_created(
-    open_ledger: Callable[..., RefundLedger],
+    open_ledger: Callable[..., Ledger],
 ) -> None:
     ledger = open_ledger()
     assert ledger.find({"re_1"}) == {}
@@ -26,7 +26,7 @@ def test_missing_table_reads_as_an_empty_ledger_and_is_not_created(
     assert not open_ledger().exists()
 
 
-def test_ensure_creates_the_table_once(open_ledger: Callable[..., RefundLedger]) -> None:
+def test_ensure_creates_the_table_once(open_ledger: Callable[..., Ledger]) -> None:
     open_ledger().ensure()
     write(open_ledger(), [to_write()])
     open_ledger().ensure()
@@ -34,7 +34,7 @@ def test_ensure_creates_the_table_once(open_ledger: Callable[..., RefundLedger])
 
 
 def test_ensure_in_concurrent_processes_is_no_error(
-    open_ledger: Callable[..., RefundLedger], at_once: Callable[..., Any]
+    open_ledger: Callable[..., Ledger], at_once: Callable[..., Any]
 ) -> None:
     for number in range(5):
         makers = [open_ledger(table=f"refunds_{number}") for _ in range(3)]
@@ -42,9 +42,7 @@ def test_ensure_in_concurrent_processes_is_no_error(
         assert all(maker.exists() for maker in makers)
 
 
-def test_missing_column_error_has_the_statement_that_adds_it(
-    database: Any, open_ledger: Callable[..., RefundLedger]
-) -> None:
+def test_missing_column_error_has_the_statement_that_adds_it(database: Any, open_ledger: Callable[..., Ledger]) -> None:
     lines = open_ledger().ddl().splitlines()
     run_script(
         database,
@@ -66,7 +64,7 @@ def test_missing_column_error_has_the_statement_that_adds_it(
     assert database.run("SELECT lead_id FROM firstpromoter_refunds") == [(7,)]
 
 
-def test_additional_columns_are_ignored(database: Any, open_ledger: Callable[..., RefundLedger]) -> None:
+def test_additional_columns_are_ignored(database: Any, open_ledger: Callable[..., Ledger]) -> None:
     open_ledger().ensure()
     database.run("ALTER TABLE firstpromoter_refunds ADD reviewed_by VARCHAR(20)")
     open_ledger().ensure()
@@ -75,7 +73,7 @@ def test_additional_columns_are_ignored(database: Any, open_ledger: Callable[...
 
 
 @pytest.mark.parametrize("name", ["Order Refunds", "MyRefunds", "select", "réfunds", "refunds-2"])
-def test_table_name_is_quoted_where_needed(open_ledger: Callable[..., RefundLedger], name: str) -> None:
+def test_table_name_is_quoted_where_needed(open_ledger: Callable[..., Ledger], name: str) -> None:
     ledger = open_ledger(table=name)
     ledger.ensure()
     write(ledger, [to_write()])
@@ -85,7 +83,7 @@ def test_table_name_is_quoted_where_needed(open_ledger: Callable[..., RefundLedg
 
 @pytest.mark.parametrize("schema", ["finance", "Our Finance"])
 def test_table_can_be_in_another_schema(
-    database: Any, open_ledger: Callable[..., RefundLedger], schema: str, request: pytest.FixtureRequest
+    database: Any, open_ledger: Callable[..., Ledger], schema: str, request: pytest.FixtureRequest
 ) -> None:
     if database.kind == "sqlite":
         schema = "main"  # SQLite knows no others, but the files that are attached

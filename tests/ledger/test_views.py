@@ -15,7 +15,7 @@ from airflow_provider_firstpromoter.exceptions import (
     RunRefusedError,
     SyncInterruptedError,
 )
-from airflow_provider_firstpromoter.ledger import LedgerWrite, RefundLedger, RunHistory, RunKey
+from airflow_provider_firstpromoter.ledger import Ledger, LedgerWrite, RunHistory, RunKey
 from airflow_provider_firstpromoter.ledger.runs import counts_of
 from airflow_provider_firstpromoter.ledger.views import Tables, view_script, views
 from airflow_provider_firstpromoter.reconcile import Mismatch, MismatchKind, MismatchTable
@@ -41,7 +41,7 @@ def reversal(number: int, amount: int, *, status: str = "pending", unit: str = "
     }
 
 
-def fill(ledger: RefundLedger) -> None:
+def fill(ledger: Ledger) -> None:
     """Write two runs, and what a reconciliation found after them."""
     ledger.ensure()
     history = RunHistory(ledger, FIRST)
@@ -83,7 +83,7 @@ def fill(ledger: RefundLedger) -> None:
 
 
 @pytest.fixture
-def view(database: Any, ledger: RefundLedger) -> Callable[[str, str], list[tuple[Any, ...]]]:
+def view(database: Any, ledger: Ledger) -> Callable[[str, str], list[tuple[Any, ...]]]:
     """``view(name, columns)``: the rows of a view that the printed statements have made."""
     fill(ledger)
     dialect = ledger.engine.dialect
@@ -121,7 +121,7 @@ def test_view_open_lists_what_needs_attention_and_not_what_left_the_query_or_was
     ids=repr,
 )
 def test_view_open_drops_a_problem_only_after_a_run_that_looked_at_every_row(
-    ledger: RefundLedger, summary: dict[str, Any], error: Exception | None, looked_at_every_row: bool
+    ledger: Ledger, summary: dict[str, Any], error: Exception | None, looked_at_every_row: bool
 ) -> None:
     write(ledger, [to_write("re_bad", Outcome.REJECTED, message="amount is missing", seen_at=THEN)], FIRST)
     history = RunHistory(ledger, SECOND)
@@ -165,7 +165,7 @@ def test_view_last_runs_has_a_row_for_each_try(view: Any) -> None:
     assert view("last_runs", "run_id, kind, requests") == [("first", "query", 11), ("second", "query", 3)]
 
 
-def test_view_open_keeps_the_problem_of_one_mapped_task_when_another_of_the_same_run_ends(ledger: RefundLedger) -> None:
+def test_view_open_keeps_the_problem_of_one_mapped_task_when_another_of_the_same_run_ends(ledger: Ledger) -> None:
     write(ledger, [to_write("re_bad", Outcome.REJECTED, message="amount is missing", seen_at=THEN)], FIRST)
     tables = Tables(ledger.table, ledger.commissions.table, RunHistory(ledger, FIRST).table, None)
     (view,) = [one.query for one in views(tables) if one.name == "open"]

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_firstpromoter.calls import DIGEST_COLUMN, Commission, Outcome, fingerprint, numbered
-from airflow_provider_firstpromoter.ledger import LedgerWrite, RefundLedger, RunKey
+from airflow_provider_firstpromoter.ledger import Ledger, LedgerWrite, RunKey
 from tests.ledger.rows import THEN, by, count, known, to_write, write
 from tests.support import needs_locks
 
@@ -33,7 +33,7 @@ SECOND = RunKey("dag", "second", "task", -1)
 # --- stronger and weaker ---
 
 
-def test_weaker_outcome_never_overwrites_a_stronger_one(ledger: RefundLedger) -> None:
+def test_weaker_outcome_never_overwrites_a_stronger_one(ledger: Ledger) -> None:
     assert len(ORDERS) == 120
     for place in range(5):
         write(ledger, [to_write(one, order[place], message=order[place].value) for one, order in ORDERS.items()])
@@ -43,7 +43,7 @@ def test_weaker_outcome_never_overwrites_a_stronger_one(ledger: RefundLedger) ->
             assert found.result().message == strongest.value
 
 
-def test_newer_result_of_a_run_that_knew_the_row_replaces_any_that_is_not_on_record(ledger: RefundLedger) -> None:
+def test_newer_result_of_a_run_that_knew_the_row_replaces_any_that_is_not_on_record(ledger: Ledger) -> None:
     """A refund that was not referred and now fails must be sent again, whichever of the outcomes is stronger."""
     for place in range(5):
         write(
@@ -58,13 +58,13 @@ def test_newer_result_of_a_run_that_knew_the_row_replaces_any_that_is_not_on_rec
             assert found.result().message == expected.value
 
 
-def test_strongest_outcome_of_one_batch_is_stored(ledger: RefundLedger, database: Any) -> None:
+def test_strongest_outcome_of_one_batch_is_stored(ledger: Ledger, database: Any) -> None:
     write(ledger, [to_write(one, order[place]) for place in range(5) for one, order in ORDERS.items()])
     assert {found.outcome for found in ledger.find(set(ORDERS)).values()} == {Outcome.RECORDED}
     assert count(database) == 120
 
 
-def test_changed_and_pending_results_are_not_stored(ledger: RefundLedger) -> None:
+def test_changed_and_pending_results_are_not_stored(ledger: Ledger) -> None:
     write(ledger, [to_write(outcome=Outcome.NOT_REFERRED)])
     for outcome in (Outcome.CHANGED, Outcome.PENDING):
         write(ledger, [to_write(outcome=outcome, known=True), to_write("re_2", outcome)])
@@ -72,7 +72,7 @@ def test_changed_and_pending_results_are_not_stored(ledger: RefundLedger) -> Non
     assert ledger.find({"re_2"}) == {}
 
 
-def test_recorded_row_is_never_overwritten(ledger: RefundLedger) -> None:
+def test_recorded_row_is_never_overwritten(ledger: Ledger) -> None:
     write(ledger, [to_write(commissions=(REWARD,))], FIRST)
     for run, knew in ((SECOND, False), (SECOND, True), (FIRST, True)):
         again = to_write(commissions=(Commission(id=1, amount=-999),), at=THEN + DAY, known=knew)
@@ -82,7 +82,7 @@ def test_recorded_row_is_never_overwritten(ledger: RefundLedger) -> None:
         assert known(ledger).run == FIRST
 
 
-def test_rejected_not_referred_and_failed_rows_are_renewed_when_sent_again(ledger: RefundLedger) -> None:
+def test_rejected_not_referred_and_failed_rows_are_renewed_when_sent_again(ledger: Ledger) -> None:
     later = THEN + timedelta(days=2)
     outcomes = {"re_1": Outcome.NOT_REFERRED, "re_2": Outcome.REJECTED, "re_3": Outcome.FAILED}
     write(ledger, [to_write(event_id, outcome, fingerprint="k 1") for event_id, outcome in outcomes.items()])
@@ -95,9 +95,7 @@ def test_rejected_not_referred_and_failed_rows_are_renewed_when_sent_again(ledge
 
 
 @pytest.mark.parametrize("outcome", [Outcome.NOT_REFERRED, Outcome.REJECTED, Outcome.FAILED])
-def test_lost_response_survives_what_a_run_that_did_not_know_of_it_was_told(
-    ledger: RefundLedger, outcome: Outcome
-) -> None:
+def test_lost_response_survives_what_a_run_that_did_not_know_of_it_was_told(ledger: Ledger, outcome: Outcome) -> None:
     """Whichever of two runs writes first: the retry must look up whether the refund is recorded."""
     lost = to_write(outcome=Outcome.FAILED, lost=True)
 
@@ -111,7 +109,7 @@ def test_lost_response_survives_what_a_run_that_did_not_know_of_it_was_told(
     assert known(ledger, "re_2").outcome is Outcome.RECORDED
 
 
-def test_rejected_refund_recorded_later_gets_its_times(ledger: RefundLedger) -> None:
+def test_rejected_refund_recorded_later_gets_its_times(ledger: Ledger) -> None:
     write(ledger, [to_write(outcome=Outcome.REJECTED)])
     write(ledger, [to_write(outcome=Outcome.RECORDED)])
     assert (known(ledger).first_sent_at, known(ledger).last_sent_at) == (THEN, THEN)
@@ -120,7 +118,7 @@ def test_rejected_refund_recorded_later_gets_its_times(ledger: RefundLedger) -> 
 # --- two task runs ---
 
 
-def test_reward_belongs_to_the_task_run_that_wrote_it_first(ledger: RefundLedger) -> None:
+def test_reward_belongs_to_the_task_run_that_wrote_it_first(ledger: Ledger) -> None:
     """The one with the 200 is the later one to write: the other has passed the reward downstream already."""
     assert write(ledger, [to_write(outcome=Outcome.ALREADY_RECORDED, commissions=(REWARD,))], FIRST) == {}
 
@@ -137,7 +135,7 @@ def test_reward_belongs_to_the_task_run_that_wrote_it_first(ledger: RefundLedger
     assert known(ledger, "re_2").run == SECOND
 
 
-def test_reward_that_nobody_has_reported_goes_to_the_task_run_that_brings_it(ledger: RefundLedger) -> None:
+def test_reward_that_nobody_has_reported_goes_to_the_task_run_that_brings_it(ledger: Ledger) -> None:
     write(ledger, [to_write(outcome=Outcome.ALREADY_RECORDED)], FIRST)
 
     assert write(ledger, [to_write(outcome=Outcome.RECORDED, commissions=(REWARD,))], SECOND) == {}
@@ -150,7 +148,7 @@ def test_reward_that_nobody_has_reported_goes_to_the_task_run_that_brings_it(led
 
 
 def test_recorded_replaces_what_a_reconciliation_found_and_nothing_else_that_has_a_reward(
-    ledger: RefundLedger,
+    ledger: Ledger,
 ) -> None:
     sent, response = {"sent": True, "http_status": 409}, {"sent": False, "http_status": None}
     found: dict[str, dict[str, Any]] = {"re_adopted": response, "re_answered": sent}
@@ -172,26 +170,26 @@ def test_recorded_replaces_what_a_reconciliation_found_and_nothing_else_that_has
 
 
 @pytest.mark.parametrize("outcome", [Outcome.NOT_REFERRED, Outcome.REJECTED, Outcome.FAILED])
-def test_refund_that_is_not_on_record_is_claimed_by_no_run(ledger: RefundLedger, outcome: Outcome) -> None:
+def test_refund_that_is_not_on_record_is_claimed_by_no_run(ledger: Ledger, outcome: Outcome) -> None:
     write(ledger, [to_write(outcome=outcome)], FIRST)
     assert write(ledger, [to_write(outcome=Outcome.RECORDED)], SECOND) == {}
     assert write(ledger, [to_write(outcome=outcome)], FIRST) == {}
 
 
-def test_same_task_run_has_no_claim_against_itself(ledger: RefundLedger) -> None:
+def test_same_task_run_has_no_claim_against_itself(ledger: Ledger) -> None:
     write(ledger, [to_write(commissions=(REWARD,))], FIRST)
     assert write(ledger, [to_write(outcome=Outcome.ALREADY_RECORDED, commissions=(REWARD,))], FIRST) == {}
 
 
 def test_one_of_two_racing_task_runs_claims_each_reward(
-    open_ledger: Callable[..., RefundLedger], at_once: Callable[..., Any]
+    open_ledger: Callable[..., Ledger], at_once: Callable[..., Any]
 ) -> None:
     ledgers = [open_ledger(), open_ledger()]
     needs_locks(ledgers[0].engine.dialect.name)
     ledgers[0].ensure()
     event_ids = [f"re_{number}" for number in range(60)]
 
-    def write_all(ledger: RefundLedger, run: RunKey, outcome: Outcome, order: list[str]) -> set[str]:
+    def write_all(ledger: Ledger, run: RunKey, outcome: Outcome, order: list[str]) -> set[str]:
         lost: set[str] = set()
         for start in range(0, 60, 10):
             batch = [to_write(event_id, outcome, commissions=(REWARD,)) for event_id in order[start : start + 10]]
@@ -212,11 +210,11 @@ def test_one_of_two_racing_task_runs_claims_each_reward(
 # --- changed amounts, problems seen again, renewed fingerprints ---
 
 
-def changed(ledger: RefundLedger, amount: str, at: datetime = THEN) -> None:
+def changed(ledger: Ledger, amount: str, at: datetime = THEN) -> None:
     ledger.write([LedgerWrite.of_changed(known(ledger), amount, at)], SECOND)
 
 
-def test_changed_amount_is_kept_beside_the_recorded_row(ledger: RefundLedger, database: Any) -> None:
+def test_changed_amount_is_kept_beside_the_recorded_row(ledger: Ledger, database: Any) -> None:
     write(ledger, [to_write(commissions=(REWARD,))], FIRST)
 
     changed(ledger, "1500", THEN + DAY)
@@ -228,7 +226,7 @@ def test_changed_amount_is_kept_beside_the_recorded_row(ledger: RefundLedger, da
     assert str(seen)[:10] == "2026-03-02"
 
 
-def test_changed_amount_that_changes_again_was_neither_reported_nor_accepted(ledger: RefundLedger) -> None:
+def test_changed_amount_that_changes_again_was_neither_reported_nor_accepted(ledger: Ledger) -> None:
     write(ledger, [to_write()], FIRST)
     changed(ledger, "1500")
     ledger.mark(["re_1"], reported_at=THEN, accepted_at=THEN)
@@ -240,7 +238,7 @@ def test_changed_amount_that_changes_again_was_neither_reported_nor_accepted(led
     assert (known(ledger).changed_amount, known(ledger).reported_at, known(ledger).accepted_at) == ("1600", None, None)
 
 
-def test_problem_seen_again_changes_nothing_else(ledger: RefundLedger, database: Any) -> None:
+def test_problem_seen_again_changes_nothing_else(ledger: Ledger, database: Any) -> None:
     write(
         ledger,
         [to_write(outcome=Outcome.REJECTED, seen_at=THEN), to_write("re_2", Outcome.REJECTED, seen_at=THEN)],
@@ -255,7 +253,7 @@ def test_problem_seen_again_changes_nothing_else(ledger: RefundLedger, database:
     assert [str(moment)[:10] for (moment,) in rows] == ["2026-03-02", "2026-03-01"]
 
 
-def test_renewed_fingerprint_changes_nothing_else(ledger: RefundLedger) -> None:
+def test_renewed_fingerprint_changes_nothing_else(ledger: Ledger) -> None:
     write(ledger, [to_write(outcome=Outcome.NOT_REFERRED), to_write("re_2", Outcome.RECORDED)], FIRST)
     ledger.mark(["re_2"], row_amount=None)
     row = next(numbered([{"event_id": "re_1", "amount": "7.0", "uid": "cus_1", DIGEST_COLUMN: "d 2"}]))
@@ -269,7 +267,7 @@ def test_renewed_fingerprint_changes_nothing_else(ledger: RefundLedger) -> None:
 
 
 def test_statement_of_the_same_transaction_gets_the_claimed_refunds_and_can_fail_the_batch(
-    ledger: RefundLedger,
+    ledger: Ledger,
 ) -> None:
     write(ledger, [to_write(commissions=(REWARD,))], FIRST)
     seen: list[Any] = []
@@ -291,7 +289,7 @@ def test_statement_of_the_same_transaction_gets_the_claimed_refunds_and_can_fail
 
 
 def test_strongest_outcome_of_concurrent_writers_is_kept(
-    database: Any, open_ledger: Callable[..., RefundLedger], at_once: Callable[..., Any]
+    database: Any, open_ledger: Callable[..., Ledger], at_once: Callable[..., Any]
 ) -> None:
     needs_locks(database.kind)
     writers = [(open_ledger(), outcome) for outcome in (Outcome.NOT_REFERRED, Outcome.RECORDED, Outcome.REJECTED)]
@@ -312,9 +310,7 @@ def test_strongest_outcome_of_concurrent_writers_is_kept(
     assert count(database) == 100
 
 
-def test_strongest_of_two_rows_is_read_without_a_primary_key(
-    database: Any, open_ledger: Callable[..., RefundLedger]
-) -> None:
+def test_strongest_of_two_rows_is_read_without_a_primary_key(database: Any, open_ledger: Callable[..., Ledger]) -> None:
     ledger = open_ledger()
     ledger.commissions.ensure()
     unkeyed = re.sub(r",\s*PRIMARY KEY \([^)]*\)", "", open_ledger().ddl().split(";\n")[0].rstrip(";"))

@@ -36,4 +36,4 @@ def crossing(request: pytest.FixtureRequest, beside: Side, monkeypatch: pytest.M
 @pytest.fixture
 def fallback_logged(caplog: pytest.LogCaptureFixture) -> Callable[[], bool]:
     caplog.set_level(logging.INFO)
-    return lambda: "The database cannot leave out settled refunds itself" in caplog.text
+    return lambda: "The database cannot leave out settled rows itself" in caplog.text

@@ -12,7 +12,7 @@ from sqlalchemy import insert
 
 from airflow_provider_firstpromoter.calls import DIGEST_COLUMN, Outcome
 from airflow_provider_firstpromoter.database import CallQuery, Source
-from airflow_provider_firstpromoter.ledger import RefundLedger
+from airflow_provider_firstpromoter.ledger import Ledger
 from airflow_provider_firstpromoter.pending.antijoin import without_settled
 from airflow_provider_firstpromoter.pending.merge_join import join_locally
 from tests.support import ALL_REFUNDS
@@ -41,7 +41,7 @@ class Side:
         self.any_text = "VARCHAR(400) CHARACTER SET utf8mb4" if database.kind == "mariadb" else "VARCHAR(400)"
         self.name = name
         self.engine = database.engine()
-        self.ledger = RefundLedger(self.engine, "acc", name=name)
+        self.ledger = Ledger(self.engine, "acc", name=name)
 
     def fill(self, *rows: dict[str, Any], **types: str) -> None:
         self.database.fill(rows, **types)
@@ -64,9 +64,7 @@ class Side:
         return CallQuery(Source.from_engine(self.engine, name or self.name), sql, parameters)
 
 
-def unsettled(
-    way: str, query: CallQuery, ledger: RefundLedger, recheck: timedelta | None = None
-) -> list[Mapping[str, Any]]:
+def unsettled(way: str, query: CallQuery, ledger: Ledger, recheck: timedelta | None = None) -> list[Mapping[str, Any]]:
     """Return the rows that come through the join of this way, and of no other."""
     names = query.column_names()
     if way == "database":
@@ -78,7 +76,7 @@ def unsettled(
         return [Row(row) for row in rows]
 
 
-def digests(way: str, query: CallQuery, ledger: RefundLedger) -> list[str]:
+def digests(way: str, query: CallQuery, ledger: Ledger) -> list[str]:
     """Return the digests of the rows, whose event_ids the ledger must not know."""
     return [row[DIGEST_COLUMN] for row in unsettled(way, query, ledger)]
 

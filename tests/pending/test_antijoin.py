@@ -11,7 +11,7 @@ import pytest
 
 from airflow_provider_firstpromoter.calls import Outcome
 from airflow_provider_firstpromoter.exceptions import InputError, SourceError
-from airflow_provider_firstpromoter.ledger import RefundLedger
+from airflow_provider_firstpromoter.ledger import Ledger
 from airflow_provider_firstpromoter.pending import merge_join
 from airflow_provider_firstpromoter.pending.antijoin import unsettled_rows
 from tests.pending.joining import Row, Side, digests, unsettled
@@ -217,7 +217,7 @@ def test_missing_ledger_is_not_created(beside: Side) -> None:
     beside.fill(refund_with_id("re_1"))
 
     assert came(beside) == ["re_1"]
-    assert not RefundLedger(beside.engine, "acc").exists()
+    assert not Ledger(beside.engine, "acc").exists()
 
 
 @pytest.mark.parametrize("name", ["warehouse", "another_connection"])

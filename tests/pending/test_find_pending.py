@@ -17,7 +17,7 @@ from airflow_provider_firstpromoter.calls import (
     Row,
     numbered,
 )
-from airflow_provider_firstpromoter.ledger import LedgerWrite, RefundLedger, RunKey
+from airflow_provider_firstpromoter.ledger import Ledger, LedgerWrite, RunKey
 from airflow_provider_firstpromoter.pending.lookup import find_pending
 from airflow_provider_firstpromoter.pending.rules import (
     REASON_RECHECK,
@@ -39,15 +39,15 @@ def row(event_id: object = "re_1", amount: object = 1000, **columns: object) -> 
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[RefundLedger]:
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
     engine = create_engine(f"sqlite:///{tmp_path / 'ledger.db'}", future=True)
-    ledger = RefundLedger(engine, "acc-1")
+    ledger = Ledger(engine, "acc-1")
     ledger.ensure()
     yield ledger
     engine.dispose()
 
 
-def settle(ledger: RefundLedger, of: Row, outcome: Outcome, ago: timedelta = 5 * DAY, *, sent: bool = True) -> None:
+def settle(ledger: Ledger, of: Row, outcome: Outcome, ago: timedelta = 5 * DAY, *, sent: bool = True) -> None:
     """
     Write what became of a row.
 
@@ -57,21 +57,21 @@ def settle(ledger: RefundLedger, of: Row, outcome: Outcome, ago: timedelta = 5 *
     result = Result(event_id=of.event_id, outcome=outcome, sent=sent, http_status=200 if sent else None)
     at = datetime.now(UTC) - ago
     ledger.write(
-        [LedgerWrite.of_row(of, result, refund, None, RunKey(), key=KEY, at=at, seen_at=at, moment="refunded_at")],
+        [LedgerWrite.of_row(of, result, refund, None, RunKey(), key=KEY, at=at, seen_at=at)],
         RunKey(),
     )
 
 
-def found(rows: list[dict[str, object]], ledger: RefundLedger, limit: int = 100, **how: Any) -> list[Row]:
+def found(rows: list[dict[str, object]], ledger: Ledger, limit: int = 100, **how: Any) -> list[Row]:
     given = numbered({"uid": "cus_1", **row} for row in rows)
     return find_pending(given, ledger, PendingRules(KEY, **how), limit=limit)
 
 
-def pending(rows: list[dict[str, object]], ledger: RefundLedger, limit: int = 100, **how: Any) -> list[str | None]:
+def pending(rows: list[dict[str, object]], ledger: Ledger, limit: int = 100, **how: Any) -> list[str | None]:
     return [row.event_id for row in found(rows, ledger, limit, **how)]
 
 
-def test_pending_rows_are_in_the_order_of_a_run(ledger: RefundLedger) -> None:
+def test_pending_rows_are_in_the_order_of_a_run(ledger: Ledger) -> None:
     settle(ledger, row("again"), Outcome.NOT_REFERRED)
     settle(ledger, row("failed"), Outcome.FAILED)
     rows: list[dict[str, object]] = [
@@ -85,7 +85,7 @@ def test_pending_rows_are_in_the_order_of_a_run(ledger: RefundLedger) -> None:
     assert pending(rows, ledger) == ["new 1", "new 2", "failed"]
 
 
-def test_pending_rows_say_why_the_ledgers_outcome_does_not_hold(ledger: RefundLedger) -> None:
+def test_pending_rows_say_why_the_ledgers_outcome_does_not_hold(ledger: Ledger) -> None:
     for event_id, outcome in (("a", Outcome.NOT_REFERRED), ("b", Outcome.REJECTED), ("c", Outcome.FAILED)):
         settle(ledger, row(event_id), outcome)
     settle(ledger, row("corrected", 0), Outcome.REJECTED, sent=False)
@@ -103,7 +103,7 @@ def test_pending_rows_say_why_the_ledgers_outcome_does_not_hold(ledger: RefundLe
     }
 
 
-def test_rejected_row_is_pending_again_after_twenty_hours_only(ledger: RefundLedger) -> None:
+def test_rejected_row_is_pending_again_after_twenty_hours_only(ledger: Ledger) -> None:
     """Otherwise it would end the sensor's wait again as soon as the task downstream has sent it."""
     rows: list[dict[str, object]] = []
     for event_id, ago in (("lately", 19 * HOUR), ("long ago", 20 * HOUR + SECOND)):
@@ -119,7 +119,7 @@ def test_rejected_row_is_pending_again_after_twenty_hours_only(ledger: RefundLed
 
 @pytest.mark.parametrize(("ago", "found"), [(HOUR, 0), (DAY, 2)])
 def test_rows_that_were_rejected_together_are_pending_again_after_twenty_hours_only(
-    ledger: RefundLedger, ago: timedelta, found: int
+    ledger: Ledger, ago: timedelta, found: int
 ) -> None:
     settle(ledger, Row(0, {"event_id": "re_1"}, "re_1", None), Outcome.REJECTED, ago, sent=False)
 
@@ -127,7 +127,7 @@ def test_rows_that_were_rejected_together_are_pending_again_after_twenty_hours_o
     assert len(find_pending(rows, ledger, PendingRules(KEY), limit=10)) == found
 
 
-def test_settled_and_rejected_rows_take_no_place_of_a_new_one(ledger: RefundLedger) -> None:
+def test_settled_and_rejected_rows_take_no_place_of_a_new_one(ledger: Ledger) -> None:
     settle(ledger, row("settled"), Outcome.RECORDED)
     rows: list[dict[str, object]] = [{"event_id": "settled", "amount": 1000}]
     for number in range(5):
@@ -137,7 +137,7 @@ def test_settled_and_rejected_rows_take_no_place_of_a_new_one(ledger: RefundLedg
     assert pending([*rows, {"event_id": "new", "amount": 1}], ledger, limit=2) == ["new", "rejected 0"]
 
 
-def test_rows_that_need_attention_are_pending_only_beside_others(ledger: RefundLedger) -> None:
+def test_rows_that_need_attention_are_pending_only_beside_others(ledger: Ledger) -> None:
     settle(ledger, row("changed"), Outcome.RECORDED)
     for_a_person: list[dict[str, object]] = [
         {"event_id": "changed", "amount": 1500},
@@ -148,12 +148,12 @@ def test_rows_that_need_attention_are_pending_only_beside_others(ledger: RefundL
     assert pending([*for_a_person, {"event_id": "new", "amount": 1}], ledger, limit=1) == ["new"]
 
 
-def test_corrected_row_is_pending_again(ledger: RefundLedger) -> None:
+def test_corrected_row_is_pending_again(ledger: Ledger) -> None:
     settle(ledger, row("rejected", 0), Outcome.REJECTED, sent=False)
     assert pending([{"event_id": "rejected", "amount": 5}], ledger) == ["rejected"]
 
 
-def test_reading_stops_at_the_limit(ledger: RefundLedger) -> None:
+def test_reading_stops_at_the_limit(ledger: Ledger) -> None:
     taken = 0
 
     def rows() -> Iterator[dict[str, object]]:
@@ -166,8 +166,8 @@ def test_reading_stops_at_the_limit(ledger: RefundLedger) -> None:
     assert taken <= 1000
 
 
-def test_rows_that_another_account_settled_are_pending(ledger: RefundLedger) -> None:
-    settle(RefundLedger(ledger.engine, "acc-1@staging.example.com"), row("re_1"), Outcome.RECORDED)
+def test_rows_that_another_account_settled_are_pending(ledger: Ledger) -> None:
+    settle(Ledger(ledger.engine, "acc-1@staging.example.com"), row("re_1"), Outcome.RECORDED)
     assert pending([{"event_id": "re_1", "amount": 1000}], ledger) == ["re_1"]
 
 
@@ -179,7 +179,7 @@ def test_every_row_is_sent_without_a_ledger() -> None:
     ]
 
 
-def test_row_comes_with_its_ledger_record(ledger: RefundLedger) -> None:
+def test_row_comes_with_its_ledger_record(ledger: Ledger) -> None:
     settle(ledger, row("settled"), Outcome.RECORDED)
     rows = [{"event_id": "new", "amount": 1}, {"event_id": "settled", "amount": 1000}]
     (batch,) = classify_rows(numbered(rows), ledger, PendingRules(KEY))
@@ -193,7 +193,7 @@ def test_row_comes_with_its_ledger_record(ledger: RefundLedger) -> None:
     }
 
 
-def test_batch_is_checked_against_the_ledger_when_it_is_read(ledger: RefundLedger) -> None:
+def test_batch_is_checked_against_the_ledger_when_it_is_read(ledger: Ledger) -> None:
     rows = [{"event_id": number, "amount": 1000, "uid": "cus_1"} for number in range(501)]
     batches = classify_rows(numbered(rows), ledger, PendingRules(KEY))
     assert {one.action for one in next(batches)} == {Action.SEND}

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
-from airflow_provider_firstpromoter.pending import PendingRefunds
+from airflow_provider_firstpromoter.pending import PendingEvents
 from airflow_provider_firstpromoter.triggers.refund import UnrecordedRefundTrigger
 from tests.pending.joining import Side
 from tests.support import ALL_REFUNDS, refund_with_id
@@ -47,7 +47,7 @@ def test_look_leaves_no_connection_open(database: Any) -> None:
     own = connections(database)
 
     for _ in range(3):
-        assert PendingRefunds(ALL_REFUNDS, "warehouse").find(limit=1) == []
+        assert PendingEvents(ALL_REFUNDS, "warehouse").find(limit=1) == []
 
     wait_until_closed(database, own)
 

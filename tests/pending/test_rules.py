@@ -223,7 +223,7 @@ def decision(of: Row, record: LedgerRecord | None, how: Validation | None = None
 
 def test_row_to_send_comes_to_its_refund() -> None:
     for record in (None, known(Outcome.FAILED), known(Outcome.REJECTED, row(amount=0))):
-        assert decision(row(), record) == Decision(refund=Refund.from_row(row().values), record=record)
+        assert decision(row(), record) == Decision(event=Refund.from_row(row().values), record=record)
 
 
 def test_row_that_validation_refuses_is_a_new_problem_until_the_ledger_has_it() -> None:
@@ -250,7 +250,7 @@ def test_row_that_validation_refused_is_sent_when_it_is_valid_now() -> None:
     major = row(amount="19.99")
     refused = known(Outcome.REJECTED, major, http_status=None, first_sent_at=None, last_sent_at=None)
     assert decision(major, refused).result is not None
-    assert decision(major, refused, Validation("major", "USD")).refund is not None
+    assert decision(major, refused, Validation("major", "USD")).event is not None
 
 
 def test_row_that_firstpromoter_rejected_comes_to_the_stored_reason() -> None:

@@ -15,18 +15,16 @@ from jsonschema import Draft202012Validator
 from airflow_provider_firstpromoter.api.responses import ApiResponse
 from airflow_provider_firstpromoter.calls import REFUND as CALL
 from airflow_provider_firstpromoter.calls import (
-    REFUND_COLUMNS,
     Outcome,
     Refund,
     Result,
     Validation,
     amount_text,
     fingerprint,
-    portable,
 )
 from airflow_provider_firstpromoter.exceptions import InvalidRowError
 from airflow_provider_firstpromoter.hooks.tracking_call import result_from
-from airflow_provider_firstpromoter.ledger import LedgerWrite, RefundLedger, RunKey
+from airflow_provider_firstpromoter.ledger import Ledger, LedgerWrite, RunKey
 from airflow_provider_firstpromoter.sandbox.schema import DOCUMENT
 from tests.ledger.rows import THEN
 
@@ -61,7 +59,7 @@ ROWS = st.builds(
             {"event_id": "re_1", "amount": "19.99", "currency": "EUR", "email": "jane@example.com"},
         ]
     ),
-    st.dictionaries(st.sampled_from(REFUND_COLUMNS), VALUES, max_size=3),
+    st.dictionaries(st.sampled_from(CALL.columns), VALUES, max_size=3),
 )
 HOWS = st.builds(
     Validation,
@@ -96,7 +94,7 @@ def test_request_body_of_any_row_satisfies_the_published_schema(row: dict[str, A
 @given(ROWS, HOWS)
 def test_row_means_the_same_after_xcom(row: dict[str, Any], how: Validation) -> None:
     """The reasons may differ, where an id is none, but never whether it is sent, and what."""
-    travelled = through_xcom([portable(row)])[0]
+    travelled = through_xcom([CALL.portable(row)])[0]
     before, after = read(row, how), read(travelled, how)
     assert isinstance(after, Refund) == isinstance(before, Refund)
     if isinstance(before, Refund):
@@ -140,7 +138,7 @@ def test_result_is_unchanged_by_xcom(answer: ApiResponse) -> None:
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 def test_result_is_unchanged_by_the_ledger(kind: str, new_database: Callable[..., Any]) -> None:
-    ledger = RefundLedger(new_database(kind).engine(), "acc")
+    ledger = Ledger(new_database(kind).engine(), "acc")
     ledger.ensure()
 
     @settings(max_examples=settings().max_examples // 4)  # a statement or two for each

@@ -16,8 +16,8 @@ from airflow_provider_firstpromoter.calls import Outcome, numbered
 from airflow_provider_firstpromoter.database.query import CallQuery
 from airflow_provider_firstpromoter.exceptions import LedgerError, SourceError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
-from airflow_provider_firstpromoter.ledger import RefundLedger, RunHistory, RunKey
-from airflow_provider_firstpromoter.sync import RefundSync, SyncOptions, recorder, run_query
+from airflow_provider_firstpromoter.ledger import Ledger, RunHistory, RunKey
+from airflow_provider_firstpromoter.sync import Sync, SyncOptions, recorder, run_query
 
 TABLE = "firstpromoter_refunds"
 COUNT = 60
@@ -33,16 +33,12 @@ def rows(sandbox: Any, connect: Callable[..., str], monkeypatch: pytest.MonkeyPa
     return given
 
 
-def make(ledger_conn_id: str) -> RefundSync:
+def make(ledger_conn_id: str) -> Sync:
     hook = FirstPromoterHook()
-    return RefundSync(
-        hook, RefundLedger.required(hook.account, ledger_conn_id), SyncOptions(recover_rewards=True, max_in_flight=2)
-    )
+    return Sync(hook, Ledger.required(hook.account, ledger_conn_id), SyncOptions(recover_rewards=True, max_in_flight=2))
 
 
-def run(
-    sync: RefundSync, rows: list[dict[str, Any]], after: int = 10**9, harm: Callable[[], object] | None = None
-) -> int:
+def run(sync: Sync, rows: list[dict[str, Any]], after: int = 10**9, harm: Callable[[], object] | None = None) -> int:
     """Run it, and do some harm after so many results; returns how many results there were."""
     seen = 0
 

@@ -12,9 +12,9 @@ from airflow_provider_firstpromoter.database import CallQuery
 from airflow_provider_firstpromoter.database.source import Source
 from airflow_provider_firstpromoter.exceptions import EventsRejectedError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
-from airflow_provider_firstpromoter.ledger import RefundLedger, RunKey
+from airflow_provider_firstpromoter.ledger import Ledger, RunKey
 from airflow_provider_firstpromoter.sandbox import Sandbox
-from airflow_provider_firstpromoter.sync import RefundSync, SyncOptions, run_query
+from airflow_provider_firstpromoter.sync import Sync, SyncOptions, run_query
 from tests.support import ALL_REFUNDS, ledger_outcomes, nonzero_outcomes
 
 ROWS = 5000
@@ -93,12 +93,12 @@ def bad_of(number: int) -> Bad | None:
     return BAD[number // BAD_EVERY % len(BAD)] if number % BAD_EVERY == 0 else None
 
 
-def run(database: Any, run_id: str) -> RefundSync:
+def run(database: Any, run_id: str) -> Sync:
     """Run the query once, with warehouse and ledger in the same database."""
     hook = FirstPromoterHook()
     engine = database.engine()
-    ledger = RefundLedger(engine, hook.account.key, name="warehouse")
-    sync = RefundSync(hook, ledger, SyncOptions(), RunKey("dag", run_id, "sync", -1), kind="query")
+    ledger = Ledger(engine, hook.account.key, name="warehouse")
+    sync = Sync(hook, ledger, SyncOptions(), RunKey("dag", run_id, "sync", -1), kind="query")
     with sync:
         run_query(sync, CallQuery(Source.from_engine(engine, "warehouse"), ALL_REFUNDS))
     return sync

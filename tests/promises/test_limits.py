@@ -17,8 +17,8 @@ import pytest
 
 from airflow_provider_firstpromoter.calls import MAX_MESSAGE_LENGTH, numbered
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
-from airflow_provider_firstpromoter.ledger import RefundLedger
-from airflow_provider_firstpromoter.sync import RefundSync, SyncOptions
+from airflow_provider_firstpromoter.ledger import Ledger
+from airflow_provider_firstpromoter.sync import Sync, SyncOptions
 from tests.http_server import serving
 
 REFUND = {"event_id": "re_1", "amount": 1000, "uid": "cus_1"}
@@ -174,8 +174,8 @@ def test_message_of_nearly_a_megabyte_reaches_neither_ledger_nor_log(
     database = new_database("sqlite", "ledger")
     sandbox.fault("status", status=status, message="long " * 190_000)
     hook = FirstPromoterHook()
-    ledger = RefundLedger.required(hook.account, "ledger")
-    sync = RefundSync(hook, ledger, SyncOptions(max_rejected=None))
+    ledger = Ledger.required(hook.account, "ledger")
+    sync = Sync(hook, ledger, SyncOptions(max_rejected=None))
 
     summary = sync.run(numbered([REFUND]))
     ledger.engine.dispose()
@@ -192,16 +192,16 @@ ONE_OF_SEVERAL = """
 import json, sys
 from airflow_provider_firstpromoter.api import rate_limit, retry
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
-from airflow_provider_firstpromoter.ledger import RefundLedger
+from airflow_provider_firstpromoter.ledger import Ledger
 from airflow_provider_firstpromoter.calls import numbered
-from airflow_provider_firstpromoter.sync import RefundSync, SyncOptions
+from airflow_provider_firstpromoter.sync import Sync, SyncOptions
 
 rate_limit.WINDOW = 1.0  # a sixtieth of the API's, and the waits likewise
 retry.FIRST_RATE_LIMIT_BACKOFF, retry.LONGEST_RATE_LIMIT_BACKOFF, retry.LONGEST_JITTER = 0.1, 1.0, 0.1
 hook = FirstPromoterHook()
 name, count = sys.argv[1], int(sys.argv[2])
 rows = [{"event_id": f"re_{name}_{n}", "amount": 1000, "uid": "cus_1"} for n in range(count)]
-sync = RefundSync(hook, RefundLedger.required(hook.account, f"ledger_{name}"), SyncOptions())
+sync = Sync(hook, Ledger.required(hook.account, f"ledger_{name}"), SyncOptions())
 print("ready", flush=True)
 sys.stdin.readline()
 sync.run(numbered(rows))

@@ -9,22 +9,22 @@ import pytest
 from airflow_provider_firstpromoter.calls import numbered
 from airflow_provider_firstpromoter.exceptions import EventsFailedError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
-from airflow_provider_firstpromoter.ledger import RefundLedger, RunKey
+from airflow_provider_firstpromoter.ledger import Ledger, RunKey
 from airflow_provider_firstpromoter.reconcile import Period, Reconciliation, Revert, RevertSelection
-from airflow_provider_firstpromoter.sync import RefundSync, SyncOptions
+from airflow_provider_firstpromoter.sync import Sync, SyncOptions
 from tests.reconcile.account import AccountWithLedger, refund
 
 
-def send_while_reconciling(*, adopt: bool) -> tuple[RefundSync, dict[str, Any]]:
+def send_while_reconciling(*, adopt: bool) -> tuple[Sync, dict[str, Any]]:
     """Send a refund, and reconcile before its result is written; return the run and the reconciliation's report."""
     hook = FirstPromoterHook()
     run = RunKey("dag", "run_sync", "sync", -1)
-    sync = RefundSync(hook, RefundLedger.required(hook.account), SyncOptions(), run)
+    sync = Sync(hook, Ledger.required(hook.account), SyncOptions(), run)
     reports = []
 
     def reconcile(*_: Any) -> None:
         hook = FirstPromoterHook()
-        ledger = RefundLedger.required(hook.account)
+        ledger = Ledger.required(hook.account)
         nightly = RunKey("dag", "nightly", "reconcile", -1)
         reports.append(Reconciliation(hook, ledger, Period(), adopt=adopt, run=nightly).run().to_json())
 
@@ -33,7 +33,7 @@ def send_while_reconciling(*, adopt: bool) -> tuple[RefundSync, dict[str, Any]]:
     return sync, report
 
 
-def assert_it_belongs_to_the_run_that_sent_it(account: AccountWithLedger, sync: RefundSync) -> None:
+def assert_it_belongs_to_the_run_that_sent_it(account: AccountWithLedger, sync: Sync) -> None:
     (recorded,) = account.sandbox.recorded()
     assert dict(sync.summary.rewards) == {"cash": recorded.reward_amount}
     assert account.ledger("outcome, run_id, first_sent_at IS NOT NULL, reward_id")["re_0001"] == (
@@ -44,7 +44,7 @@ def assert_it_belongs_to_the_run_that_sent_it(account: AccountWithLedger, sync: 
     )
     hook = FirstPromoterHook()
     selection = RevertSelection(dag_id="dag", run_id="run_sync")
-    report = Revert(hook, RefundLedger.required(hook.account), selection, preview=True).run()
+    report = Revert(hook, Ledger.required(hook.account), selection, preview=True).run()
     assert report.to_revert == 1
 
 

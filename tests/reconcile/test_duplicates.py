@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from airflow_provider_firstpromoter.reconcile.duplicates import Reversal, match_duplicates
+from airflow_provider_firstpromoter.reconcile.duplicates import Recorded, match_duplicates
 
 
-def reversal(event_id: str, moment: float, original: str | None = None, amount: int | None = -1000) -> Reversal:
-    return Reversal(event_id, 1, moment, original, amount)
+def reversal(event_id: str, moment: float, original: str | None = None, amount: int | None = -1000) -> Recorded:
+    return Recorded(event_id, 1, moment, original, amount)
 
 
-def matched(sent: list[Reversal], unsent: list[Reversal]) -> dict[str | None, str | None]:
+def matched(sent: list[Recorded], unsent: list[Recorded]) -> dict[str | None, str | None]:
     return {duplicate.event_id: original.event_id for duplicate, original in match_duplicates(sent, unsent)}
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
-from airflow_provider_firstpromoter.ledger import RefundLedger
+from airflow_provider_firstpromoter.ledger import Ledger
 from airflow_provider_firstpromoter.reconcile import Mismatch, MismatchKind, MismatchTable
 
 THEN = datetime(2026, 3, 1, 12, 30, 15, tzinfo=UTC)
@@ -17,7 +17,7 @@ OPEN = "resolved_at IS NULL AND accepted_at IS NULL"
 
 @pytest.fixture
 def table(database: Any) -> MismatchTable:
-    table = MismatchTable(RefundLedger(database.engine(), "acc", name="warehouse"))
+    table = MismatchTable(Ledger(database.engine(), "acc", name="warehouse"))
     table.ensure()
     return table
 

@@ -10,7 +10,7 @@ import pytest
 
 from airflow_provider_firstpromoter.exceptions import EventsFailedError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
-from airflow_provider_firstpromoter.ledger import RefundLedger
+from airflow_provider_firstpromoter.ledger import Ledger
 from airflow_provider_firstpromoter.reconcile import Period, Reconciliation
 from tests.reconcile.account import AccountWithLedger, nonzero_kinds, refund
 
@@ -114,7 +114,7 @@ def test_reconciliation_killed_before_the_ledger_is_written_recovers_next_time(
     account.database.run(LOST.format("not_referred", "re_0001"))
     account.sandbox.store.execute("UPDATE commissions SET sale_amount = -900, original_sale_amount = -900")
     with monkeypatch.context() as patch:
-        patch.setattr(RefundLedger, "recover", _killed)
+        patch.setattr(Ledger, "recover", _killed)
         with pytest.raises(KeyboardInterrupt):
             account.reconcile()
     assert account.ledger() == {"re_0001": "not_referred"}
@@ -131,7 +131,7 @@ def test_two_reconciliations_at_once_recover_and_report_the_same(
 ) -> None:
     def reconciliation() -> Reconciliation:
         hook = FirstPromoterHook()
-        return Reconciliation(hook, RefundLedger.required(hook.account), Period())
+        return Reconciliation(hook, Ledger.required(hook.account), Period())
 
     account.track(*(refund(n) for n in range(30)))
     for n in range(20):

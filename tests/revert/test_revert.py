@@ -16,10 +16,10 @@ from airflow_provider_firstpromoter.exceptions import (
     SyncInterruptedError,
 )
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
-from airflow_provider_firstpromoter.ledger import RefundLedger
+from airflow_provider_firstpromoter.ledger import Ledger
 from airflow_provider_firstpromoter.operators.revert import RevertRefundsOperator
 from airflow_provider_firstpromoter.reconcile import Revert, RevertReport, RevertSelection
-from airflow_provider_firstpromoter.reconcile.revert_check import CheckedRefund, Decision
+from airflow_provider_firstpromoter.reconcile.revert_check import CheckedEvent, Decision
 from tests.revert.mistake import AccountToRevert
 from tests.support import BOTH_SHAPES, refund, refunds
 
@@ -400,17 +400,17 @@ def test_run_killed_between_deny_and_ledger_is_finished_by_the_next(
     account: AccountToRevert, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     right = make_mistake(account, 130)
-    original = RefundLedger.mark_reverted
+    original = Ledger.mark_reverted
 
     def killed(ledger: Any, event_ids: Any, *more: Any) -> None:
         if event_ids:
             raise SyncInterruptedError("The task was asked to stop")
 
-    monkeypatch.setattr(RefundLedger, "mark_reverted", killed)
+    monkeypatch.setattr(Ledger, "mark_reverted", killed)
     with pytest.raises(SyncInterruptedError):
         account.revert(**WRONG)
     assert list(account.statuses().values()).count("denied") == 100
-    monkeypatch.setattr(RefundLedger, "mark_reverted", original)
+    monkeypatch.setattr(Ledger, "mark_reverted", original)
 
     report = account.revert(**WRONG, max_reverted=30)
 
@@ -425,7 +425,7 @@ def test_two_reverts_at_once_are_both_complete(account: AccountToRevert, at_once
     def revert() -> RevertReport:
         # Not the operator: Airflow 2 lets none be executed outside of the main thread.
         hook = FirstPromoterHook()
-        with RefundLedger.required(hook.account) as ledger:
+        with Ledger.required(hook.account) as ledger:
             return Revert(hook, ledger, RevertSelection.of(**WRONG), preview=False, max_reverted=130).run()
 
     reports = at_once(revert, revert)
@@ -438,7 +438,7 @@ def test_two_reverts_at_once_are_both_complete(account: AccountToRevert, at_once
 def test_revert_report_says_how_many_refunds_it_does_not_name() -> None:
     report = RevertReport("25 event_ids", preview=True)
     for number in range(25):
-        report.add(CheckedRefund(f"re_{number}", Decision.NOT_RECORDED))
+        report.add(CheckedEvent(f"re_{number}", Decision.NOT_RECORDED))
         report.add_failed(f"re_{number}")
 
     text = report.text()

@@ -1,4 +1,4 @@
-"""Runs of a RefundSync as the operators make them, for the tests in this folder."""
+"""Runs of a Sync as the operators make them, for the tests in this folder."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from sqlalchemy import select, update
 
 from airflow_provider_firstpromoter.calls import Result, Row, Summary, numbered
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
-from airflow_provider_firstpromoter.ledger import LedgerRecord, RefundLedger, RunHistory, RunKey
+from airflow_provider_firstpromoter.ledger import Ledger, LedgerRecord, RunHistory, RunKey
 from airflow_provider_firstpromoter.sandbox import Sandbox
-from airflow_provider_firstpromoter.sync import RefundSync, SyncOptions
+from airflow_provider_firstpromoter.sync import Sync, SyncOptions
 
 #: Three letters, so it passes our validation; FirstPromoter does not know it and answers 400.
 UNKNOWN_CURRENCY = "ZZZ"
@@ -41,7 +41,7 @@ NOT_FOUND: dict[str, Any] = {
 class Run:
     """A run that is over, and what it handed on."""
 
-    sync: RefundSync
+    sync: Sync
     #: By position in the input; a repeated row has none.
     results: dict[int, Result] = field(default_factory=dict)
 
@@ -79,11 +79,11 @@ class Refunds:
         self.sandbox.add_leads({"uid": f"cus_{number}", "email": f"c{number}@example.com"} for number in range(count))
 
     @property
-    def ledger(self) -> RefundLedger:
+    def ledger(self) -> Ledger:
         hook = FirstPromoterHook()
-        return RefundLedger.required(hook.account, self.ledger_conn_id)
+        return Ledger.required(hook.account, self.ledger_conn_id)
 
-    def make(self, run_id: str | None = None, task_id: str = "task", try_number: int = 1, **options: Any) -> RefundSync:
+    def make(self, run_id: str | None = None, task_id: str = "task", try_number: int = 1, **options: Any) -> Sync:
         """
         Return a run that has not begun.
 
@@ -92,7 +92,7 @@ class Refunds:
         """
         self.number += 1
         run = RunKey("dag", run_id or f"run_{self.number}", task_id, -1)
-        return RefundSync(FirstPromoterHook(), self.ledger, SyncOptions(**options), run, try_number=try_number)
+        return Sync(FirstPromoterHook(), self.ledger, SyncOptions(**options), run, try_number=try_number)
 
     def __call__(self, *given: Mapping[str, Any], as_query: bool = False, **options: Any) -> Run:
         """
@@ -146,7 +146,7 @@ class Refunds:
                 )
 
 
-def cancelled_when(sync: RefundSync, ready: Callable[[], bool]) -> Callable[[], float]:
+def cancelled_when(sync: Sync, ready: Callable[[], bool]) -> Callable[[], float]:
     """
     Cancel a run from another thread as soon as it is ready for it.
 

@@ -10,12 +10,12 @@ from sqlalchemy import update
 
 from airflow_provider_firstpromoter.calls import Outcome, numbered
 from airflow_provider_firstpromoter.ledger import RunHistory, RunKey, now
-from airflow_provider_firstpromoter.sync import RefundSync
+from airflow_provider_firstpromoter.sync import Sync
 from tests.support import refund
 from tests.sync.runs import Refunds, on_both
 
 
-def run_with_meanwhile(sync: RefundSync, *rows: Any, meanwhile: Callable[[], None]) -> None:
+def run_with_meanwhile(sync: Sync, *rows: Any, meanwhile: Callable[[], None]) -> None:
     """Run to the end, and call something between FirstPromoter's first response and the ledger's commit of it."""
     waiting = [meanwhile]
 

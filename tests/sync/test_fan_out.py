@@ -139,7 +139,7 @@ def test_join_without_a_condition_sends_nothing_and_a_preview_says_so(track: Ref
         assert each.outcomes == {"rejected": 3}
         assert each.summary.repeated == 3 * 999
     assert preview.summary.would_be_sent is not None
-    assert preview.summary.would_be_sent["refunds"] == 0
+    assert preview.summary.would_be_sent["events"] == 0
     assert "1000 rows have this event_id and name 1000 different uids" in (preview.results[0].message or "")
     assert track.sent() == []
 
@@ -329,6 +329,6 @@ def test_preview_counts_a_refund_once_and_names_contradictions(track: Refunds) -
     run = track(by_email(OLD), by_email(NEW), refund(1, amount=5), refund(1, amount=7), preview=True)
 
     assert run.summary.would_be_sent is not None
-    assert run.summary.would_be_sent["refunds"] == 2
+    assert run.summary.would_be_sent["events"] == 2
     assert run.summary.outcomes[Outcome("changed")] == 1
     assert track.sent() == []

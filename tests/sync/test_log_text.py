@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_firstpromoter.calls import Commission, Outcome, Result, Summary
+from airflow_provider_firstpromoter.calls import REFUND, Commission, Outcome, Result, Summary
 from airflow_provider_firstpromoter.ledger import RunKey
 from airflow_provider_firstpromoter.sync import recorder as progress_module
 from airflow_provider_firstpromoter.sync.log_text import announcement, duration, failure, progress, table
@@ -62,7 +62,7 @@ def test_table_has_every_count_above_zero() -> None:
     found = Result(event_id="re_2", outcome=Outcome.ALREADY_RECORDED, sent=False)
     for result in (recorded, found):
         summary.add(result)
-    summary.add_sums(recorded, amount=1000, currency="EUR")
+    summary.add_sums(recorded, amount=1000, currency="EUR", names_no_sale=True)
     summary.add_sums(found)
     summary.add(Result(event_id=None, outcome=Outcome.REJECTED, message="row 3 of the input: event_id is missing"))
     summary.add(Result(event_id="re_4", outcome=Outcome.CHANGED, message="is recorded with amount 1"), new=False)
@@ -107,10 +107,10 @@ def test_table_of_an_empty_run_says_that_nothing_was_sent() -> None:
 
 def test_table_of_a_preview_has_what_would_be_sent() -> None:
     would = {
-        "refunds": 3,
+        "events": 3,
         "by_currency": {
-            "EUR": {"refunds": 2, "sum": 3500, "largest": 2500},
-            "account": {"refunds": 1, "sum": 70, "largest": 70},
+            "EUR": {"events": 2, "sum": 3500, "largest": 2500},
+            "account": {"events": 1, "sum": 70, "largest": 70},
         },
         "sample": [{"event_id": "re_1", "amount": 2500, "currency": "EUR", "identified_by": "email"}],
     }
@@ -149,7 +149,7 @@ def test_table_of_a_preview_has_what_would_be_sent() -> None:
 def test_announcement_says_how_many_are_sent_and_how_long_it_takes(
     pending: int, limit: int | None, preview: bool, words: str
 ) -> None:
-    assert announcement(pending, limit, 400, preview=preview) == words
+    assert announcement(pending, limit, 400, REFUND, preview=preview) == words
 
 
 def test_table_columns_are_aligned() -> None:
@@ -159,8 +159,8 @@ def test_table_columns_are_aligned() -> None:
 
 WHERE = ". The reasons are in this task's log, in XCom 'summary' and in the ledger's column 'message'"
 HOW_TO_ACCEPT = (
-    ". A changed amount is not sent. If it is the total of several refunds, send each difference under the refund's "
-    "own event_id; only if the recorded amount may stay as it is: accept re_3"
+    ". A changed amount is not sent. If it is the total of several refunds, send each difference under an event_id "
+    "of its own; only if the recorded amount may stay as it is: accept re_3"
 )
 
 

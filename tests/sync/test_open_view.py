@@ -13,7 +13,7 @@ from airflow_provider_firstpromoter.exceptions import EventsRejectedError, RunRe
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import RunHistory, RunKey, now
 from airflow_provider_firstpromoter.ledger.views import Tables, views
-from airflow_provider_firstpromoter.sync import RefundSync, SyncOptions
+from airflow_provider_firstpromoter.sync import Sync, SyncOptions
 from tests.support import refund, refunds
 from tests.sync.runs import EVERY_TIME, Refunds
 
@@ -22,7 +22,7 @@ def query(track: Refunds, *rows: Any, **options: Any) -> None:
     """Run as the operator of a query does."""
     track.number += 1
     run = RunKey("dag", f"run_{track.number}", "task", -1)
-    sync = RefundSync(FirstPromoterHook(), track.ledger, SyncOptions(**options), run, kind="query")
+    sync = Sync(FirstPromoterHook(), track.ledger, SyncOptions(**options), run, kind="query")
     sync.run(numbered(rows))
 
 

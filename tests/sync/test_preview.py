@@ -43,18 +43,18 @@ def test_preview_has_the_sum_the_largest_and_the_number_of_refunds_by_currency(t
         preview=True,
     )
 
-    assert would(run)["refunds"] == 4
+    assert would(run)["events"] == 4
     assert would(run)["by_currency"] == {
-        "EUR": {"refunds": 2, "sum": 3000, "largest": 2500},
-        "JPY": {"refunds": 1, "sum": 700, "largest": 700},
-        "account": {"refunds": 1, "sum": 40, "largest": 40},
+        "EUR": {"events": 2, "sum": 3000, "largest": 2500},
+        "JPY": {"events": 1, "sum": 700, "largest": 700},
+        "account": {"events": 1, "sum": 40, "largest": 40},
     }
 
 
 def test_preview_counts_refunds_without_a_currency_as_the_accounts_own(track: Refunds) -> None:
     track.connect(max_attempts=1, currency="USD")
     run = track(refund(0, amount="5.00"), refund(1, amount="1.50", currency="USD"), amount_unit="major", preview=True)
-    assert would(run)["by_currency"] == {"USD": {"refunds": 2, "sum": 650, "largest": 500}}
+    assert would(run)["by_currency"] == {"USD": {"events": 2, "sum": 650, "largest": 500}}
 
 
 def test_preview_shows_ten_refunds_and_which_id_identifies_each_but_no_id(track: Refunds) -> None:
@@ -111,7 +111,7 @@ def test_preview_leaves_out_what_is_settled_and_says_what_would_be_rejected_and_
     new = refund(0, amount=5, event_id="re_5")
     run = track(refund(0), refund(99), refund(1), refund(2, amount=0), new, preview=True)
 
-    assert would(run)["refunds"] == 2
+    assert would(run)["events"] == 2
     assert [(problem.event_id, problem.reason) for problem in run.summary.problems] == [
         ("re_2", "amount must be above zero; leave reversed and failed rows out of the query")
     ]
@@ -130,7 +130,7 @@ def test_preview_does_not_use_up_what_the_next_run_has_to_report(track: Refunds)
 
 def test_preview_counts_what_a_limit_would_send(track: Refunds) -> None:
     run = track(*refunds(5), limit=2, preview=True)
-    assert would(run)["refunds"] == 2
+    assert would(run)["events"] == 2
     assert run.summary.left_pending == 3
 
 
@@ -153,7 +153,7 @@ def test_preview_beyond_max_pending_warns_and_shows_all_the_same(track: Refunds)
     assert warning == (
         "5 refunds are pending, more than max_pending=4: 500 minor units of EUR (5 refunds, the largest 100)"
     )
-    assert would(run)["refunds"] == 5
+    assert would(run)["events"] == 5
 
 
 # --- cents that are taken for a major unit ---

@@ -24,7 +24,7 @@ import pytest
 from airflow_provider_firstpromoter.calls import numbered
 from airflow_provider_firstpromoter.exceptions import LedgerError, SyncInterruptedError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
-from airflow_provider_firstpromoter.ledger import RefundLedger, RunHistory
+from airflow_provider_firstpromoter.ledger import Ledger, RunHistory
 from airflow_provider_firstpromoter.reconcile import Period, Reconciliation
 from airflow_provider_firstpromoter.reconcile.mismatches import MismatchKind
 from airflow_provider_firstpromoter.sandbox import Sandbox
@@ -44,7 +44,7 @@ EVENTS = ("INSERT", "UPDATE")
 REFUSED = "This text cannot be stored:"
 
 
-def refuse_text(ledger: RefundLedger) -> None:
+def refuse_text(ledger: Ledger) -> None:
     """Let the database refuse each write of a message with the words :data:`REFUSED`, as one refuses a character."""
     ledger.ensure()
     table = ledger.table.name
@@ -228,7 +228,7 @@ class History:
     def run_and_kill(self) -> None:
         """SIGKILL at a random flush."""
         left = self.random.randrange(1, 4)
-        real_write, real_finish = RefundLedger.write, RunHistory.finish
+        real_write, real_finish = Ledger.write, RunHistory.finish
 
         def write(*args: Any, **kwargs: Any) -> Any:
             nonlocal left
@@ -243,7 +243,7 @@ class History:
 
         with self.monkeypatch.context() as patch, contextlib.suppress(KilledError, LedgerError):
             patch.setattr("airflow_provider_firstpromoter.sync.recorder.FLUSH_EVERY_RESULTS", 5)
-            patch.setattr(RefundLedger, "write", write)
+            patch.setattr(Ledger, "write", write)
             patch.setattr(RunHistory, "finish", finish)
             self.track(*self.given(), **self.options())
 

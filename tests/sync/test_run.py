@@ -1,4 +1,4 @@
-"""RefundSync: what becomes of a refund through hook and ledger, and which refunds are sent."""
+"""Sync: what becomes of a refund through hook and ledger, and which refunds are sent."""
 
 from __future__ import annotations
 

@@ -227,14 +227,14 @@ PROGRAM = """
     import os, signal, sys
     from tests.sync.runs import Refunds
     from airflow_provider_firstpromoter.hooks import FirstPromoterHook
-    from airflow_provider_firstpromoter.ledger import RefundLedger, RunKey
+    from airflow_provider_firstpromoter.ledger import Ledger, RunKey
     from airflow_provider_firstpromoter.calls import numbered
-    from airflow_provider_firstpromoter.sync import RefundSync, SyncOptions, recorder
+    from airflow_provider_firstpromoter.sync import Sync, SyncOptions, recorder
 
     recorder.FLUSH_EVERY_RESULTS = 3
     hook = FirstPromoterHook()
-    ledger = RefundLedger.required(hook.account, "ledger")
-    sync = RefundSync(hook, ledger, SyncOptions(max_in_flight=1), RunKey("dag", "killed", "task", -1))
+    ledger = Ledger.required(hook.account, "ledger")
+    sync = Sync(hook, ledger, SyncOptions(max_in_flight=1), RunKey("dag", "killed", "task", -1))
     rows = [{"event_id": f"re_{n}", "amount": 1000 + n, "uid": f"cus_{n}"} for n in range(10)]
 
     def on_result(row, result):

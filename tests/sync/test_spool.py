@@ -119,7 +119,7 @@ def test_row_from_the_spool_is_classified_like_the_original() -> None:
 def test_report_columns_come_out_of_the_spool() -> None:
     extra = {"refunded_at": NOW, DIGEST_COLUMN: "d1", REASON_COLUMN: "recheck"}
     (row,) = through_spool({**refund_with_id("re_1"), **extra})
-    assert (row.refunded_at, row.digest, row.reason) == (NOW, "d1", "recheck")
+    assert (row.happened_at, row.digest, row.reason) == (NOW, "d1", "recheck")
 
 
 # --- in which order ---

@@ -15,7 +15,7 @@ import sqlglot
 
 from airflow_provider_firstpromoter.calls import Commission, Outcome, numbered
 from airflow_provider_firstpromoter.database import CallQuery, Source
-from airflow_provider_firstpromoter.ledger import LedgerRecord, LedgerWrite, RefundLedger
+from airflow_provider_firstpromoter.ledger import Ledger, LedgerRecord, LedgerWrite
 from airflow_provider_firstpromoter.pending.antijoin import without_settled
 from tests.ledger.rows import THEN, to_write
 
@@ -54,14 +54,14 @@ def parse(sql: str, name: str) -> Any:
 
 
 @pytest.fixture(params=list(DIALECTS))
-def ledger(request: pytest.FixtureRequest) -> RefundLedger:
+def ledger(request: pytest.FixtureRequest) -> Ledger:
     """A ledger without a database."""
     pytest.importorskip("snowflake.sqlalchemy")
     engine: Any = create_mock_engine(f"{request.param}://", executor=lambda *_: None)
-    return RefundLedger(engine, "acc", "finance.firstpromoter_refunds")
+    return Ledger(engine, "acc", "finance.firstpromoter_refunds")
 
 
-def test_statements_that_make_the_ledger_parse(ledger: RefundLedger) -> None:
+def test_statements_that_make_the_ledger_parse(ledger: Ledger) -> None:
     statements = [one for one in ledger.ddl().split(";\n") if one]
 
     assert statements
@@ -69,7 +69,7 @@ def test_statements_that_make_the_ledger_parse(ledger: RefundLedger) -> None:
         assert isinstance(parse(statement.rstrip(";"), ledger.engine.dialect.name), sqlglot.exp.Create)
 
 
-def test_statements_that_write_results_parse(ledger: RefundLedger) -> None:
+def test_statements_that_write_results_parse(ledger: Ledger) -> None:
     connection: Any = Recorder(ledger.engine.dialect)
     commission = Commission(id=1, status="pending", is_paid=False)
     writes = [
@@ -88,7 +88,7 @@ def test_statements_that_write_results_parse(ledger: RefundLedger) -> None:
     assert kinds == [upsert] * 6
 
 
-def test_query_that_leaves_settled_refunds_out_parses(ledger: RefundLedger, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_query_that_leaves_settled_refunds_out_parses(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ledger.salts, "find", lambda _: "0" * 32)
     source = Source("warehouse", SimpleNamespace(ledger=ledger.sql_of_database()), lambda: None)  # type: ignore[arg-type]
 

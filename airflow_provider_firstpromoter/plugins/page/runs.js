@@ -130,7 +130,7 @@ function wouldBeSent({ wouldBeSent: would }) {
   if (!would) return [];
   const named = (currency) => (currency === "account" ? "" : currency);
   return [
-    fact("Would be sent", count(would.refunds)),
+    fact("Would be sent", count(would.events)),
     ...would.currencies.map(({ currency, sum, largest }) =>
       fact(
         `Sum, ${named(currency) || "account’s currency"}`,

@@ -129,7 +129,7 @@ function refunds(value) {
 function preview(value) {
   const currencies = isObject(value.by_currency) ? Object.entries(value.by_currency) : [];
   return {
-    refunds: number(value.refunds),
+    events: number(value.events),
     currencies: currencies
       .filter(([, totals]) => isObject(totals))
       .map(([currency, totals]) => ({ currency, sum: number(totals.sum), largest: number(totals.largest) })),
