@@ -113,7 +113,7 @@ class Account(BaseModel):
     def ledger_table(self, call: Call) -> str:
         """Return the name of a call's ledger: the refunds' is in the extra, and the others are beside it."""
         name = self.extra.ledger_table
-        return name if call is REFUND else f"{name[: name.rfind('.') + 1]}{call.ledger_table}"
+        return name if call == REFUND else f"{name[: name.rfind('.') + 1]}{call.ledger_table}"
 
     def command_line(
         self,
@@ -134,7 +134,7 @@ class Account(BaseModel):
         if tuple(map(int, airflow_version.split(".")[:2])) < (3, 2):  # its own command knows none of providers
             words = ["python", "-m", "airflow_provider_firstpromoter"]
         words.append(command)
-        if call is not REFUND:
+        if call != REFUND:
             words += ["--call", call.name]
         # Options first: argparse refuses event_ids that an option parts from the connection.
         if ledger_conn_id not in (None, self.extra.ledger_conn_id):

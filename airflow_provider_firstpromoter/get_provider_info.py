@@ -29,13 +29,14 @@ CONN_FIELDS: dict[str, Any] = {
     "ledger_conn_id": {
         "label": "Ledger connection",
         "schema": {"type": ["string", "null"], "section": SECTION},
-        "description": "The ID of a SQL connection: its database remembers what became of each refund, so that none is "
+        "description": "The ID of a SQL connection: its database remembers what became of each event, so that none is "
         "sent twice. The SQL operator and the sensor need one.",
     },
     "ledger_table": {
         "label": "Ledger table",
         "schema": {"type": ["string", "null"], "default": "firstpromoter_refunds", "section": SECTION},
-        "description": "Its table, made on first use; schema.table for one outside the default schema.",
+        "description": "The table for refunds, made on first use; schema.table for one outside the default schema. "
+        "That for sales is firstpromoter_sales, in the same schema.",
     },
     "currency": {
         "label": "Account currency",
@@ -85,7 +86,7 @@ def get_provider_info() -> dict[str, Any]:
     return {
         "package-name": "airflow-provider-firstpromoter",
         "name": "FirstPromoter",
-        "description": "Refunds in a warehouse reverse the affiliate commissions paid on them, once each.",
+        "description": "Sales in a warehouse earn affiliate commissions, and refunds reverse them, once each.",
         "integrations": [
             {
                 "integration-name": INTEGRATION,
@@ -103,7 +104,7 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
         "hooks": modules("hooks.firstpromoter"),
-        "operators": modules("operators.refund", "operators.reconcile", "operators.revert"),
+        "operators": modules("operators.refund", "operators.sale", "operators.reconcile", "operators.revert"),
         "transfers": [
             {
                 "source-integration-name": "SQL",
@@ -111,7 +112,7 @@ def get_provider_info() -> dict[str, Any]:
                 "python-module": f"{PACKAGE}.transfers.sql_to_firstpromoter",
             }
         ],
-        "sensors": modules("sensors.refund"),
+        "sensors": modules("sensors.refund", "sensors.sale"),
         "triggers": modules("triggers.refund"),
         "asset-uris": asset_uris,
         "dataset-uris": asset_uris,  # their name in Airflow 2

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
-from airflow_provider_firstpromoter.calls import REFUND, Call, parameter_time, time_before
+from airflow_provider_firstpromoter.calls import REFUND, SALE, Call, parameter_time, time_before
 from airflow_provider_firstpromoter.operators.links import REFUND_RUNS_LINKS
 
 if TYPE_CHECKING:
@@ -109,7 +109,8 @@ class ReconcileOperator(LedgerOperator):
     """
     Compare the ledger with FirstPromoter's commissions, and bring the ledger up to date.
 
-    Use :class:`ReconcileRefundsOperator`.
+    Use :class:`ReconcileRefundsOperator` or :class:`ReconcileSalesOperator`: what is said here of a refund and its
+    negative commissions holds for a sale and its positive ones.
 
     Kinds of mismatch:
 
@@ -263,3 +264,15 @@ class ReconcileRefundsOperator(ReconcileOperator):
     """
 
     call = REFUND
+
+
+class ReconcileSalesOperator(ReconcileOperator):
+    """
+    Compare the ledger of sales with FirstPromoter's positive commissions, and bring the ledger up to date.
+
+    A sale names no other event: ``still_pending`` and ``sale_not_found`` are not looked for. Two sales of one customer
+    and amount are ``reversed_twice`` only within three days of each other, because a subscription is paid every month.
+    The parameters are those of :class:`ReconcileOperator`.
+    """
+
+    call = SALE

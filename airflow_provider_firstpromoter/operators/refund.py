@@ -1,4 +1,4 @@
-"""The operator that sends refunds from XCom: one, or a list of them."""
+"""The operators that send events from XCom: one, or a list of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,54 @@ if TYPE_CHECKING:
     from airflow_provider_firstpromoter.sync import Sync
 
 
-class TrackRefundOperator(TrackingOperator):
+class TrackEventsOperator(TrackingOperator):
+    """
+    Base class of the operators that send events from XCom; the attribute that holds them has the call's plural.
+    """
+
+    template_ext: Sequence[str] = ()
+
+    def __init__(self, *, recover_rewards: bool | None = True, **kwargs: Any) -> None:
+        super().__init__(recover_rewards=recover_rewards, **kwargs)
+
+    @property
+    def _given(self) -> Any:
+        return getattr(self, self.call.plural, None)
+
+    def render_template(self, content: Any, context: Context, *args: Any, **kwargs: Any) -> Any:
+        """Render the other fields as usual; in the events only resolve XComArgs, because their text is data."""
+        if content is self._given:
+            return _resolved(content, context)
+        return super().render_template(content, context, *args, **kwargs)
+
+    def execute(self, context: Context) -> Any:
+        """
+        Send the events.
+
+        :returns: one result or a list of results, as plain JSON
+        :raises InputError: if the input is not a list of them
+        :raises EventsFailedError: if some could not be sent; a retry sends them again
+        :raises EventsRejectedError: if more were rejected or changed than ``max_rejected`` allows
+        """
+        from airflow_provider_firstpromoter.calls import numbered
+
+        given = _mappings(self.call, self._given, self.identify_by)
+        rows = list(numbered(given, self.call))
+        results: dict[int, Result] = {}
+        with self._make_sync(context) as sync:
+            if sync.ledger is None:
+                self.log.warning(
+                    "No ledger is named: only FirstPromoter's 409 keeps a %s from being recorded twice. "
+                    "Set ledger_conn_id here or in the extra of connection %r.",
+                    self.call.name,
+                    self.firstpromoter_conn_id,
+                )
+            sync.run(rows, on_result=lambda row, result: results.update({row.position: result}), report_settled=True)
+            payload = [_payload(result, sync) for result in _in_order(rows, results)]
+            return self._push_results(context, sync, payload[0] if isinstance(self._given, Mapping) else payload)
+
+
+class TrackRefundOperator(TrackEventsOperator):
     """
     Send a refund, or a list of them, to FirstPromoter, and pass the result of each downstream.
 
@@ -40,43 +87,11 @@ class TrackRefundOperator(TrackingOperator):
     """
 
     template_fields: Sequence[str] = ("refunds", "firstpromoter_conn_id", "ledger_conn_id", "ledger_table")
-    template_ext: Sequence[str] = ()
     template_fields_renderers = {"refunds": "json"}
 
-    def __init__(self, *, refunds: Any, recover_rewards: bool | None = True, **kwargs: Any) -> None:
-        super().__init__(recover_rewards=recover_rewards, **kwargs)
+    def __init__(self, *, refunds: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
         self.refunds = refunds
-
-    def render_template(self, content: Any, context: Context, *args: Any, **kwargs: Any) -> Any:
-        """Render the other fields as usual; in the refunds only resolve XComArgs, because their text is data."""
-        if content is self.refunds:
-            return _resolved(content, context)
-        return super().render_template(content, context, *args, **kwargs)
-
-    def execute(self, context: Context) -> Any:
-        """
-        Send the refunds.
-
-        :returns: one result or a list of results, as plain JSON
-        :raises InputError: if the input is not refunds
-        :raises EventsFailedError: if some could not be sent; a retry sends them again
-        :raises EventsRejectedError: if more were rejected or changed than ``max_rejected`` allows
-        """
-        from airflow_provider_firstpromoter.calls import numbered
-
-        given = _mappings(self.call, self.refunds, self.identify_by)
-        rows = list(numbered(given, self.call))
-        results: dict[int, Result] = {}
-        with self._make_sync(context) as sync:
-            if sync.ledger is None:
-                self.log.warning(
-                    "No ledger is named: only FirstPromoter's 409 keeps a refund from being recorded twice. "
-                    "Set ledger_conn_id here or in the extra of connection %r.",
-                    self.firstpromoter_conn_id,
-                )
-            sync.run(rows, on_result=lambda row, result: results.update({row.position: result}), report_settled=True)
-            payload = [_payload(result, sync) for result in _in_order(rows, results)]
-            return self._push_results(context, sync, payload[0] if isinstance(self.refunds, Mapping) else payload)
 
 
 def _resolved(content: Any, context: Context) -> Any:

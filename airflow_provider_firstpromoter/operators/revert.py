@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_firstpromoter.calls import REFUND
+from airflow_provider_firstpromoter.calls import REFUND, SALE
 from airflow_provider_firstpromoter.operators.reconcile import LedgerOperator, check_times
 
 if TYPE_CHECKING:
@@ -17,7 +17,8 @@ class RevertOperator(LedgerOperator):
     """
     Deny the negative commissions that a mistaken batch of refunds made.
 
-    Use :class:`RevertRefundsOperator`.
+    Use :class:`RevertRefundsOperator` or :class:`RevertSalesOperator`: what is said here of a refund and its negative
+    commissions holds for a sale and its positive ones.
 
     Select the refunds in one way: by ``event_ids``, by ``dag_id`` and ``run_id`` of the run that sent them first, or by
     the time at which they were first sent. By default the task only reports what it would deny.
@@ -155,6 +156,17 @@ class RevertRefundsOperator(RevertOperator):
     """
 
     call = REFUND
+
+
+class RevertSalesOperator(RevertOperator):
+    """
+    Deny the positive commissions that a mistaken batch of sales made.
+
+    The refunds of these sales keep their negative commissions: revert them as well.
+    The parameters are those of :class:`RevertOperator`.
+    """
+
+    call = SALE
 
 
 def _flag(value: Any) -> bool:

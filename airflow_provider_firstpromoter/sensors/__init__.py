@@ -1,1 +1,1 @@
-"""The sensor that waits for refunds that are not settled."""
+"""The sensors that wait for events that are not settled."""

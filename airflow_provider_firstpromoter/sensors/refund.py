@@ -1,4 +1,4 @@
-"""The sensor that waits for refunds that FirstPromoter does not have yet."""
+"""The sensors that wait for events that FirstPromoter does not have yet."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from airflow.providers.common.compat.sdk import (
     AirflowException,
@@ -17,43 +17,37 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
+from airflow_provider_firstpromoter.calls import REFUND, SALE, Call
 from airflow_provider_firstpromoter.operators.base import checked_window
 from airflow_provider_firstpromoter.operators.sql_file import SqlFile
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
+    from airflow.triggers.base import BaseTrigger
 
 
-class UnrecordedRefundSensor(SqlFile, BaseSensorOperator):
+class UnrecordedSensor(SqlFile, BaseSensorOperator):
     """
-    Wait until the query has refunds that are not settled in the ledger, and pass them downstream.
+    Wait until the query has events that are not settled in the ledger, and pass them downstream.
 
-    .. code-block:: python
-
-        find = UnrecordedRefundSensor(
-            task_id="find",
-            sql="SELECT event_id, amount, currency, uid FROM refunds WHERE status = 'succeeded'",
-            sql_conn_id="warehouse",
-            mode="reschedule",
-        )
-        TrackRefundOperator(task_id="track", refunds=find.output)
+    Use :class:`UnrecordedRefundSensor` or ``UnrecordedSaleSensor``.
 
     It reads the warehouse and the ledger and writes neither. XCom: the pending rows, ready for
-    ``TrackRefundOperator``. Rejected rows that have not changed neither end the wait nor use up its limit; rows that
-    need attention (recorded with another amount, no event_id) do not end it, but are passed on with others. A row that
-    is pending because of ``recheck_unreferred`` or ``retry_rejected`` says so, so that the operator downstream sends it
-    whatever its own parameters are.
+    ``TrackRefundOperator`` or ``TrackSaleOperator``. Rejected rows that have not changed neither end the wait nor use
+    up its limit; rows that need attention (recorded with another amount, no event_id) do not end it, but are passed on
+    with others. A row that is pending because of ``recheck_unreferred`` or ``retry_rejected`` says so, so that the
+    operator downstream sends it whatever its own parameters are.
 
-    :param sql: a query, or the path of a ``.sql`` file; its columns carry the refund call's field names
+    :param sql: a query, or the path of a ``.sql`` file; its columns carry the call's field names
     :param sql_conn_id: the SQL connection to run it on
     :param parameters: bound by the database driver, in its own style
     :param limit: how many rows are passed on at most
     :param firstpromoter_conn_id: the connection of type ``firstpromoter``: which account's ledger
     :param ledger_conn_id: the SQL connection of the ledger; by default what the FirstPromoter connection's extra says
     :param ledger_table: its table; by default likewise
-    :param recheck_unreferred: for how long after it was first sent a refund without a referral is pending again, 20
+    :param recheck_unreferred: for how long after it was first sent an event without a referral is pending again, 20
         hours after it was last sent; more than 20 hours, at most ten years
-    :param retry_rejected: rejected refunds are pending again although their rows have not changed, 20 hours after they
+    :param retry_rejected: rejected events are pending again although their rows have not changed, 20 hours after they
         were last sent
     :param deferrable: wait in the triggerer, without a worker slot; by default what ``[operators]
         default_deferrable`` says
@@ -61,6 +55,8 @@ class UnrecordedRefundSensor(SqlFile, BaseSensorOperator):
     ``soft_fail=True`` skips the task when ``timeout`` is over, and for nothing else: an error fails it.
     """
 
+    #: What the rows are.
+    call: ClassVar[Call]
     template_fields: Sequence[str] = (
         "sql",
         "parameters",
@@ -125,20 +121,22 @@ class UnrecordedRefundSensor(SqlFile, BaseSensorOperator):
 
     def poke(self, context: Context) -> PokeReturnValue:
         """
-        Look for pending refunds once.
+        Look for pending events once.
 
         :raises InputError: if the query lacks a column
         :raises ConnectionSettingsError: if no ledger is named anywhere
         """
         from airflow_provider_firstpromoter.pending import PendingEvents
 
-        pending = PendingEvents(**self._lookup_parameters()).find(self.limit)
-        self.log.info("Pending refunds: %s%s", len(pending), " (limit)" if len(pending) == self.limit else "")
+        pending = PendingEvents(**self._lookup_parameters(), call=self.call).find(self.limit)
+        self.log.info(
+            "Pending %s: %s%s", self.call.plural, len(pending), " (limit)" if len(pending) == self.limit else ""
+        )
         return PokeReturnValue(is_done=bool(pending), xcom_value=[row.portable() for row in pending])
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
         """
-        Continue when the trigger fires: its event says that refunds are pending, and the rows are read here.
+        Continue when the trigger fires: its event says that some are pending, and the rows are read here.
 
         :raises AirflowSensorTimeout: if the trigger's time ran out
         :raises AirflowException: if the trigger failed, or its event is not one that the provider's trigger sends
@@ -163,15 +161,17 @@ class UnrecordedRefundSensor(SqlFile, BaseSensorOperator):
             return found.xcom_value
         if time.time() >= end_time:
             self._time_out()
-        from airflow_provider_firstpromoter.triggers.refund import UnrecordedRefundTrigger
-
-        trigger = UnrecordedRefundTrigger(
-            **self._lookup_parameters(), poke_interval=self.poke_interval, end_time=end_time
-        )
+        trigger = self._trigger(end_time)
         return self.defer(trigger=trigger, method_name="execute_complete")
 
+    def _trigger(self, end_time: float) -> BaseTrigger:
+        from airflow_provider_firstpromoter.triggers import refund as triggers
+
+        make = triggers.UnrecordedSaleTrigger if self.call == SALE else triggers.UnrecordedRefundTrigger
+        return make(**self._lookup_parameters(), poke_interval=self.poke_interval, end_time=end_time)
+
     def _time_out(self) -> NoReturn:
-        message = f"No refund was pending for {self.timeout:.0f} seconds"
+        message = f"No {self.call.name} was pending for {self.timeout:.0f} seconds"
         if self.soft_fail:
             raise AirflowSkipException(message)
         raise AirflowSensorTimeout(message)
@@ -188,3 +188,23 @@ class UnrecordedRefundSensor(SqlFile, BaseSensorOperator):
             "recheck_unreferred": self.recheck_unreferred,
             "retry_rejected": self.retry_rejected,
         }
+
+
+class UnrecordedRefundSensor(UnrecordedSensor):
+    """
+    Wait until the query has refunds that are not settled in the ledger, and pass them downstream.
+
+    .. code-block:: python
+
+        find = UnrecordedRefundSensor(
+            task_id="find",
+            sql="SELECT event_id, amount, currency, uid FROM refunds WHERE status = 'succeeded'",
+            sql_conn_id="warehouse",
+            mode="reschedule",
+        )
+        TrackRefundOperator(task_id="track", refunds=find.output)
+
+    The parameters are those of :class:`UnrecordedSensor`.
+    """
+
+    call = REFUND

@@ -1,1 +1,1 @@
-"""The operator that sends refunds from a query."""
+"""The operator that sends refunds or sales from a query."""

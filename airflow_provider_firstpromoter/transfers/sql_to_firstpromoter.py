@@ -1,10 +1,11 @@
-"""The operator that sends the refunds of a query of any size, without passing them through XCom."""
+"""The operator that sends the events of a query of any size, without passing them through XCom."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from airflow_provider_firstpromoter.calls import CALLS
 from airflow_provider_firstpromoter.operators.base import TrackingOperator
 from airflow_provider_firstpromoter.operators.sql_file import SqlFile
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 class SqlToFirstPromoterOperator(SqlFile, TrackingOperator):
     """
-    Send each refund of a query that is not settled in the ledger, once.
+    Send each refund, or each sale, of a query that is not settled in the ledger, once.
 
     .. code-block:: python
 
@@ -25,21 +26,22 @@ class SqlToFirstPromoterOperator(SqlFile, TrackingOperator):
         )
 
     The rows are read at once into a private file, and the cursor is closed before the first request. With the ledger
-    in the same database, settled refunds never leave it. Killed at any point and run again, it finishes the rest.
+    in the same database, settled events never leave it. Killed at any point and run again, it finishes the rest.
 
-    Refunds that were never sent come first, then those that failed before, and rechecks last.
+    Events that were never sent come first, then those that failed before, and rechecks last.
 
     XCom: ``return_value`` and ``summary`` are the summary of the task run, earlier tries included; ``rewards`` are
     the results that have a reward, a thousand at most (all of them are in the ledger). All are pushed also when the
     task then fails.
 
-    :param sql: a query, or the path of a ``.sql`` file; its columns have the refund call's field names. An optional
-        column ``refunded_at`` goes into the ledger, for reports; other columns are ignored
+    :param sql: a query, or the path of a ``.sql`` file; its columns have the call's field names. An optional column
+        ``refunded_at`` (of a sale: ``sold_at``) goes into the ledger, for reports; other columns are ignored
+    :param call: ``refund`` or ``sale``: what the rows are
     :param sql_conn_id: the SQL connection to run it on
     :param parameters: bound by the database driver, in its own style
-    :param limit: refunds to send at most; the rest stays pending and is counted. Which ones come first among those
+    :param limit: events to send at most; the rest stays pending and is counted. Which ones come first among those
         never sent is the database's choice: an ``ORDER BY`` of the query is lost in the join with the ledger
-    :param max_pending: more pending refunds than this fail the task before the first request; None allows any number,
+    :param max_pending: more pending events than this fail the task before the first request; None allows any number,
         for an intended backfill
     """
 
@@ -58,12 +60,16 @@ class SqlToFirstPromoterOperator(SqlFile, TrackingOperator):
         *,
         sql: str,
         sql_conn_id: str,
+        call: Literal["refund", "sale"] = "refund",
         parameters: Mapping[str, Any] | Sequence[Any] | None = None,
         limit: int | None = None,
         max_pending: int | None = 10_000,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if f"{call}s" not in CALLS:
+            raise ValueError(f"call must be 'refund' or 'sale', not {call!r}")
+        self.call = CALLS[f"{call}s"]
         if limit is not None and limit < 1:
             raise ValueError(f"limit must be at least 1, or None, not {limit!r}")
         self.sql = sql
@@ -86,7 +92,7 @@ class SqlToFirstPromoterOperator(SqlFile, TrackingOperator):
         from airflow_provider_firstpromoter.sync import rewards_of_run, run_query
 
         with self._make_sync(context, limit=self.limit, max_pending=self.max_pending, ledger_required=True) as sync:
-            run_query(sync, CallQuery.from_connection(self.sql_conn_id, self.sql, self.parameters))
+            run_query(sync, CallQuery.from_connection(self.sql_conn_id, self.sql, self.parameters, call=self.call))
             rewards = [] if self.preview else rewards_of_run(sync)
             summary: dict[str, Any] = self._push_results(context, sync, sync.total().to_json(), rewards=rewards)
             return summary

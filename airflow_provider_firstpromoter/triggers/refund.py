@@ -6,18 +6,20 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 from asgiref.sync import sync_to_async
+
+from airflow_provider_firstpromoter.calls import REFUND, SALE, Call
 
 #: Seconds that the warehouse may take for one query, where it has such a limit.
 STATEMENT_TIMEOUT = 300.0
 
 
-class UnrecordedRefundTrigger(BaseTrigger):
+class UnrecordedTrigger(BaseTrigger):
     """
-    Fires when the query has refunds that are not settled in the ledger.
+    Fires when the query has events that are not settled in the ledger.
 
     Its event says only that there are some, never which: Airflow keeps events in its metadata database. After a restart
     of the triggerer it waits until the same end. It holds no database connection between two queries.
@@ -27,6 +29,9 @@ class UnrecordedRefundTrigger(BaseTrigger):
 
     The other parameters are the sensor's.
     """
+
+    #: What the rows are.
+    call: ClassVar[Call]
 
     def __init__(
         self,
@@ -64,7 +69,7 @@ class UnrecordedRefundTrigger(BaseTrigger):
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Query until a refund is pending, or until the end time."""
+        """Query until an event is pending, or until the end time."""
         while True:
             try:
                 pending = await self._look()
@@ -88,7 +93,20 @@ class UnrecordedRefundTrigger(BaseTrigger):
     def _look(self) -> bool:
         from airflow_provider_firstpromoter.pending import PendingEvents
 
-        return bool(PendingEvents(**self._lookup_parameters, statement_timeout=STATEMENT_TIMEOUT).find(limit=1))
+        pending = PendingEvents(**self._lookup_parameters, statement_timeout=STATEMENT_TIMEOUT, call=self.call)
+        return bool(pending.find(limit=1))
+
+
+class UnrecordedRefundTrigger(UnrecordedTrigger):
+    """Fires when the query has refunds that are not settled in the ledger."""
+
+    call = REFUND
+
+
+class UnrecordedSaleTrigger(UnrecordedTrigger):
+    """Fires when the query has sales that are not settled in the ledger."""
+
+    call = SALE
 
 
 def _event(status: str, **more: Any) -> TriggerEvent:

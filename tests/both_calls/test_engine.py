@@ -1,0 +1,217 @@
+"""Refunds and sales on one engine: what holds for both calls, and what each leaves to the other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pkgutil import resolve_name
+from typing import Any
+
+import pytest
+
+from airflow_provider_firstpromoter.calls import REFUND, SALE, Call
+from airflow_provider_firstpromoter.operators.reconcile import ReconcileRefundsOperator, ReconcileSalesOperator
+from airflow_provider_firstpromoter.operators.refund import TrackRefundOperator
+from airflow_provider_firstpromoter.operators.revert import RevertRefundsOperator, RevertSalesOperator
+from airflow_provider_firstpromoter.operators.sale import TrackSaleOperator
+from airflow_provider_firstpromoter.reconcile import MismatchKind
+from airflow_provider_firstpromoter.sandbox import Sandbox
+from airflow_provider_firstpromoter.sensors.refund import UnrecordedRefundSensor
+from airflow_provider_firstpromoter.sensors.sale import UnrecordedSaleSensor
+from airflow_provider_firstpromoter.transfers.sql_to_firstpromoter import SqlToFirstPromoterOperator
+from tests.support import ALL_REFUNDS, Task, nonzero_outcomes
+
+CLASSES: dict[str, tuple[Any, Any, Any, Any]] = {
+    "refund": (TrackRefundOperator, UnrecordedRefundSensor, ReconcileRefundsOperator, RevertRefundsOperator),
+    "sale": (TrackSaleOperator, UnrecordedSaleSensor, ReconcileSalesOperator, RevertSalesOperator),
+}
+BOTH_CALLS = pytest.mark.parametrize("call", [REFUND, SALE], ids=["refund", "sale"])
+
+
+class Engine:
+    """The operators of both calls over one account and one warehouse."""
+
+    def __init__(self, sandbox: Sandbox, database: Any) -> None:
+        self.sandbox = sandbox
+        self.database = database
+        self.pushed: dict[str, Any] = {}
+
+    def run(self, operator: Any, run_id: str = "manual__1") -> Any:
+        task = Task(operator, run_id=run_id)
+        self.pushed = task.ti.pushed
+        return task.run()
+
+    def sync(self, call: Call, sql: str = ALL_REFUNDS, **parameters: Any) -> Any:
+        name: Any = call.name
+        return self.run(
+            SqlToFirstPromoterOperator(task_id="sync", sql=sql, sql_conn_id="warehouse", call=name, **parameters)
+        )
+
+    def track(self, call: Call, *events: dict[str, Any]) -> Any:
+        given: dict[str, Any] = {call.plural: list(events)}
+        return self.run(CLASSES[call.name][0](task_id="track", **given))
+
+    def find(self, call: Call) -> Any:
+        sensor = CLASSES[call.name][1](task_id="find", sql=ALL_REFUNDS, sql_conn_id="warehouse")
+        return sensor.poke({}).xcom_value
+
+    def reconcile(self, call: Call, **parameters: Any) -> dict[str, int]:
+        report = self.run(CLASSES[call.name][2](task_id="reconcile", max_mismatches=None, **parameters))
+        return {"matched": report["matched"]} | {kind: report[kind] for kind in MismatchKind if report[kind]}
+
+    def revert(self, call: Call, *event_ids: str) -> Any:
+        operator = CLASSES[call.name][3]
+        parameters = {"event_ids": list(event_ids), "preview": False, "max_reverted": 10}
+        return self.run(operator(task_id="revert", **parameters), "revert__1")
+
+    def ledger(self, call: Call) -> dict[str, str]:
+        return dict(self.database.run(f"SELECT event_id, outcome FROM {call.ledger_table}"))
+
+    def requests(self, call: Call) -> list[Any]:
+        return self.sandbox.tracking_requests(call.name)
+
+    def balance(self) -> int:
+        return sum(balance.amount for balance in self.sandbox.balances())
+
+
+@pytest.fixture
+def engine(sandbox: Sandbox, new_database: Callable[..., Any], connect: Callable[..., str]) -> Engine:
+    """An account that knows ``cus_0`` to ``cus_9``; its ledgers are in the warehouse."""
+    connect(max_attempts=1, ledger_conn_id="warehouse")
+    sandbox.add_leads({"uid": f"cus_{number}"} for number in range(10))
+    return Engine(sandbox, new_database("sqlite", "warehouse"))
+
+
+def event(number: int, **values: Any) -> dict[str, Any]:
+    return {"event_id": f"ev_{number}", "amount": 1000, "uid": f"cus_{number}", **values}
+
+
+@BOTH_CALLS
+def test_query_of_either_call_is_sent_once_and_its_commissions_have_the_calls_sign(engine: Engine, call: Call) -> None:
+    engine.database.fill([event(1), event(2), event(77), event(3, amount=-5)])
+
+    first = engine.sync(call, max_rejected=None)
+    again = engine.sync(call, max_rejected=None)
+
+    assert nonzero_outcomes(first) == {"recorded": 2, "not_referred": 1, "rejected": 1}
+    assert (first["kind"], first["rewards"]) == (call.plural, {"cash": call.sign * 400})
+    assert (again["sent"], len(engine.requests(call))) == (0, 3)
+    assert engine.ledger(call) == {"ev_1": "recorded", "ev_2": "recorded", "ev_77": "not_referred", "ev_3": "rejected"}
+    assert engine.balance() == call.sign * 400
+
+
+@BOTH_CALLS
+def test_found_by_the_sensor_and_tracked_downstream(engine: Engine, call: Call) -> None:
+    engine.database.fill([event(1), event(77)])
+
+    results = engine.track(call, *engine.find(call))
+
+    assert [one["outcome"] for one in results] == ["recorded", "not_referred"]
+    assert results[0]["rewards"] == {"cash": call.sign * 200}
+    assert engine.find(call) == []
+
+
+@BOTH_CALLS
+def test_conflict_that_names_the_call_is_already_recorded(engine: Engine, call: Call) -> None:
+    engine.track(call, event(1))
+    for table in (call.ledger_table, f"{call.ledger_table}_commissions"):
+        engine.database.run(f"DELETE FROM {table}")
+
+    (result,) = engine.track(call, event(1))
+
+    assert (result["outcome"], result["http_status"]) == ("already_recorded", 409)
+    assert result["rewards"] == {"cash": call.sign * 200}
+
+
+@BOTH_CALLS
+def test_reconciliation_and_revert_leave_the_other_call_alone(engine: Engine, call: Call) -> None:
+    other = REFUND if call == SALE else SALE
+    for one in (call, other):
+        engine.track(one, event(1), event(2))
+    engine.sandbox.add_commission(event_id="ev_other", uid="cus_3", sale_amount=other.sign * 900)
+
+    assert engine.reconcile(call) == {"matched": 2}
+    report = engine.revert(call, "ev_1")
+
+    assert (report["reverted"], report["denied"]) == (1, {"cash": call.sign * 200})
+    assert engine.ledger(call) == {"ev_1": "reverted", "ev_2": "recorded"}
+    assert engine.ledger(other) == {"ev_1": "recorded", "ev_2": "recorded"}
+    assert engine.balance() == other.sign * (200 + 180)
+    assert engine.reconcile(other) == {"matched": 2, "missing_in_ledger": 1}
+
+
+@BOTH_CALLS
+def test_changed_amount_is_named_and_not_sent(engine: Engine, call: Call) -> None:
+    engine.track(call, event(1))
+    engine.database.fill([event(1, amount=1500)])
+
+    summary = engine.sync(call, max_rejected=None)
+
+    assert nonzero_outcomes(summary) == {"changed": 1}
+    assert len(engine.requests(call)) == 1
+
+
+def test_sale_and_refund_with_one_event_id_are_in_two_ledgers(engine: Engine) -> None:
+    engine.track(SALE, event(1))
+    (refund,) = engine.track(REFUND, event(1))
+
+    assert refund["outcome"] == "recorded"
+    assert (engine.ledger(SALE), engine.ledger(REFUND)) == ({"ev_1": "recorded"}, {"ev_1": "recorded"})
+    assert engine.balance() == 0
+
+
+@pytest.mark.parametrize("name", [{"tid": "visitor-ref7"}, {"ref_id": "ref7"}], ids=["tid", "ref_id"])
+def test_sale_that_names_its_promoter_creates_its_lead(engine: Engine, name: dict[str, str]) -> None:
+    stranger = event(1, uid="cus_new")
+
+    assert [one["outcome"] for one in engine.track(SALE, stranger)] == ["not_referred"]
+    (result,) = engine.track(SALE, {**stranger, **name})
+
+    assert (result["outcome"], result["rewards"]) == ("recorded", {"cash": 200})
+    assert [one["outcome"] for one in engine.track(REFUND, event(2, uid="cus_new"))] == ["recorded"]
+
+
+def test_columns_of_a_sale_are_part_of_its_content(engine: Engine) -> None:
+    """A sale without a referral is sent again when its promoter is known, and what only a refund has does not count."""
+    engine.track(SALE, event(77))
+    engine.track(SALE, event(77, sale_event_id="ch_1"))
+    assert len(engine.requests(SALE)) == 1
+
+    engine.track(SALE, event(77, ref_id="ref7"))
+
+    assert [one.body.get("ref_id") for one in engine.requests(SALE)] == [None, "ref7"]
+
+
+def test_monthly_sales_of_one_amount_are_no_duplicates(engine: Engine) -> None:
+    engine.track(SALE, event(1))
+    for days, event_id in ((30, "ev_old"), (1, "ev_near")):
+        made = datetime.now(UTC) - timedelta(days=days)
+        engine.sandbox.add_commission(event_id=event_id, uid="cus_1", sale_amount=1000, created_at=made)
+
+    assert engine.reconcile(SALE) == {"matched": 1, "missing_in_ledger": 1, "reversed_twice": 1}
+
+
+@BOTH_CALLS
+def test_waits_in_the_triggerer_for_its_own_call(engine: Engine, call: Call) -> None:
+    engine.database.fill([event(1)])
+    engine.track(REFUND if call == SALE else SALE, event(1))
+    sensor = CLASSES[call.name][1](task_id="find", sql=ALL_REFUNDS, sql_conn_id="warehouse", deferrable=True)
+    trigger = sensor._trigger(end_time=0.0)
+    path, parameters = trigger.serialize()
+
+    fired = asyncio.run(anext(resolve_name(path)(**parameters).run()))
+    engine.track(call, event(1))
+    again = asyncio.run(anext(resolve_name(path)(**parameters).run()))
+
+    assert (fired.payload["status"], again.payload["status"]) == ("pending", "timeout")
+
+
+def test_ledger_of_sales_is_beside_the_refunds_of_the_extra(engine: Engine, connect: Callable[..., str]) -> None:
+    connect(max_attempts=1, ledger_conn_id="warehouse", ledger_table="main.our_refunds")
+
+    engine.track(REFUND, event(1))
+    engine.track(SALE, event(1))
+
+    for table in ("main.our_refunds", "main.firstpromoter_sales"):
+        assert engine.database.run(f"SELECT event_id FROM {table}") == [("ev_1",)]
