@@ -219,18 +219,23 @@ def _facts_of(
     bind = Binds(None, sql.placeholders)
     on_record = outcome_list(outcome for outcome in Outcome if outcome.on_record)
     by_content = outcome_list(outcome for outcome in Outcome if outcome.settled and outcome.remembers_content)
+    always = outcome_list(
+        outcome for outcome in Outcome if outcome.settled and not outcome.on_record and not outcome.remembers_content
+    )
     due = recheck_condition(lambda value: bind(ledger.driver_value(value)), now, recheck_unreferred)
     unless_due = f"WHEN {due} THEN NULL " if due else ""
     text, parameters = bind.complete(
         "",
         "",
-        f"SELECT l.event_id, CASE WHEN l.outcome IN ({on_record}) THEN l.row_amount END, "
+        # What was changed and is as it was again has to come through once, so that the ledger notices.
+        f"SELECT l.event_id, CASE WHEN l.outcome IN ({always}) OR (l.outcome IN ({on_record}) "
+        "AND (l.changed_amount IS NULL OR l.accepted_at IS NOT NULL)) THEN l.row_amount END, "
         # Without a recorded amount, as after an adoption, the row's amount has yet to be compared.
         f"CASE WHEN l.outcome IN ({on_record}) AND l.row_amount IS NOT NULL AND l.accepted_at IS NOT NULL "
         "THEN l.changed_amount END, "
         f"CASE {unless_due}WHEN l.outcome IN ({by_content}) THEN l.row_digest END "
         f"FROM {ledger.quoted_name} l WHERE l.account = {bind(ledger.account)} "
-        f"AND l.outcome IN ({on_record}, {by_content}) ORDER BY {sql.byte_order.format('l.event_id')}",
+        f"AND l.outcome IN ({on_record}, {by_content}, {always}) ORDER BY {sql.byte_order.format('l.event_id')}",
     )
     with (
         errors_as(LedgerError, f"{ledger} cannot be read"),

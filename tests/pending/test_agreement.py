@@ -175,11 +175,20 @@ def test_sql_and_python_agree_which_rows_are_settled(database: Any, monkeypatch:
                 if case.ledger["outcome"] is Outcome.REVERTED and not case.ledger["has_amount"]
             }
             # What was changed and is as it was again comes through once, so that the ledger notices.
-            plain -= {
+            as_before = {
                 case.row["event_id"]
                 for case in cases
-                if case.ledger["changed_amount"] is not None and not case.ledger["is_accepted"]
+                if case.row["event_id"] in plain
+                and case.ledger["changed_amount"] is not None
+                and not case.ledger["is_accepted"]
             }
+            plain -= as_before
+            unseen = {
+                case.row["event_id"]
+                for case in cases
+                if case.row["event_id"] in as_before - crossing and case.ledger["outcome"].on_record
+            }
+            assert not unseen, f"{way} hides that rows are as they were: {unseen}"
             needless = {event_id for event_id in crossing & plain if event_id not in pending}
             assert not needless, f"{way} lets settled rows through: {needless}"
 
