@@ -176,8 +176,8 @@ check firstpromoter_default --sql-conn-id warehouse --sql refunds.sql
             *LEDGER,
             argument(
                 ("--view",),
-                choices=("open", "status", "reversed", "earned", "last_runs"),
-                help="only this one, with all its rows: open problems, every event, sums (of sales: earned), or runs",
+                choices=("open", "status", "reversed", "earned", "net", "refunds_without_sale", "last_runs"),
+                help="only this one, with all its rows: open problems, every event, sums (sales: earned, net), or runs",
             ),
             argument(("--since",), type=_day, metavar="2026-11-01", help="leave out what is older"),
             argument(("--limit",), type=_number, metavar="ROWS", help="of each view; default: 20, or all of --view"),

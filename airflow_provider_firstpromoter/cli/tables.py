@@ -12,7 +12,7 @@ from sqlalchemy.engine import Dialect, make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.schema import CreateTable
 
-from airflow_provider_firstpromoter.calls import Call
+from airflow_provider_firstpromoter.calls import REFUND, Call
 from airflow_provider_firstpromoter.cli.console import LOG, command, opened, printing
 from airflow_provider_firstpromoter.cli.report import print_head, print_stream
 from airflow_provider_firstpromoter.database import ddl_text, errors_as, first_line
@@ -30,7 +30,7 @@ from airflow_provider_firstpromoter.reconcile.mismatches import SUFFIX as MISMAT
 #: Rows of each view in a report of all of them.
 FIRST_ROWS = 20
 #: What is first in a view that has no time.
-ORDER = {"open": ("since",), "reversed": ("year", "month"), "earned": ("year", "month")}
+ORDER = {"open": ("since",), **dict.fromkeys(("reversed", "earned", "net"), ("year", "month"))}
 
 
 # --- what is in them ---
@@ -46,7 +46,11 @@ def report(args: Namespace) -> None:
         if not MismatchTable(ledger).exists():
             tables = tables._replace(mismatches=None)
         currency = hook.account.extra.currency or "account"
-        chosen = {view.name: view for view in views_of(tables, args.call)}
+        refunds = ledger.beside(hook.account.ledger_table(REFUND), REFUND)
+        over_both = _tables(refunds.table.fullname, REFUND) if refunds.exists() else None
+        chosen = {view.name: view for view in views_of(tables, args.call, over_both)}
+        if args.view not in (None, *chosen):
+            raise ValueError(f"This ledger has no view {args.view!r}; it has {', '.join(chosen)}")
         if args.view:
             with _rows(ledger, chosen[args.view], args) as rows, printing(args):
                 print_stream(args, chosen[args.view], rows, currency)
@@ -116,7 +120,7 @@ def accept(args: Namespace) -> None:
 @command
 def ddl(args: Namespace) -> None:
     """Print the statements that create the tables."""
-    with _place(args) as (_, tables, dialect), printing(args):
+    with _place(args) as (_, tables, _refunds, dialect), printing(args):
         made = (*tables, salt_table(tables.ledger.fullname + SALT))
         print("\n".join(ddl_text(table, dialect) for table in made if table is not None))
 
@@ -124,24 +128,25 @@ def ddl(args: Namespace) -> None:
 @command
 def views(args: Namespace) -> None:
     """Print the statements that create the views, or run them."""
-    with _place(args) as (ledger, tables, dialect), printing(args):
+    with _place(args) as (ledger, tables, refunds, dialect), printing(args):
         if args.apply:
             if ledger is None:
                 raise ValueError("--apply needs the connection CONN_ID")
-            _apply(ledger, tables)
+            _apply(ledger, tables, refunds)
             return
-        scripts = [view_script(view, tables.ledger, dialect) for view in views_of(tables, args.call)]
+        scripts = [view_script(view, tables.ledger, dialect) for view in views_of(tables, args.call, refunds)]
         # The ledger and its run history are there after the first run; this one only after a reconciliation.
         assert tables.mismatches is not None
         print(f"{str(CreateTable(tables.mismatches, if_not_exists=True).compile(dialect=dialect)).strip()};")
         print("\n".join(scripts))
 
 
-def _apply(ledger: Ledger, tables: Tables) -> None:
-    for table in (ledger, RunHistory(ledger, RunKey()), MismatchTable(ledger)):
+def _apply(ledger: Ledger, tables: Tables, refunds: Tables) -> None:
+    beside = ledger.beside(refunds.ledger.fullname, REFUND)
+    for table in (ledger, beside, RunHistory(ledger, RunKey()), MismatchTable(ledger)):
         table.ensure()
     dialect = ledger.engine.dialect
-    for view in views_of(tables, ledger.call):
+    for view in views_of(tables, ledger.call, refunds):
         name = f"{tables.ledger.fullname}_{view.name}"
         make = create_view(view, tables.ledger, dialect)
         try:
@@ -157,19 +162,22 @@ def _apply(ledger: Ledger, tables: Tables) -> None:
 
 
 @contextmanager
-def _place(args: Namespace) -> Iterator[tuple[Ledger | None, Tables, Dialect]]:
-    """Open where the tables are: a ledger, or just a dialect."""
+def _place(args: Namespace) -> Iterator[tuple[Ledger | None, Tables, Tables, Dialect]]:
+    """Open where the tables are, with those of the refunds: a ledger, or just a dialect."""
     if bool(args.conn_id) == bool(args.dialect):
         raise ValueError("Name either a connection or --dialect")
     if args.conn_id:
-        with opened(args) as (_, ledger):
-            yield ledger, _tables(ledger.table.fullname, ledger.call), ledger.engine.dialect
+        with opened(args) as (hook, ledger):
+            refunds = _tables(hook.account.ledger_table(REFUND), REFUND)
+            yield ledger, _tables(ledger.table.fullname, ledger.call), refunds, ledger.engine.dialect
         return
     try:
         dialect: Dialect = make_url(f"{args.dialect}://").get_dialect()()
     except (SQLAlchemyError, ImportError, AttributeError) as error:
         raise ValueError(f"SQLAlchemy has no dialect {args.dialect!r} here: {error}") from None
-    yield None, _tables(args.ledger_table or args.call.ledger_table, args.call), dialect
+    name = args.ledger_table or args.call.ledger_table
+    refunds = _tables(f"{name[: name.rfind('.') + 1]}{REFUND.ledger_table}", REFUND)
+    yield None, _tables(name, args.call), refunds, dialect
 
 
 def _tables(name: str, call: Call) -> Tables:

@@ -50,6 +50,10 @@ class Ledger(LedgerReader):
         """Return the ledger in the database of an Airflow SQL connection."""
         return cls(engine_for(conn_id), account, table, conn_id, call)
 
+    def beside(self, table: str, call: Call) -> Self:
+        """Return another call's ledger of the same account, in the same database."""
+        return type(self)(self.engine, self.account, table, self.name, call)
+
     @classmethod
     def of(
         cls, account: Account, conn_id: str | None = None, table: str | None = None, call: Call = REFUND

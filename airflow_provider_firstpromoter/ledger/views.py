@@ -29,7 +29,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import Dialect
 
-from airflow_provider_firstpromoter.calls import REFUND, Call, Outcome
+from airflow_provider_firstpromoter.calls import REFUND, SALE, Call, Outcome
 from airflow_provider_firstpromoter.database import LedgerSql, kind_of_dialect
 from airflow_provider_firstpromoter.exceptions import ConnectionSettingsError, EventsFailedError, EventsRejectedError
 
@@ -68,13 +68,29 @@ class View(NamedTuple):
     time: str | None = None
 
 
-def views(tables: Tables, call: Call = REFUND) -> list[View]:
-    """Return the views of a ledger."""
+def views(tables: Tables, call: Call = REFUND, refunds: Tables | None = None) -> list[View]:
+    """
+    Return the views of a ledger.
+
+    :param refunds: with the ledger of sales, that of their refunds: adds the views over both
+    """
+    over_both = []
+    if call == SALE and refunds is not None:
+        over_both = [
+            View("net", "What did each promoter earn by month, net of refunds?", _net(tables, refunds)),
+            View(
+                "refunds_without_sale",
+                "Which refunds name a sale that has no referral, or that was not sent?",
+                _refunds_without_sale(tables, refunds),
+                "judged_at",
+            ),
+        ]
     return [
         View("open", f"Which {call.plural} need attention, and why?", _open_problems(tables)),
         View("status", f"What became of each {call.name}?", _status(tables, call), "judged_at"),
         View(call.verb, f"What was {call.verb}, by month and promoter?", _by_promoter(tables, call)),
         View("last_runs", "What did the last runs do?", _last_runs(tables), "started_at"),
+        *over_both,
     ]
 
 
@@ -226,8 +242,7 @@ def _state(commissions: Table) -> Any:
 
 def _by_promoter(tables: Tables, call: Call) -> Any:
     c, part = tables.ledger.c, tables.commissions.c
-    moment = func.coalesce(c[call.moment], c.first_sent_at, c.judged_at, type_=c.judged_at.type)
-    year, month = extract("year", moment), extract("month", moment)
+    year, month = _month(tables, call)
     return (
         select(
             c.account,
@@ -239,11 +254,82 @@ def _by_promoter(tables: Tables, call: Call) -> Any:
             func.count(distinct(c.event_id)).label(call.plural),
             func.sum(part.amount).label(call.verb),
         )
-        .select_from(
-            tables.ledger.join(tables.commissions, and_(part.account == c.account, part.event_id == c.event_id))
-        )
+        .select_from(_with_commissions(tables))
         .where(func.coalesce(part.status, "") != "denied")
         .group_by(c.account, year, month, part.promoter_id, part.unit)
+    )
+
+
+def _month(tables: Tables, call: Call) -> tuple[Any, Any]:
+    """Return the year and the month of each event: of its own time or, where that is not known, when it was sent."""
+    c = tables.ledger.c
+    moment = func.coalesce(c[call.moment], c.first_sent_at, c.judged_at, type_=c.judged_at.type)
+    return extract("year", moment), extract("month", moment)
+
+
+def _with_commissions(tables: Tables) -> Any:
+    c, part = tables.ledger.c, tables.commissions.c
+    return tables.ledger.join(tables.commissions, and_(part.account == c.account, part.event_id == c.event_id))
+
+
+def _net(sales: Tables, refunds: Tables) -> Any:
+    """Sum the commissions in effect of both calls: those of refunds are negative."""
+
+    def amounts(tables: Tables, call: Call) -> Any:
+        part = tables.commissions.c
+        year, month = _month(tables, call)
+        no = literal(0, BigInteger)
+        return (
+            select(
+                tables.ledger.c.account,
+                year.label("year"),
+                month.label("month"),
+                part.promoter_id,
+                part.promoter_ref,
+                part.unit.label("reward_unit"),
+                (part.amount if call == SALE else no).label("earned"),
+                (part.amount if call == REFUND else no).label("reversed"),
+                part.amount.label("net"),
+                case((part.is_paid == true(), part.amount), else_=0).label("paid"),
+            )
+            .select_from(_with_commissions(tables))
+            .where(func.coalesce(part.status, "") != "denied")
+        )
+
+    c = union_all(amounts(sales, SALE), amounts(refunds, REFUND)).subquery("both_calls").c
+    sums = [func.sum(one).label(one.name) for one in (c.earned, c.reversed, c.net, c.paid)]
+    return select(
+        c.account,
+        c.year,
+        c.month,
+        c.promoter_id,
+        func.max(c.promoter_ref).label("promoter_ref"),
+        c.reward_unit,
+        *sums,
+        (func.sum(c.net) - func.sum(c.paid)).label("unpaid"),
+    ).group_by(c.account, c.year, c.month, c.promoter_id, c.reward_unit)
+
+
+def _refunds_without_sale(sales: Tables, refunds: Tables) -> Any:
+    """Select refunds whose sale the ledger of sales has as not referred, or not at all."""
+    c, sale = refunds.ledger.c, sales.ledger.alias("sale")
+    same = and_(sale.c.account == c.account, sale.c.event_id == c.sale_event_id)
+    return (
+        select(
+            c.account,
+            c.event_id,
+            type_coerce(c.outcome, String).label("outcome"),
+            c.sale_event_id,
+            type_coerce(sale.c.outcome, String).label("sale_outcome"),
+            c.sent_amount,
+            c.sent_currency,
+            c.judged_at,
+        )
+        .select_from(refunds.ledger.outerjoin(sale, same))
+        .where(
+            c.sale_event_id.is_not(None),
+            or_(sale.c.outcome.is_(None), sale.c.outcome == Outcome.NOT_REFERRED.value),
+        )
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from airflow.providers.common.compat.sdk import AirflowException
 
-from airflow_provider_firstpromoter.calls import Outcome, Row, Summary, Totals, batches, numbered
+from airflow_provider_firstpromoter.calls import SALE, Outcome, Row, Summary, Totals, batches, numbered
 from airflow_provider_firstpromoter.database import CallQuery
 from airflow_provider_firstpromoter.exceptions import EventsFailedError, EventsRejectedError, LedgerError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
@@ -201,7 +201,8 @@ class Sync:
         self._recorder.flush()
         spool.note_reported(self._recorder.take_new_problems())
         if self._recorder.would_be_sent is not None:
-            self._recorder.would_be_sent.look_up_sales(self.hook)
+            sales = self.ledger and self.ledger.beside(self.hook.account.ledger_table(SALE), SALE)
+            self._recorder.would_be_sent.look_up_sales(self.hook, sales)
         # An error of access does not name the other problems, so that they are still to be reported.
         if self.ledger is not None and not self.options.preview and self._dispatcher.fatal is None:
             self.ledger.mark(spool.reported(), reported_at=now(), reported_run_id=self.run_key.run_id)

@@ -172,17 +172,21 @@ class PendingTotals:
             )
             self._sales.append(getattr(event, self._call.sale_column or "", None))
 
-    def look_up_sales(self, hook: FirstPromoterHook) -> None:
+    def look_up_sales(self, hook: FirstPromoterHook, sales: Ledger | None = None) -> None:
         """
         Look up whether FirstPromoter has a commission of each sale that the sample names.
+
+        :param sales: their ledger, which is asked first
 
         :raises SyncInterruptedError: if the task was killed
         """
         found = {}
+        recorded = sales.find({one for one in self._sales if one}, commissions=False) if sales else {}
         for one, sale in zip(self.sample, self._sales, strict=True):
             if sale is not None:
                 try:
-                    found[sale] = one["sale_found"] = bool(hook.find_commissions(sale, SALE))
+                    known = sale in recorded and recorded[sale].recorded
+                    found[sale] = one["sale_found"] = known or bool(hook.find_commissions(sale, SALE))
                 except (AccessRefusedError, ReadError) as error:
                     self._warnings.append(f"The sales of the sample could not be looked up: {error}")
                     return

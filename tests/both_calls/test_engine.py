@@ -215,3 +215,16 @@ def test_ledger_of_sales_is_beside_the_refunds_of_the_extra(engine: Engine, conn
 
     for table in ("main.our_refunds", "main.firstpromoter_sales"):
         assert engine.database.run(f"SELECT event_id FROM {table}") == [("ev_1",)]
+
+
+def test_preview_of_refunds_asks_the_ledger_of_sales_before_the_api(engine: Engine) -> None:
+    engine.track(SALE, event(1), event(77))
+    engine.database.fill([event(1, sale_event_id="ev_1"), event(2, sale_event_id="ev_77")])
+    before = engine.sandbox.request_counts()
+
+    summary = engine.sync(REFUND, preview=True)
+
+    sample = {one["event_id"]: one["sale_found"] for one in summary["would_be_sent"]["sample"]}
+    assert sample == {"ev_1": True, "ev_2": False}
+    assert engine.sandbox.request_counts() != before, "what the ledger does not have as recorded is looked up"
+    assert summary["requests"] == 2
