@@ -29,7 +29,7 @@ def refund_report() -> None:
         for of_asset in events.values():
             for event in of_asset:
                 recorded = event.extra["since_last_event.outcomes.recorded"]
-                cash = -event.extra.get("since_last_event.reversed.cash", 0) / 100
+                cash = -event.extra.get("since_last_event.rewards.cash", 0) / 100
                 lines.append(f"{recorded} refunds recorded, {cash:.2f} of commissions reversed")
         print("\n".join(lines))  # or send it to Slack
         return lines

@@ -75,7 +75,7 @@ def test_refunds_to_firstpromoter(firstpromoter: Sandbox, warehouse: Any, run_da
     rewards = run.xcom("rewards_per_promoter")
     assert sorted(rewards.values()) == [-1000, -1000]
     assert sum(rewards.values()) == sum(one.reward_amount for one in recorded)
-    assert run.xcom("track_refunds", "summary")["reversed"] == {"cash": -2000}
+    assert run.xcom("track_refunds", "summary")["rewards"] == {"cash": -2000}
 
     before = len(firstpromoter.refund_requests())
     again = run_dag(example("refunds_to_firstpromoter"))

@@ -154,8 +154,9 @@ def test_template_instead_of_an_output_is_refused_with_a_hint(
 
 
 def test_mapped_task_gets_the_results_of_a_task_that_failed_after_a_relay(
-    firstpromoter: Sandbox, run_dag: Callable[..., Any]
+    firstpromoter: Sandbox, new_database: Callable[..., Any], run_dag: Callable[..., Any]
 ) -> None:
+    new_database("sqlite", "warehouse")
     with DAG("relayed", schedule=None, start_date=pendulum.datetime(2025, 1, 1, tz="UTC")) as dag:
 
         @task(trigger_rule="all_done")
