@@ -72,6 +72,7 @@ class LedgerReader(ManagedTable):
 
     def ensure(self) -> None:
         """Create the tables and the account's salt if they do not exist; two processes may do so at once."""
+        self._check_names()  # its own name first: it is the one that the user can shorten
         self.commissions.ensure()
         super().ensure()  # the ledger's own comes after the commissions', so that it never stands without them
         if not self.salt:
