@@ -121,6 +121,7 @@ class Call:
     :param sign: of the amounts of its commissions
     :param verb: what FirstPromoter did with the commissions, for the log: ``reversed``
     :param ledger_table: the ledger's default name
+    :param counts_when_sent: whether what is sent late counts in a later month than it belongs to, as earnings do
     :param duplicates_within: further apart, two of one customer and amount are two, as those of a subscription are.
         None is no limit
     :param sale_column: names the event_id of the sale that the event belongs to; None if it is a sale itself
@@ -134,6 +135,7 @@ class Call:
     sign: Literal[-1, 1]
     verb: str
     ledger_table: str
+    counts_when_sent: bool = False
     duplicates_within: timedelta | None = None
     sale_column: str | None = None
 

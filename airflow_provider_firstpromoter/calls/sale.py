@@ -45,5 +45,6 @@ SALE = Call(
     sign=1,
     verb="earned",
     ledger_table="firstpromoter_sales",
+    counts_when_sent=True,
     duplicates_within=timedelta(days=3),
 )

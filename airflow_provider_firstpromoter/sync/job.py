@@ -21,6 +21,7 @@ class SyncOptions:
     :param call: what the rows are
     :param limit: events to send at most; the rest stays pending
     :param max_pending: more events to send than this end the run before its first request; None allows any number
+    :param max_age: an older sale that was never sent ends the run before its first request; None allows any age
     :param recover_rewards: None looks rewards up in a retry only, where an earlier try may have reversed them
     """
 
@@ -36,6 +37,7 @@ class SyncOptions:
     preview: bool = False
     limit: int | None = None
     max_pending: int | None = None
+    max_age: timedelta | None = None
     recover_rewards: bool | None = None
 
 

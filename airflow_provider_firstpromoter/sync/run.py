@@ -29,6 +29,7 @@ from airflow_provider_firstpromoter.sync.selection import (
     Selection,
     validation_of,
     warnings_before_sending,
+    warnings_of_age,
 )
 from airflow_provider_firstpromoter.sync.spool import Spool
 
@@ -211,12 +212,13 @@ class Sync:
         """
         Log how many events are pending.
 
-        :raises RunRefusedError: if it is more than ``max_pending`` allows
+        :raises RunRefusedError: if it is more than ``max_pending`` allows, or older than ``max_age``
         """
         options = self.options
         warnings = warnings_before_sending(
             spool, options.max_pending, self._reading, options.call, preview=options.preview
         )
+        warnings += warnings_of_age(spool, options, now())
         self.summary.warnings += warnings
         rate = self.hook.account.extra.requests_per_minute
         self.log.info(

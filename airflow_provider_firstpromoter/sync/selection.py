@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from airflow_provider_firstpromoter.account import Account
@@ -22,6 +23,8 @@ SAMPLE = 10
 WHOLE_AND_LARGE = 10_000
 #: So many events of one uid are suspicious: the column may hold something else than the customer.
 MANY_OF_ONE_UID = 50
+#: Sales that are older are named before they are sent.
+WEEK = timedelta(days=7)
 
 
 class Reading(NamedTuple):
@@ -131,6 +134,30 @@ def warnings_before_sending(
             )
         warnings.append(finding)
     return warnings
+
+
+def warnings_of_age(spool: Spool, options: SyncOptions, now: datetime) -> list[str]:
+    """
+    Refuse a run that would send sales for the first time that are older than ``max_age``, and return what is old.
+
+    :param now: aware
+    :raises RunRefusedError: unless it is a preview, which only warns
+    """
+    call = options.call
+    oldest, of_weeks = spool.ages(now - WEEK) if call.counts_when_sent else (None, 0)
+    if oldest is None:
+        return []
+    age = now - oldest
+    finding = (
+        f"The oldest of the {call.plural} that were never sent is {age.days} days old, and {of_weeks} are older than a "
+        f"week: a {call.name} that is sent today counts today, whatever {call.moment} says"
+    )
+    if options.max_age is not None and age > options.max_age and not options.preview:
+        raise RunRefusedError(
+            f"{finding}. Nothing was sent, because max_age is {options.max_age.days} days. Give the query a lower "
+            "bound, or set max_age=None if they are to count today"
+        )
+    return [finding] if of_weeks else []
 
 
 class PendingTotals:

@@ -29,6 +29,7 @@ CREATE TABLE spool (
     uid TEXT,
     content TEXT,
     open INTEGER,  -- 0 if the row is settled
+    happened_at TEXT,
     row TEXT
 );
 CREATE TABLE reported (event_id TEXT PRIMARY KEY) WITHOUT ROWID;
@@ -77,7 +78,7 @@ class Spool:
     def fill(self, rows: Iterable[ClassifiedRow]) -> None:
         """Store the rows; call this once."""
         for batch in batches(rows):
-            self._database.insert("INSERT INTO spool VALUES (?, ?, ?, ?, ?, ?, ?, ?)", map(_values, batch))
+            self._database.insert("INSERT INTO spool VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", map(_values, batch))
         self._database.run("CREATE INDEX by_event ON spool (event, rank, tried_at, uid, content, open)")
         self._database.run(EVENTS)
 
@@ -96,6 +97,12 @@ class Spool:
             "SELECT coalesce(max(n), 0) FROM (SELECT count(*) AS n FROM event WHERE rank > 0 AND uid IS NOT NULL "
             "GROUP BY uid)"
         )
+
+    def ages(self, before: datetime) -> tuple[datetime | None, int]:
+        """Return when the oldest event happened that would be sent for the first time, and how many did before."""
+        sql = "FROM event JOIN spool ON position = first WHERE event.rank = 1 AND happened_at IS NOT NULL"
+        ((oldest, count),) = self._database.read(f"SELECT min(happened_at), sum(happened_at < ?) {sql}", _text(before))
+        return oldest and datetime.fromisoformat(oldest), count or 0
 
     def groups(self) -> Iterator[Group]:
         """Return the events in the order of a run, each with its rows."""
@@ -149,6 +156,7 @@ def _values(one: ClassifiedRow) -> tuple[Any, ...]:
         json.dumps(str(uid)) if uid not in (None, "") else None,  # it may hold half a surrogate pair
         content_token(row.values, b""),
         action is not Action.SETTLED,
+        _text(row.happened_at),
         json.dumps(portable),
     )
 

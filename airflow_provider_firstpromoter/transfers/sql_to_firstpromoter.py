@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_firstpromoter.calls import CALLS
@@ -43,6 +44,8 @@ class SqlToFirstPromoterOperator(SqlFile, TrackingOperator):
         never sent is the database's choice: an ``ORDER BY`` of the query is lost in the join with the ledger
     :param max_pending: more pending events than this fail the task before the first request; None allows any number,
         for an intended backfill
+    :param max_age: only for sales, and only where the query has ``sold_at``: an older sale that was never sent fails
+        the task before the first request, because a sale counts on the day on which it is sent; None allows any age
     """
 
     template_fields: Sequence[str] = (
@@ -64,6 +67,7 @@ class SqlToFirstPromoterOperator(SqlFile, TrackingOperator):
         parameters: Mapping[str, Any] | Sequence[Any] | None = None,
         limit: int | None = None,
         max_pending: int | None = 10_000,
+        max_age: timedelta | None = timedelta(days=7),
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -77,6 +81,7 @@ class SqlToFirstPromoterOperator(SqlFile, TrackingOperator):
         self.parameters = parameters
         self.limit = limit
         self.max_pending = max_pending
+        self.max_age = max_age
 
     def execute(self, context: Context) -> dict[str, Any]:
         """
@@ -84,14 +89,15 @@ class SqlToFirstPromoterOperator(SqlFile, TrackingOperator):
 
         :returns: the summary, as plain JSON
         :raises ConnectionSettingsError: if no ledger is named anywhere
-        :raises RunRefusedError: if more is pending than ``max_pending``
+        :raises RunRefusedError: if more is pending than ``max_pending``, or older than ``max_age``
         :raises EventsFailedError: if some could not be sent; a retry sends them again
         :raises EventsRejectedError: if more were rejected or changed than ``max_rejected`` allows
         """
         from airflow_provider_firstpromoter.database import CallQuery
         from airflow_provider_firstpromoter.sync import rewards_of_run, run_query
 
-        with self._make_sync(context, limit=self.limit, max_pending=self.max_pending, ledger_required=True) as sync:
+        limits: dict[str, Any] = {"limit": self.limit, "max_pending": self.max_pending, "max_age": self.max_age}
+        with self._make_sync(context, ledger_required=True, **limits) as sync:
             run_query(sync, CallQuery.from_connection(self.sql_conn_id, self.sql, self.parameters, call=self.call))
             rewards = [] if self.preview else rewards_of_run(sync)
             summary: dict[str, Any] = self._push_results(context, sync, sync.total().to_json(), rewards=rewards)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_firstpromoter.calls import REFUND, SALE, Call
+from airflow_provider_firstpromoter.exceptions import RunRefusedError
 from airflow_provider_firstpromoter.operators.reconcile import ReconcileRefundsOperator, ReconcileSalesOperator
 from airflow_provider_firstpromoter.operators.refund import TrackRefundOperator
 from airflow_provider_firstpromoter.operators.revert import RevertRefundsOperator, RevertSalesOperator
@@ -228,3 +229,28 @@ def test_preview_of_refunds_asks_the_ledger_of_sales_before_the_api(engine: Engi
     assert sample == {"ev_1": True, "ev_2": False}
     assert engine.sandbox.request_counts() != before, "what the ledger does not have as recorded is looked up"
     assert summary["requests"] == 2
+
+
+OLD = {"sold_at": f"{datetime.now(UTC) - timedelta(days=9):%Y-%m-%d}"}
+
+
+def test_old_sales_are_refused_before_the_first_request(engine: Engine) -> None:
+    engine.database.fill([event(1, sold_at=None), event(2, **OLD)], sold_at="VARCHAR(30)")
+
+    with pytest.raises(RunRefusedError, match=r"1 are older than a week: a sale that is sent today counts today"):
+        engine.sync(SALE)
+
+    assert engine.requests(SALE) == []
+    preview = engine.sync(SALE, preview=True)
+    assert any("is 9 days old" in warning for warning in preview["warnings"])
+    summary = engine.sync(SALE, max_age=None)
+    assert (nonzero_outcomes(summary), len(summary["warnings"])) == ({"recorded": 2}, 1)
+
+
+def test_age_of_refunds_and_of_sales_that_were_sent_before_is_no_matter(engine: Engine) -> None:
+    engine.track(SALE, event(77))
+    engine.database.fill([event(77, ref_id="ref7", **OLD)], sold_at="VARCHAR(30)", ref_id="VARCHAR(30)")
+
+    assert nonzero_outcomes(engine.sync(SALE)) == {"recorded": 1}
+    sql = ALL_REFUNDS.replace("*", "event_id, amount, uid, sold_at AS refunded_at")
+    assert nonzero_outcomes(engine.sync(REFUND, sql)) == {"recorded": 1}
