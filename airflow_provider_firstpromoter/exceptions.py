@@ -96,10 +96,12 @@ class InvalidRowError(PermanentError, ValueError):
     :param event_id: the row's event_id, or None where it has no usable one
     :param reason: what is wrong, by column; carries no value of the row
     :param call: the call's name
+    :param has_id: False for the calls whose rows have no event_id
     """
 
-    def __init__(self, event_id: str | None, reason: str, call: str = "event") -> None:
-        super().__init__(f"{call} {event_id!r}: {reason}" if event_id else f"{call} without event_id: {reason}")
+    def __init__(self, event_id: str | None, reason: str, call: str = "event", *, has_id: bool = True) -> None:
+        name = f" {event_id!r}" if event_id else " without event_id" if has_id else ""
+        super().__init__(f"{call}{name}: {reason}")
         self.event_id = event_id
         self.reason = reason
 

@@ -5,6 +5,7 @@ Pure functions and data types: no input or output, no Airflow, and no import of 
 """
 
 from airflow_provider_firstpromoter.calls.call import Call, TrackedEvent, event_id_of
+from airflow_provider_firstpromoter.calls.lead import Cancellation, Signup
 from airflow_provider_firstpromoter.calls.masking import MAX_MESSAGE_LENGTH, masked
 from airflow_provider_firstpromoter.calls.outcome import Outcome
 from airflow_provider_firstpromoter.calls.refund import (
@@ -62,6 +63,7 @@ __all__ = [
     "ZERO_DECIMAL_CURRENCIES",
     "AmountUnit",
     "Call",
+    "Cancellation",
     "Commission",
     "CommissionState",
     "Identity",
@@ -71,6 +73,7 @@ __all__ = [
     "Result",
     "Row",
     "Sale",
+    "Signup",
     "Summary",
     "Totals",
     "TrackedEvent",

@@ -81,7 +81,7 @@ class TrackedEvent(BaseModel):
         try:
             return cls.model_validate(row, context=how)
         except ValidationError as error:
-            raise InvalidRowError(event_id_from(row["event_id"]), _reasons(error), cls.call_name) from None
+            raise InvalidRowError(event_id_from(row["event_id"]), reasons(error), cls.call_name) from None
 
     @classmethod
     def _known(cls, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -213,7 +213,7 @@ def portable_value(name: str, value: object, *, is_id: bool) -> str | int | bool
     return canonical_text(value)
 
 
-def _reasons(error: ValidationError) -> str:
+def reasons(error: ValidationError) -> str:
     """Return what is wrong in one line, by column, without any value."""
     return "; ".join(
         " ".join([*(str(part) for part in problem["loc"]), problem["msg"].removeprefix("Value error, ")])

@@ -20,9 +20,19 @@ from airflow_provider_firstpromoter.api import (
     find_commissions,
     read_commissions,
 )
-from airflow_provider_firstpromoter.calls import REFUND, SALE, Call, Commission, Identity, Result, TrackedEvent
+from airflow_provider_firstpromoter.calls import (
+    REFUND,
+    SALE,
+    Call,
+    Cancellation,
+    Commission,
+    Identity,
+    Result,
+    Signup,
+    TrackedEvent,
+)
 from airflow_provider_firstpromoter.hooks.connection_ui import form_widgets, try_connection
-from airflow_provider_firstpromoter.hooks.tracking_call import track
+from airflow_provider_firstpromoter.hooks.tracking_call import track, track_lead
 
 if TYPE_CHECKING:
     import logging
@@ -123,6 +133,36 @@ class FirstPromoterHook(BaseHook):
         :param options: those of :meth:`track`
         """
         return self.track(SALE, sale, **options)
+
+    def track_signup(
+        self, signup: Signup | Mapping[str, Any], identify_by: Sequence[Identity] = ("uid", "email")
+    ) -> Result:
+        """
+        Send one signup: ``POST /track/signup``; it makes the customer a lead of the promoter. No ledger is kept of it.
+
+        :param signup: a :class:`Signup`, or a mapping with the call's field names: ``uid`` or ``email``, ``tid`` or
+            ``ref_id``, and optionally ``ip``, ``created_at`` and ``skip_email_notification``
+        :returns: ``recorded``, ``already_recorded`` for a customer who is a lead already, or ``not_referred`` where
+            FirstPromoter knows neither visit nor promoter
+        :raises AccessRefusedError: on a 401 or 403 of FirstPromoter
+        :raises InvalidRowError: if a mapping cannot be sent as it is
+        :raises SyncInterruptedError: if :attr:`cancelled` is set meanwhile
+        """
+        return track_lead(self.client, signup if isinstance(signup, Signup) else Signup.read(signup), identify_by)
+
+    def track_cancellation(
+        self, cancellation: Cancellation | Mapping[str, Any], identify_by: Sequence[Identity] = ("uid", "email")
+    ) -> Result:
+        """
+        Send one cancellation: ``POST /track/cancellation``. No ledger is kept of it; a second one does no known harm.
+
+        :param cancellation: a :class:`Cancellation`, or a mapping with ``uid`` or ``email``
+        :raises AccessRefusedError: on a 401 or 403 of FirstPromoter
+        :raises InvalidRowError: if a mapping cannot be sent as it is
+        :raises SyncInterruptedError: if :attr:`cancelled` is set meanwhile
+        """
+        lead = cancellation if isinstance(cancellation, Cancellation) else Cancellation.read(cancellation)
+        return track_lead(self.client, lead, identify_by)
 
     def track(
         self,

@@ -20,7 +20,7 @@ from airflow_provider_firstpromoter.api import (
     describe_failure,
     recorded_facts,
 )
-from airflow_provider_firstpromoter.calls import Call, Commission, Identity, Outcome, Result, TrackedEvent
+from airflow_provider_firstpromoter.calls import Call, Cancellation, Commission, Identity, Outcome, Result, TrackedEvent
 from airflow_provider_firstpromoter.exceptions import (
     AccessRefusedError,
     InvalidRowError,
@@ -53,7 +53,20 @@ def outcome_of(call: Call, response: ApiResponse, event_id: str) -> Outcome:
 
     :param event_id: the row's own, which a 409 has to name
     """
-    payload, message = as_object(response.payload), response.message
+    if response.status == 409 and response.message:
+        # With or without quotation marks: The 'refund' event with the id '...' already exists.
+        escaped = re.escape(event_id)
+        named = rf"""(?:'{escaped}'|"{escaped}"|{escaped})"""
+        words = rf"(?i:\bthe\W{{1,2}}(?P<kind>\w+)\W{{1,2}}event with the id)\s+{named}\s+(?i:already exists)"
+        if found := re.search(words, response.message):
+            # An event of another kind keeps the id from being used for this one.
+            return Outcome.ALREADY_RECORDED if found["kind"].lower() == call.name else Outcome.REJECTED
+    return _outcome_of_any(response)
+
+
+def _outcome_of_any(response: ApiResponse) -> Outcome:
+    """Return the outcome that a response shows whatever the call is: all but a 409."""
+    payload = as_object(response.payload)
     match response.status:
         case 200 if payload.get("id") is not None:
             return Outcome.RECORDED
@@ -66,14 +79,6 @@ def outcome_of(call: Call, response: ApiResponse, event_id: str) -> Outcome:
             return Outcome.NOT_REFERRED
         case 404 if isinstance(payload.get("code"), str) and payload["code"]:
             return Outcome.NOT_REFERRED
-        case 409 if message:
-            # With or without quotation marks: The 'refund' event with the id '...' already exists.
-            escaped = re.escape(event_id)
-            named = rf"""(?:'{escaped}'|"{escaped}"|{escaped})"""
-            words = rf"(?i:\bthe\W{{1,2}}(?P<kind>\w+)\W{{1,2}}event with the id)\s+{named}\s+(?i:already exists)"
-            if found := re.search(words, message):
-                # An event of another kind keeps the id from being used for this one.
-                return Outcome.ALREADY_RECORDED if found["kind"].lower() == call.name else Outcome.REJECTED
         case 400 | 422 if response.payload is not None:
             return Outcome.REJECTED
     return Outcome.FAILED
@@ -141,6 +146,39 @@ def track(
             "lost": result.lost and result.outcome is not Outcome.RECORDED,
         }
     )
+
+
+def track_lead(client: Client, lead: Cancellation, identify_by: Sequence[Identity]) -> Result:
+    """Send a signup or a cancellation, and return its result; the parameters are those of the hook's methods."""
+    private = tuple(one for one in (lead.uid, lead.email) if one is not None)
+    result = None
+    for identity, body in lead.bodies(identify_by):
+        response, attempts, _ = client.request("POST", f"/track/{lead.call_name}", json=body, private=private)
+        payload = as_object(response.payload)
+        outcome = _outcome_of_any(response)
+        if response.status == 422 and "already a signup event" in str(payload.get("transaction_id")):
+            outcome = Outcome.ALREADY_RECORDED
+        is_recorded = outcome is Outcome.RECORDED
+        found = as_object(payload.get("lead")) or as_object(payload.get("referral"))
+        result = Result(
+            event_id=None,
+            outcome=outcome,
+            sent=True,
+            http_status=response.status,
+            firstpromoter_id=_whole(payload.get("id")) if is_recorded else None,
+            lead_id=_whole(found.get("id")) if is_recorded else None,
+            matched_by=identity if is_recorded else None,
+            message=None
+            if is_recorded
+            else describe_failure(response, attempts)
+            if outcome is Outcome.FAILED
+            else response.said(),
+        )
+        if outcome is not Outcome.NOT_REFERRED:
+            break
+    if result is None:
+        raise InvalidRowError(None, f"has none of {' or '.join(identify_by)}", lead.call_name, has_id=False)
+    return result
 
 
 def result_from(
