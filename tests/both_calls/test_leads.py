@@ -14,11 +14,6 @@ from airflow_provider_firstpromoter.sandbox import Sandbox
 
 SIGNED_UP = datetime(2026, 1, 2, tzinfo=UTC)
 SIGNUP = {"uid": "cus_new", "email": "new@example.com", "ref_id": "ref7", "created_at": SIGNED_UP}
-    "uid": "cus_new",
-    "email": "new@example.com",
-    "ref_id": "ref7",
-    "created_at": datetime(2026, 1, 2, tzinfo=UTC),
-}
 
 
 @pytest.fixture
