@@ -1,4 +1,4 @@
-"""The asset events of a run that sent refunds."""
+"""The asset events of a run that sent events."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def attach_asset_events(outlets: Sequence[Any] | None, context: Context, sync: S
     """
     Attach the summary's counts and sums to the outlets' events, with those of all runs since the last event.
 
-    An asset gets an event with every run that succeeds, and Airflow makes it. An alias gets one only if a commission
-    was reversed since its last event: a DAG scheduled by it runs when there is something to read.
+    An asset gets an event with every run that succeeds, and Airflow makes it. An alias gets one only if an event
+    was recorded since its last one: a DAG scheduled by it runs when there is something to read.
 
     :param outlets: of the task; only assets and aliases among them matter
     """
@@ -34,7 +34,7 @@ def attach_asset_events(outlets: Sequence[Any] | None, context: Context, sync: S
     for outlet in outlets or ():
         if isinstance(outlet, AssetAlias):
             if since.outcomes[Outcome.RECORDED] and not summary.preview:
-                asset = create_asset(account=sync.hook.account.key)
+                asset = create_asset(account=sync.hook.account.key, kind=summary.kind)
                 context["outlet_events"][outlet].add(asset, extra=extra)
         elif isinstance(outlet, Asset):
             context["outlet_events"][outlet].extra = extra

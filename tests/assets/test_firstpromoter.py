@@ -24,7 +24,7 @@ def test_asset_of_an_account_is_accepted_by_airflow(account: str) -> None:
     assert asset.extra == {"a": 1}
 
 
-@pytest.mark.parametrize("uri", ["firstpromoter:///refunds", "firstpromoter://abc/sales", "firstpromoter://abc"])
+@pytest.mark.parametrize("uri", ["firstpromoter:///refunds", "firstpromoter://abc/leads", "firstpromoter://abc"])
 def test_uri_that_names_no_refunds_of_an_account_is_refused_by_airflow(uri: str) -> None:
     with pytest.raises(ValueError, match="URI format firstpromoter://"):
         sanitize_uri(urlsplit(uri))
