@@ -26,6 +26,9 @@ WHAT_TO_DO = {
     "reversed_twice": "reversed twice: is a billing integration connected? Correct one of the two by hand",
     "reverted_not_denied": "reverted, but its commission is not denied: was it approved by hand? Revert it again",
     "amount_differs": "reversed with another amount than was sent: compare it with the refund",
+    "no_longer_selected": "recorded, and no longer in the query: revert it if the refund was taken back",
+    "still_pending": "its commission is pending, though one of its sale is approved: approve it before the next payout",
+    "sale_not_found": "FirstPromoter has no commission of the sale that it names: is sale_event_id right?",
 }
 
 

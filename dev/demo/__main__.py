@@ -51,7 +51,8 @@ def _run(stage: Stage) -> bool:
 
     heading("The three runs")
     recorded = stage.sandbox.recorded()
-    report.print_runs(stage.runs, {str(refund["promoter_id"]): refund["promoter_ref_id"] for refund in recorded})
+    commissions = [commission for refund in recorded for commission in refund["commissions"]]
+    report.print_runs(stage.runs, {str(one["promoter_id"]): one["promoter_ref_id"] for one in commissions})
 
     heading("The claims, checked against the sandbox's own records")
     claims = check_claims(stage.rows, stage.runs, ledger.read(stage.warehouse), recorded)

@@ -22,6 +22,11 @@ class LedgerRow:
     outcome: str
     run_id: str
 
+    @property
+    def is_nameless(self) -> bool:
+        """Whether the refund has no usable event_id: the ledger has it under a hash of its content."""
+        return self.event_id.startswith("(no event_id) ")
+
 
 def read(warehouse: Path) -> list[LedgerRow]:
     """Return every row of the ledger, which does not exist before the first run."""

@@ -21,7 +21,7 @@ QUESTIONS = (
     (
         "What happened last week?",
         f"--view last_runs --since {date.today() - timedelta(days=7)}",
-        "started_at recorded not_referred rejected requests reversed",
+        "started_at recorded not_referred rejected requests rewards",
     ),
     ("Which rows need attention?", "--view open", "event_id problem reason last_seen_at"),
     (
@@ -44,12 +44,13 @@ def run_with_progress(stage: Stage, title: str) -> Run:
 
 def print_kinds(rows: Sequence[Row], run: Run) -> None:
     """Print what is in the warehouse, and the outcome of each kind of refund."""
-    outcomes = {row.event_id: row.outcome for row in run.ledger_rows}
+    outcomes = {row.event_id: row.outcome for row in run.ledger_rows if not row.is_nameless}
+    nameless = ", ".join({row.outcome for row in run.ledger_rows if row.is_nameless})
 
     def outcome_of(row: Row) -> str:
         if not row.is_queried:
             return "- (the query leaves it out)"
-        return outcomes.get(str(row.event_id), "- (no event_id to store it under)")
+        return outcomes.get(str(row.event_id), f"{nameless}, by its content")
 
     table = Table("In the warehouse", "Rows", "In the ledger", title="Refunds by kind")
     table.columns[1].justify = "right"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import itertools
 import subprocess
 import sys
@@ -102,8 +103,7 @@ class Stage:
             timeout=120,
             check=True,
         )
-        _question, *table = done.stdout.splitlines()
-        return list(csv.DictReader(table))
+        return list(csv.DictReader(io.StringIO(done.stdout)))
 
     def _due(self) -> set[str]:
         valid = {row.event_id for row in self.rows if row.event_id and row.is_queried and row.outcome != "rejected"}

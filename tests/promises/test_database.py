@@ -137,7 +137,8 @@ def test_rights_revoked_during_the_run_lose_no_result(
     role = f"clerk_{database.connection['schema']}"
     database.run(f"CREATE ROLE {role} LOGIN")
     database.run(f"GRANT USAGE ON SCHEMA public TO {role}")
-    database.run(f"GRANT SELECT, INSERT, UPDATE ON {TABLE}, {TABLE}_runs, {TABLE}_salt TO {role}")
+    tables = ", ".join(f"{TABLE}{suffix}" for suffix in ("", "_commissions", "_runs", "_salt"))
+    database.run(f"GRANT SELECT, INSERT, UPDATE ON {tables} TO {role}")
     set_connection("ledger", **{**database.connection, "login": role})
 
     with pytest.raises(LedgerError, match="permission denied") as caught:

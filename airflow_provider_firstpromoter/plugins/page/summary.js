@@ -24,6 +24,9 @@ export const MISMATCHES = new Map([
   ["reversed_twice", "reversed twice"],
   ["amount_differs", "amount differs"],
   ["reverted_not_denied", "reverted, not denied"],
+  ["no_longer_selected", "no longer selected"],
+  ["still_pending", "still pending"],
+  ["sale_not_found", "sale not found"],
   ["reward_changed", "reward changed"],
 ]);
 
