@@ -203,7 +203,10 @@ def test_database_error_does_not_repeat_the_unreadable_value(
     traces.keep(*events_of(UnrecordedRefundTrigger(sql=sql, sql_conn_id="warehouse", end_time=0.0)))
 
     text = traces.text()
-    assert text.count("The query on connection 'warehouse' failed: ") >= 3
+    if kind == "sqlite":  # it hands out the bytes, which cost their row alone
+        assert "uid has a control character or half a surrogate pair" in text
+    else:
+        assert text.count("The query on connection 'warehouse' failed: ") >= 3
     assert_nothing_leaked(text, FirstPromoterHook().account.api_key.get_secret_value())
 
 
