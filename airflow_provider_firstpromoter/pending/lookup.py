@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import closing
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from itertools import starmap
+from typing import Any
 
 from airflow_provider_firstpromoter import RECHECK_EVERY
-from airflow_provider_firstpromoter.calls import REFUND, Call, Outcome, Row, is_known_content, numbered
-from airflow_provider_firstpromoter.database import CallQuery, Parameters
+from airflow_provider_firstpromoter.calls import (
+    REFUND,
+    Call,
+    Outcome,
+    Row,
+    batches,
+    content_token,
+    is_known_content,
+    numbered,
+)
+from airflow_provider_firstpromoter.database import CallQuery, Parameters, ScratchDatabase
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import Ledger
 from airflow_provider_firstpromoter.pending.antijoin import unsettled_rows
@@ -45,12 +57,22 @@ class PendingEvents:
 
     def find(self, limit: int) -> list[Row]:
         """
-        Return the pending events. It reads connections and databases, and writes nothing.
+        Return the rows of pending events. It reads connections and databases, and writes nothing.
 
-        :param limit: how many rows at most
+        :param limit: how many events at most
         :raises InputError: if the query lacks a column
         :raises ConnectionSettingsError: if no ledger is named
         """
+        with self._reading() as (rows, ledger, rules):
+            return find_pending(rows, ledger, rules, limit=limit)
+
+    def exists(self) -> bool:
+        """Return whether an event is pending; reading ends with the first one."""
+        with self._reading() as (rows, ledger, rules):
+            return is_any_pending(rows, ledger, rules)
+
+    @contextmanager
+    def _reading(self) -> Iterator[tuple[Iterator[Row], Ledger, PendingRules]]:
         account = FirstPromoterHook(self.firstpromoter_conn_id).account
         ledger = Ledger.required(account, self.ledger_conn_id, self.ledger_table, self.call)
         query = CallQuery.from_connection(
@@ -59,54 +81,92 @@ class PendingEvents:
         rules = PendingRules(ledger.salt.encode(), self.recheck_unreferred, self.retry_rejected)
         # No connection stays open between two calls: many waiting sensors would use up what the database allows.
         with query, ledger, closing(unsettled_rows(query, ledger, self.recheck_unreferred)) as rows:
-            return find_pending(numbered(rows, self.call), ledger, rules, limit=limit)
+            yield numbered(rows, self.call), ledger, rules
+
+
+#: The places of a row in the order of a run; what needs attention; and what is passed on only with its event.
+_PLACES = {Action.SEND: 1, Action.SEND_AGAIN: 2, Action.RECHECK: 3, Action.CHANGED: 4}
+_ATTENTION, _BESIDE = 4, 5
+#: Different rows of one event_id that are passed on: one more than can still be one event, so that all are refused.
+MOST_ROWS = 6
+_SCHEMA = """
+CREATE TABLE pending (
+    position INTEGER PRIMARY KEY,
+    event TEXT,
+    place INTEGER,
+    tried_at TEXT,
+    content TEXT,
+    row TEXT
+)
+"""
+_EVENTS = """
+SELECT event, min(place) AS place FROM pending
+GROUP BY event HAVING min(place) < ? ORDER BY 2, max(tried_at), min(position) LIMIT ?
+"""
+_ROWS = "SELECT min(position), row FROM pending WHERE event = ? GROUP BY content ORDER BY 1 LIMIT ?"
 
 
 def find_pending(rows: Iterable[Row], ledger: Ledger, rules: PendingRules, *, limit: int) -> list[Row]:
     """
-    Return the rows that are worth a run, in the order in which a run sends them.
+    Return the rows of the events that are worth a run, in the order in which a run sends them.
 
-    Rows that need attention (recorded with another amount, without an event_id, or refused by the provider's own
+    An event comes with all of its rows, wherever they are in the query: whether they are one event, contradict each
+    other or come from a join that multiplies can be seen in all of them only. So the query is read to its end; its rows
+    are kept on disk meanwhile.
+
+    Events that need attention (recorded with another amount, without an event_id, or refused by the provider's own
     validation) are never a reason for a run, but they are passed on with others: the run names them, and validates them
-    with its own parameters, which may have been corrected. Other rejected rows that have not changed are left out.
+    with its own parameters, which may have been corrected. Other rejected events that have not changed are left out.
 
-    :param limit: how many rows at most; reading ends as soon as so many new ones are found
-    :returns: empty if nothing is pending
+    :param limit: how many events at most
+    :returns: at most :data:`MOST_ROWS` different rows of each event; empty if nothing is pending
     """
-    found: dict[Action, list[ClassifiedRow]] = {
-        action: [] for action in (Action.SEND, Action.SEND_AGAIN, Action.RECHECK, _ATTENTION)
-    }
+    with ScratchDatabase(_SCHEMA) as scratch:
+        for batch in batches(_open_rows(rows, ledger, rules)):
+            scratch.insert("INSERT INTO pending VALUES (?, ?, ?, ?, ?, ?)", starmap(_values, batch))
+        scratch.run("CREATE INDEX by_event ON pending (event, place, tried_at, position)")
+        events = list(scratch.read(_EVENTS, _BESIDE, limit))
+        if not events or events[0][1] >= _ATTENTION:
+            return []
+        return [
+            Row.read(position, json.loads(text), ledger.call)
+            for event, _ in events
+            for position, text in scratch.read(_ROWS, event, MOST_ROWS)
+        ]
+
+
+def is_any_pending(rows: Iterable[Row], ledger: Ledger, rules: PendingRules) -> bool:
+    """Return whether an event is worth a run; reading ends with the first one."""
+    return any(place < _ATTENTION for _, place in _open_rows(rows, ledger, rules))
+
+
+def _open_rows(rows: Iterable[Row], ledger: Ledger, rules: PendingRules) -> Iterator[tuple[ClassifiedRow, int]]:
+    """Return the rows that are not settled, each with why it would be sent, and with its place."""
     for batch in classify_rows(rows, ledger, rules, commissions=False):
         now = datetime.now(UTC)
         for one in batch:
-            action = _action(one)
-            if action in found and not _must_pause(one, rules, now):
-                found[action].append(one)
-        for action in found:
-            if len(found[action]) > limit:
-                found[action] = sorted(found[action], key=_last_sent)[:limit]
-        if len(found[Action.SEND]) >= limit:
-            break
-    attention = found.pop(_ATTENTION)
-    pending = [one for action in found for one in sorted(found[action], key=_last_sent)]
-    return [replace(one.row, reason=_reason(one, rules)) for one in (pending + attention)[:limit]] if pending else []
+            if one.action is not Action.SETTLED:
+                place = _BESIDE if _must_pause(one, rules, now) else _place(one)
+                yield one._replace(row=replace(one.row, reason=_reason(one, rules))), place
 
 
-#: Stands for all rows that need attention.
-_ATTENTION = Action.CHANGED
-_NEVER = datetime.min.replace(tzinfo=UTC)
-
-
-def _action(one: ClassifiedRow) -> Action:
+def _place(one: ClassifiedRow) -> int:
     only_validation_refused = one.record is not None and one.record.http_status is None
     if one.row.event_id is None or (one.action is Action.STILL_REJECTED and only_validation_refused):
         return _ATTENTION
-    return one.action
+    return _PLACES.get(one.action, _BESIDE)
 
 
-def _last_sent(one: ClassifiedRow) -> datetime:
-    """Return the place of a row among others: what was sent the longest ago comes first, as in a run."""
-    return one.record.last_sent_at or _NEVER if one.record is not None else _NEVER
+def _values(one: ClassifiedRow, place: int) -> tuple[Any, ...]:
+    row, _, record = one
+    return (
+        row.position,
+        row.event_id or f"\1{row.position}",  # no event_id has a control character
+        place,
+        record.last_sent_at.isoformat() if record and record.last_sent_at else "",  # the longest ago comes first
+        content_token(row.values, b""),
+        json.dumps(row.portable()),
+    )
 
 
 def _must_pause(one: ClassifiedRow, rules: PendingRules, now: datetime) -> bool:

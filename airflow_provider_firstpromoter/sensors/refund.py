@@ -41,7 +41,8 @@ class UnrecordedSensor(SqlFile, BaseSensorOperator):
     :param sql: a query, or the path of a ``.sql`` file; its columns carry the call's field names
     :param sql_conn_id: the SQL connection to run it on
     :param parameters: bound by the database driver, in its own style
-    :param limit: how many rows are passed on at most
+    :param limit: how many events are passed on at most, each with its rows: six different ones at most, which are more
+        than can be one event
     :param firstpromoter_conn_id: the connection of type ``firstpromoter``: which account's ledger
     :param ledger_conn_id: the SQL connection of the ledger; by default what the FirstPromoter connection's extra says
     :param ledger_table: its table; by default likewise
@@ -129,9 +130,8 @@ class UnrecordedSensor(SqlFile, BaseSensorOperator):
         from airflow_provider_firstpromoter.pending import PendingEvents
 
         pending = PendingEvents(**self._lookup_parameters(), call=self.call).find(self.limit)
-        self.log.info(
-            "Pending %s: %s%s", self.call.plural, len(pending), " (limit)" if len(pending) == self.limit else ""
-        )
+        events = len({row.event_id or row.position for row in pending})
+        self.log.info("Pending %s: %s%s", self.call.plural, events, " (limit)" if events == self.limit else "")
         return PokeReturnValue(is_done=bool(pending), xcom_value=[row.portable() for row in pending])
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:

@@ -94,7 +94,7 @@ class UnrecordedTrigger(BaseTrigger):
         from airflow_provider_firstpromoter.pending import PendingEvents
 
         pending = PendingEvents(**self._lookup_parameters, statement_timeout=STATEMENT_TIMEOUT, call=self.call)
-        return bool(pending.find(limit=1))
+        return pending.exists()
 
 
 class UnrecordedRefundTrigger(UnrecordedTrigger):

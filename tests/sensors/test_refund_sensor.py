@@ -62,6 +62,41 @@ def test_poke_returns_at_most_limit_refunds(warehouse: Any) -> None:
     assert event_ids(sensor(limit=2).poke({}).xcom_value) == ["re_00000", "re_00001"]
 
 
+@pytest.mark.parametrize(
+    "multiplied",
+    [
+        [refund(1, uid=f"cus_{number}") for number in range(3)],
+        [refund(1, email=f"a{number}@example.com") for number in range(7)],
+    ],
+    ids=["uids", "contents"],
+)
+def test_limit_keeps_the_rows_of_an_event_together_so_that_a_multiplied_one_is_not_sent(
+    multiplied: list[dict[str, Any]], sqlite: Any, sandbox: Sandbox
+) -> None:
+    first, *others = multiplied
+    sqlite.fill([first, refund(2), *others, refund(3)])
+
+    found = sensor(sql="SELECT * FROM refunds ORDER BY rowid", limit=2).poke({}).xcom_value
+
+    assert event_ids(found) == ["re_00001"] * min(len(multiplied), 6) + ["re_00002"]
+    track(*found)
+    assert [recorded.event_id for recorded in sandbox.recorded()] == ["re_00002"]
+
+
+def test_poke_passes_on_the_rejected_row_beside_a_new_one_of_its_event(sqlite: Any, sandbox: Sandbox) -> None:
+    """The new row names another uid: without the rejected one, the task downstream would send it."""
+    sandbox.fault("status", status=422, event_id="re_00001", message="no", times=1)
+    sqlite.fill([refund(1, uid="cus_1")])
+    track(refund(1, uid="cus_1"))
+    sqlite.fill([refund(1, uid="cus_2")])
+
+    found = sensor().poke({}).xcom_value
+
+    assert sorted(row["uid"] for row in found) == ["cus_1", "cus_2"]
+    track(*found)
+    assert sandbox.recorded() == []
+
+
 @pytest.mark.parametrize("ledger", ["warehouse", "elsewhere"])
 def test_poke_skips_unchanged_rejected_rows(
     ledger: str, warehouse: Any, connect: Callable[..., str], new_database: Callable[..., Any]
