@@ -117,7 +117,6 @@ def test_modules_have_no_circle() -> None:
     assert circles(HOUSE) == []
 
 
-@pytest.mark.xfail(reason="Decision has a twin in reconcile until its rules are put together", strict=False)
 def test_classes_have_names_of_their_own() -> None:
     """The sandbox counts for itself: it has FirstPromoter's view of the same things."""
     sandbox = [module for module in HOUSE if module.package == "sandbox"]

@@ -10,6 +10,7 @@ from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_provider_firstpromoter.calls import REFUND, SALE, Call, parameter_time, time_before
 from airflow_provider_firstpromoter.operators.links import REFUND_RUNS_LINKS
+from airflow_provider_firstpromoter.operators.sql_file import SqlFile
 
 if TYPE_CHECKING:
     import logging
@@ -105,7 +106,7 @@ def check_times(**parameters: Any) -> None:
             parameter_time(name, value)
 
 
-class ReconcileOperator(LedgerOperator):
+class ReconcileOperator(SqlFile, LedgerOperator):
     """
     Compare the ledger with FirstPromoter's commissions, and bring the ledger up to date.
 

@@ -17,7 +17,7 @@ class SqlFile:
     """
 
     template_ext: Sequence[str] = ()
-    sql: str
+    sql: Any
 
     def render_template(self, content: Any, context: Context, jinja_env: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Render a field's content; of ``sql`` the file's, if it is the path of one."""

@@ -7,7 +7,7 @@ from airflow_provider_firstpromoter.pending.lookup import PendingEvents
 from airflow_provider_firstpromoter.pending.rules import (
     Action,
     ClassifiedRow,
-    Decision,
+    NextStep,
     PendingRules,
     classify_rows,
     decide,
@@ -16,7 +16,7 @@ from airflow_provider_firstpromoter.pending.rules import (
 __all__ = [
     "Action",
     "ClassifiedRow",
-    "Decision",
+    "NextStep",
     "PendingEvents",
     "PendingRules",
     "classify_rows",

@@ -207,7 +207,7 @@ def classify_rows(
         ]
 
 
-class Decision(NamedTuple):
+class NextStep(NamedTuple):
     """
     What follows for a row: an event to send, or else a result, or else the ledger's record.
 
@@ -223,7 +223,7 @@ class Decision(NamedTuple):
     known: bool = False
 
 
-def decide(classified: ClassifiedRow, how: Validation) -> Decision:
+def decide(classified: ClassifiedRow, how: Validation) -> NextStep:
     """
     Validate a row and decide what follows for it.
 
@@ -231,9 +231,9 @@ def decide(classified: ClassifiedRow, how: Validation) -> Decision:
     """
     row, action, record = classified
     if record is not None and action is Action.SETTLED:
-        return Decision(record=record)
+        return NextStep(record=record)
     if record is not None and action is Action.STILL_REJECTED and record.http_status is not None:
-        return Decision(result=_stored_problem(record), record=record, known=True)
+        return NextStep(result=_stored_problem(record), record=record, known=True)
     # A row that the provider's validation refused is validated again: that costs no request, and rules may change.
     try:
         event = row.call.read(row.values, how)
@@ -244,13 +244,13 @@ def decide(classified: ClassifiedRow, how: Validation) -> Decision:
         result = Result(event_id=row.event_id, outcome=Outcome.REJECTED, message=reason)
         if record is not None:  # a response that was lost before is still lost when the row is corrected
             result = result.model_copy(update={"lost": bool(record.lost), "unmatched": bool(record.unmatched)})
-        return Decision(result=result, record=record, known=action is Action.STILL_REJECTED)
+        return NextStep(result=result, record=record, known=action is Action.STILL_REJECTED)
     if record is not None and action in (Action.CHANGED, Action.COMPARE):
         if _same_money(event, record, how):
-            return Decision(record=record)
+            return NextStep(record=record)
         was = record.row_amount or f"{abs(record.recorded_amount or 0)} (minor units, in FirstPromoter)"
         return _changed(row, record, f"is recorded with amount {was}, and the row now says {row.amount}")
-    return Decision(event=event, record=record)
+    return NextStep(event=event, record=record)
 
 
 def _same_money(event: TrackedEvent, record: LedgerRecord, how: Validation) -> bool:
@@ -268,6 +268,6 @@ def _stored_problem(record: LedgerRecord) -> Result:
     return record.result().model_copy(update={"message": record.message})
 
 
-def _changed(row: Row, record: LedgerRecord, reason: str) -> Decision:
+def _changed(row: Row, record: LedgerRecord, reason: str) -> NextStep:
     result = Result(event_id=row.event_id, outcome=Outcome.CHANGED, message=reason)
-    return Decision(result=result, record=record, known=record.changed_amount == (row.amount or ""))
+    return NextStep(result=result, record=record, known=record.changed_amount == (row.amount or ""))

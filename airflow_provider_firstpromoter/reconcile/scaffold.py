@@ -70,6 +70,7 @@ class LedgerRun(Generic[R]):
     ) -> None:
         self.hook = hook
         self.ledger = ledger
+        ledger.cancelled = ledger.commissions.cancelled = hook.cancelled  # no wait for a lock outlasts a kill
         self.report = report
         self.run_key = run or RunKey()
         self.writes = writes

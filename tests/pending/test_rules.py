@@ -23,7 +23,7 @@ from airflow_provider_firstpromoter.pending.rules import (
     REASON_RECHECK,
     REASON_RETRY,
     Action,
-    Decision,
+    NextStep,
     PendingRules,
     decide,
 )
@@ -215,7 +215,7 @@ def test_every_outcome_of_a_row_in_the_ledger_has_an_action(outcome: Outcome) ->
 # --- what a row comes to ---
 
 
-def decision(of: Row, record: LedgerRecord | None, how: Validation | None = None, **rules: Any) -> Decision:
+def decision(of: Row, record: LedgerRecord | None, how: Validation | None = None, **rules: Any) -> NextStep:
     from airflow_provider_firstpromoter.pending import ClassifiedRow
 
     return decide(ClassifiedRow(of, action(of, record, **rules), record), how or Validation())
@@ -223,7 +223,7 @@ def decision(of: Row, record: LedgerRecord | None, how: Validation | None = None
 
 def test_row_to_send_comes_to_its_refund() -> None:
     for record in (None, known(Outcome.FAILED), known(Outcome.REJECTED, row(amount=0))):
-        assert decision(row(), record) == Decision(event=Refund.from_row(row().values), record=record)
+        assert decision(row(), record) == NextStep(event=Refund.from_row(row().values), record=record)
 
 
 def test_row_that_validation_refuses_is_a_new_problem_until_the_ledger_has_it() -> None:

@@ -10,6 +10,7 @@ import pendulum
 import pytest
 from airflow.providers.common.compat.sdk import DAG
 
+from airflow_provider_firstpromoter.operators.reconcile import ReconcileRefundsOperator
 from airflow_provider_firstpromoter.sensors.refund import UnrecordedRefundSensor
 from airflow_provider_firstpromoter.transfers.sql_to_firstpromoter import SqlToFirstPromoterOperator
 from tests.sensors.waiting import FOR_EVER, refund
@@ -26,7 +27,11 @@ def dag(tmp_path: Path) -> DAG:
     return DAG("files", schedule=None, start_date=start, template_searchpath=str(tmp_path), params=params)
 
 
-@pytest.mark.parametrize("kind", [UnrecordedRefundSensor, SqlToFirstPromoterOperator], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize(
+    "kind",
+    [UnrecordedRefundSensor, SqlToFirstPromoterOperator, ReconcileRefundsOperator],
+    ids=lambda kind: kind.__name__,
+)
 @pytest.mark.parametrize(
     ("parameters", "rendered"),
     [
