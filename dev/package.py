@@ -73,8 +73,8 @@ def _check_package() -> None:
         with step("Airflow finds the provider in it"):
             shutil.copy(TEST, folder)
             _run(str(python), "-m", "pytest", "-q", "--rootdir", name, TEST.name, cwd=folder, env=environment)
-        with step("The ledger's command works in it"):
-            _run(str(python), "-m", f"{PACKAGE}.ledger", "postgresql", cwd=folder, env=environment)
+        with step("Its command line works in it"):
+            _run(str(python), "-m", PACKAGE, "ddl", "--dialect", "postgresql", cwd=folder, env=environment)
 
 
 def _check_wheel(wheel: Path) -> None:

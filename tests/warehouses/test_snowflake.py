@@ -151,7 +151,7 @@ def test_odd_event_ids_are_settled_after_one_run(snowflake: Any, sandbox: Sandbo
         "?",
         "back\\slash",
         "é😀",
-        "NULL",
+        "NULL;",
         "$$",
         "--",
     ]
