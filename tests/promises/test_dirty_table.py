@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pytest
+from sqlalchemy import select
 
 from airflow_provider_firstpromoter.calls import Outcome
 from airflow_provider_firstpromoter.database import CallQuery
 from airflow_provider_firstpromoter.database.source import Source
 from airflow_provider_firstpromoter.exceptions import EventsRejectedError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
-from airflow_provider_firstpromoter.ledger import Ledger, RunKey
+from airflow_provider_firstpromoter.ledger import Ledger, RunHistory, RunKey
+from airflow_provider_firstpromoter.ledger.views import Tables, views
 from airflow_provider_firstpromoter.sandbox import Sandbox
 from airflow_provider_firstpromoter.sync import Sync, SyncOptions, run_query
 from tests.support import ALL_REFUNDS, ledger_outcomes, nonzero_outcomes
@@ -82,6 +85,10 @@ UNREADABLE = {
 }
 
 
+#: event_ids that are none: the ledger recognises such a row by its content.
+NO_EVENT_IDS = [None, None, " re_1", "undefined", '"re_1"', "re\x1f1"]
+
+
 def row_of(number: int) -> dict[str, Any]:
     bad = bad_of(number)
     row = {"event_id": f"re_{number:05}", "amount": str(1000 + number), "currency": None, "uid": f"cus_{number % 500}"}
@@ -104,15 +111,25 @@ def run(database: Any, run_id: str) -> Sync:
     return sync
 
 
+def open_problems(database: Any) -> set[str]:
+    """Return the event_ids of the view ``open``."""
+    ledger = Ledger(database.engine(), "", name="warehouse")
+    tables = Tables(ledger.table, ledger.commissions.table, RunHistory(ledger, RunKey()).table, None)
+    (shown,) = [one.query.subquery() for one in views(tables) if one.name == "open"]
+    with ledger.engine.connect() as connection:
+        return set(connection.execute(select(shown.c.event_id)).scalars())
+
+
 def test_every_good_row_of_a_dirty_table_is_recorded_and_every_bad_one_named_once(
     database: Any, sandbox: Sandbox, connect: Callable[..., str]
 ) -> None:
     connect(max_attempts=1)
     sandbox.add_leads({"uid": f"cus_{number}"} for number in range(500))
     text = "VARCHAR(400) CHARACTER SET utf8mb4" if database.kind == "mariadb" else "VARCHAR(400)"
+    nameless = [{**row_of(1), "event_id": event_id, "amount": str(n + 1)} for n, event_id in enumerate(NO_EVENT_IDS)]
     rows = [row_of(number) for number in range(ROWS)]
     types = dict.fromkeys(("amount", "uid", "email", "quantity", "skip_email_notification"), text)
-    database.fill(rows, **types, refunded_at="TIMESTAMP NULL")
+    database.fill([*rows, *nameless], **types, refunded_at="TIMESTAMP NULL")
     for statement in UNREADABLE.get(database.kind, []):
         database.run(statement)
     bad = {row["event_id"]: fault for number, row in enumerate(rows) if (fault := bad_of(number))}
@@ -123,13 +140,18 @@ def test_every_good_row_of_a_dirty_table_is_recorded_and_every_bad_one_named_onc
 
     first = run(database, "first")
 
-    assert nonzero_outcomes(first.summary.to_json()) == {"recorded": len(good), "rejected": len(bad)}
+    rejected = len(bad) + len(nameless)
+    assert nonzero_outcomes(first.summary.to_json()) == {"recorded": len(good), "rejected": rejected}
     with pytest.raises(EventsRejectedError):
         first.raise_for_summary()
     assert {recorded.event_id for recorded in sandbox.recorded()} == good
     outcomes = ledger_outcomes(database)
     assert {event_id for event_id, outcome in outcomes.items() if outcome == Outcome.RECORDED} == good
     stored = dict(database.run("SELECT event_id, message FROM firstpromoter_refunds WHERE outcome = 'rejected'"))
+    keys = {event_id for event_id in stored if event_id.startswith("(no event_id) ")}
+    assert len(keys) == len(nameless)
+    assert all("event_id" in stored.pop(key) for key in keys)
+    assert open_problems(database) == bad.keys() | keys
     assert stored.keys() == bad.keys()
     unexplained = {event_id: message for event_id, message in stored.items() if bad[event_id].reason not in message}
     assert unexplained == {}
@@ -139,6 +161,14 @@ def test_every_good_row_of_a_dirty_table_is_recorded_and_every_bad_one_named_onc
     second = run(database, "second")
 
     assert len(sandbox.refund_requests()) == sent
-    assert nonzero_outcomes(second.summary.to_json()) == {"rejected": len(bad)}
-    assert second.summary.still_open == len(bad)
+    assert nonzero_outcomes(second.summary.to_json()) == {"rejected": rejected}
+    assert second.summary.still_open == rejected
     second.raise_for_summary()
+    assert open_problems(database) == bad.keys() | keys
+
+    database.run("DELETE FROM refunds WHERE event_id IS NULL OR LENGTH(event_id) <> 8")
+    time.sleep(1.1)  # the ledger keeps whole seconds
+    third = run(database, "third")
+
+    assert third.summary.still_open == len(bad)
+    assert open_problems(database) == bad.keys()
