@@ -66,11 +66,13 @@ class Reconciliation(LedgerRun[ReconcileReport]):
         try_number: int = 1,
         log: logging.Logger | None = None,
     ) -> None:
-        self.table = MismatchTable(ledger, run)
+        table = MismatchTable(ledger, run)
         where = {"ledger_conn_id": ledger.name, "ledger_table": ledger.table.fullname}
         command = hook.account.command_line("accept", **where, call=ledger.call)
-        report = ReconcileReport(table=self.table.table.fullname, accept=command, plural=ledger.call.plural)
+        report = ReconcileReport(table=table.table.fullname, accept=command, plural=ledger.call.plural)
         super().__init__(hook, ledger, report, run=run, try_number=try_number, log=log)
+        self.table = table
+        table.cancelled = hook.cancelled
         self.period = period
         self.adopt = adopt
         self.query = query

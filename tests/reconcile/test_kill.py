@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_firstpromoter.database.background import in_background
-from airflow_provider_firstpromoter.exceptions import SyncInterruptedError
+from airflow_provider_firstpromoter.exceptions import LedgerError, SyncInterruptedError
 from airflow_provider_firstpromoter.operators.reconcile import ReconcileRefundsOperator
 from tests.reconcile.account import TODAY, AccountWithLedger, refund
 from tests.support import Task
@@ -167,3 +167,23 @@ def test_in_background_raises_the_iterators_exception_and_stops_reading_when_clo
     iterator.close()
     time.sleep(0.6)
     assert len(read) < 10
+
+
+@pytest.mark.parametrize("table", ["firstpromoter_refunds_mismatches", "firstpromoter_refunds_commissions"])
+def test_kill_ends_the_wait_for_a_lock(table: str, new_database: Any, sandbox: Any, connect: Any) -> None:
+    """Each try waits for two seconds; without the kill there are five."""
+    database = new_database("postgresql", "warehouse")
+    connect(ledger_conn_id="warehouse")
+    account = AccountWithLedger(sandbox, database)
+    sandbox.add_leads([{"uid": "cus_1"}])
+    account.track(refund(1))
+    account.reconcile()
+    sandbox.store.execute("UPDATE commissions SET amount = amount - 1")
+    operator = ReconcileRefundsOperator(task_id="reconcile")
+    reached = threading.Event()
+    threading.Timer(1.0, reached.set).start()
+
+    with database.engine().begin() as other:
+        other.exec_driver_sql(f"LOCK TABLE {table} IN SHARE MODE")
+        with killed_once(reached, operator), pytest.raises((LedgerError, SyncInterruptedError)):
+            Task(operator).run()
