@@ -25,6 +25,8 @@ def said(error: BaseException) -> str:
 
 def refusing(database: Any, open_ledger: Callable[..., Ledger], condition: str) -> Ledger:
     """Return a ledger whose database refuses the rows that do not fulfil a condition."""
+    if database.kind == "snowflake":
+        pytest.skip("it enforces no CHECK, and its emulator reports one as missing rights")
     ledger = open_ledger()
     ledger.commissions.ensure()
     ddl = ledger.ddl().split(";\n")[0].rstrip(";").rstrip()  # without the indexes

@@ -267,8 +267,10 @@ def test_renewed_fingerprint_changes_nothing_else(ledger: Ledger) -> None:
 
 
 def test_statement_of_the_same_transaction_gets_the_claimed_refunds_and_can_fail_the_batch(
-    ledger: Ledger,
+    database: Any, ledger: Ledger
 ) -> None:
+    if database.kind == "snowflake":
+        pytest.skip("its emulator makes a temporary table for each MERGE, which commits the one before")
     write(ledger, [to_write(commissions=(REWARD,))], FIRST)
     seen: list[Any] = []
 
