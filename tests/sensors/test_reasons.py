@@ -219,6 +219,7 @@ def test_rows_that_always_fail_do_not_keep_others_from_being_passed_on(sqlite: A
     run(4)
     assert set(ledger_outcomes(sqlite).values()) == {"failed"}
     for _ in range(5):
+        let_hours_pass(sqlite, 1)  # the ledger knows seconds
         run(3)
 
     assert ledger_outcomes(sqlite)["re_00003"] == "recorded"
