@@ -105,5 +105,6 @@ def test_importing_operators_does_not_import_their_dependencies() -> None:
     assert "airflow_provider_firstpromoter.operators.refund" in modules
     ours = {name.removeprefix("airflow_provider_firstpromoter.") for name in modules}
     assert not ours & {"hooks.firstpromoter", "ledger", "sync", "source", "spool", "refunds", "account", "answers"}
-    heavy = {"requests", "sqlalchemy", "pydantic", "tenacity", "pendulum"}
+    # An operator's call is described with pydantic, which Airflow 3 loads by itself.
+    heavy = {"requests", "sqlalchemy", "tenacity", "pendulum"}
     assert not {name.split(".")[0] for name in modules} & heavy
