@@ -154,6 +154,10 @@ class Call:
         """The name of several of its events."""
         return f"{self.name}s"
 
+    def counted(self, number: int) -> str:
+        """Return a number of its events in words: ``1 refund``, ``2 refunds``."""
+        return f"{number} {self.name if number == 1 else self.plural}"
+
     def read(self, row: Mapping[str, Any], how: Validation | None = None) -> TrackedEvent:
         """
         Validate a row.

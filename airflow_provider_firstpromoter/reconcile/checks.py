@@ -14,8 +14,7 @@ from airflow_provider_firstpromoter.exceptions import InputError
 from airflow_provider_firstpromoter.ledger import Ledger, LedgerRecord
 from airflow_provider_firstpromoter.reconcile.compare import created_at, mismatch_of, result_from_commissions
 from airflow_provider_firstpromoter.reconcile.mismatches import Mismatch, MismatchKind
-from airflow_provider_firstpromoter.reconcile.period import Period
-from airflow_provider_firstpromoter.reconcile.reading import CommissionReader
+from airflow_provider_firstpromoter.reconcile.reading import CommissionReader, Period
 from airflow_provider_firstpromoter.reconcile.staging import EventPair, Staging, known_ids
 
 T = TypeVar("T")

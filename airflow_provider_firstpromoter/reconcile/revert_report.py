@@ -3,13 +3,42 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
+from airflow_provider_firstpromoter.calls import Commission
 from airflow_provider_firstpromoter.exceptions import EventsFailedError, RunRefusedError
-from airflow_provider_firstpromoter.reconcile.revert_check import CheckedEvent, Decision
 from airflow_provider_firstpromoter.reconcile.scaffold import RunReport
+
+
+class Decision(StrEnum):
+    """What a revert does with one selected refund."""
+
+    #: Its commissions are to be denied.
+    REVERT = "to_revert"
+    #: Its commissions are denied already: only the ledger is updated.
+    ALREADY_DENIED = "already_denied"
+    #: The ledger has it as reverted, and its commissions are denied: there is nothing to do.
+    ALREADY_REVERTED = "already_reverted"
+    #: A commission of it is paid: it is left alone.
+    PAID = "paid"
+    #: FirstPromoter does not say plainly that a commission of it is unpaid: it is left alone.
+    UNCLEAR = "unclear"
+    #: This ledger's account did not make its commission: it is left alone.
+    NOT_OURS = "not_ours"
+    #: It became recorded after the selected run began, and which run sent it is not known: it is left to ``event_ids``.
+    SENDER_UNKNOWN = "sender_unknown"
+    #: FirstPromoter has no negative commission for it: there is nothing to deny.
+    NOT_FOUND = "not_found"
+    #: Its commissions could not be read: it is left alone.
+    UNREADABLE = "unreadable"
+    #: It was sent, and the ledger does not know whether FirstPromoter recorded it: it is left alone.
+    UNRESOLVED = "unresolved"
+    #: The ledger does not have it as recorded: there is nothing to deny.
+    NOT_RECORDED = "not_recorded"
+
 
 #: The number of refunds of each kind in XCom.
 MOST_CASES = 20
@@ -17,6 +46,60 @@ MOST_CASES = 20
 LISTED = (Decision.REVERT, Decision.SENDER_UNKNOWN)
 #: The number of refunds that are to be reverted in the XCom ``return_value``.
 MOST_TO_REVERT = 1000
+
+
+@dataclass(frozen=True)
+class CheckedEvent:
+    """
+    A selected refund, its commissions, and what the revert does with it.
+
+    :param commissions: all tiers and splits
+    :param notes: what the operator should know before it is reverted
+    """
+
+    event_id: str
+    decision: Decision
+    commissions: Sequence[Commission] = ()
+    notes: Sequence[str] = ()
+
+    @property
+    def deniable(self) -> list[Commission]:
+        """The commissions that are plainly unpaid and not denied."""
+        return [one for one in self.commissions if one.state in ("pending", "approved")]
+
+    @property
+    def left_alone(self) -> Decision | None:
+        """Why its commissions must not be denied; None if they may."""
+        states = {one.state for one in self.commissions}
+        if "paid" in states:
+            return Decision.PAID
+        return Decision.UNCLEAR if "unknown" in states else None
+
+    @property
+    def denied(self) -> bool:
+        """Whether it has commissions and all of them are denied."""
+        return bool(self.commissions) and all(one.state == "denied" for one in self.commissions)
+
+    def amounts(self) -> Counter[str]:
+        """Return the sums of the commissions that can be denied, by unit; negative, minor units if that is cash."""
+        sums: Counter[str] = Counter()
+        for one in self.deniable:
+            sums[one.unit or "unknown"] += one.amount or 0
+        return sums
+
+    def to_json(self) -> dict[str, object]:
+        """Return plain JSON, with ids and amounts only."""
+        parts = [
+            {
+                "commission_id": one.id,
+                "promoter_id": one.promoter_id,
+                "amount": one.amount,
+                "unit": one.unit,
+                "status": one.state,
+            }
+            for one in self.commissions
+        ]
+        return {"event_id": self.event_id, "commissions": parts, "notes": list(self.notes)}
 
 
 @dataclass
@@ -35,6 +118,8 @@ class RevertReport(RunReport):
     :param denied: the sums of the commissions that this run denied by unit, negative
     :param failed: refunds whose commissions were to be denied and are not
     :param failures: the first of them
+    :param preview_command: shows the selection again, if a command line can hold it
+    :param reconcile_command: finds out what became of the unresolved ones
     """
 
     selection: str
@@ -49,6 +134,8 @@ class RevertReport(RunReport):
     failed: int = 0
     failures: list[str] = field(default_factory=list)
     calls: int = 0
+    preview_command: str = ""
+    reconcile_command: str = ""
 
     @property
     def to_revert(self) -> int:
@@ -58,29 +145,25 @@ class RevertReport(RunReport):
     @property
     def incomplete(self) -> list[str]:
         """The warnings that the selection may have further commissions."""
-        return [*self._unresolved(), *self._sender_unknown()]
-
-    def _sender_unknown(self) -> Iterator[str]:
+        warnings = []
+        if count := self.counts[Decision.UNRESOLVED]:
+            warnings.append(
+                f"The revert is not complete: of {self.call.counted(count)} that had been sent, it is not known "
+                f"whether FirstPromoter recorded them ({self._first(Decision.UNRESOLVED)}). Run "
+                f"{self.reconcile_command}, and then this revert again. FirstPromoter lists no "
+                "commission for those that are named again then"
+            )
         if count := self.counts[Decision.SENDER_UNKNOWN]:
-            first = ", ".join(repr(one.event_id) for one in self.cases[Decision.SENDER_UNKNOWN][:MOST_CASES])
-            yield (
-                f"{count} {self.plural} became recorded since this run began, and which run sent them first is not "
-                f"known ({first}{' …' if count > MOST_CASES else ''}): a run that was killed, or another tool. "
+            warnings.append(
+                f"{self.call.counted(count)} became recorded since this run began, and which run sent them first is "
+                f"not known ({self._first(Decision.SENDER_UNKNOWN)}): a run that was killed, or another tool. "
                 "Revert those of the killed run by event_ids"
             )
+        return warnings
 
-    def _unresolved(self) -> Iterator[str]:
-        count = self.counts[Decision.UNRESOLVED]
-        if not count:
-            return
-        first = ", ".join(repr(one.event_id) for one in self.cases[Decision.UNRESOLVED])
-        yield (
-            f"The revert is not complete: of {count} {self.plural} that were sent, it is not known whether "
-            f"FirstPromoter recorded them ({first}{' …' if count > MOST_CASES else ''}). Run "
-            f"Reconcile{self.plural.capitalize()}Operator over the days "
-            "on which they were sent, and then this revert again. FirstPromoter lists no commission for those that are "
-            "named again then"
-        )
+    def _first(self, decision: Decision) -> str:
+        first = [repr(one.event_id) for one in self.cases[decision][:MOST_CASES]]
+        return ", ".join(first) + (" …" if self.counts[decision] > MOST_CASES else "")
 
     def add(self, refund: CheckedEvent) -> None:
         """Count a selected refund."""
@@ -126,7 +209,7 @@ class RevertReport(RunReport):
             "denied": dict(self.denied),
             "failed": self.failed,
             "failures": self.failures,
-            self.plural: [one.to_json() for one in self.cases.get(Decision.REVERT, [])[:most]],
+            self.call.plural: [one.to_json() for one in self.cases.get(Decision.REVERT, [])[:most]],
             "cases": {
                 decision.value: [one.to_json() for one in cases[:most]]
                 for decision, cases in self.cases.items()
@@ -144,7 +227,7 @@ class RevertReport(RunReport):
         shown = {
             name: value
             for name, value in self.to_json().items()
-            if name not in ("selection", "preview", self.plural, "cases", "failures", "warnings")
+            if name not in ("selection", "preview", self.call.plural, "cases", "failures", "warnings")
         }
         lines = [f"  {name:<18}  {value}" for name, value in shown.items()]
         for decision, cases in self.cases.items():
@@ -169,8 +252,9 @@ class RevertReport(RunReport):
         if self.to_revert > max_reverted:
             sums = ", ".join(f"{amount} {unit}" for unit, amount in self.to_deny.items())
             raise RunRefusedError(
-                f"{self.to_revert} {self.plural} ({self.selection}; commissions of {sums}) would be reverted, and "
-                f"max_reverted is {max_reverted}. Nothing was denied. Look at the preview, then raise max_reverted"
+                f"{self.call.counted(self.to_revert)} ({self.selection}; commissions of {sums}) would be reverted, and "
+                f"max_reverted is {max_reverted}. Nothing was denied. Look at the preview"
+                f"{f', by {self.preview_command},' if self.preview_command else ','} then raise max_reverted"
             )
 
     def raise_if_failed(self) -> None:
@@ -182,7 +266,7 @@ class RevertReport(RunReport):
         if self.failed:
             first = ", ".join(map(repr, self.failures[:5]))
             raise EventsFailedError(
-                f"{self.failed} of {self.to_revert} {self.plural} could not be reverted ({first}"
+                f"{self.failed} of {self.call.counted(self.to_revert)} could not be reverted ({first}"
                 f"{' …' if self.failed > 5 else ''}); {self.reverted} were. A retry reverts the rest. "
                 f"{' '.join(self.warnings[:1])}"
             )

@@ -23,7 +23,7 @@ from airflow_provider_firstpromoter.reconcile.mismatches import (
     Mismatch,
     MismatchTable,
 )
-from airflow_provider_firstpromoter.reconcile.period import Period
+from airflow_provider_firstpromoter.reconcile.reading import CommissionReader, Period
 from airflow_provider_firstpromoter.reconcile.report import ReconcileReport
 from airflow_provider_firstpromoter.reconcile.scaffold import LedgerRun
 from airflow_provider_firstpromoter.reconcile.staging import EventPair, Staging
@@ -67,10 +67,9 @@ class Reconciliation(LedgerRun[ReconcileReport]):
         log: logging.Logger | None = None,
     ) -> None:
         table = MismatchTable(ledger, run)
-        where = {"ledger_conn_id": ledger.name, "ledger_table": ledger.table.fullname}
-        command = hook.account.command_line("accept", **where, call=ledger.call)
-        report = ReconcileReport(table=table.table.fullname, accept=command, plural=ledger.call.plural)
-        super().__init__(hook, ledger, report, run=run, try_number=try_number, log=log)
+        report = ReconcileReport(table=table.table.fullname, call=ledger.call)
+        super().__init__(CommissionReader(hook, ledger.call, log), ledger, report, run=run, try_number=try_number)
+        report.accept = self.command("accept")
         self.table = table
         table.cancelled = hook.cancelled
         self.period = period
@@ -91,7 +90,9 @@ class Reconciliation(LedgerRun[ReconcileReport]):
             with Staging(self.ledger.call) as staging:
                 self._reconcile(staging)
         except BaseException:
-            self.log.warning("The reconciliation ended early; %s %s were compared", self._compared, self.report.plural)
+            self.log.warning(
+                "The reconciliation ended early; %s %s were compared", self._compared, self.ledger.call.plural
+            )
             raise
 
     def _reconcile(self, staging: Staging) -> None:
@@ -187,7 +188,7 @@ class Reconciliation(LedgerRun[ReconcileReport]):
             "%s %s of the ledger have no commission in this period; each is looked up, with one or two requests. "
             "At %s requests a minute that takes up to %.0f minutes",
             count,
-            self.report.plural,
+            self.ledger.call.plural,
             rate,
             2 * count / rate + 0.5,
         )
@@ -206,13 +207,13 @@ class Reconciliation(LedgerRun[ReconcileReport]):
                     found += ((one, pair.in_period) for one in commissions)
                     if not commissions and pair.in_period:
                         missing.append(pair)
-                    self._log_progress("%s of %s %s looked up", self.report.looked_up, count, self.report.plural)
+                    self._log_progress("%s of %s %s looked up", self.report.looked_up, count, self.ledger.call.plural)
             finally:
                 staging.add_commissions((one, created_at(one, self._now), in_period) for one, in_period in found)
                 self._compare(missing, staging)
         if self.report.not_looked_up:
             self.warn(
-                f"{self.report.not_looked_up} {self.report.plural} could not be looked up and were not compared; "
+                f"{self.report.not_looked_up} {self.ledger.call.plural} could not be looked up and were not compared; "
                 "the log has the reason of each"
             )
 

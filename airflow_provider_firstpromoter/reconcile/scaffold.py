@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
+import shlex
 import time
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, TypeVar
 
+from airflow_provider_firstpromoter.calls import REFUND, Call
 from airflow_provider_firstpromoter.exceptions import LedgerError
-from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import Ledger, RunHistory, RunKey
 from airflow_provider_firstpromoter.reconcile.reading import CommissionReader
 
@@ -21,12 +21,12 @@ class RunReport:
     """
     What both reports have.
 
-    :param plural: what the call's events are called
+    :param call: whose events it counts
     :param requests: HTTP requests, retries included
     :param seconds: the time that it took
     """
 
-    plural: str = field(default="refunds", kw_only=True)
+    call: Call = field(default=REFUND, kw_only=True)
     warnings: list[str] = field(default_factory=list, kw_only=True)
     requests: int = field(default=0, kw_only=True)
     seconds: float = field(default=0.0, kw_only=True)
@@ -59,23 +59,22 @@ class LedgerRun(Generic[R]):
 
     def __init__(
         self,
-        hook: FirstPromoterHook,
+        reader: CommissionReader,
         ledger: Ledger,
         report: R,
         *,
         run: RunKey | None = None,
         try_number: int = 1,
         writes: bool = True,
-        log: logging.Logger | None = None,
     ) -> None:
-        self.hook = hook
+        self.reader = reader
+        self.hook = reader.hook
+        self.log = reader.log
         self.ledger = ledger
-        ledger.cancelled = ledger.commissions.cancelled = hook.cancelled  # no wait for a lock outlasts a kill
+        ledger.cancelled = ledger.commissions.cancelled = self.hook.cancelled  # no wait for a lock outlasts a kill
         self.report = report
         self.run_key = run or RunKey()
         self.writes = writes
-        self.log = log or logging.getLogger(__name__)
-        self.reader = CommissionReader(hook, ledger.call, self.log)
         self.history = RunHistory(ledger, self.run_key, try_number, kind=self.KIND)
 
     def run(self) -> R:
@@ -108,6 +107,13 @@ class LedgerRun(Generic[R]):
         """Log a warning and keep it in the report."""
         self.log.warning("%s", warning)
         self.report.warn(warning)
+
+    def command(self, name: str, *options: str) -> str:
+        """Return a command on this ledger, ready to paste."""
+        where = {"ledger_conn_id": self.ledger.name, "ledger_table": self.ledger.table.fullname}
+        return " ".join(
+            [self.hook.account.command_line(name, **where, call=self.ledger.call), shlex.join(options)]
+        ).strip()
 
     def _prepare(self) -> None:
         self.ledger.ensure()

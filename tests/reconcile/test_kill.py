@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_firstpromoter.database.background import in_background
+from airflow_provider_firstpromoter.database import in_background
 from airflow_provider_firstpromoter.exceptions import LedgerError, SyncInterruptedError
 from airflow_provider_firstpromoter.operators.reconcile import ReconcileRefundsOperator
 from tests.reconcile.account import TODAY, AccountWithLedger, refund

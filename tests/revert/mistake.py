@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 from airflow_provider_firstpromoter.operators.refund import TrackRefundOperator
@@ -67,3 +68,9 @@ class AccountToRevert:
             for call, by_status in self.sandbox.request_counts().items()
             if call.endswith("/company/commissions/deny")
         )
+
+
+def printed_command(text: str, name: str, until: str) -> list[str]:
+    """Return the words of a command of this provider that a text tells people to run."""
+    words = shlex.split(text.partition(until)[0])
+    return words[len(words) - words[::-1].index(name) - 1 :]

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_firstpromoter.cli.definition import main
 from airflow_provider_firstpromoter.exceptions import EventsFailedError
 from airflow_provider_firstpromoter.operators.reconcile import ReconcileRefundsOperator
-from tests.revert.mistake import AccountToRevert
+from tests.revert.mistake import AccountToRevert, printed_command
 from tests.support import refund, refunds
 
 WRONG: dict[str, Any] = {"dag_id": "sync", "run_id": "manual__wrong"}
@@ -33,9 +34,14 @@ def test_refund_whose_response_was_lost_is_named_as_unresolved(
 
     assert (report["to_revert"], report["reverted"], report["unresolved"]) == (2, 0 if preview else 2, 1)
     assert [one["event_id"] for one in report["cases"]["unresolved"]] == ["re_1"]
-    assert "not complete: of 1 refunds" in report["warnings"][-1]
+    assert "not complete: of 1 refund that had been sent" in report["warnings"][-1]
     assert "'re_1'" in report["warnings"][-1]
-    assert "ReconcileRefundsOperator" in account.pushed["summary"]["warnings"][-1]
+    assert account.pushed["summary"]["warnings"] == report["warnings"]
+
+    account.sandbox.clear_faults()
+    main(printed_command(report["warnings"][-1], "reconcile", until=", and then"))
+
+    assert account.ledger()["re_1"] == "already_recorded"
 
 
 def test_refund_whose_response_was_lost_is_reverted_after_a_reconciliation(account: AccountToRevert) -> None:

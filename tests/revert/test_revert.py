@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_firstpromoter.api import commissions
+from airflow_provider_firstpromoter.cli.definition import main
 from airflow_provider_firstpromoter.exceptions import (
     AccessRefusedError,
     EventsFailedError,
@@ -19,8 +20,8 @@ from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import Ledger
 from airflow_provider_firstpromoter.operators.revert import RevertRefundsOperator
 from airflow_provider_firstpromoter.reconcile import Revert, RevertReport, RevertSelection
-from airflow_provider_firstpromoter.reconcile.revert_check import CheckedEvent, Decision
-from tests.revert.mistake import AccountToRevert
+from airflow_provider_firstpromoter.reconcile.revert_report import CheckedEvent, Decision
+from tests.revert.mistake import AccountToRevert, printed_command
 from tests.support import BOTH_SHAPES, refund, refunds
 
 WRONG: dict[str, Any] = {"dag_id": "sync", "run_id": "manual__wrong"}
@@ -103,13 +104,18 @@ def test_second_revert_changes_nothing(account: AccountToRevert) -> None:
     assert account.ledger("outcome, reverted_at, reverted_run_id") == ledger
 
 
-def test_more_refunds_than_max_reverted_are_refused_and_nothing_is_denied(account: AccountToRevert) -> None:
+def test_more_refunds_than_max_reverted_are_refused_and_nothing_is_denied(
+    account: AccountToRevert, capsys: pytest.CaptureFixture[str]
+) -> None:
     make_mistake(account)
 
-    with pytest.raises(RunRefusedError, match=r"12 refunds .* max_reverted is 11\. Nothing was denied"):
+    with pytest.raises(RunRefusedError, match=r"12 refunds .* max_reverted is 11\. Nothing was denied") as error:
         account.revert(max_reverted=11, **WRONG)
 
     assert account.deny_calls() == 0
+    capsys.readouterr()
+    main(printed_command(str(error.value), "revert", until=", then raise"))
+    assert re.search(r"to_revert +12\b", capsys.readouterr().out)
     assert account.pushed["summary"]["to_revert"] == 12
     assert set(account.ledger().values()) == {"recorded"}
     assert account.revert(max_reverted=12, **WRONG)["reverted"] == 12
@@ -236,16 +242,14 @@ def test_commission_that_is_not_plainly_unpaid_is_left_alone_and_listed(
 def test_refund_that_is_paid_after_the_check_is_left_alone(
     account: AccountToRevert, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from airflow_provider_firstpromoter.reconcile.denial import CommissionDenier
-
     account.track(*refunds(3))
-    original = CommissionDenier._deny_group
+    original = Revert._deny_group
 
-    def pay_and_deny(denier: CommissionDenier, group: Any) -> int:
+    def pay_and_deny(denier: Revert, group: Any) -> int:
         account.sandbox.change_commission(account.recorded("re_1").reward_id, is_paid=True)
         return original(denier, group)
 
-    monkeypatch.setattr(CommissionDenier, "_deny_group", pay_and_deny)
+    monkeypatch.setattr(Revert, "_deny_group", pay_and_deny)
 
     report = account.revert(dag_id="dag", run_id="manual__1")
 
