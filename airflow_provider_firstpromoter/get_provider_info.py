@@ -104,7 +104,7 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
         "hooks": modules("hooks.firstpromoter"),
-        "operators": modules("operators.refund", "operators.sale", "operators.reconcile", "operators.revert"),
+        "operators": modules("operators.track", "operators.reconcile", "operators.revert"),
         "transfers": [
             {
                 "source-integration-name": "SQL",
@@ -112,10 +112,10 @@ def get_provider_info() -> dict[str, Any]:
                 "python-module": f"{PACKAGE}.transfers.sql_to_firstpromoter",
             }
         ],
-        "sensors": modules("sensors.refund", "sensors.sale"),
-        "triggers": modules("triggers.refund"),
+        "sensors": modules("sensors.unrecorded"),
+        "triggers": modules("triggers.unrecorded"),
         "asset-uris": asset_uris,
         "dataset-uris": asset_uris,  # their name in Airflow 2
         "cli": [f"{PACKAGE}.cli.definition.get_firstpromoter_cli_commands"],  # known to Airflow 3.2 and later
-        "extra-links": [f"{PACKAGE}.operators.links.RefundRunsLink"],
+        "extra-links": [f"{PACKAGE}.operators.base.RefundRunsLink"],
     }

@@ -19,8 +19,8 @@ from typing import Any
 import pendulum
 from airflow.providers.common.compat.sdk import dag, task
 
-from airflow_provider_firstpromoter.operators.refund import TrackRefundOperator
-from airflow_provider_firstpromoter.sensors.refund import UnrecordedRefundSensor
+from airflow_provider_firstpromoter.operators.track import TrackRefundOperator
+from airflow_provider_firstpromoter.sensors.unrecorded import UnrecordedRefundSensor
 
 
 @dag(

@@ -13,7 +13,7 @@ from dev.house import ROOT, Module, circles, modules, twins
 
 HOUSE = modules()
 #: Modules of the provider itself, which every package may use; they import none of it.
-SHARED = {"account", "exceptions", "get_provider_info", "__version__", "RECHECK_EVERY"}
+SHARED = {"account", "exceptions", "get_provider_info", "parameters", "__version__"}
 #: What Airflow's own kinds may use: parameters in, a run called, XCom out.
 AIRFLOW_KINDS = {"api", "assets", "database", "hooks", "ledger", "pending", "reconcile", "calls", "sync"}
 #: Which packages each package may import.

@@ -14,7 +14,6 @@ from typing import Any
 
 import jsonschema
 import pytest
-from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
 
 from airflow_provider_firstpromoter.get_provider_info import CONN_FIELDS, get_provider_info
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
@@ -50,7 +49,7 @@ def test_provider_info_satisfies_airflows_schema() -> None:
 
 def test_provider_info_names_the_public_modules() -> None:
     text = " ".join(NAMED)
-    for module in ("hooks.firstpromoter", "operators.refund", "sensors.refund", "transfers.sql_to_firstpromoter"):
+    for module in ("hooks.firstpromoter", "operators.track", "sensors.unrecorded", "transfers.sql_to_firstpromoter"):
         assert f"airflow_provider_firstpromoter.{module}" in text
 
 
@@ -99,14 +98,13 @@ def test_importing_operators_does_not_import_their_dependencies() -> None:
     """Airflow's own imports come first: what it loads by itself is not ours to save."""
     code = (
         "from airflow.providers.common.compat.sdk import BaseHook, BaseOperator, BaseSensorOperator, XCom\n"
-        "import airflow_provider_firstpromoter.operators.refund, airflow_provider_firstpromoter.sensors.refund, "
+        "import airflow_provider_firstpromoter.operators.track, airflow_provider_firstpromoter.operators.reconcile, "
+        "airflow_provider_firstpromoter.operators.revert, airflow_provider_firstpromoter.sensors.unrecorded, "
         "airflow_provider_firstpromoter.transfers.sql_to_firstpromoter"
     )
     modules = imported_by(code)
-    assert "airflow_provider_firstpromoter.operators.refund" in modules
+    assert "airflow_provider_firstpromoter.operators.track" in modules
     ours = {name.removeprefix("airflow_provider_firstpromoter.") for name in modules}
-    assert not ours & {"hooks.firstpromoter", "ledger", "sync", "source", "spool", "refunds", "account", "answers"}
+    assert not ours & {"account", "api", "calls", "database", "hooks", "ledger", "pending", "reconcile", "sync"}
     heavy = {"requests", "sqlalchemy", "pydantic", "tenacity", "pendulum"}
-    if not AIRFLOW_V_3_0_PLUS:
-        heavy -= {"pydantic"}  # describes an operator's call; Airflow 3 loads it by itself
     assert not {name.split(".")[0] for name in modules} & heavy

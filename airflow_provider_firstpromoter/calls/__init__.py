@@ -44,9 +44,7 @@ from airflow_provider_firstpromoter.calls.values import (
     Identity,
     Validation,
     amount_text,
-    parameter_time,
     same_amount,
-    time_before,
 )
 
 __all__ = [
@@ -88,8 +86,6 @@ __all__ = [
     "is_known_content",
     "masked",
     "numbered",
-    "parameter_time",
     "same_amount",
     "shortened",
-    "time_before",
 ]

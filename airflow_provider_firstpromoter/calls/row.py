@@ -27,8 +27,8 @@ TOKEN_LENGTH = 16
 MOST_TOKENS = 15
 #: The default context would round a long amount, and take two amounts for the same.
 _EXACTLY = Context(prec=2 * MAX_AMOUNT_LENGTH)
-#: The calls that have a ledger, by the plural of their names.
-CALLS = {call.plural: call for call in (REFUND, SALE)}
+#: The calls that have a ledger, by name.
+CALLS = {call.name: call for call in (REFUND, SALE)}
 #: The columns of all calls, and whether each holds an id: a row has those of one call only.
 _COLUMNS = {name: name in call.id_columns for call in CALLS.values() for name in call.columns}
 T = TypeVar("T")

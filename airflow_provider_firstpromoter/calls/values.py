@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 import re
-from datetime import UTC, date, datetime, time, timedelta
 from decimal import Context, Decimal
 from numbers import Integral, Real
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 from uuid import UUID
 
-import pendulum
 from pydantic import ValidationInfo
 
 AmountUnit: TypeAlias = Literal["minor", "major"]
@@ -230,42 +228,3 @@ def same_amount(one: str | None, other: str | None) -> bool:
     if one is None or other is None or not (_NUMBER.fullmatch(one) and _NUMBER.fullmatch(other)):
         return False
     return Decimal(one) == Decimal(other)
-
-
-#: The years that parameters can name. Databases, and the API with the margin, do not know all that Python does.
-FIRST_YEAR, LAST_YEAR = 1900, 9998
-
-
-def parameter_time(name: str, value: Any) -> datetime | None:
-    """
-    Return the time that a parameter names, in UTC: a time, a date, or its ISO 8601 text; an empty text is None.
-
-    :raises ValueError: if it is none of these, or of a year that not every database knows
-    """
-    if value is None or value == "":
-        return None
-    example = "such as 2026-01-31 or 2026-01-31T14:00:00+00:00"
-    if isinstance(value, str):
-        try:
-            value = pendulum.parse(value)
-        except (ValueError, OverflowError):
-            raise ValueError(f"{name} ({value!r}) is not a date or time {example}") from None
-    if isinstance(value, date) and not isinstance(value, datetime):
-        value = datetime.combine(value, time())
-    if not isinstance(value, datetime):
-        raise ValueError(f"{name} ({value!r}) is not a date or time {example}")
-    # Checked before the conversion, which fails beyond the calendar.
-    if not FIRST_YEAR <= value.year <= LAST_YEAR:
-        raise ValueError(f"{name} ({value}) is not between the years {FIRST_YEAR} and {LAST_YEAR}")
-    return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
-
-
-def time_before(name: str, back: timedelta) -> datetime:
-    """
-    Return the time so long ago.
-
-    :raises ValueError: if that is before :data:`FIRST_YEAR`, or in the future
-    """
-    if timedelta() <= back <= datetime.now(UTC) - datetime(FIRST_YEAR, 1, 2, tzinfo=UTC):
-        return datetime.now(UTC) - back
-    raise ValueError(f"{name} ({back}) does not lead to a time between {FIRST_YEAR} and now")

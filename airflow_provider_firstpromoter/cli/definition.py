@@ -63,7 +63,7 @@ def _call(text: str) -> Any:
     from airflow_provider_firstpromoter.calls import CALLS  # only once a command runs: it imports pydantic
 
     try:
-        return CALLS[f"{text}s"]
+        return CALLS[text]
     except KeyError:
         raise argparse.ArgumentTypeError(f"{text!r} is neither refund nor sale") from None
 

@@ -1,17 +1,16 @@
-"""The base class of the operators that send events: their parameters, and how results are passed downstream."""
+"""What the operators share: their parameters, the path of a query, and the XComs and asset events of a run."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urlencode
 
-from airflow.providers.common.compat.sdk import BaseOperator
+from airflow.providers.common.compat.sdk import BaseOperator, BaseOperatorLink
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_1_PLUS
 
-from airflow_provider_firstpromoter import RECHECK_EVERY
-from airflow_provider_firstpromoter.calls import REFUND, Call
-from airflow_provider_firstpromoter.operators.asset_events import attach_asset_events
-from airflow_provider_firstpromoter.operators.links import REFUND_RUNS_LINKS
+from airflow_provider_firstpromoter.parameters import CallName, checked_window
 
 if TYPE_CHECKING:
     import logging
@@ -22,24 +21,94 @@ if TYPE_CHECKING:
     from airflow_provider_firstpromoter.calls import AmountUnit, Identity
     from airflow_provider_firstpromoter.sync import FailOn, Sync
 
-LONGEST_RECHECK = timedelta(days=3653)
 
-
-def checked_window(recheck_unreferred: timedelta | None) -> timedelta | None:
+class RefundRunsLink(BaseOperatorLink):
     """
-    Check ``recheck_unreferred``, and return it.
+    Opens the page "Refund runs" at the run of this task instance.
 
-    :raises ValueError: if no event would be sent again in that time, or it reaches beyond the calendar
+    The link is relative, as Airflow's pages resolve it below their own base path: the worker that writes it need not
+    know under which URL people reach Airflow.
     """
-    if recheck_unreferred is not None and not RECHECK_EVERY < recheck_unreferred <= LONGEST_RECHECK:
-        raise ValueError(
-            f"recheck_unreferred must be longer than {RECHECK_EVERY}, the time between two tries of an event, and at "
-            f"most {LONGEST_RECHECK.days} days, not {recheck_unreferred}; timedelta(days=30) is usual"
-        )
-    return recheck_unreferred
+
+    name = "Refund runs"
+
+    def get_link(self, operator: BaseOperator, *, ti_key: Any) -> str:
+        """
+        Return the page's address with the task instance in its query.
+
+        :param ti_key: names the task instance; Airflow 3 passes the running task instance itself
+        """
+        query = {
+            "dag_id": ti_key.dag_id,
+            "run_id": ti_key.run_id,
+            "task_id": ti_key.task_id,
+            "map_index": -1 if ti_key.map_index is None else ti_key.map_index,
+        }
+        return f"plugin/refund-runs?{urlencode(query)}"
 
 
-class TrackingOperator(BaseOperator):
+class SqlFile:
+    """
+    A mixin, to be named before Airflow's base class: ``sql`` may be the path of a ``.sql`` file.
+
+    Airflow's own ``template_ext`` would take a parameter that ends in ``.sql`` for a file, too.
+    """
+
+    template_ext: Sequence[str] = ()
+    sql: Any
+
+    def render_template(self, content: Any, context: Context, jinja_env: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Render a field's content; of ``sql`` the file's, if it is the path of one."""
+        jinja_env = jinja_env or self.get_template_env()  # type: ignore[attr-defined]
+        if content is self.sql and isinstance(content, str) and content.endswith(".sql"):
+            content, *_ = jinja_env.loader.get_source(jinja_env, content)
+        return super().render_template(content, context, jinja_env, *args, **kwargs)  # type: ignore[misc]
+
+
+class FirstPromoterOperator(BaseOperator):
+    """
+    Base class of all operators: they need an account and its ledger.
+
+    :param firstpromoter_conn_id: the connection of type ``firstpromoter``
+    :param ledger_conn_id: the SQL connection of the ledger; by default what the FirstPromoter connection's extra says
+    :param ledger_table: its table, ``schema.table`` if need be; by default likewise, or
+        ``firstpromoter_sales`` for sales, in the same schema
+    """
+
+    #: What the rows are.
+    call: CallName = "refund"
+    template_fields: Sequence[str] = ("firstpromoter_conn_id", "ledger_conn_id", "ledger_table")
+    template_ext: Sequence[str] = ()
+    ui_color = "#d9eaf7"
+    #: Before Airflow 3.1 there is no such page.
+    operator_extra_links = (RefundRunsLink(),) if AIRFLOW_V_3_1_PLUS else ()
+
+    def __init__(
+        self,
+        *,
+        firstpromoter_conn_id: str = "firstpromoter_default",
+        ledger_conn_id: str | None = None,
+        ledger_table: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.firstpromoter_conn_id = firstpromoter_conn_id
+        self.ledger_conn_id = ledger_conn_id
+        self.ledger_table = ledger_table
+
+    def _task(self, context: Context) -> dict[str, Any]:
+        """Return what every run is told about its task."""
+        from airflow_provider_firstpromoter.ledger import RunKey
+
+        ti = context["ti"]
+        return {
+            "run": RunKey(ti.dag_id, ti.run_id, ti.task_id, ti.map_index),
+            "try_number": ti.try_number,
+            "log": cast("logging.Logger", self.log),
+        }
+
+
+class TrackingOperator(FirstPromoterOperator):
     """
     Base class of every operator that sends events, refunds or sales; these parameters are common to all of them.
 
@@ -67,17 +136,9 @@ class TrackingOperator(BaseOperator):
     ``AssetAlias`` gets an event only when an event was recorded.
     """
 
-    #: What the rows are.
-    call: Call = REFUND
-    ui_color = "#d9eaf7"
-    operator_extra_links = REFUND_RUNS_LINKS
-
     def __init__(
         self,
         *,
-        firstpromoter_conn_id: str = "firstpromoter_default",
-        ledger_conn_id: str | None = None,
-        ledger_table: str | None = None,
         amount_unit: AmountUnit = "minor",
         identify_by: Sequence[Identity] = ("uid", "email"),
         skip_email_notification: bool | None = None,
@@ -101,9 +162,6 @@ class TrackingOperator(BaseOperator):
             raise ValueError(f"max_in_flight must be at least 1, not {max_in_flight!r}")
         if fail_on not in ("new", "any"):
             raise ValueError(f"fail_on must be 'new' or 'any', not {fail_on!r}")
-        self.firstpromoter_conn_id = firstpromoter_conn_id
-        self.ledger_conn_id = ledger_conn_id
-        self.ledger_table = ledger_table
         self.amount_unit: AmountUnit = amount_unit
         self.skip_email_notification = skip_email_notification
         self.max_in_flight = max_in_flight
@@ -126,18 +184,18 @@ class TrackingOperator(BaseOperator):
 
         :param options: further fields of :class:`SyncOptions`
         """
+        from airflow_provider_firstpromoter.calls import CALLS
         from airflow_provider_firstpromoter.hooks import FirstPromoterHook
-        from airflow_provider_firstpromoter.ledger import Ledger, RunKey
+        from airflow_provider_firstpromoter.ledger import Ledger
         from airflow_provider_firstpromoter.sync import Sync, SyncOptions
 
-        hook = FirstPromoterHook(self.firstpromoter_conn_id)
+        hook, call = FirstPromoterHook(self.firstpromoter_conn_id), CALLS[self.call]
         find_ledger = Ledger.required if ledger_required else Ledger.of
-        ti = context["ti"]
         self._sync = Sync(
             hook,
-            find_ledger(hook.account, self.ledger_conn_id, self.ledger_table, self.call),
+            find_ledger(hook.account, self.ledger_conn_id, self.ledger_table, call),
             SyncOptions(
-                call=self.call,
+                call=call,
                 amount_unit=self.amount_unit,
                 identify_by=self.identify_by,
                 skip_email_notification=self.skip_email_notification,
@@ -150,10 +208,8 @@ class TrackingOperator(BaseOperator):
                 recover_rewards=self.recover_rewards,
                 **options,
             ),
-            RunKey(ti.dag_id, ti.run_id, ti.task_id, ti.map_index),
-            log=cast("logging.Logger", self.log),
-            try_number=ti.try_number,
             kind="query" if ledger_required else "list",
+            **self._task(context),
         )
         return self._sync
 
@@ -166,6 +222,7 @@ class TrackingOperator(BaseOperator):
         :param more: further XComs, by key
         :returns: ``return_value``
         """
+        from airflow_provider_firstpromoter.assets.firstpromoter import attach_asset_events
         from airflow_provider_firstpromoter.sync import log_text
 
         summary = sync.total()
@@ -174,12 +231,12 @@ class TrackingOperator(BaseOperator):
             for key, value in {"summary": summary.to_json(), **more, "return_value": return_value}.items():
                 context["ti"].xcom_push(key=key, value=value)
         sync.raise_for_summary()
-        attach_asset_events(self.outlets, context, sync, summary)
+        attach_asset_events(self.outlets, context, summary.to_json(), sync.since_last_event)
         return return_value
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any] | None:
         """Return the lineage of the run, for Airflow's OpenLineage provider; after a failed task too."""
-        from airflow_provider_firstpromoter.operators.lineage import lineage_of_run
+        from airflow_provider_firstpromoter.assets.firstpromoter import lineage_of_run
 
         return lineage_of_run(
             self._sync.total().to_json() if self._sync is not None else None,

@@ -4,50 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import BaseOperator
-
-from airflow_provider_firstpromoter.calls import REFUND, SALE, Call, parameter_time, time_before
-from airflow_provider_firstpromoter.operators.links import REFUND_RUNS_LINKS
-from airflow_provider_firstpromoter.operators.sql_file import SqlFile
+from airflow_provider_firstpromoter.operators.base import FirstPromoterOperator, SqlFile
+from airflow_provider_firstpromoter.parameters import check_times, time_before
 
 if TYPE_CHECKING:
-    import logging
-
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_firstpromoter.hooks import FirstPromoterHook
     from airflow_provider_firstpromoter.reconcile import ReconcileReport, RevertReport
 
 
-class LedgerOperator(BaseOperator):
-    """
-    Base class of the operators that compare a ledger with FirstPromoter's commissions.
+class LedgerOperator(FirstPromoterOperator):
+    """Base class of the operators that compare a ledger with FirstPromoter's commissions."""
 
-    :param firstpromoter_conn_id: the connection of type ``firstpromoter``
-    :param ledger_conn_id: the SQL connection of the ledger; by default the one in the FirstPromoter connection's extra
-    :param ledger_table: the ledger's table, ``table`` or ``schema.table``; by default likewise
-    """
-
-    #: The tracking call whose ledger it is.
-    call: ClassVar[Call]
-    template_fields: Sequence[str] = ("firstpromoter_conn_id", "ledger_conn_id", "ledger_table")
-    template_ext: Sequence[str] = ()
-    operator_extra_links = REFUND_RUNS_LINKS
-
-    def __init__(
-        self,
-        *,
-        firstpromoter_conn_id: str = "firstpromoter_default",
-        ledger_conn_id: str | None = None,
-        ledger_table: str | None = None,
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.firstpromoter_conn_id = firstpromoter_conn_id
-        self.ledger_conn_id = ledger_conn_id
-        self.ledger_table = ledger_table
         self._hook: FirstPromoterHook | None = None
         self._started_at = datetime.now(UTC)
 
@@ -59,16 +32,10 @@ class LedgerOperator(BaseOperator):
     def _start(self, context: Context) -> tuple[FirstPromoterHook, dict[str, Any]]:
         """Return the hook, and what every run over a ledger is told about its task."""
         from airflow_provider_firstpromoter.hooks import FirstPromoterHook
-        from airflow_provider_firstpromoter.ledger import RunKey
 
         self._started_at = datetime.now(UTC)
         self._hook = FirstPromoterHook(self.firstpromoter_conn_id)
-        ti = context["ti"]
-        return self._hook, {
-            "run": RunKey(ti.dag_id, ti.run_id, ti.task_id, ti.map_index),
-            "try_number": ti.try_number,
-            "log": cast("logging.Logger", self.log),
-        }
+        return self._hook, self._task(context)
 
     def _push(
         self,
@@ -91,19 +58,6 @@ class LedgerOperator(BaseOperator):
             context["ti"].xcom_push(key="return_value", value=value)
             context["ti"].xcom_push(key="summary", value={**details, **report.to_json()})
         return value
-
-
-def check_times(**parameters: Any) -> None:
-    """
-    Refuse times that cannot be used when the DAG is parsed; templates and XComArgs are only known when the task runs.
-
-    :raises ValueError: names the parameter
-    """
-    for name, value in parameters.items():
-        if isinstance(value, timedelta):
-            time_before(name, value)
-        elif isinstance(value, date) or (isinstance(value, str) and "{" not in value):
-            parameter_time(name, value)
 
 
 class ReconcileOperator(SqlFile, LedgerOperator):
@@ -165,7 +119,6 @@ class ReconcileOperator(SqlFile, LedgerOperator):
     :param ledger_table: the ledger's table, ``table`` or ``schema.table``; by default likewise
     """
 
-    ui_color = "#d9eaf7"
     template_fields: Sequence[str] = (
         "created_from",
         "created_to",
@@ -219,19 +172,21 @@ class ReconcileOperator(SqlFile, LedgerOperator):
         :raises SyncInterruptedError: if the task is killed
         :raises ValueError: if a day is not a date
         """
+        from airflow_provider_firstpromoter.calls import CALLS
         from airflow_provider_firstpromoter.database import CallQuery
         from airflow_provider_firstpromoter.ledger import Ledger
         from airflow_provider_firstpromoter.reconcile import Period, Reconciliation
         from airflow_provider_firstpromoter.sync import report_mismatches
 
         period = Period.of(self.created_from, self.created_to)
+        call = CALLS[self.call]
         hook, task = self._start(context)
         query = (
-            CallQuery.from_connection(self.sql_conn_id, self.sql, self.parameters, call=self.call)
+            CallQuery.from_connection(self.sql_conn_id, self.sql, self.parameters, call=call)
             if self.sql and self.sql_conn_id
             else None
         )
-        with Ledger.required(hook.account, self.ledger_conn_id, self.ledger_table, self.call) as ledger:
+        with Ledger.required(hook.account, self.ledger_conn_id, self.ledger_table, call) as ledger:
             report = Reconciliation(
                 hook,
                 ledger,
@@ -264,7 +219,7 @@ class ReconcileRefundsOperator(ReconcileOperator):
     The parameters are those of :class:`ReconcileOperator`.
     """
 
-    call = REFUND
+    call = "refund"
 
 
 class ReconcileSalesOperator(ReconcileOperator):
@@ -276,4 +231,4 @@ class ReconcileSalesOperator(ReconcileOperator):
     The parameters are those of :class:`ReconcileOperator`.
     """
 
-    call = SALE
+    call = "sale"

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_firstpromoter.calls import REFUND, SALE
-from airflow_provider_firstpromoter.operators.reconcile import LedgerOperator, check_times
+from airflow_provider_firstpromoter.operators.reconcile import LedgerOperator
+from airflow_provider_firstpromoter.parameters import check_times
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -117,6 +117,7 @@ class RevertOperator(LedgerOperator):
         :raises LedgerError: if the ledger's database refuses
         :raises SyncInterruptedError: if the task is killed
         """
+        from airflow_provider_firstpromoter.calls import CALLS
         from airflow_provider_firstpromoter.exceptions import RunRefusedError
         from airflow_provider_firstpromoter.ledger import Ledger
         from airflow_provider_firstpromoter.reconcile import MOST_TO_REVERT, Revert, RevertSelection
@@ -126,7 +127,7 @@ class RevertOperator(LedgerOperator):
             raise ValueError("preview=False needs max_reverted: the number that the preview reported")
         selection = RevertSelection.of(self.event_ids, self.of_dag_id, self.of_run_id, self.sent_from, self.sent_to)
         hook, task = self._start(context)
-        with Ledger.required(hook.account, self.ledger_conn_id, self.ledger_table, self.call) as ledger:
+        with Ledger.required(hook.account, self.ledger_conn_id, self.ledger_table, CALLS[self.call]) as ledger:
             revert = Revert(hook, ledger, selection, preview=preview, max_reverted=max_reverted or 0, **task)
             try:
                 report = revert.run()
@@ -155,7 +156,7 @@ class RevertRefundsOperator(RevertOperator):
     The parameters are those of :class:`RevertOperator`.
     """
 
-    call = REFUND
+    call = "refund"
 
 
 class RevertSalesOperator(RevertOperator):
@@ -166,7 +167,7 @@ class RevertSalesOperator(RevertOperator):
     The parameters are those of :class:`RevertOperator`.
     """
 
-    call = SALE
+    call = "sale"
 
 
 def _flag(value: Any) -> bool:

@@ -10,10 +10,8 @@ from datetime import UTC, datetime, timedelta
 from itertools import starmap
 from typing import Any
 
-from airflow_provider_firstpromoter import RECHECK_EVERY
 from airflow_provider_firstpromoter.calls import (
-    REFUND,
-    Call,
+    CALLS,
     Outcome,
     Row,
     batches,
@@ -24,6 +22,7 @@ from airflow_provider_firstpromoter.calls import (
 from airflow_provider_firstpromoter.database import CallQuery, Parameters, ScratchDatabase
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import Ledger
+from airflow_provider_firstpromoter.parameters import RECHECK_EVERY, CallName
 from airflow_provider_firstpromoter.pending.antijoin import unsettled_rows
 from airflow_provider_firstpromoter.pending.rules import (
     REASON_RECHECK,
@@ -53,7 +52,7 @@ class PendingEvents:
     recheck_unreferred: timedelta | None = None
     retry_rejected: bool = False
     statement_timeout: float | None = None
-    call: Call = REFUND
+    call: CallName = "refund"
 
     def find(self, limit: int) -> list[Row]:
         """
@@ -73,15 +72,15 @@ class PendingEvents:
 
     @contextmanager
     def _reading(self) -> Iterator[tuple[Iterator[Row], Ledger, PendingRules]]:
-        account = FirstPromoterHook(self.firstpromoter_conn_id).account
-        ledger = Ledger.required(account, self.ledger_conn_id, self.ledger_table, self.call)
+        account, call = FirstPromoterHook(self.firstpromoter_conn_id).account, CALLS[self.call]
+        ledger = Ledger.required(account, self.ledger_conn_id, self.ledger_table, call)
         query = CallQuery.from_connection(
-            self.sql_conn_id, self.sql, self.parameters, statement_timeout=self.statement_timeout, call=self.call
+            self.sql_conn_id, self.sql, self.parameters, statement_timeout=self.statement_timeout, call=call
         )
         rules = PendingRules(ledger.salt.encode(), self.recheck_unreferred, self.retry_rejected)
         # No connection stays open between two calls: many waiting sensors would use up what the database allows.
         with query, ledger, closing(unsettled_rows(query, ledger, self.recheck_unreferred)) as rows:
-            yield numbered(rows, self.call), ledger, rules
+            yield numbered(rows, call), ledger, rules
 
 
 #: The places of a row in the order of a run; what needs attention; and what is passed on only with its event.

@@ -14,7 +14,6 @@ from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Any, NamedTuple, assert_never
 
-from airflow_provider_firstpromoter import RECHECK_EVERY
 from airflow_provider_firstpromoter.calls import (
     Outcome,
     Result,
@@ -27,6 +26,7 @@ from airflow_provider_firstpromoter.calls import (
 )
 from airflow_provider_firstpromoter.exceptions import InvalidRowError
 from airflow_provider_firstpromoter.ledger import Ledger, LedgerRecord, key_of
+from airflow_provider_firstpromoter.parameters import RECHECK_EVERY
 
 #: Why a sensor passes a row on that the ledger has: the task that gets it then sends it, whatever its own parameters.
 REASON_RECHECK = "recheck"

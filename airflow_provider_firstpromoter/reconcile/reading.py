@@ -15,11 +15,12 @@ from airflow_provider_firstpromoter.api import (
     read_commissions,
     sign_filter,
 )
-from airflow_provider_firstpromoter.calls import Call, Commission, parameter_time, time_before
+from airflow_provider_firstpromoter.calls import Call, Commission
 from airflow_provider_firstpromoter.database import in_background
 from airflow_provider_firstpromoter.exceptions import ReadError, SyncInterruptedError, UnreadableCommissionError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import LedgerRecord
+from airflow_provider_firstpromoter.parameters import parameter_time, time_before
 from airflow_provider_firstpromoter.reconcile.staging import known_ids
 
 T = TypeVar("T")

@@ -9,10 +9,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from airflow_provider_firstpromoter.api import MOST_IDS, Batch
-from airflow_provider_firstpromoter.calls import Commission, Outcome, parameter_time
+from airflow_provider_firstpromoter.calls import Commission, Outcome
 from airflow_provider_firstpromoter.exceptions import EventsFailedError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import Ledger, LedgerRecord, RunKey, now
+from airflow_provider_firstpromoter.parameters import parameter_time
 from airflow_provider_firstpromoter.reconcile.compare import compare_amounts, created_at
 from airflow_provider_firstpromoter.reconcile.reading import CommissionReader
 from airflow_provider_firstpromoter.reconcile.revert_report import CheckedEvent, Decision, RevertReport

@@ -69,7 +69,7 @@ def table(summary: Summary) -> str:
         "without_sale_event_id": "recorded without sale_event_id",
     }
     lines += [(text, str(value)) for name, text in names.items() if (value := getattr(summary, name))]
-    call = CALLS[summary.kind]
+    call = CALLS[summary.kind.removesuffix("s")]
     lines += [(f"{call.verb}, {unit}", str(amount)) for unit, amount in sorted(summary.rewards.items()) if amount]
     lines += [
         (f"{call.happened}, {currency}", str(amount)) for currency, amount in sorted(summary.amounts.items()) if amount

@@ -155,17 +155,17 @@ class Sync:
         """
         return self.summary if self._report_settled else self._recorder.total()
 
-    def since_last_event(self, *, only_reversals: bool = False) -> Totals:
+    def since_last_event(self, *, only_recorded: bool = False) -> Totals:
         """
         Return what the task has done since its last asset event, runs that failed included.
 
-        :param only_reversals: whether there is an event only if a commission was reversed
+        :param only_recorded: whether there is an event only if something was recorded
         :raises LedgerError: if the ledger's database refuses
         """
         history = self._recorder.history
         if history is None:
             return self.total()
-        return history.report_by_event(only_recorded=only_reversals)
+        return history.report_by_event(only_recorded=only_recorded)
 
     def raise_for_summary(self) -> None:
         """

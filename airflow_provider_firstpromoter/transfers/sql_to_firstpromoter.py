@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from airflow_provider_firstpromoter.calls import CALLS
-from airflow_provider_firstpromoter.operators.base import TrackingOperator
-from airflow_provider_firstpromoter.operators.sql_file import SqlFile
+from airflow_provider_firstpromoter.operators.base import FirstPromoterOperator, SqlFile, TrackingOperator
+from airflow_provider_firstpromoter.parameters import CALL_NAMES, CallName
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -48,14 +47,7 @@ class SqlToFirstPromoterOperator(SqlFile, TrackingOperator):
         the task before the first request, because a sale counts on the day on which it is sent; None allows any age
     """
 
-    template_fields: Sequence[str] = (
-        "sql",
-        "parameters",
-        "sql_conn_id",
-        "firstpromoter_conn_id",
-        "ledger_conn_id",
-        "ledger_table",
-    )
+    template_fields: Sequence[str] = ("sql", "parameters", "sql_conn_id", *FirstPromoterOperator.template_fields)
     template_fields_renderers = {"sql": "sql", "parameters": "json"}
 
     def __init__(
@@ -63,7 +55,7 @@ class SqlToFirstPromoterOperator(SqlFile, TrackingOperator):
         *,
         sql: str,
         sql_conn_id: str,
-        call: Literal["refund", "sale"] = "refund",
+        call: CallName = "refund",
         parameters: Mapping[str, Any] | Sequence[Any] | None = None,
         limit: int | None = None,
         max_pending: int | None = 10_000,
@@ -71,9 +63,9 @@ class SqlToFirstPromoterOperator(SqlFile, TrackingOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if f"{call}s" not in CALLS:
+        if call not in CALL_NAMES:
             raise ValueError(f"call must be 'refund' or 'sale', not {call!r}")
-        self.call = CALLS[f"{call}s"]
+        self.call = call
         if limit is not None and limit < 1:
             raise ValueError(f"limit must be at least 1, or None, not {limit!r}")
         self.sql = sql
@@ -93,12 +85,14 @@ class SqlToFirstPromoterOperator(SqlFile, TrackingOperator):
         :raises EventsFailedError: if some could not be sent; a retry sends them again
         :raises EventsRejectedError: if more were rejected or changed than ``max_rejected`` allows
         """
+        from airflow_provider_firstpromoter.calls import CALLS
         from airflow_provider_firstpromoter.database import CallQuery
         from airflow_provider_firstpromoter.sync import rewards_of_run, run_query
 
         limits: dict[str, Any] = {"limit": self.limit, "max_pending": self.max_pending, "max_age": self.max_age}
         with self._make_sync(context, ledger_required=True, **limits) as sync:
-            run_query(sync, CallQuery.from_connection(self.sql_conn_id, self.sql, self.parameters, call=self.call))
+            call = CALLS[self.call]
+            run_query(sync, CallQuery.from_connection(self.sql_conn_id, self.sql, self.parameters, call=call))
             rewards = [] if self.preview else rewards_of_run(sync)
             summary: dict[str, Any] = self._push_results(context, sync, sync.total().to_json(), rewards=rewards)
             return summary

@@ -13,13 +13,11 @@ import pytest
 from airflow_provider_firstpromoter.calls import REFUND, SALE, Call
 from airflow_provider_firstpromoter.exceptions import RunRefusedError
 from airflow_provider_firstpromoter.operators.reconcile import ReconcileRefundsOperator, ReconcileSalesOperator
-from airflow_provider_firstpromoter.operators.refund import TrackRefundOperator
 from airflow_provider_firstpromoter.operators.revert import RevertRefundsOperator, RevertSalesOperator
-from airflow_provider_firstpromoter.operators.sale import TrackSaleOperator
+from airflow_provider_firstpromoter.operators.track import TrackRefundOperator, TrackSaleOperator
 from airflow_provider_firstpromoter.reconcile import MismatchKind
 from airflow_provider_firstpromoter.sandbox import Sandbox
-from airflow_provider_firstpromoter.sensors.refund import UnrecordedRefundSensor
-from airflow_provider_firstpromoter.sensors.sale import UnrecordedSaleSensor
+from airflow_provider_firstpromoter.sensors.unrecorded import UnrecordedRefundSensor, UnrecordedSaleSensor
 from airflow_provider_firstpromoter.transfers.sql_to_firstpromoter import SqlToFirstPromoterOperator
 from tests.support import ALL_REFUNDS, Task, nonzero_outcomes
 

@@ -9,9 +9,9 @@ from typing import Any
 import pendulum
 from airflow.providers.common.compat.sdk import DAG, task
 
-from airflow_provider_firstpromoter.operators.refund import TrackRefundOperator
+from airflow_provider_firstpromoter.operators.track import TrackRefundOperator
 from airflow_provider_firstpromoter.sandbox import Sandbox
-from airflow_provider_firstpromoter.sensors.refund import UnrecordedRefundSensor
+from airflow_provider_firstpromoter.sensors.unrecorded import UnrecordedRefundSensor
 from airflow_provider_firstpromoter.transfers.sql_to_firstpromoter import SqlToFirstPromoterOperator
 from tests import support
 

@@ -13,7 +13,7 @@ import pytest
 from airflow.providers.common.compat.sdk import DAG, Asset, AssetAlias
 
 from airflow_provider_firstpromoter.exceptions import EventsRejectedError
-from airflow_provider_firstpromoter.operators.refund import TrackRefundOperator
+from airflow_provider_firstpromoter.operators.track import TrackRefundOperator
 from airflow_provider_firstpromoter.sandbox import Sandbox
 from airflow_provider_firstpromoter.transfers.sql_to_firstpromoter import SqlToFirstPromoterOperator
 from tests.support import Task, refund

@@ -6,10 +6,10 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from airflow_provider_firstpromoter.operators.links import RefundRunsLink
+from airflow_provider_firstpromoter.operators.base import RefundRunsLink
 from airflow_provider_firstpromoter.operators.reconcile import ReconcileRefundsOperator
-from airflow_provider_firstpromoter.operators.refund import TrackRefundOperator
 from airflow_provider_firstpromoter.operators.revert import RevertRefundsOperator
+from airflow_provider_firstpromoter.operators.track import TrackRefundOperator
 from airflow_provider_firstpromoter.plugins.refund_runs import URL_ROUTE
 from airflow_provider_firstpromoter.transfers.sql_to_firstpromoter import SqlToFirstPromoterOperator
 from tests.plugins.test_refund_runs import HAS_PAGES

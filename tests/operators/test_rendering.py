@@ -8,8 +8,8 @@ import pytest
 from airflow.providers.common.compat.sdk import BaseOperator, BaseSensorOperator
 
 from airflow_provider_firstpromoter.operators.reconcile import ReconcileRefundsOperator
-from airflow_provider_firstpromoter.operators.refund import TrackRefundOperator
-from airflow_provider_firstpromoter.sensors.refund import UnrecordedRefundSensor
+from airflow_provider_firstpromoter.operators.track import TrackRefundOperator
+from airflow_provider_firstpromoter.sensors.unrecorded import UnrecordedRefundSensor
 from airflow_provider_firstpromoter.transfers.sql_to_firstpromoter import SqlToFirstPromoterOperator
 
 KINDS: list[Any] = [TrackRefundOperator, SqlToFirstPromoterOperator, UnrecordedRefundSensor, ReconcileRefundsOperator]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_firstpromoter.operators.refund import TrackRefundOperator
+from airflow_provider_firstpromoter.operators.track import TrackRefundOperator
 from airflow_provider_firstpromoter.sandbox import Sandbox
 from tests.support import BOTH_SHAPES, Task, refund, refunds
 

@@ -14,7 +14,7 @@ from airflow_provider_firstpromoter.exceptions import (
     EventsRejectedError,
     InputError,
 )
-from airflow_provider_firstpromoter.operators.refund import TrackRefundOperator
+from airflow_provider_firstpromoter.operators.track import TrackRefundOperator
 from airflow_provider_firstpromoter.sandbox import Sandbox
 from tests.operators.tracking import outcomes, requests_of, track_task
 from tests.support import BOTH_SHAPES, refund

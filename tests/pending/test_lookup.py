@@ -11,7 +11,7 @@ import pytest
 
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.pending import PendingEvents
-from airflow_provider_firstpromoter.triggers.refund import UnrecordedRefundTrigger
+from airflow_provider_firstpromoter.triggers.unrecorded import UnrecordedTrigger
 from tests.pending.joining import Side
 from tests.support import ALL_REFUNDS, refund_with_id
 
@@ -58,9 +58,7 @@ def test_many_deferred_sensors_share_few_connections(database: Any) -> None:
 
     async def watch() -> None:
         triggers = [
-            UnrecordedRefundTrigger(
-                sql=ALL_REFUNDS, sql_conn_id="warehouse", poke_interval=0.05, end_time=time.time() + 4
-            )
+            UnrecordedTrigger(sql=ALL_REFUNDS, sql_conn_id="warehouse", poke_interval=0.05, end_time=time.time() + 4)
             for _ in range(5)
         ]
 

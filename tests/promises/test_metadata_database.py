@@ -12,9 +12,9 @@ import pendulum
 import pytest
 from airflow.providers.common.compat.sdk import DAG
 
-from airflow_provider_firstpromoter.operators.refund import TrackRefundOperator
+from airflow_provider_firstpromoter.operators.track import TrackRefundOperator
 from airflow_provider_firstpromoter.sandbox import SECRET, Sandbox
-from airflow_provider_firstpromoter.sensors.refund import UnrecordedRefundSensor
+from airflow_provider_firstpromoter.sensors.unrecorded import UnrecordedRefundSensor
 from airflow_provider_firstpromoter.transfers.sql_to_firstpromoter import SqlToFirstPromoterOperator
 
 SQL = "SELECT * FROM refunds"

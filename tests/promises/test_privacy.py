@@ -18,11 +18,11 @@ from airflow_provider_firstpromoter.api import Client
 from airflow_provider_firstpromoter.exceptions import EventsRejectedError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.operators.reconcile import ReconcileRefundsOperator
-from airflow_provider_firstpromoter.operators.refund import TrackRefundOperator
+from airflow_provider_firstpromoter.operators.track import TrackRefundOperator
 from airflow_provider_firstpromoter.sandbox import SECRET, Sandbox
-from airflow_provider_firstpromoter.sensors.refund import UnrecordedRefundSensor
+from airflow_provider_firstpromoter.sensors.unrecorded import UnrecordedRefundSensor
 from airflow_provider_firstpromoter.transfers.sql_to_firstpromoter import SqlToFirstPromoterOperator
-from airflow_provider_firstpromoter.triggers.refund import UnrecordedRefundTrigger
+from airflow_provider_firstpromoter.triggers.unrecorded import UnrecordedTrigger
 from tests.support import REFUNDS_WITH_REWARDS, Task, TaskInstance
 
 UID = "uid-of-jane-7731"
@@ -200,7 +200,7 @@ def test_database_error_does_not_repeat_the_unreadable_value(
 
     traces.run(sensor)
     traces.run(SqlToFirstPromoterOperator(task_id="sync", sql=sql, sql_conn_id="warehouse"))
-    traces.keep(*events_of(UnrecordedRefundTrigger(sql=sql, sql_conn_id="warehouse", end_time=0.0)))
+    traces.keep(*events_of(UnrecordedTrigger(sql=sql, sql_conn_id="warehouse", end_time=0.0)))
 
     text = traces.text()
     if kind == "sqlite":  # it hands out the bytes, which cost their row alone
@@ -210,7 +210,7 @@ def test_database_error_does_not_repeat_the_unreadable_value(
     assert_nothing_leaked(text, FirstPromoterHook().account.api_key.get_secret_value())
 
 
-def events_of(trigger: UnrecordedRefundTrigger) -> list[Any]:
+def events_of(trigger: UnrecordedTrigger) -> list[Any]:
     """What a trigger fires, as Airflow would keep it."""
 
     async def fired() -> list[Any]:

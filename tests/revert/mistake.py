@@ -5,8 +5,8 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
-from airflow_provider_firstpromoter.operators.refund import TrackRefundOperator
 from airflow_provider_firstpromoter.operators.revert import RevertRefundsOperator
+from airflow_provider_firstpromoter.operators.track import TrackRefundOperator
 from airflow_provider_firstpromoter.sandbox import RecordedEvent, Sandbox
 from airflow_provider_firstpromoter.transfers.sql_to_firstpromoter import SqlToFirstPromoterOperator
 from tests.support import REFUNDS_WITH_REWARDS, Task

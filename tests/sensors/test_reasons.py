@@ -11,11 +11,11 @@ from sqlalchemy import create_engine
 
 from airflow_provider_firstpromoter.calls import REASON_COLUMN
 from airflow_provider_firstpromoter.exceptions import EventsFailedError
-from airflow_provider_firstpromoter.operators.refund import TrackRefundOperator
+from airflow_provider_firstpromoter.operators.track import TrackRefundOperator
 from airflow_provider_firstpromoter.sandbox import Sandbox
-from airflow_provider_firstpromoter.sensors.refund import UnrecordedRefundSensor
+from airflow_provider_firstpromoter.sensors.unrecorded import UnrecordedRefundSensor
 from airflow_provider_firstpromoter.transfers.sql_to_firstpromoter import SqlToFirstPromoterOperator
-from airflow_provider_firstpromoter.triggers.refund import UnrecordedRefundTrigger
+from airflow_provider_firstpromoter.triggers.unrecorded import UnrecordedTrigger
 from tests.sensors.waiting import WHERE, refund, sensor, track
 from tests.support import Task, event_ids, ledger_outcomes
 
@@ -174,7 +174,7 @@ def test_trigger_fires_for_a_recheck_and_for_a_retry_only_with_their_parameters(
 
     def fires(**parameters: Any) -> bool:
         async def first_event() -> Any:
-            return await anext(UnrecordedRefundTrigger(**WHERE, end_time=0.0, **parameters).run())
+            return await anext(UnrecordedTrigger(**WHERE, end_time=0.0, **parameters).run())
 
         return bool(asyncio.run(first_event()).payload["status"] == "pending")
 

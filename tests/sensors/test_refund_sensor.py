@@ -24,9 +24,9 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_firstpromoter.exceptions import ConnectionSettingsError, InputError
-from airflow_provider_firstpromoter.operators.refund import TrackRefundOperator
+from airflow_provider_firstpromoter.operators.track import TrackRefundOperator
 from airflow_provider_firstpromoter.sandbox import Sandbox
-from airflow_provider_firstpromoter.sensors.refund import UnrecordedRefundSensor
+from airflow_provider_firstpromoter.sensors.unrecorded import UnrecordedRefundSensor
 from tests.sensors.waiting import FOR_EVER, refund, sensor, track
 from tests.support import TaskInstance, event_ids
 
@@ -222,10 +222,11 @@ def test_trigger_has_the_parameters_of_the_sensor_and_no_refund(sqlite: Any) -> 
     trigger = deferred(sensor(deferrable=True, timeout=500, poke_interval=7, limit=3, **given)).trigger
 
     path, kwargs = trigger.serialize()
-    assert path == "airflow_provider_firstpromoter.triggers.refund.UnrecordedRefundTrigger"
+    assert path == "airflow_provider_firstpromoter.triggers.unrecorded.UnrecordedTrigger"
     assert before + 500 <= kwargs.pop("end_time") <= time.time() + 500
     assert kwargs == {
         **given,
+        "call": "refund",
         "sql_conn_id": "warehouse",
         "firstpromoter_conn_id": "firstpromoter_default",
         "poke_interval": 7,
@@ -293,7 +294,7 @@ def test_deferrable_defaults_to_airflows_configuration(said: str | None, deferra
     if said:
         environment["AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE"] = said
     program = (
-        "from airflow_provider_firstpromoter.sensors.refund import UnrecordedRefundSensor as S\n"
+        "from airflow_provider_firstpromoter.sensors.unrecorded import UnrecordedRefundSensor as S\n"
         "make = lambda **more: S(task_id='find', sql='SELECT 1', sql_conn_id='warehouse', **more).deferrable\n"
         "print('deferrable', make(), make(deferrable=True), make(deferrable=False))"
     )

@@ -11,7 +11,7 @@ import pytest
 from airflow.providers.common.compat.sdk import DAG
 
 from airflow_provider_firstpromoter.operators.reconcile import ReconcileRefundsOperator
-from airflow_provider_firstpromoter.sensors.refund import UnrecordedRefundSensor
+from airflow_provider_firstpromoter.sensors.unrecorded import UnrecordedRefundSensor
 from airflow_provider_firstpromoter.transfers.sql_to_firstpromoter import SqlToFirstPromoterOperator
 from tests.sensors.waiting import FOR_EVER, refund
 from tests.support import event_ids

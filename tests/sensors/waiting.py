@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_firstpromoter.operators.refund import TrackRefundOperator
+from airflow_provider_firstpromoter.operators.track import TrackRefundOperator
 from airflow_provider_firstpromoter.sandbox import Sandbox
-from airflow_provider_firstpromoter.sensors.refund import UnrecordedRefundSensor
+from airflow_provider_firstpromoter.sensors.unrecorded import UnrecordedRefundSensor
 from tests import support
 from tests.support import Task
 

@@ -56,10 +56,10 @@ def test_event_of_one_run_leaves_a_run_under_way_its_own_to_report(track: Refund
 
     def end_first() -> None:
         fast.run(numbered([refund(9)]))
-        reported.append(fast.since_last_event(only_reversals=True))
+        reported.append(fast.since_last_event(only_recorded=True))
 
     run_with_meanwhile(slow, refund(0), refund(1), meanwhile=end_first)
-    reported.append(slow.since_last_event(only_reversals=True))
+    reported.append(slow.since_last_event(only_recorded=True))
 
     assert len(track.sandbox.recorded()) == 3
     assert [totals.outcomes[Outcome.RECORDED] for totals in reported] == [1, 2]
@@ -77,10 +77,10 @@ def test_what_a_killed_run_reversed_reaches_a_later_event_once(
     move_clock(days * 24 * 3600)
 
     later = track(refund(2), run_id="later").sync
-    assert later.since_last_event(only_reversals=True).outcomes[Outcome.RECORDED] == reported
+    assert later.since_last_event(only_recorded=True).outcomes[Outcome.RECORDED] == reported
 
     last = track(refund(3), run_id="last").sync
-    assert last.since_last_event(only_reversals=True).outcomes[Outcome.RECORDED] == 1
+    assert last.since_last_event(only_recorded=True).outcomes[Outcome.RECORDED] == 1
 
 
 def test_what_a_killed_try_reversed_is_reported_by_the_retry(track: Refunds) -> None:
@@ -91,8 +91,8 @@ def test_what_a_killed_try_reversed_is_reported_by_the_retry(track: Refunds) -> 
 
     retry = track(refund(0), refund(1), run_id="run", try_number=2).sync
 
-    assert retry.since_last_event(only_reversals=True).outcomes[Outcome.RECORDED] == 2
-    assert retry.since_last_event(only_reversals=True).outcomes[Outcome.RECORDED] == 2
+    assert retry.since_last_event(only_recorded=True).outcomes[Outcome.RECORDED] == 2
+    assert retry.since_last_event(only_recorded=True).outcomes[Outcome.RECORDED] == 2
 
 
 @on_both
@@ -100,7 +100,7 @@ def test_runs_that_end_at_once_report_what_an_earlier_run_reversed_once(track: R
     track(refund(0), run_id="failed")
     runs = [track(refund(number), run_id=f"run_{number}").sync for number in (1, 2)]
 
-    reported = at_once(*(lambda run=run: run.since_last_event(only_reversals=True) for run in runs))
+    reported = at_once(*(lambda run=run: run.since_last_event(only_recorded=True) for run in runs))
 
     assert sum(totals.outcomes[Outcome.RECORDED] for totals in reported) == 3
 

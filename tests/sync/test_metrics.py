@@ -10,7 +10,7 @@ import pytest
 from airflow.providers.common.compat.sdk import Stats
 
 from airflow_provider_firstpromoter.exceptions import AccessRefusedError, EventsFailedError
-from airflow_provider_firstpromoter.operators.refund import TrackRefundOperator
+from airflow_provider_firstpromoter.operators.track import TrackRefundOperator
 from airflow_provider_firstpromoter.sandbox import Sandbox
 from airflow_provider_firstpromoter.sync import recorder as sync
 from tests.support import Task, refund

@@ -1,4 +1,4 @@
-"""UnrecordedRefundTrigger: when it wakes the sensor, and that its events hold no refund."""
+"""UnrecordedTrigger: when it wakes the sensor, and that its events hold no refund."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_firstpromoter.triggers import refund as triggers
-from airflow_provider_firstpromoter.triggers.refund import UnrecordedRefundTrigger
+from airflow_provider_firstpromoter.triggers import unrecorded as triggers
+from airflow_provider_firstpromoter.triggers.unrecorded import UnrecordedTrigger
 from tests.sensors.waiting import FOR_EVER, WHERE, refund, track
 
 
-def trigger(**parameters: Any) -> UnrecordedRefundTrigger:
-    return UnrecordedRefundTrigger(**{**WHERE, "end_time": time.time() + FOR_EVER, "poke_interval": 0.05, **parameters})
+def trigger(**parameters: Any) -> UnrecordedTrigger:
+    return UnrecordedTrigger(**{**WHERE, "end_time": time.time() + FOR_EVER, "poke_interval": 0.05, **parameters})
 
 
-async def event_of(trigger: UnrecordedRefundTrigger) -> Any:
+async def event_of(trigger: UnrecordedTrigger) -> Any:
     """The payload of its one event."""
     payloads = [event.payload async for event in trigger.run()]
     assert len(payloads) == 1
@@ -159,7 +159,7 @@ def test_restarted_trigger_keeps_its_end_time(sqlite: Any) -> None:
         await asyncio.sleep(0.1)
         task.cancel()
         _, kwargs = first.serialize()
-        return await event_of(UnrecordedRefundTrigger(**kwargs))
+        return await event_of(UnrecordedTrigger(**kwargs))
 
     assert asyncio.run(killed_and_begun_again()) == {"status": "timeout"}
     assert time.time() >= first.end_time

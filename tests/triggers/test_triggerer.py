@@ -19,7 +19,7 @@ from airflow.providers.common.compat.standard.triggers import TimeDeltaTrigger
 from airflow.utils.session import create_session
 
 from airflow_provider_firstpromoter.sandbox import Sandbox
-from airflow_provider_firstpromoter.triggers.refund import UnrecordedRefundTrigger
+from airflow_provider_firstpromoter.triggers.unrecorded import UnrecordedTrigger
 from dev.processes import running, wait_for
 from tests.sensors.waiting import WHERE, refund
 
@@ -124,7 +124,7 @@ def test_triggerer_with_ten_sensors_wakes_each_and_keeps_airflows_own_trigger_on
         end = time.time() + 3600
         moment = pendulum.now("UTC") + timedelta(seconds=WAIT)
         waiting.defer(
-            {name: UnrecordedRefundTrigger(**WHERE, end_time=end, poke_interval=1) for name in sensors}
+            {name: UnrecordedTrigger(**WHERE, end_time=end, poke_interval=1) for name in sensors}
             | {OWN: TimeDeltaTrigger(timedelta(seconds=WAIT))}
         )
 

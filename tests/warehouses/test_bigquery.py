@@ -11,7 +11,7 @@ pytest.importorskip("google.cloud.bigquery", reason="needs an environment of its
 
 from airflow_provider_firstpromoter.exceptions import InputError, LedgerError, SourceError
 from airflow_provider_firstpromoter.sandbox import Sandbox
-from airflow_provider_firstpromoter.sensors.refund import UnrecordedRefundSensor
+from airflow_provider_firstpromoter.sensors.unrecorded import UnrecordedRefundSensor
 from tests.support import event_ids, ledger_outcomes, nonzero_outcomes
 from tests.transfers.syncing import refund, refunds, sent, sync_task
 from tests.warehouses.bigquery_server import PROJECT

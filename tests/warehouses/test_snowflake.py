@@ -12,7 +12,7 @@ pytest.importorskip("fakesnow", reason="needs an environment of its own: make te
 
 from airflow_provider_firstpromoter.exceptions import ConnectionSettingsError, LedgerError, SourceError
 from airflow_provider_firstpromoter.sandbox import Sandbox
-from airflow_provider_firstpromoter.sensors.refund import UnrecordedRefundSensor
+from airflow_provider_firstpromoter.sensors.unrecorded import UnrecordedRefundSensor
 from tests.reconcile.account import TABLE as MISMATCHES
 from tests.reconcile.account import AccountWithLedger, nonzero_kinds
 from tests.support import ALL_REFUNDS, event_ids, ledger_outcomes, nonzero_outcomes

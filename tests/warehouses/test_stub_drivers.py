@@ -12,7 +12,7 @@ pytest.importorskip("redshift_connector", reason="needs an environment of its ow
 from airflow_provider_firstpromoter.database import CallQuery
 from airflow_provider_firstpromoter.exceptions import SourceError
 from airflow_provider_firstpromoter.sandbox import Sandbox
-from airflow_provider_firstpromoter.sensors.refund import UnrecordedRefundSensor
+from airflow_provider_firstpromoter.sensors.unrecorded import UnrecordedRefundSensor
 from tests.support import ledger_outcomes, nonzero_outcomes
 from tests.transfers.syncing import sent, sync_task
 from tests.warehouses.stub_drivers import DRIVERS, ROWS, Driver, Stub, StubError

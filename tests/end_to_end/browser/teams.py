@@ -26,7 +26,7 @@ DAG_FILE = """
 import pendulum
 from airflow.providers.common.compat.sdk import dag
 from airflow_provider_firstpromoter.operators.reconcile import ReconcileRefundsOperator
-from airflow_provider_firstpromoter.operators.refund import TrackRefundOperator
+from airflow_provider_firstpromoter.operators.track import TrackRefundOperator
 from airflow_provider_firstpromoter.transfers.sql_to_firstpromoter import SqlToFirstPromoterOperator
 
 @dag(dag_id="refunds_{region}", dag_display_name="Refunds <i>{region}</i>", schedule=None,

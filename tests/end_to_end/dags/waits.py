@@ -5,7 +5,7 @@ from __future__ import annotations
 import pendulum
 from airflow.providers.common.compat.sdk import dag, task
 
-from airflow_provider_firstpromoter.sensors.refund import UnrecordedRefundSensor
+from airflow_provider_firstpromoter.sensors.unrecorded import UnrecordedRefundSensor
 
 POOL = "single_slot"
 

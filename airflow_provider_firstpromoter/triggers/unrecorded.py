@@ -6,12 +6,12 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, ClassVar
+from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 from asgiref.sync import sync_to_async
 
-from airflow_provider_firstpromoter.calls import REFUND, SALE, Call
+from airflow_provider_firstpromoter.parameters import CallName
 
 #: Seconds that the warehouse may take for one query, where it has such a limit.
 STATEMENT_TIMEOUT = 300.0
@@ -30,15 +30,13 @@ class UnrecordedTrigger(BaseTrigger):
     The other parameters are the sensor's.
     """
 
-    #: What the rows are.
-    call: ClassVar[Call]
-
     def __init__(
         self,
         *,
         sql: str,
         sql_conn_id: str,
         end_time: float,
+        call: CallName = "refund",
         poke_interval: float = 60.0,
         parameters: Mapping[str, Any] | Sequence[Any] | None = None,
         firstpromoter_conn_id: str = "firstpromoter_default",
@@ -49,6 +47,7 @@ class UnrecordedTrigger(BaseTrigger):
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._lookup_parameters: dict[str, Any] = {
+            "call": call,
             "sql": sql,
             "sql_conn_id": sql_conn_id,
             "parameters": parameters,
@@ -93,20 +92,7 @@ class UnrecordedTrigger(BaseTrigger):
     def _look(self) -> bool:
         from airflow_provider_firstpromoter.pending import PendingEvents
 
-        pending = PendingEvents(**self._lookup_parameters, statement_timeout=STATEMENT_TIMEOUT, call=self.call)
-        return pending.exists()
-
-
-class UnrecordedRefundTrigger(UnrecordedTrigger):
-    """Fires when the query has refunds that are not settled in the ledger."""
-
-    call = REFUND
-
-
-class UnrecordedSaleTrigger(UnrecordedTrigger):
-    """Fires when the query has sales that are not settled in the ledger."""
-
-    call = SALE
+        return PendingEvents(**self._lookup_parameters, statement_timeout=STATEMENT_TIMEOUT).exists()
 
 
 def _event(status: str, **more: Any) -> TriggerEvent:

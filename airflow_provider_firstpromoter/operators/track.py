@@ -1,11 +1,11 @@
-"""The operators that send events from XCom: one, or a list of them."""
+"""The operators that send refunds or sales from XCom: one, or a list of them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_firstpromoter.operators.base import TrackingOperator
+from airflow_provider_firstpromoter.operators.base import FirstPromoterOperator, TrackingOperator
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -19,14 +19,12 @@ class TrackEventsOperator(TrackingOperator):
     Base class of the operators that send events from XCom; the attribute that holds them has the call's plural.
     """
 
-    template_ext: Sequence[str] = ()
-
     def __init__(self, *, recover_rewards: bool | None = True, **kwargs: Any) -> None:
         super().__init__(recover_rewards=recover_rewards, **kwargs)
 
     @property
     def _given(self) -> Any:
-        return getattr(self, self.call.plural, None)
+        return getattr(self, f"{self.call}s", None)
 
     def render_template(self, content: Any, context: Context, *args: Any, **kwargs: Any) -> Any:
         """Render the other fields as usual; in the events only resolve XComArgs, because their text is data."""
@@ -43,17 +41,17 @@ class TrackEventsOperator(TrackingOperator):
         :raises EventsFailedError: if some could not be sent; a retry sends them again
         :raises EventsRejectedError: if more were rejected or changed than ``max_rejected`` allows
         """
-        from airflow_provider_firstpromoter.calls import numbered
+        from airflow_provider_firstpromoter.calls import CALLS, numbered
 
-        given = _mappings(self.call, self._given, self.identify_by)
-        rows = list(numbered(given, self.call))
+        call = CALLS[self.call]
+        rows = list(numbered(_mappings(call, self._given, self.identify_by), call))
         results: dict[int, Result] = {}
         with self._make_sync(context) as sync:
             if sync.ledger is None:
                 self.log.warning(
                     "No ledger is named: only FirstPromoter's 409 keeps a %s from being recorded twice. "
                     "Set ledger_conn_id here or in the extra of connection %r.",
-                    self.call.name,
+                    self.call,
                     self.firstpromoter_conn_id,
                 )
             sync.run(rows, on_result=lambda row, result: results.update({row.position: result}), report_settled=True)
@@ -86,12 +84,39 @@ class TrackRefundOperator(TrackEventsOperator):
         the XComArg that holds either
     """
 
-    template_fields: Sequence[str] = ("refunds", "firstpromoter_conn_id", "ledger_conn_id", "ledger_table")
+    template_fields: Sequence[str] = ("refunds", *FirstPromoterOperator.template_fields)
     template_fields_renderers = {"refunds": "json"}
 
     def __init__(self, *, refunds: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.refunds = refunds
+
+
+class TrackSaleOperator(TrackEventsOperator):
+    """
+    Send a sale, or a list of them, to FirstPromoter, and pass the result of each downstream.
+
+    .. code-block:: python
+
+        find = UnrecordedSaleSensor(task_id="find", sql="SELECT event_id, amount, uid FROM sales", ...)
+        track = TrackSaleOperator(task_id="track", sales=find.output)
+
+    It does with sales what :class:`TrackRefundOperator` does with refunds; their ledger is ``firstpromoter_sales``. A
+    sale that is sent today counts today: the call has no date.
+
+    :param sales: a mapping with the sale call's field names (``event_id``, ``amount``, ``uid`` or ``email``, and
+        optionally ``currency``, ``quantity``, ``plan``, ``mrr``, ``promo_code``, ``tid``, ``ref_id``,
+        ``skip_email_notification``), a list of them, or the XComArg that holds either. A sale with ``tid`` or
+        ``ref_id`` creates its lead
+    """
+
+    call = "sale"
+    template_fields: Sequence[str] = ("sales", *FirstPromoterOperator.template_fields)
+    template_fields_renderers = {"sales": "json"}
+
+    def __init__(self, *, sales: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.sales = sales
 
 
 def _resolved(content: Any, context: Context) -> Any:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.common.compat.sdk import (
     AirflowException,
@@ -17,9 +17,8 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
-from airflow_provider_firstpromoter.calls import REFUND, SALE, Call
-from airflow_provider_firstpromoter.operators.base import checked_window
-from airflow_provider_firstpromoter.operators.sql_file import SqlFile
+from airflow_provider_firstpromoter.operators.base import FirstPromoterOperator, SqlFile
+from airflow_provider_firstpromoter.parameters import CallName, checked_window
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -30,7 +29,7 @@ class UnrecordedSensor(SqlFile, BaseSensorOperator):
     """
     Wait until the query has events that are not settled in the ledger, and pass them downstream.
 
-    Use :class:`UnrecordedRefundSensor` or ``UnrecordedSaleSensor``.
+    Use :class:`UnrecordedRefundSensor` or :class:`UnrecordedSaleSensor`.
 
     It reads the warehouse and the ledger and writes neither. XCom: the pending rows, ready for
     ``TrackRefundOperator`` or ``TrackSaleOperator``. Rejected rows that have not changed neither end the wait nor use
@@ -57,15 +56,8 @@ class UnrecordedSensor(SqlFile, BaseSensorOperator):
     """
 
     #: What the rows are.
-    call: ClassVar[Call]
-    template_fields: Sequence[str] = (
-        "sql",
-        "parameters",
-        "sql_conn_id",
-        "firstpromoter_conn_id",
-        "ledger_conn_id",
-        "ledger_table",
-    )
+    call: CallName = "refund"
+    template_fields: Sequence[str] = ("sql", "parameters", "sql_conn_id", *FirstPromoterOperator.template_fields)
     template_fields_renderers = {"sql": "sql", "parameters": "json"}
     ui_color = "#e8f3d6"
 
@@ -129,9 +121,9 @@ class UnrecordedSensor(SqlFile, BaseSensorOperator):
         """
         from airflow_provider_firstpromoter.pending import PendingEvents
 
-        pending = PendingEvents(**self._lookup_parameters(), call=self.call).find(self.limit)
+        pending = PendingEvents(**self._lookup_parameters()).find(self.limit)
         events = len({row.event_id or row.position for row in pending})
-        self.log.info("Pending %s: %s%s", self.call.plural, events, " (limit)" if events == self.limit else "")
+        self.log.info("Pending %ss: %s%s", self.call, events, " (limit)" if events == self.limit else "")
         return PokeReturnValue(is_done=bool(pending), xcom_value=[row.portable() for row in pending])
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
@@ -165,13 +157,12 @@ class UnrecordedSensor(SqlFile, BaseSensorOperator):
         return self.defer(trigger=trigger, method_name="execute_complete")
 
     def _trigger(self, end_time: float) -> BaseTrigger:
-        from airflow_provider_firstpromoter.triggers import refund as triggers
+        from airflow_provider_firstpromoter.triggers.unrecorded import UnrecordedTrigger
 
-        make = triggers.UnrecordedSaleTrigger if self.call == SALE else triggers.UnrecordedRefundTrigger
-        return make(**self._lookup_parameters(), poke_interval=self.poke_interval, end_time=end_time)
+        return UnrecordedTrigger(**self._lookup_parameters(), poke_interval=self.poke_interval, end_time=end_time)
 
     def _time_out(self) -> NoReturn:
-        message = f"No {self.call.name} was pending for {self.timeout:.0f} seconds"
+        message = f"No {self.call} was pending for {self.timeout:.0f} seconds"
         if self.soft_fail:
             raise AirflowSkipException(message)
         raise AirflowSensorTimeout(message)
@@ -179,6 +170,7 @@ class UnrecordedSensor(SqlFile, BaseSensorOperator):
     def _lookup_parameters(self) -> dict[str, Any]:
         """Return the parameters that the sensor, the trigger and the lookup share."""
         return {
+            "call": self.call,
             "sql": self.sql,
             "sql_conn_id": self.sql_conn_id,
             "parameters": self.parameters,
@@ -207,4 +199,24 @@ class UnrecordedRefundSensor(UnrecordedSensor):
     The parameters are those of :class:`UnrecordedSensor`.
     """
 
-    call = REFUND
+    call = "refund"
+
+
+class UnrecordedSaleSensor(UnrecordedSensor):
+    """
+    Wait until the query has sales that are not settled in the ledger, and pass them downstream.
+
+    .. code-block:: python
+
+        find = UnrecordedSaleSensor(
+            task_id="find",
+            sql="SELECT event_id, amount, currency, uid, sold_at FROM sales WHERE status = 'succeeded'",
+            sql_conn_id="warehouse",
+            mode="reschedule",
+        )
+        TrackSaleOperator(task_id="track", sales=find.output)
+
+    The parameters are those of :class:`UnrecordedSensor`.
+    """
+
+    call = "sale"
