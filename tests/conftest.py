@@ -6,6 +6,7 @@ Connections are environment variables, as Airflow reads them, and last for one t
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -21,7 +22,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from dev.airflow import EXAMPLE_DAGS, run_airflow, settings_of, without_airflow
+from dev.airflow import EXAMPLE_DAGS, Home, run_airflow, settings_of, without_airflow
 from dev.databases import MariaDB, has_mariadb, mariadb, postgresql
 from tests.databases import Database, PostgreSQLDatabases, make_database
 from tests.spreading import Spreading
@@ -60,9 +61,23 @@ def pytest_unconfigure() -> None:
 
 
 @pytest.fixture(scope="session")
-def airflow_db() -> None:
-    """Create Airflow's own database, for tests that run DAGs or tasks. It takes several seconds."""
-    run_airflow("db", "migrate", env=os.environ, log=AIRFLOW_HOME / "migrate.log")
+def new_airflow_db(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A new database of Airflow's own, to be copied; made once for all processes of a run of the tests."""
+    folder = tmp_path_factory.getbasetemp()
+    home = Home(folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder)
+    made = home.folder / "airflow.db"
+    with home.log("migrate").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            run_airflow("db", "migrate", env=home.environment(), log=home.log("migrate"))
+            (home.airflow / "airflow.db").rename(made)
+    return made
+
+
+@pytest.fixture(scope="session")
+def airflow_db(new_airflow_db: Path) -> None:
+    """Create Airflow's own database, for tests that run DAGs or tasks."""
+    shutil.copy(new_airflow_db, AIRFLOW_HOME / "airflow.db")
 
 
 # --- FirstPromoter ----------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ WORTH_LISTING = 3.0
 TOGETHER = {
     "tests/end_to_end/browser/test_refund_runs.py": "an Airflow of two teams",
     "tests/end_to_end/browser/test_run_summaries.py": "an Airflow of two teams",
+    "tests/end_to_end/browser/test_connection_form.py": "the Airflow of make ui",
     "tests/end_to_end/browser/test_make_ui.py": "the Airflow of make ui",
     "tests/end_to_end/test_scheduler.py": "the Airflow of make ui",
 }
@@ -40,6 +42,11 @@ class Spreading:
     def __init__(self, *, measure: bool) -> None:
         self._measure = measure
         self._seconds: Counter[str] = Counter()
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_auto_num_workers(self) -> int:
+        """Return one more than the machine has cores: tests also wait, most of all for an Airflow to start."""
+        return (os.cpu_count() or 1) + 1
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_make_scheduler(self, config: Any, log: Any) -> Any:

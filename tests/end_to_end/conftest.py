@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -12,9 +13,9 @@ from tests.end_to_end.ui import Ui, running_ui
 
 
 @pytest.fixture(scope="session")
-def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
+def ui(new_airflow_db: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
     """The Airflow of ``make ui``, started once for each process that runs tests."""
-    with running_ui(tmp_path_factory.mktemp("make-ui")) as ui:
+    with running_ui(tmp_path_factory.mktemp("make-ui"), new_airflow_db) as ui:
         yield ui
 
 

@@ -21,17 +21,26 @@ from dev.sandbox import SandboxProcess
 PATIENCE = 400
 #: DAGs of the tests.
 DAGS = Path(__file__).parent / "dags"
-#: The same as `make ui`, but in a folder of the tests', with the demo's mistakes corrected beforehand, and more DAGs.
+#: The same as `make ui`, but in a folder of the tests', with the demo's mistakes corrected beforehand, more DAGs, and a
+#: copy of Airflow's database instead of a new one. Its arguments are the folder, that of the DAGs, and the database.
 UI = """
 import functools
 import json
+import shutil
 import sys
 from pathlib import Path
 from dev.airflow import EXAMPLE_DAGS, Home
 from dev.demo import ui, warehouse
+from dev.demo.dag_runs import Airflow
 from dev.terminal import run_tool
 first_day = warehouse.RefundGenerator.first_day
 warehouse.RefundGenerator.first_day = lambda generator: [row.corrected() for row in first_day(generator)]
+def migrate(airflow):
+    home = Path(sys.argv[1]) / "airflow"
+    home.mkdir()
+    shutil.copy(sys.argv[3], home / "airflow.db")
+
+Airflow.migrate = migrate
 bundles = [
     {
         "name": Path(path).name,
@@ -99,10 +108,14 @@ class Ui(Api):
 
 
 @contextmanager
-def running_ui(folder: Path) -> Iterator[Ui]:
-    """Run ``make ui`` for the block; the example DAG has run once."""
+def running_ui(folder: Path, new_airflow_db: Path) -> Iterator[Ui]:
+    """
+    Run ``make ui`` for the block; the example DAG has run once.
+
+    :param new_airflow_db: a database of Airflow's own as it is at first
+    """
     url = f"http://127.0.0.1:{(port := free_port())}"
-    command = [sys.executable, "-c", UI, str(folder / ".ui"), str(DAGS)]
+    command = [sys.executable, "-c", UI, str(folder / ".ui"), str(DAGS), str(new_airflow_db)]
     environment = {**os.environ, "PORT": str(port)}
     with running(command, env=environment, log=folder / "ui.log", stop_signal=signal.SIGINT) as process:
         ui = Ui(url, Home(folder / ".ui"), process)

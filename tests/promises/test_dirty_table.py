@@ -20,7 +20,8 @@ from airflow_provider_firstpromoter.sandbox import Sandbox
 from airflow_provider_firstpromoter.sync import Sync, SyncOptions, run_query
 from tests.support import ALL_REFUNDS, ledger_outcomes, nonzero_outcomes
 
-ROWS = 5000
+#: More than the ledger writes at once, and each way of being bad twice.
+ROWS = 960
 BAD_EVERY = 20
 
 

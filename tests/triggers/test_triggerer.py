@@ -25,7 +25,9 @@ from tests.sensors.waiting import WHERE, refund
 
 SENSORS = 10
 #: Seconds. Where threads read connections as Airflow 3.0 to 3.2.1 do not allow, the triggerer ended within ten.
-WAIT = 60
+WAIT = 12
+#: Seconds that a trigger of Airflow's own may be late: the machine may be busy.
+LATE = 30
 #: Seconds that the triggerer may take to start, or to notice something.
 PATIENCE = 120
 OWN = "airflows_own"
@@ -97,6 +99,14 @@ class WaitingTasks:
             return {task.task_id: (task.next_kwargs or {}).get("event") for task in tasks if task.state != "deferred"}
 
 
+def all_started() -> bool:
+    """Return whether the triggerer has taken on every trigger."""
+    from airflow.models.trigger import Trigger
+
+    with create_session() as session:
+        return not session.query(Trigger).filter(Trigger.triggerer_id.is_(None)).count()
+
+
 def has_triggerer() -> bool:
     """Return whether a triggerer has reported to Airflow's database."""
     from airflow.jobs.job import Job
@@ -122,14 +132,13 @@ def test_triggerer_with_ten_sensors_wakes_each_and_keeps_airflows_own_trigger_on
     ) as triggerer:
         wait_for(has_triggerer, "The start", triggerer, timeout=PATIENCE)
         end = time.time() + 3600
+        waiting.defer({name: UnrecordedTrigger(**WHERE, end_time=end, poke_interval=1) for name in sensors})
+        wait_for(all_started, "The start of the triggers", triggerer, timeout=PATIENCE)
         moment = pendulum.now("UTC") + timedelta(seconds=WAIT)
-        waiting.defer(
-            {name: UnrecordedTrigger(**WHERE, end_time=end, poke_interval=1) for name in sensors}
-            | {OWN: TimeDeltaTrigger(timedelta(seconds=WAIT))}
-        )
+        waiting.defer({OWN: TimeDeltaTrigger(timedelta(seconds=WAIT))})
 
         wait_for(waiting.events, "The wait", triggerer, timeout=WAIT + PATIENCE)
-        assert pendulum.now("UTC") - moment < timedelta(seconds=10)
+        assert pendulum.now("UTC") - moment < timedelta(seconds=LATE)
         assert waiting.events().keys() == {OWN}, waiting.events()
         sqlite.fill([refund(1)])
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -57,6 +59,11 @@ class Airflow:
         self.home = home
         self.environment = environment
         self.password = password
+
+    def start_with(self, database: Path) -> None:
+        """Copy Airflow's own database."""
+        self.home.airflow.mkdir()
+        shutil.copy(database, self.home.airflow / "airflow.db")
 
     def command(self, *arguments: str, may_fail: bool = False) -> str:
         """Run ``airflow ...`` and return what it prints."""

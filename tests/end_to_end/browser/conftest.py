@@ -15,6 +15,7 @@ from dev.airflow import Home
 from dev.processes import free_port
 from tests.end_to_end.browser.airflow_server import AIRFLOW_3, WIDTH, Airflow, new_page
 from tests.end_to_end.browser.teams import as_user, push, sessions, teams
+from tests.end_to_end.ui import Ui
 
 __all__ = ["as_user", "push", "sessions", "teams"]
 
@@ -101,24 +102,34 @@ def screenshot(page: Any) -> Callable[..., None]:
 
 
 @pytest.fixture(scope="session")
-def airflow(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
-    """An Airflow without DAGs and without a login; started once, after it is known that there is a browser."""
+def airflow(chromium: str, request: pytest.FixtureRequest) -> Airflow:
+    """
+    An Airflow in which anyone may do anything: that of ``make ui``, or of Airflow 2 one without DAGs.
+
+    It is started after it is known that there is a browser.
+    """
+    if AIRFLOW_3:
+        ui: Ui = request.getfixturevalue("ui")
+        return Airflow(ui.url, ui.home, ui.home.environment(AIRFLOW__CORE__TEST_CONNECTION="Enabled"))
+    airflow_2: Airflow = request.getfixturevalue("airflow_2")
+    return airflow_2
+
+
+@pytest.fixture(scope="session")
+def airflow_2(new_airflow_db: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
     home = Home(tmp_path_factory.mktemp("airflow"))
     (home.folder / "dags").mkdir()
     url = f"http://127.0.0.1:{free_port()}"
     environment = home.environment(
         dags=home.folder / "dags",
         AIRFLOW__CORE__TEST_CONNECTION="Enabled",
-        AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS="True",  # no login: it listens on this machine alone
-        AIRFLOW__API__BASE_URL=url,
         AIRFLOW__DATABASE__LOAD_DEFAULT_CONNECTIONS="False",
         AIRFLOW__WEBSERVER__BASE_URL=url,
         AIRFLOW__WEBSERVER__SECRET_KEY=secrets.token_hex(),
     )
     airflow = Airflow(url, home, environment, password=secrets.token_hex())
-    airflow.command("db", "migrate")
-    if not AIRFLOW_3:
-        person = "--username admin --firstname A --lastname A --role Admin --email admin@example.com".split()
-        airflow.command("users", "create", *person, "--password", airflow.password)
+    airflow.start_with(new_airflow_db)
+    person = "--username admin --firstname A --lastname A --role Admin --email admin@example.com".split()
+    airflow.command("users", "create", *person, "--password", airflow.password)
     with airflow.serving():
         yield airflow

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -116,7 +117,7 @@ _numbers = iter(range(1, 1000))
 
 
 @pytest.fixture(scope="package")
-def teams(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Teams]:
+def teams(chromium: str, new_airflow_db: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Teams]:
     home = Home(tmp_path_factory.mktemp("teams"))
     url = f"http://127.0.0.1:{free_port()}/data/airflow"
     with running_sandbox(Settings(accounts=tuple(ACCOUNTS.values()), requests_per_minute=0)) as sandbox:
@@ -131,7 +132,7 @@ def teams(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[T
                 database.executemany(f"INSERT INTO refunds_{region} VALUES (?, ?, ?)", ROWS[region])
         teams = Teams(url, home, _environment(home, url, sandbox.base_url))
         (home.folder / "passwords.json").write_text(json.dumps({name: name for name in _names()}))
-        teams.command("db", "migrate")
+        teams.start_with(new_airflow_db)
         teams.command("teams", "sync")
         teams.command("dags", "reserialize")
         teams.command("dags", "test", "refunds_us", may_fail=True)  # the row with the amount 0 is rejected

@@ -38,11 +38,11 @@ def firstpromoter(new_sandbox: Callable[..., Any]) -> Any:
     return new_sandbox(port=free_port(8765), requests_per_minute=0)
 
 
-# The first test, so that the list of connections in its screenshots has no other.
+# The first test, so that the list of connections in its screenshots has no others of the tests'.
 def test_test_button_refuses_a_wrong_key_and_accepts_the_right_one(
     form: Form, firstpromoter: Any, screenshot: Callable[..., None]
 ) -> None:
-    form.field(AIRFLOWS_OWN[0]).fill("firstpromoter_default")
+    form.field(AIRFLOWS_OWN[0]).fill("firstpromoter_acme")
     form.fill(Account_ID=firstpromoter.account_id, API_key="mistyped", API_base_URL=firstpromoter.base_url, Port=PORT)
     form.save()
     assert form.test() == (
