@@ -52,7 +52,7 @@ def test_architecture_names_functions_that_exist() -> None:
 
 
 def test_every_metric_is_documented() -> None:
-    module = ROOT / "airflow_provider_firstpromoter" / "sync" / "recorder.py"
+    module = ROOT / "airflow_provider_firstpromoter" / "sync" / "log_text.py"
     names = set(re.findall(r"``(firstpromoter\.[\w.<>]+)``", module.read_text()))
     assert names
     assert {name for name in names if f"`{name}`" not in page("on-call.md")} == set()

@@ -16,7 +16,7 @@ from airflow_provider_firstpromoter.exceptions import ConnectionSettingsError, F
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import Ledger, RunKey, ledger_table, now
 from airflow_provider_firstpromoter.reconcile import MOST_TO_REVERT, Period, Reconciliation, Revert, RevertSelection
-from airflow_provider_firstpromoter.sync import Sync, SyncOptions, log_text, report_mismatches, run_query
+from airflow_provider_firstpromoter.sync import Sync, SyncOptions, log_text, report_mismatches
 
 #: Characters of one to four bytes, which a database that is not Unicode cannot hold.
 ANY_TEXT = "check é 日 😀"
@@ -108,7 +108,7 @@ def preview(args: Namespace) -> int:
         preview=True,
     )
     with opened(args) as (hook, ledger), Sync(hook, ledger, options, log=LOG, kind="query") as sync:
-        run_query(sync, query)
+        sync.run_query(query)
         summary = sync.total()
         print_report(args, log_text.table(summary), summary.to_json())
     return ATTENTION if any(outcome.is_problem and count for outcome, count in summary.outcomes.items()) else 0

@@ -40,7 +40,9 @@ def stop_if_cancelled(cancelled: threading.Event) -> None:
     :raises SyncInterruptedError: if ``cancelled`` is set
     """
     if cancelled.is_set():
-        raise SyncInterruptedError("The task was asked to stop")
+        raise SyncInterruptedError(
+            "The task was killed; what was known is in the ledger, and the next run does the rest"
+        )
 
 
 def in_background(

@@ -17,8 +17,9 @@ class RunKey(NamedTuple):
     task_id: str | None = None
     map_index: int | None = None
 
+    @property
     def sent_columns(self) -> dict[str, str | int | None]:
-        """Return the columns that name it as the sender."""
+        """The columns that name it as the sender."""
         return {f"sent_{name}": value for name, value in self._asdict().items()}
 
 
@@ -93,6 +94,11 @@ class LedgerRecord:
         # A 409 for an event without a referral was looked up, but the commissions that FirstPromoter lists can lag.
         doubtful = self.outcome is Outcome.FAILED or (self.outcome is Outcome.NOT_REFERRED and self.http_status == 409)
         return doubtful or bool(self.lost)
+
+    @property
+    def rejected_together(self) -> bool:
+        """Whether all rows of its event_id were rejected because of their number: none of them is remembered."""
+        return self.outcome is Outcome.REJECTED and self.fingerprint is None
 
     @property
     def is_changed(self) -> bool:

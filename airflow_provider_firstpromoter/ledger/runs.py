@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -30,8 +31,9 @@ from sqlalchemy.sql.elements import ColumnElement
 from airflow_provider_firstpromoter.calls import MAX_MESSAGE_LENGTH, Outcome, Summary, Totals
 from airflow_provider_firstpromoter.database import ManagedTable, Utc, first_line, key_text
 from airflow_provider_firstpromoter.exceptions import LedgerError
-from airflow_provider_firstpromoter.ledger.records import RunKey
-from airflow_provider_firstpromoter.ledger.store import Ledger, now
+from airflow_provider_firstpromoter.ledger.records import LedgerRecord, RunKey
+from airflow_provider_firstpromoter.ledger.store import Ledger, Written, now
+from airflow_provider_firstpromoter.ledger.writes import LedgerWrite
 
 #: The table's name is the ledger's, followed by this.
 SUFFIX = "_runs"
@@ -93,6 +95,7 @@ class RunHistory(ManagedTable):
     def __init__(self, ledger: Ledger, run: RunKey, try_number: int = 1, kind: str = "query") -> None:
         super().__init__(ledger.engine, runs_table(ledger.table.fullname + SUFFIX), ledger.name)
         self.cancelled = ledger.cancelled
+        self.ledger = ledger
         self.account = ledger.account
         self.run = run
         self.started_at = now()
@@ -112,8 +115,9 @@ class RunHistory(ManagedTable):
         Write the row of this try: so a ledger that cannot be written is noticed before the first request.
 
         :returns: how many earlier tries of the same task run there are
-        :raises LedgerError: if the table cannot be created or written
+        :raises LedgerError: if the tables cannot be created or written
         """
+        self.ledger.ensure()
         self.ensure()
         earlier = 0
         c = self.table.c
@@ -152,9 +156,24 @@ class RunHistory(ManagedTable):
         except SQLAlchemyError as error:
             raise self._unreachable(error) from None
 
-    def update(self, connection: Connection, columns: dict[str, Any]) -> None:
-        """Write the counts so far, in the transaction that writes the results themselves."""
-        connection.execute(update(self.table).where(self.table.c.id == self._id).values(columns))
+    def write(
+        self, writes: Sequence[LedgerWrite], counts: Callable[[Mapping[str, LedgerRecord]], dict[str, Any]]
+    ) -> Written:
+        """
+        Write results to the ledger, and the counts so far in the same transaction.
+
+        :param counts: returns their columns; called with the events that another task run has on record
+        :raises LedgerError: if the database refuses; nothing is then written
+        """
+
+        def also(connection: Connection, claimed: Mapping[str, LedgerRecord]) -> None:
+            connection.execute(update(self.table).where(self.table.c.id == self._id).values(counts(claimed)))
+
+        return self.ledger.write(writes, self.run, also)
+
+    def settled(self) -> Totals:
+        """Return what all tries of the task run settled, from the ledger."""
+        return self.ledger.totals_of_run(self.run)
 
     def finish(self, columns: dict[str, Any], error: BaseException | None = None) -> None:
         """

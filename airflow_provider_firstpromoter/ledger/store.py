@@ -308,7 +308,7 @@ class Ledger(LedgerReader):
 
 #: The columns in which FirstPromoter's listing is newer than what the ledger has.
 LISTED_COLUMNS = ("amount", "unit", "status", "is_paid")
-SENDER = tuple(RunKey().sent_columns())
+SENDER = tuple(RunKey().sent_columns)
 _KEY = ("account", "event_id")
 #: The columns of a row that are only there for a row that has to be inserted.
 _NOT_SET_BY = dict.fromkeys((Rule.AS_BEFORE, Rule.CHANGED, Rule.RENEWED, Rule.SEEN, Rule.UPDATED), (*_KEY, "outcome"))

@@ -96,7 +96,7 @@ class LedgerWrite:
         key: bytes,
         at: datetime,
         seen_at: datetime,
-        contents: Iterable[Row] = (),
+        contents: Iterable[Row],
     ) -> Self:
         """
         Return the result of a row.
@@ -106,22 +106,23 @@ class LedgerWrite:
         :param key: the key of the fingerprint
         :param at: when the outcome was decided
         :param seen_at: when the run began
-        :param contents: further rows of the event_id whose content was tried as well
+        :param contents: the rows of the event_id whose contents have this outcome; without any, all its rows were
+            rejected together, and none is remembered
         """
-        tokens = record.fingerprint if record else None
-        digests = record.row_digest if record else None
-        if result.outcome.remembers_content:
-            for one in (row, *contents):
-                tokens, digests = fingerprint(one.values, key, tokens), add_digest(digests, one.digest)
-        else:
+        tokens, digests = (record.fingerprint, record.row_digest) if record else (None, None)
+        contents = tuple(contents)
+        if not contents or not result.outcome.remembers_content:
             tokens = digests = None
+        else:
+            for one in contents:
+                tokens, digests = fingerprint(one.values, key, tokens), add_digest(digests, one.digest)
         return cls.of_result(
             result,
             run,
             at=at,
             event=event,
             record=record,
-            row_amount=row.amount,
+            row_amount=row.amount if contents else None,
             fingerprint=tokens,
             row_digest=digests,
             last_seen_at=seen_at if result.outcome.is_problem else None,
@@ -175,7 +176,7 @@ class LedgerWrite:
                 "commissions_known": bool(result.commissions),
                 "lost": result.lost,
                 "unmatched": result.unmatched,
-                **_sender(result, record, run).sent_columns(),
+                **_sender(result, record, run).sent_columns,
                 **run._asdict(),
                 "first_sent_at": at if result.sent else None,
                 "last_sent_at": at if result.sent else before and before.last_sent_at,

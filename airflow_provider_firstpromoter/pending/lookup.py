@@ -177,8 +177,8 @@ def _must_pause(one: ClassifiedRow, rules: PendingRules, now: datetime) -> bool:
     """
     if one.record is None:
         return False
-    together = one.record.outcome is Outcome.REJECTED and is_known_content(one.record.fingerprint, {}, rules.key)
-    if one.action is not Action.STILL_REJECTED and _reason(one, rules) != REASON_RETRY and not together:
+    was_rejected = one.action is Action.STILL_REJECTED or _reason(one, rules) == REASON_RETRY
+    if not was_rejected and not one.record.rejected_together:
         return False
     tried = one.record.last_sent_at or one.record.last_seen_at
     return tried is not None and now - tried < RECHECK_EVERY

@@ -1,9 +1,9 @@
 """
-A run that sends refunds: it reads rows, sends what is pending through the hook, and records results in the ledger.
+A run that sends refunds or sales: reads rows, sends what is pending through the hook, and records the results.
 """
 
 from airflow_provider_firstpromoter.sync.job import FailOn, SyncOptions
-from airflow_provider_firstpromoter.sync.recorder import report_mismatches
-from airflow_provider_firstpromoter.sync.run import Sync, rewards_of_run, run_query
+from airflow_provider_firstpromoter.sync.log_text import report_mismatches
+from airflow_provider_firstpromoter.sync.run import Sync
 
-__all__ = ["FailOn", "Sync", "SyncOptions", "report_mismatches", "rewards_of_run", "run_query"]
+__all__ = ["FailOn", "Sync", "SyncOptions", "report_mismatches"]

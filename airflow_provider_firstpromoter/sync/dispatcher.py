@@ -1,27 +1,30 @@
-"""Sends the events of a run in their order, and decides when to stop."""
+"""Sends the events of a run in their order, in a few threads, and decides when to stop."""
 
 from __future__ import annotations
 
 import logging
+import queue
+import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Callable
+from typing import NamedTuple
 
 from airflow_provider_firstpromoter.calls import Call, Outcome, Result
+from airflow_provider_firstpromoter.database import stop_if_cancelled
 from airflow_provider_firstpromoter.exceptions import AccessRefusedError, SyncInterruptedError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.pending import Action
 from airflow_provider_firstpromoter.sync import log_text
 from airflow_provider_firstpromoter.sync.job import Job, SyncOptions
 from airflow_provider_firstpromoter.sync.recorder import Recorder
-from airflow_provider_firstpromoter.sync.spool import RANKS
-from airflow_provider_firstpromoter.sync.thread_pool import Done, ThreadPool
 
 #: Seconds; how soon a kill is noticed.
 TICK = 0.25
-#: Seconds for which a stopping run still waits for the requests in flight.
+#: Seconds for which a run that stops early still waits for the requests in flight, before it cancels them.
 GRACE_AFTER_STOP = 5.0
-GRACE_AFTER_KILL = 1.0
+#: Seconds for which requests that were cancelled may still come back.
+GRACE_AFTER_CANCEL = 1.0
 #: The number of results with the same outcome in a row at which the run stops.
 IN_A_ROW = {Outcome.REJECTED: 20, Outcome.FAILED: 10}
 #: The number of events sent, none of which matches a referral, that is suspicious.
@@ -43,12 +46,10 @@ class Brakes:
 
     def reason_to_stop(self, result: Result) -> str | None:
         """
-        Count one result.
+        Count one result, and return why no more events of this kind may be sent; None if the run may go on.
 
         A 429 says nothing about the event or the API: another client of the account has used up the limit. A 409 in
         words that are not known says that the API works.
-
-        :returns: why no more events of this kind may be sent; None if the run may go on
         """
         self._sent += 1
         self._matched += result.outcome.on_record
@@ -71,67 +72,108 @@ class Brakes:
         ]
 
 
+class Done(NamedTuple):
+    """A finished job: its result, or the exception that ended it."""
+
+    job: Job
+    result: Result | None
+    error: BaseException | None
+
+
+class ThreadPool:
+    """
+    Runs jobs in a few daemon threads, of which one is started with each job until there are ``most``.
+
+    Not a ``ThreadPoolExecutor``: Python joins its threads when the process ends, and a killed task must not wait for
+    an API.
+    """
+
+    def __init__(self, work: Callable[[Job], Result], most: int) -> None:
+        self._work = work
+        self._most = most
+        # SimpleQueues only: an exception of a signal handler cannot leave a lock of theirs locked.
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[Done] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+
+    def submit(self, job: Job) -> None:
+        """Give a job to the next free thread."""
+        if len(self._threads) < self._most:
+            self._threads.append(threading.Thread(target=self._run, name="firstpromoter", daemon=True))
+            self._threads[-1].start()
+        self._jobs.put(job)
+
+    def take(self, timeout: float) -> Done | None:
+        """Return the next finished job; None if none finished within so many seconds."""
+        try:
+            return self._done.get(timeout=timeout)
+        except queue.Empty:
+            return None
+
+    def dismiss(self) -> None:
+        """Let the threads end, each after its job; nothing waits for them."""
+        for _ in self._threads:
+            self._jobs.put(None)
+
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            try:
+                self._done.put(Done(job, self._work(job), None))
+            except BaseException as error:
+                self._done.put(Done(job, None, error))
+
+
 class Dispatcher:
     """
-    Sends events in a few threads, and passes their results to the recorder.
+    Sends events, and passes their results to the recorder.
 
     Its methods are called on one thread; only the hook is used in the others.
 
     :param hook: its account must have been read: the threads do HTTP only
+    :param killed: set when the task was killed
     """
 
-    def __init__(self, hook: FirstPromoterHook, options: SyncOptions, recorder: Recorder, log: logging.Logger) -> None:
+    def __init__(
+        self,
+        hook: FirstPromoterHook,
+        options: SyncOptions,
+        recorder: Recorder,
+        killed: threading.Event,
+        log: logging.Logger,
+    ) -> None:
         self.brakes = Brakes(options.call)
         #: The error that ended the run and fails its task.
         self.fatal: Exception | None = None
-        self.killed = False
         self._hook = hook
         self._options = options
         self._recorder = recorder
+        self._killed = killed
         self._log = log
-        self._threads: ThreadPool[Job, Result] = ThreadPool(self._send, options.max_in_flight)
+        self._threads = ThreadPool(self._send, options.max_in_flight)
         self._queue: deque[Job] = deque()
         self._in_flight: dict[int, Job] = {}
         self._responded = False
         self._stopped = False
         self._dispatched = 0
-        self._rank = 0
-        self._stopped_rank: int | None = None
-
-    def cancel(self) -> None:
-        """End every wait: called by ``on_kill``, so it only sets flags."""
-        self.killed = True
-        self._hook.cancelled.set()
-
-    def raise_if_killed(self) -> None:
-        """
-        Stop here if the task was killed.
-
-        :raises SyncInterruptedError: if it was
-        """
-        if self.killed:
-            raise SyncInterruptedError(
-                "The task was killed; what was known is in the ledger, and the next run sends the rest"
-            )
+        self._action: Action | None = None
+        #: Whether no more of the events are sent that were tried before.
+        self._leaves_tried = False
 
     def dispatch(self, job: Job) -> None:
         """Send an event when its turn comes, or leave it for the next run."""
+        if job.action is not self._action:  # the brakes count anew, and earlier failures do not stop these
+            self.pump(drain=True)
+            self.brakes.reset()
+            self._action = job.action
         limited = self._options.limit is not None and self._dispatched >= self._options.limit
-        if limited or self._stopped or self._stopped_rank == job.rank:
+        if limited or self._stopped or (self._leaves_tried and job.action is Action.SEND_AGAIN):
             self._leave(job)
             return
         self._dispatched += 1
         if self._options.preview:
-            self._recorder.add_would_be_sent(job)
+            self._recorder.add_unsent(job)
         else:
             self._queue.append(job)
-
-    def enter_rank(self, rank: int) -> None:
-        """Go on to the next rank of events: the brakes count anew, and earlier failures do not stop these."""
-        if rank != self._rank:
-            self.pump(drain=True)
-            self.brakes.reset()
-            self._rank = rank
 
     def pump(self, drain: bool = False) -> None:
         """
@@ -149,17 +191,15 @@ class Dispatcher:
                 self._in_flight[job.row.position] = job
                 self._threads.submit(job)
             if done := self._take():
-                self._collect_result(done)
-            self.raise_if_killed()  # only now: what has come back must not be lost
-            self._recorder.flush(only_if_due=True)
-            self._recorder.report_if_due()
+                self._collect(done)
+            stop_if_cancelled(self._killed)  # only now: what has come back must not be lost
+            self._recorder.keep_up()
         if self._stopped:
             self._leave_the_rest(GRACE_AFTER_STOP)
 
     def end(self) -> None:
         """End the run after an error or a kill: collect what comes back within a second, and leave the rest."""
-        self._hook.cancelled.set()
-        self._leave_the_rest(GRACE_AFTER_KILL)
+        self._leave_the_rest(0)
 
     def close(self) -> None:
         """Let the threads end, each after its request; nothing waits for them."""
@@ -177,7 +217,7 @@ class Dispatcher:
             lost_before=job.was_lost,
         )
 
-    def _take(self) -> Done[Job, Result] | None:
+    def _take(self) -> Done | None:
         """Return the next result; None if none comes within a quarter of a second, so that a kill is noticed."""
         done = self._threads.take(TICK)
         if done is None or self._in_flight.pop(done.job.row.position, None) is None:
@@ -185,33 +225,41 @@ class Dispatcher:
         self._responded = True
         return done
 
-    def _collect_result(self, done: Done[Job, Result]) -> None:
-        job, result = done.job, done.value
-        if isinstance(done.error, AccessRefusedError):
-            self.fatal = self.fatal or done.error
+    def _collect(self, done: Done) -> None:
+        job, result, error = done
+        if isinstance(error, AccessRefusedError):
+            self.fatal = self.fatal or error
             self._stop("FirstPromoter refused access")
-        if isinstance(done.error, AccessRefusedError | SyncInterruptedError):
-            if done.error.lost or done.error.unmatched:
-                self._recorder.add_interrupted(job, lost=done.error.lost, unmatched=done.error.unmatched)
+        if isinstance(error, AccessRefusedError | SyncInterruptedError):
+            if error.lost or error.unmatched:
+                self._recorder.add_interrupted(job, lost=error.lost, unmatched=error.unmatched)
             else:
                 self._leave(job)
             return
         if result is None:
-            name, place = type(done.error).__name__, log_text.place_of(done.error)
+            name, place = type(error).__name__, log_text.place_of(error)
             self._log.error("Sending %s %r raised an unexpected %s%s", job.row.call.name, job.row.event_id, name, place)
-            result = _unexpected(done.error, job, job.may_be_unmatched(self._options.identify_by))
+            # Without the exception's text, which could hold the customer's data.
+            result = Result(
+                event_id=job.row.event_id,
+                outcome=Outcome.FAILED,
+                sent=True,
+                message=f"an unexpected {name}; the log says where: please report it",
+                lost=True,
+                unmatched=job.may_be_unmatched(self._options.identify_by),
+            )
         if reason := self.brakes.reason_to_stop(result):
-            self._stop_rank(job.rank, reason)
+            self._stop_sending(job.action, reason)
         self._recorder.add_result(job, result)
 
     # --- stopping ---
 
-    def _stop_rank(self, rank: int, reason: str) -> None:
-        """Leave events that failed before for the next run, or stop the run if events of another rank fail."""
-        if rank != RANKS[Action.SEND_AGAIN]:
+    def _stop_sending(self, action: Action | None, reason: str) -> None:
+        """Leave events that were tried before for the next run, or stop the run if others fail."""
+        if action is not Action.SEND_AGAIN:
             self._stop(reason)
-        elif self._stopped_rank != rank:
-            self._stopped_rank = rank
+        elif not self._leaves_tried:
+            self._leaves_tried = True
             warning = (
                 f"Not all {self._options.call.plural} that failed or were rejected before were sent again: {reason}"
             )
@@ -232,22 +280,20 @@ class Dispatcher:
 
         :param grace: seconds before the requests in flight are cancelled
         """
-        for done in self._results_in_flight(grace):
-            self._collect_result(done)
+        self._collect_for(grace, self._hook.cancelled)
         self._hook.cancelled.set()
-        for done in self._results_in_flight(GRACE_AFTER_KILL):
-            self._collect_result(done)
+        self._collect_for(GRACE_AFTER_CANCEL)
         for job in self._in_flight.values():
             self._recorder.add_interrupted(job, lost=True, unmatched=job.may_be_unmatched(self._options.identify_by))
         self._in_flight.clear()
         self._leave_queue()
 
-    def _results_in_flight(self, seconds: float) -> Iterator[Done[Job, Result]]:
-        """Return what comes back within so many seconds; nothing more is sent."""
+    def _collect_for(self, seconds: float, ended: threading.Event | None = None) -> None:
+        """Collect what comes back within so many seconds, or until this event; nothing more is sent."""
         until = time.monotonic() + seconds
-        while self._in_flight and time.monotonic() < until:
+        while self._in_flight and time.monotonic() < until and not (ended and ended.is_set()):
             if done := self._take():
-                yield done
+                self._collect(done)
 
     def _leave_queue(self) -> None:
         while self._queue:
@@ -256,21 +302,3 @@ class Dispatcher:
     def _leave(self, job: Job) -> None:
         for row in job.rows():
             self._recorder.add_pending(row)
-
-
-def _unexpected(error: BaseException | None, job: Job, unmatched: bool) -> Result:
-    """
-    Return a failed result for an unexpected exception, which must not stop other events.
-
-    The exception's text is not kept, because it could hold the customer's data.
-
-    :param unmatched: whether one of the event's requests may have been answered with 204 or 404
-    """
-    return Result(
-        event_id=job.row.event_id,
-        outcome=Outcome.FAILED,
-        sent=True,
-        message=f"an unexpected {type(error).__name__}; the log says where: please report it",
-        lost=True,
-        unmatched=unmatched,
-    )

@@ -9,6 +9,7 @@ from typing import Literal
 
 from airflow_provider_firstpromoter.calls import REFUND, AmountUnit, Call, Identity, Outcome, Row, TrackedEvent
 from airflow_provider_firstpromoter.ledger import LedgerRecord
+from airflow_provider_firstpromoter.pending import Action
 
 FailOn = Literal["new", "any"]
 
@@ -47,7 +48,7 @@ class Job:
     An event that is to be sent.
 
     :param record: what the ledger has of it; None if nothing
-    :param rank: its place in the order of the run
+    :param action: what the run selected it for; None if it selected it for another reason than to send it
     :param alternatives: further rows of the event_id that differ in the e-mail alone
     :param others: further rows of the event_id that differ in anything else
     :param refused: those of its rows that cannot be sent: the ledger remembers their contents with the job's outcome
@@ -56,8 +57,7 @@ class Job:
     row: Row
     event: TrackedEvent
     record: LedgerRecord | None = None
-    rank: int = 1
-    recheck: bool = False
+    action: Action | None = Action.SEND
     alternatives: tuple[tuple[Row, TrackedEvent], ...] = ()
     others: tuple[Row, ...] = ()
     refused: tuple[Row, ...] = ()
@@ -67,6 +67,11 @@ class Job:
         yield self.row
         yield from (row for row, _ in self.alternatives)
         yield from self.others
+
+    @property
+    def is_recheck(self) -> bool:
+        """Whether it was not referred before, and has not changed."""
+        return self.action is Action.RECHECK
 
     @property
     def was_unmatched(self) -> bool:

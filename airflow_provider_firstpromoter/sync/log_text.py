@@ -1,12 +1,81 @@
-"""Describes a run in text, for the log and for the error that ends the task."""
+"""What a run says: the lines of its log, its metrics, and the error that ends the task."""
 
 from __future__ import annotations
 
+import logging
+import time
 import traceback
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from airflow.providers.common.compat.sdk import Stats
+
 from airflow_provider_firstpromoter.calls import CALLS, Call, Outcome, Row, Summary
+from airflow_provider_firstpromoter.hooks import FirstPromoterHook
+
+PROGRESS_EVERY_SECONDS = 10.0
+
+
+class Progress:
+    """
+    Logs a line and reports to Airflow's Stats while a run goes on, and at its end.
+
+    ``firstpromoter.refunds.<outcome>`` (``.sales.`` for sales) counts what this run sent or rejected;
+    ``firstpromoter.requests`` counts retries too.
+
+    :param summary: gets the requests and the seconds of the run
+    """
+
+    def __init__(self, hook: FirstPromoterHook, summary: Summary, log: logging.Logger) -> None:
+        #: How many events are to be sent; None if that is not known.
+        self.expected: int | None = None
+        self._summary = summary
+        self._log = log
+        self._client = hook.client
+        self._tags = {"conn_id": hook.firstpromoter_conn_id}
+        self._counts_before: Counter[str] = Counter()
+        self._sent_before = 0
+        self._requests_before, self._waited_before = self._client.requests, self._client.rate_limiter.waited
+        self._began = self._reported_at = time.monotonic()
+
+    def report_if_due(self, outcomes: Counter[Outcome]) -> None:
+        """Log a line, and update the metrics, every ten seconds."""
+        now = time.monotonic()
+        if now - self._reported_at < PROGRESS_EVERY_SECONDS:
+            return
+        self._reported_at = now
+        self._report(outcomes)
+        # Where none was answered since the last line, the API is down: nobody knows how much time is left.
+        is_moving, self._sent_before = self._summary.sent > self._sent_before, self._summary.sent
+        rate = self._summary.sent / (now - self._began) if is_moving else None
+        self._log.info("%s", progress(self._summary, self.expected, rate))
+
+    def finish(self, outcomes: Counter[Outcome]) -> None:
+        """Complete the summary and the metrics."""
+        seconds = time.monotonic() - self._began
+        self._summary.seconds = round(seconds, 3)
+        self._report(outcomes)
+        waited = self._client.rate_limiter.waited - self._waited_before
+        for name, took in {"run": seconds, "rate_limit_wait": waited}.items():
+            Stats.timing(f"firstpromoter.{name}", took * 1000, tags=self._tags)
+
+    def _report(self, outcomes: Counter[Outcome]) -> None:
+        self._summary.requests = self._client.requests - self._requests_before
+        counts = Counter({f"{self._summary.kind}.{outcome.value}": count for outcome, count in outcomes.items()})
+        counts["requests"] = self._summary.requests
+        for name, count in (counts - self._counts_before).items():
+            Stats.incr(f"firstpromoter.{name}", count, tags=self._tags)
+        self._counts_before = counts
+
+
+def report_mismatches(conn_id: str, count: int) -> None:
+    """
+    Report what a reconciliation found: ``firstpromoter.mismatches``, a gauge.
+
+    :param conn_id: the FirstPromoter connection, its tag
+    """
+    Stats.gauge("firstpromoter.mismatches", count, tags={"conn_id": conn_id})
 
 
 def announcement(pending: int, limit: int | None, requests_per_minute: int, call: Call, *, preview: bool) -> str:
@@ -16,15 +85,20 @@ def announcement(pending: int, limit: int | None, requests_per_minute: int, call
     :param pending: events to send
     """
     to_send = pending if limit is None else min(pending, limit)
-    events = f"1 {call.name} is" if pending == 1 else f"{pending} {call.plural} are"
+    events = are_pending(pending, call)
     if preview:
-        return f"{events} pending; a preview sends nothing"
+        return f"{events}; a preview sends nothing"
     if not to_send:
         return f"No {call.name} is pending"
     which = "" if to_send == pending else f", of which this run sends {to_send}"
     seconds = (to_send - 1) // requests_per_minute * 60  # a minute's worth is sent without waiting
     rate = f"; at {requests_per_minute} requests a minute this takes at least {duration(seconds)}" if seconds else ""
-    return f"{events} pending{which}{rate}"
+    return f"{events}{which}{rate}"
+
+
+def are_pending(count: int, call: Call) -> str:
+    """Return ``1 refund is pending``, ``2 refunds are pending``."""
+    return f"{call.counted(count)} {'is' if count == 1 else 'are'} pending"
 
 
 def progress(summary: Summary, total: int | None, rate: float | None = None) -> str:
@@ -153,11 +227,12 @@ def contradiction(row: Row, other: Row) -> str:
     return f"another row of the query has this event_id and was sent; they differ in {', '.join(columns)}"
 
 
-def other_lead(event_id: str) -> str:
+def other_lead(event_id: str, call: Call) -> str:
     """Return why an event that is recorded needs attention: two customers can share an e-mail address."""
     return (
         "is recorded by its e-mail, and FirstPromoter's lead has another uid than the row: it may be another customer. "
-        f"To undo it: RevertRefundsOperator(event_ids=[{event_id!r}], ...); to leave it: airflow firstpromoter accept"
+        f"To undo it: Revert{call.plural.capitalize()}Operator(event_ids=[{event_id!r}], ...); to leave it: airflow "
+        "firstpromoter accept"
     )
 
 

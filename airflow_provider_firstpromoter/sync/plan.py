@@ -11,16 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from airflow_provider_firstpromoter.calls import Outcome, Result, Row, TrackedEvent, content_token, is_known_content
+from airflow_provider_firstpromoter.calls import Outcome, Result, Row, TrackedEvent, content_token
 from airflow_provider_firstpromoter.pending import Action, ClassifiedRow, decide
 from airflow_provider_firstpromoter.sync.dispatcher import Dispatcher
 from airflow_provider_firstpromoter.sync.job import Job
 from airflow_provider_firstpromoter.sync.recorder import Recorder
 from airflow_provider_firstpromoter.sync.selection import Reading
 from airflow_provider_firstpromoter.sync.spool import Group
-
-#: A row that is rejected or changed, its result, and whether the ledger already has the same problem.
-Problem = tuple[ClassifiedRow, Result, bool]
 
 
 class GroupHandler:
@@ -46,30 +43,27 @@ class GroupHandler:
         rows = [row for group in groups for row in group.rows]
         classified = iter([one for batch in self._reading.classified(rows, commissions=True) for one in batch])
         for group in groups:
-            self._dispatcher.enter_rank(group.rank)
             self._recorder.summary.repeated += group.total - len(group.rows)
             ours = [next(classified) for _ in group.rows]
             if group.refused:
                 self._refuse(ours[0], group.refused)
             else:
-                self._handle_one(ours, group.rank)
+                self._handle_one(ours, group.action)
 
     def _refuse(self, first: ClassifiedRow, reason: str) -> None:
-        """Reject the rows of one event_id together. The ledger remembers no row of them: each may be the right one."""
-        event_id, record = first.row.event_id, first.record
-        nothing = Row(first.row.position, {"event_id": event_id}, event_id, None, call=first.row.call)
-        result = Result(event_id=event_id, outcome=Outcome.REJECTED, message=reason)
-        known = False
+        """Reject the rows of one event_id together. The ledger remembers no content of them: each may be the right."""
+        row, _, record = first
+        result = Result(event_id=row.event_id, outcome=Outcome.REJECTED, message=reason)
         if record is not None:
-            is_known = is_known_content(record.fingerprint, {}, self._reading.rules.key)
-            known = record.outcome is Outcome.REJECTED and is_known
             result = result.model_copy(update={"lost": bool(record.lost), "unmatched": bool(record.unmatched)})
-        self._recorder.add_problem(nothing, result, record, known)
+        known = record is not None and record.rejected_together
+        self._recorder.add_problem(row, result, record, known, contents=())
 
-    def _handle_one(self, rows: list[ClassifiedRow], rank: int) -> None:
+    def _handle_one(self, rows: list[ClassifiedRow], action: Action | None) -> None:
         """Handle the rows of one event_id, each of another content."""
         to_send: list[tuple[ClassifiedRow, TrackedEvent]] = []
-        problems: list[Problem] = []
+        #: Each with its result, and whether the ledger already has the same problem.
+        problems: list[tuple[ClassifiedRow, Result, bool]] = []
         settled: list[ClassifiedRow] = []
         for one in rows:
             decision = decide(one, self._reading.how)
@@ -80,78 +74,69 @@ class GroupHandler:
             else:
                 settled.append(one)
         if to_send:
-            job, repeated = job_of(to_send, rank, [one.row for one, _, _ in problems])
+            job, repeated = job_of(to_send, action, [one.row for one, _, _ in problems])
             self._recorder.summary.repeated += repeated + len(settled)
             self._dispatcher.dispatch(job)
             return
-        self._renew(settled, problems)
-        self._add_settled(settled)
-        self._add_problems(problems, beside_settled=bool(settled))
+        self._renew(settled, [one for one, _, known in problems if known], has_problems=bool(problems))
+        for number, one in enumerate(settled):
+            self._add_settled(one, is_repeated=number > 0)
+        # The ledger has one changed amount of an event: it stands for all of them, and is written last.
+        several_known = len(problems) > 1 and any(known for _, _, known in problems)
+        for one, result, known in sorted(problems, key=lambda problem: problem[2]):
+            if settled and one.record is not None and one.record.outcome.remembers_content:
+                self._recorder.add_refused(one.row, result, one.record)
+            else:
+                self._recorder.add_problem(one.row, result, one.record, known or several_known, contents=(one.row,))
 
-    def _renew(self, settled: list[ClassifiedRow], problems: list[Problem]) -> None:
-        """Let the ledger know these rows by what they contain now."""
-        rules = self._reading.rules
+    def _renew(self, settled: list[ClassifiedRow], known: list[ClassifiedRow], *, has_problems: bool) -> None:
+        """
+        Let the ledger know these rows by what they contain now.
+
+        An event that is recorded is still changed while another row of it has another amount.
+        """
         renewed = [
             one
-            for one in [*settled, *(one for one, _, known in problems if known)]
+            for one in [*settled, *known]
             if one.action is Action.COMPARE
-            or (rules.needs_renewal(one.row, one.record) and not _is_one_of_several(one, problems))
+            or (
+                self._reading.rules.needs_renewal(one.row, one.record)
+                and not (has_problems and one.record is not None and one.record.recorded)
+            )
         ]
         if renewed and (record := renewed[0].record) is not None:
             self._recorder.renew(record, [one.row for one in renewed])
 
-    def _add_settled(self, rows: list[ClassifiedRow]) -> None:
+    def _add_settled(self, one: ClassifiedRow, *, is_repeated: bool) -> None:
         summary = self._recorder.summary
-        for number, one in enumerate(rows):
-            if one.record is None:
-                continue
-            if not self._report_settled:
-                summary.skipped += 1
-            elif number:
-                summary.repeated += 1
-            else:
-                self._recorder.add_settled(one.row, one.record)
-
-    def _add_problems(self, problems: list[Problem], *, beside_settled: bool) -> None:
-        """
-        Add the rows of one event_id that are rejected or changed.
-
-        :param beside_settled: whether another row of the event_id is settled
-        """
-        # The ledger has one changed amount of an event: it stands for all of them, and is written last.
-        several_known = len(problems) > 1 and any(known for _, _, known in problems)
-        for one, result, known in sorted(problems, key=lambda problem: problem[2]):
-            record = one.record
-            if beside_settled and record is not None and record.outcome.remembers_content:
-                self._recorder.add_refused(one.row, result, record)
-            else:
-                self._recorder.add_problem(one.row, result, record, known or several_known)
-
-
-def _is_one_of_several(one: ClassifiedRow, problems: Sequence[Problem]) -> bool:
-    """Return whether the event is recorded and another row of it has another amount: then it is still changed."""
-    return bool(problems) and one.record is not None and one.record.recorded
+        if one.record is None:
+            return
+        if not self._report_settled:
+            summary.skipped += 1
+        elif is_repeated:
+            summary.repeated += 1
+        else:
+            self._recorder.add_settled(one.row, one.record)
 
 
 def job_of(
-    rows: Sequence[tuple[ClassifiedRow, TrackedEvent]], rank: int, refused: Sequence[Row] = ()
+    to_send: Sequence[tuple[ClassifiedRow, TrackedEvent]], action: Action | None, refused: Sequence[Row] = ()
 ) -> tuple[Job, int]:
     """
     Return the job that sends an event.
 
-    :param rows: the rows of its event_id that can be sent, each of another content
-    :param rank: its place in the order of the run
+    :param to_send: the rows of its event_id that can be sent, each of another content
+    :param action: what the run selected it for
     :param refused: the rows of its event_id that cannot be sent
     :returns: the job, and how many rows only repeat it, without an address that can be tried
     """
-    (first, event), *rest = rows
+    (first, event), *rest = to_send
     contradicting = [row for row in refused if _without_email(row) != _without_email(first.row)]
     job = Job(
         first.row,
         event,
         first.record,
-        rank,
-        recheck=first.action is Action.RECHECK,
+        action,
         alternatives=tuple((one.row, other) for one, other in rest if _is_alternative(event, other)),
         others=(*(one.row for one, other in rest if not _is_alternative(event, other)), *contradicting),
         refused=tuple(refused),

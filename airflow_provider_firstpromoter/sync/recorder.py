@@ -9,90 +9,51 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
-
-from airflow.providers.common.compat.sdk import Stats
-from sqlalchemy.engine import Connection
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from airflow_provider_firstpromoter.calls import Outcome, Result, Row, Summary, Totals, same_amount
-from airflow_provider_firstpromoter.hooks import FirstPromoterHook
-from airflow_provider_firstpromoter.ledger import (
-    Ledger,
-    LedgerRecord,
-    LedgerWrite,
-    RunHistory,
-    RunKey,
-    counts_of,
-    key_of,
-    now,
-)
+from airflow_provider_firstpromoter.ledger import LedgerRecord, LedgerWrite, RunHistory, RunKey, counts_of, key_of, now
 from airflow_provider_firstpromoter.sync import log_text
 from airflow_provider_firstpromoter.sync.job import Job
-from airflow_provider_firstpromoter.sync.selection import PendingTotals
+from airflow_provider_firstpromoter.sync.log_text import Progress
 
 #: Results are written when this number has been collected, or this number of seconds has passed.
 FLUSH_EVERY_RESULTS = 500
 FLUSH_EVERY_SECONDS = 30.0
-PROGRESS_EVERY_SECONDS = 10.0
 
 OnResult = Callable[[Row, Result], None]
-
-
-class _Recorded(NamedTuple):
-    """A result that is on record, and not yet in the sums."""
-
-    row: Row
-    result: Result
-    sent: Mapping[str, Any]
 
 
 class Recorder:
     """
     Counts each result, passes it downstream, and writes it.
 
-    :param ledger: None writes nothing: a preview, or a run without a ledger
-    :param run: the task run that the rows name
     :param summary: the counts and sums of this try
-    :param history: the run history; None likewise
-    :param would_be_sent: adds up what a preview does not send; None unless it is one
+    :param run: the task run that reports the results
+    :param history: where they are written; None writes nothing: a preview, or a run without a ledger
     """
 
     def __init__(
-        self,
-        hook: FirstPromoterHook,
-        ledger: Ledger | None,
-        run: RunKey,
-        summary: Summary,
-        *,
-        log: logging.Logger,
-        history: RunHistory | None = None,
-        would_be_sent: PendingTotals | None = None,
+        self, summary: Summary, run: RunKey, history: RunHistory | None, progress: Progress, log: logging.Logger
     ) -> None:
         self.summary = summary
-        self.history = history
-        self.would_be_sent = would_be_sent
+        self.progress = progress
         #: How many earlier tries of the task run there are.
         self.earlier_tries = 0
-        self._ledger = ledger
         self._run = run
+        self._history = history
         self._log = log
-        self._client = hook.client
-        self._tags = {"conn_id": hook.firstpromoter_conn_id}
+        self._key = b""
+        self._seen_at = history.started_at if history else now()
         self._on_result: OnResult | None = None
-        self._expected: int | None = None
-        self._sent = 0
         #: What this try has decided: the summary of a list also has what was settled before.
         self._decided = Totals()
         self._writes: list[LedgerWrite] = []
-        self._recorded: dict[str, _Recorded] = {}
         self._new_problems: list[str] = []
-        self._counts: Counter[str] = Counter()
-        self._reported_counts: Counter[str] = Counter()
-        self._began = self._flushed_at = self._reported_at = time.monotonic()
-        self._seen_at = now()
-        self._before = (self._client.requests, self._client.rate_limiter.waited)
+        #: The results on record that are not in the sums yet, by event_id.
+        self._recorded: dict[str, tuple[Row, Result, LedgerWrite]] = {}
+        self._flushed_at = time.monotonic()
 
     def start(self, on_result: OnResult | None = None) -> None:
         """
@@ -104,44 +65,43 @@ class Recorder:
         :raises LedgerError: if the ledger cannot be written
         """
         self._on_result = on_result
-        if self._ledger is not None and self.history is not None:
-            self._ledger.ensure()
-            self.earlier_tries = self.history.start()
-            self._seen_at = self.history.started_at
-        self._began = self._flushed_at = self._reported_at = time.monotonic()
-
-    def expect(self, events: int) -> None:
-        """Set the number of events to be sent, for the progress lines."""
-        self._expected = events
+        if self._history is not None:
+            self.earlier_tries = self._history.start()
+            self._key = self._history.ledger.salt.encode()
 
     # --- results ---
 
     def add_settled(self, row: Row, record: LedgerRecord) -> None:
         """Count an event that the ledger has as settled; its sums belong to the task run that reports it."""
         result = record.result()
-        self._count(row, result, decided=False)
+        self.summary.add(result)
+        self._pass_on(row, result)
         if record.run == self._run:
-            self._add_sums(result, record.sent(row.call), self.summary)
+            self.summary.add_sums(result, **record.sent(row.call))
 
-    def add_problem(self, row: Row, result: Result, record: LedgerRecord | None, known: bool) -> None:
+    def add_problem(
+        self, row: Row, result: Result, record: LedgerRecord | None, known: bool, contents: Sequence[Row]
+    ) -> None:
         """
         Count and write a row that is not sent because it is rejected or changed.
 
         :param known: whether the ledger already has the same problem
+        :param contents: the rows whose contents have this problem
         """
         reported = known and record is not None and record.reported_at is not None
         # The task run that reported it reports it again, when it is cleared or retried.
         by_this_run = record is not None and self._run.run_id is not None and record.reported_run_id == self._run.run_id
         new = not reported or by_this_run
         result = result.fitted()
+        key = key_of(row, self._key)
         if known and record is not None:
             self._writes.append(LedgerWrite.of_seen(record, self._seen_at))
         elif record is None or result.outcome is Outcome.REJECTED:
-            self._write(row, result.model_copy(update={"event_id": key_of(row, self._key)}), None, record)
+            self._write(row, result.model_copy(update={"event_id": key}), None, record, contents)
         else:
             self._writes.append(LedgerWrite.of_changed(record, row.amount, self._seen_at))
         if new:
-            self._new_problems.append(key_of(row, self._key))
+            self._new_problems.append(key)
         self._count(row, result, new=new)
 
     def add_refused(self, row: Row, result: Result, record: LedgerRecord) -> None:
@@ -154,30 +114,23 @@ class Recorder:
         result = result.fitted()
         if result.outcome.on_record:
             result = result.model_copy(update={"reported_by": self._run._asdict()})
-        self.summary.rechecked += job.recheck
+        self.summary.rechecked += job.is_recheck
         self.summary.repeated += len(job.alternatives)
         # An event whose first id was refused may still be sent by its others.
         tried = () if result.outcome is Outcome.REJECTED else (row for row, _ in job.alternatives)
-        write = self._write(job.row, result, job, job.record, (*job.refused, *tried))
+        write = self._write(job.row, result, job, job.record, (job.row, *job.refused, *tried))
         if result.outcome is Outcome.REJECTED:
             self._new_problems.append(write.event_id)
         if result.outcome.on_record:
-            self._recorded[write.event_id] = _Recorded(job.row, result, write.sent(job.row.call))
+            self._recorded[write.event_id] = (job.row, result, write)
         self._count(job.row, result)
         self._add_contradictions(job, result)
-        self._note_identity(job, result)
-
-    def _note_identity(self, job: Job, result: Result) -> None:
-        """Count a match by e-mail of a row that names a uid, and report a lead that has another uid."""
+        # Two customers can share an e-mail address.
         self.summary.matched_by_email += result.matched_by == "email" and job.event.uid is not None
         if result.outcome.on_record and result.lead_differs:
-            problem = Result(
-                event_id=result.event_id, outcome=Outcome.CHANGED, message=log_text.other_lead(str(result.event_id))
-            )
-            self._decided.outcomes[Outcome.CHANGED] += 1
-            self._new_problems.append(str(result.event_id))
-            if self.summary.add(problem) is not None:
-                self._log.warning("Refund %r is %s: %s", problem.event_id, problem.outcome, problem.message)
+            reason = log_text.other_lead(write.event_id, job.row.call)
+            self._new_problems.append(write.event_id)
+            self._decide(job.row, Result(event_id=write.event_id, outcome=Outcome.CHANGED, message=reason))
 
     def _add_contradictions(self, job: Job, result: Result) -> None:
         """Report the rows that were not sent because another row of their event_id was."""
@@ -189,10 +142,8 @@ class Recorder:
                 self._writes.append(LedgerWrite.of_changed(record, row.amount, self._seen_at))
                 self._new_problems.append(record.event_id)
 
-    def add_would_be_sent(self, job: Job) -> None:
+    def add_unsent(self, job: Job) -> None:
         """Count an event that a preview does not send."""
-        if self.would_be_sent is not None:
-            self.would_be_sent.add(job.event)
         self.add_pending(job.row, left=False)
         self._add_contradictions(job, Result(event_id=job.row.event_id, outcome=Outcome.PENDING))
 
@@ -225,43 +176,36 @@ class Recorder:
         """Store what identifies the rows of a settled event as unchanged the next time."""
         self._writes += LedgerWrite.of_settled(record, rows, self._key)
 
-    def take_new_problems(self) -> list[str]:
-        """Return the ledger's keys of the problems that this run is the first to report, each once."""
-        new, self._new_problems = self._new_problems, []
-        return new
+    def _count(self, row: Row, result: Result, *, new: bool = True) -> None:
+        self._decide(row, result, new=new)
+        self._pass_on(row, result)
 
-    def _count(self, row: Row, result: Result, *, new: bool = True, decided: bool = True) -> None:
+    def _decide(self, row: Row, result: Result, *, new: bool = True) -> None:
+        self._decided.outcomes[result.outcome] += 1
         problem = self.summary.add(result, new=new)
-        self._decided.outcomes[result.outcome] += decided
-        if result.sent or not result.outcome.settled:  # else an earlier run has counted it
-            self._counts[f"{row.call.plural}.{result.outcome.value}"] += 1
         if problem is not None and new:
             kind = row.call.name
             name = f"{kind.capitalize()} {result.event_id!r}" if result.event_id else f"A {kind} without an event_id"
             self._log.warning("%s is %s: %s", name, result.outcome, result.message)
-        self._pass_on(row, result)
 
     def _pass_on(self, row: Row, result: Result) -> None:
         if self._on_result is not None:
             self._on_result(row, result)
 
-    def _add_sums(self, result: Result, sent: Mapping[str, Any], *totals: Totals) -> None:
-        for one in totals:
-            one.add_sums(result, **sent)
+    def take_new_problems(self) -> list[str]:
+        """Return the ledger's keys of the problems that this run is the first to report, each once."""
+        new, self._new_problems = self._new_problems, []
+        return new
 
     # --- writing ---
 
-    @property
-    def room(self) -> int:
-        """How many more results can be collected before they are written."""
-        return FLUSH_EVERY_RESULTS - len(self._writes)
-
-    @property
-    def _key(self) -> bytes:
-        return self._ledger.salt.encode() if self._ledger is not None else b""
-
     def _write(
-        self, row: Row, result: Result, job: Job | None, record: LedgerRecord | None, contents: Sequence[Row] = ()
+        self,
+        row: Row,
+        result: Result,
+        job: Job | None,
+        record: LedgerRecord | None,
+        contents: Iterable[Row] | None = None,
     ) -> LedgerWrite:
         write = LedgerWrite.of_row(
             row,
@@ -272,45 +216,49 @@ class Recorder:
             key=self._key,
             at=now(),
             seen_at=self._seen_at,
-            contents=contents,
+            contents=(row,) if contents is None else contents,
         )
         self._writes.append(write)
         return write
 
-    def flush(self, *, only_if_due: bool = False) -> None:
+    def keep_up(self) -> None:
+        """Write what was collected, and log a line, where it is time to."""
+        if len(self._writes) >= FLUSH_EVERY_RESULTS or time.monotonic() - self._flushed_at >= FLUSH_EVERY_SECONDS:
+            self.flush()
+        self.progress.report_if_due(self._decided.outcomes)
+
+    def flush(self) -> None:
         """
         Write what was collected.
 
         :raises LedgerError: if the database refuses; the results are then kept
         """
-        due = self.room <= 0 or time.monotonic() - self._flushed_at >= FLUSH_EVERY_SECONDS
-        if not self._writes or (only_if_due and not due):
-            return
         self._flushed_at = time.monotonic()
         claimed: Mapping[str, LedgerRecord] = {}
-        if self._ledger is not None:
-            written = self._ledger.write(self._writes, self._run, also=self._write_counts)
+        if self._history is not None and self._writes:
+            written = self._history.write(self._writes, self._counts)
             claimed = written.claimed
             for event_id, reason in {**written.noted, **written.refused}.items():
                 what = "could not be stored" if event_id in written.refused else "was stored without a text of its row"
-                self._warn(f"The result of {event_id!r} {what}: {reason}")
+                warning = f"The result of {event_id!r} {what}: {reason}"
+                self._log.error("%s", warning)
+                self.summary.warnings.append(warning)
         self._writes = []
         recorded, self._recorded = self._recorded, {}
-        for event_id, (row, result, sent) in recorded.items():
+        for event_id, (row, result, write) in recorded.items():
             if event_id in claimed:
                 self._pass_on(row, claimed[event_id].result())
             else:
-                self._add_sums(result, sent, self.summary, self._decided)
+                for totals in (self.summary, self._decided):
+                    totals.add_sums(result, **write.sent(row.call))
 
-    def _write_counts(self, connection: Connection, claimed: Mapping[str, LedgerRecord]) -> None:
-        """Write the counts so far, in the transaction that writes the results themselves."""
-        if self.history is None:
-            return
+    def _counts(self, claimed: Mapping[str, LedgerRecord]) -> dict[str, Any]:
+        """Return the columns of the run history, once the collected results are written."""
         totals = self._decided.model_copy(deep=True)
-        for event_id, (_, result, sent) in self._recorded.items():
+        for event_id, (row, result, write) in self._recorded.items():
             if event_id not in claimed:
-                self._add_sums(result, sent, totals)
-        self.history.update(connection, counts_of(totals, self.summary))
+                totals.add_sums(result, **write.sent(row.call))
+        return counts_of(totals, self.summary)
 
     def finish(self, error: BaseException | None) -> None:
         """
@@ -319,56 +267,16 @@ class Recorder:
         :param error: the error that ends the task; None if there is none
         :raises LedgerError: if the database refuses
         """
-        self.summary.seconds = round(time.monotonic() - self._began, 3)
-        self._report_metrics()
-        waited = self._client.rate_limiter.waited - self._before[1]
-        Stats.timing("firstpromoter.run", self.summary.seconds * 1000, tags=self._tags)
-        Stats.timing("firstpromoter.rate_limit_wait", waited * 1000, tags=self._tags)
-        if self.would_be_sent is not None:
-            self.summary.would_be_sent = self.would_be_sent.to_json()
-            self.summary.warnings += self.would_be_sent.warnings()
-        if self.history is not None:
-            self.history.finish(counts_of(self._decided, self.summary), error)
+        self.progress.finish(self._decided.outcomes)
+        if self._history is not None:
+            self._history.finish(counts_of(self._decided, self.summary), error)
 
     def total(self) -> Summary:
         """Return the summary of the whole task run: what its tries settled is read from the ledger."""
-        if self._ledger is None:
-            return self.summary
-        return self.summary.with_settled(self._ledger.totals_of_run(self._run))
+        return self.summary if self._history is None else self.summary.with_settled(self._history.settled())
 
-    # --- while the run goes on ---
-
-    def report_if_due(self) -> None:
-        """Log a line, and update the metrics, every ten seconds."""
-        if time.monotonic() - self._reported_at >= PROGRESS_EVERY_SECONDS:
-            self._reported_at = time.monotonic()
-            self._report_metrics()
-            # Where none was answered since the last line, the API is down: nobody knows how much time is left.
-            is_moving, self._sent = self.summary.sent > self._sent, self.summary.sent
-            rate = self.summary.sent / (self._reported_at - self._began) if is_moving else None
-            self._log.info("%s", log_text.progress(self.summary, self._expected, rate))
-
-    def _report_metrics(self) -> None:
-        """
-        Report to Airflow's Stats what was counted since the last call.
-
-        ``firstpromoter.refunds.<outcome>`` (``.sales.`` for sales) counts what this run sent or rejected;
-        ``firstpromoter.requests`` counts retries too.
-        """
-        self.summary.requests = self._counts["requests"] = self._client.requests - self._before[0]
-        for name, count in (self._counts - self._reported_counts).items():
-            Stats.incr(f"firstpromoter.{name}", count, tags=self._tags)
-        self._reported_counts = self._counts.copy()
-
-    def _warn(self, warning: str) -> None:
-        self._log.error("%s", warning)
-        self.summary.warnings.append(warning)
-
-
-def report_mismatches(conn_id: str, count: int) -> None:
-    """
-    Report what a reconciliation found: ``firstpromoter.mismatches``, a gauge.
-
-    :param conn_id: the FirstPromoter connection, its tag
-    """
-    Stats.gauge("firstpromoter.mismatches", count, tags={"conn_id": conn_id})
+    def since_last_event(self, *, only_recorded: bool) -> Totals:
+        """Return what the task has done since its last asset event, from the run history."""
+        if self._history is None:
+            return self.total()
+        return self._history.report_by_event(only_recorded=only_recorded)

@@ -12,8 +12,9 @@ from typing import Any, Self
 
 from airflow.providers.common.compat.sdk import AirflowException
 
+from airflow_provider_firstpromoter.account import Account
 from airflow_provider_firstpromoter.calls import SALE, Outcome, Row, Summary, Totals, batches, numbered
-from airflow_provider_firstpromoter.database import CallQuery
+from airflow_provider_firstpromoter.database import CallQuery, stop_if_cancelled
 from airflow_provider_firstpromoter.exceptions import EventsFailedError, EventsRejectedError, LedgerError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import Ledger, RunHistory, RunKey, now
@@ -21,6 +22,7 @@ from airflow_provider_firstpromoter.pending import PendingRules, unsettled_rows
 from airflow_provider_firstpromoter.sync import log_text
 from airflow_provider_firstpromoter.sync.dispatcher import Dispatcher
 from airflow_provider_firstpromoter.sync.job import SyncOptions
+from airflow_provider_firstpromoter.sync.log_text import Progress
 from airflow_provider_firstpromoter.sync.plan import GroupHandler
 from airflow_provider_firstpromoter.sync.recorder import OnResult, Recorder
 from airflow_provider_firstpromoter.sync.selection import (
@@ -66,30 +68,16 @@ class Sync:
         self.options = options or SyncOptions()
         self.run_key = run or RunKey()
         self.log = log or logging.getLogger(__name__)
-        account = hook.account
-        #: Ends every wait for a database; the hook's own flag is also set where a run only stops early.
+        #: Set when the task was killed. The hook's own flag is also set where a run stops early: it ends requests only.
         self.killed = threading.Event()
+        history = None
         if ledger is not None:
             ledger.cancelled = self.killed
-        self._validation = validation_of(account, self.options)
-        written = None if self.options.preview else ledger
-        summary = Summary(
-            kind=self.options.call.plural,
-            preview=self.options.preview,
-            account=account.key,
-            host=account.host,
-            started_at=now(),
-        )
-        self._recorder = Recorder(
-            hook,
-            written,
-            self.run_key,
-            summary,
-            log=self.log,
-            history=RunHistory(written, self.run_key, try_number, kind) if written is not None else None,
-            would_be_sent=PendingTotals(self._validation, self.options.call) if self.options.preview else None,
-        )
-        self._dispatcher = Dispatcher(hook, self.options, self._recorder, self.log)
+            if not self.options.preview:
+                history = RunHistory(ledger, self.run_key, try_number, kind)
+        self.summary = new_summary(hook.account, self.options)
+        self._recorder = Recorder(self.summary, self.run_key, history, Progress(hook, self.summary, self.log), self.log)
+        self._dispatcher = Dispatcher(hook, self.options, self._recorder, self.killed, self.log)
         self._report_settled = False
 
     def __enter__(self) -> Self:
@@ -100,22 +88,30 @@ class Sync:
         if self.ledger is not None:
             self.ledger.close()
 
-    @property
-    def summary(self) -> Summary:
-        """The counts and sums of this try."""
-        return self._recorder.summary
-
     @cached_property
     def _reading(self) -> Reading:
         """How rows are read; the ledger has its salt only once the run has begun."""
         key = self.ledger.salt.encode() if self.ledger is not None else b""
         rules = PendingRules(key, self.options.recheck_unreferred, self.options.retry_rejected)
-        return Reading(self.ledger, rules, self._validation)
+        return Reading(self.ledger, rules, validation_of(self.hook.account, self.options))
 
     def cancel(self) -> None:
         """End every wait, and the run: called by ``on_kill``, so it only sets flags."""
         self.killed.set()
-        self._dispatcher.cancel()
+        self.hook.cancelled.set()
+
+    def run_query(self, query: CallQuery) -> None:
+        """
+        Send every pending event of a query; the run needs a ledger.
+
+        :raises RunRefusedError: before the first request, if more is pending than ``max_pending`` allows
+        """
+        if self.ledger is None:
+            raise ValueError("a query needs a ledger")
+        options = self.options
+        query = replace(query, source=replace(query.source, cancelled=self.killed))
+        with closing(unsettled_rows(query, self.ledger, options.recheck_unreferred, options.identify_by)) as rows:
+            self.run(numbered(rows, options.call))
 
     def run(self, rows: Iterable[Row], on_result: OnResult | None = None, *, report_settled: bool = False) -> Summary:
         """
@@ -136,7 +132,7 @@ class Sync:
         error: BaseException | None = None
         try:
             self._recorder.start(on_result)
-            with Spool(self._dispatcher.raise_if_killed, self.options.call) as spool:
+            with Spool(self._raise_if_killed, self.options.call) as spool:
                 self._send_all(rows, spool)
         except BaseException as raised:
             error = raised
@@ -162,10 +158,29 @@ class Sync:
         :param only_recorded: whether there is an event only if something was recorded
         :raises LedgerError: if the ledger's database refuses
         """
-        history = self._recorder.history
-        if history is None:
-            return self.total()
-        return history.report_by_event(only_recorded=only_recorded)
+        return self._recorder.since_last_event(only_recorded=only_recorded)
+
+    def rewards(self) -> list[dict[str, Any]]:
+        """
+        Return the results of the whole task run that have a reward, earlier tries included, from the ledger.
+
+        :returns: plain JSON; at most :data:`MOST_REWARDS`, with a warning in the summary about the others
+        """
+        if self.ledger is None or not self.total().rewards:
+            return []
+        rewards: list[dict[str, Any]] = []
+        beyond = 0
+        for record in self.ledger.records_of_run(self.run_key):
+            result = record.result()
+            if result.rewards and len(rewards) < MOST_REWARDS:
+                rewards.append(result.to_json())
+            else:
+                beyond += bool(result.rewards)
+        if beyond:
+            self.summary.warnings.append(
+                f"{beyond} more rewards than the {MOST_REWARDS} in XCom: read them in the ledger"
+            )
+        return rewards
 
     def raise_for_summary(self) -> None:
         """
@@ -186,27 +201,36 @@ class Sync:
         where = {"ledger_conn_id": ledger.name, "ledger_table": ledger.table.fullname}
         return account.command_line("accept", event_id, **where, call=call)
 
+    def _raise_if_killed(self) -> None:
+        stop_if_cancelled(self.killed)
+
     def _send_all(self, rows: Iterable[Row], spool: Spool) -> None:
         selection = Selection(self._reading, with_settled=self._report_settled)
-        spool.fill(selection.select(rows, self._dispatcher.raise_if_killed))
+        spool.fill(selection.select(rows, self._raise_if_killed))
         self.summary.skipped += selection.skipped
         self._announce(spool)
         handler = GroupHandler(self._reading, self._dispatcher, self._recorder, report_settled=self._report_settled)
         for groups in batches(spool.groups()):
-            self._dispatcher.raise_if_killed()
+            self._raise_if_killed()
             handler.handle(groups)
             self._dispatcher.pump()
-            self._recorder.flush(only_if_due=True)
+            self._recorder.keep_up()
             spool.note_reported(self._recorder.take_new_problems())
         self._dispatcher.pump(drain=True)
         self._recorder.flush()
         spool.note_reported(self._recorder.take_new_problems())
-        if self._recorder.would_be_sent is not None:
-            sales = self.ledger and self.ledger.beside(self.hook.account.ledger_table(SALE), SALE)
-            self._recorder.would_be_sent.look_up_sales(self.hook, sales)
+        if self.options.preview:
+            self._preview(spool)
         # An error of access does not name the other problems, so that they are still to be reported.
-        if self.ledger is not None and not self.options.preview and self._dispatcher.fatal is None:
+        elif self.ledger is not None and self._dispatcher.fatal is None:
             self.ledger.mark(spool.reported(), reported_at=now(), reported_run_id=self.run_key.run_id)
+
+    def _preview(self, spool: Spool) -> None:
+        """Add up what would be sent."""
+        totals = PendingTotals(spool, self._reading, self.options.call, self.options.limit)
+        totals.look_up_sales(self.hook, self.ledger and self.ledger.beside(self.hook.account.ledger_table(SALE), SALE))
+        self.summary.would_be_sent = totals.to_json()
+        self.summary.warnings += totals.warnings()
 
     def _announce(self, spool: Spool) -> None:
         """
@@ -215,10 +239,7 @@ class Sync:
         :raises RunRefusedError: if it is more than ``max_pending`` allows, or older than ``max_age``
         """
         options = self.options
-        warnings = warnings_before_sending(
-            spool, options.max_pending, self._reading, options.call, preview=options.preview
-        )
-        warnings += warnings_of_age(spool, options, now())
+        warnings = warnings_before_sending(spool, self._reading, options) + warnings_of_age(spool, options, now())
         self.summary.warnings += warnings
         rate = self.hook.account.extra.requests_per_minute
         self.log.info(
@@ -226,7 +247,7 @@ class Sync:
         )
         for warning in warnings:
             self.log.warning("%s", warning)
-        self._recorder.expect(min(spool.pending, options.limit or spool.pending))
+        self._recorder.progress.expected = min(spool.pending, options.limit or spool.pending)
 
     def _save_what_is_known(self) -> None:
         """Write what is known after an error or a kill; a second error must not hide the first one."""
@@ -249,42 +270,11 @@ class Sync:
             self.log.error("%s", failure)
 
 
-def run_query(sync: Sync, query: CallQuery) -> None:
-    """
-    Send every pending event of a query.
-
-    :param sync: a run that has not begun, with a ledger
-    :raises RunRefusedError: before the first request, if more is pending than ``max_pending`` allows
-    """
-    if sync.ledger is None:
-        raise ValueError("a query needs a ledger")
-    options = sync.options
-    query = replace(query, source=replace(query.source, cancelled=sync.killed))
-    with closing(unsettled_rows(query, sync.ledger, options.recheck_unreferred, options.identify_by)) as rows:
-        sync.run(numbered(rows, options.call))
-
-
-def rewards_of_run(sync: Sync) -> list[dict[str, Any]]:
-    """
-    Return the results of the whole task run that have a reward, earlier tries included, from the ledger.
-
-    :returns: plain JSON; at most :data:`MOST_REWARDS`, with a warning in the summary about the others
-    """
-    if sync.ledger is None or not sync.total().rewards:
-        return []
-    rewards: list[dict[str, Any]] = []
-    beyond = 0
-    for record in sync.ledger.records_of_run(sync.run_key):
-        result = record.result()
-        if not result.rewards:
-            continue
-        if len(rewards) < MOST_REWARDS:
-            rewards.append(result.to_json())
-        else:
-            beyond += 1
-    if beyond:
-        sync.summary.warnings.append(f"{beyond} more rewards than the {MOST_REWARDS} in XCom: read them in the ledger")
-    return rewards
+def new_summary(account: Account, options: SyncOptions) -> Summary:
+    """Return the summary of a run that begins."""
+    return Summary(
+        kind=options.call.plural, preview=options.preview, account=account.key, host=account.host, started_at=now()
+    )
 
 
 def error_of(summary: Summary, options: SyncOptions, accept: Callable[[str], str]) -> AirflowException | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any, NamedTuple
 
 from airflow_provider_firstpromoter.account import Account
@@ -14,6 +15,7 @@ from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import Ledger
 from airflow_provider_firstpromoter.pending import Action, ClassifiedRow, PendingRules, classify_rows
 from airflow_provider_firstpromoter.sync.job import SyncOptions
+from airflow_provider_firstpromoter.sync.log_text import are_pending
 from airflow_provider_firstpromoter.sync.spool import Spool
 
 #: The number of events that a preview shows.
@@ -106,14 +108,13 @@ class Selection:
         return one
 
 
-def warnings_before_sending(
-    spool: Spool, most: int | None, reading: Reading, call: Call, *, preview: bool
-) -> list[str]:
+def warnings_before_sending(spool: Spool, reading: Reading, options: SyncOptions) -> list[str]:
     """
     Refuse a run that would send more events than ``max_pending``, and return what is suspicious.
 
     :raises RunRefusedError: unless it is a preview, which only warns
     """
+    call, most = options.call, options.max_pending
     pending, of_one_uid = spool.pending, spool.most_of_one_uid
     warnings = []
     if of_one_uid >= MANY_OF_ONE_UID:
@@ -122,12 +123,9 @@ def warnings_before_sending(
             "customers?"
         )
     if most is not None and pending > most:
-        totals = PendingTotals(reading.how, call)
-        for group in spool.groups():
-            if group.rank:
-                totals.add(next(event for row in group.rows if (event := reading.event(row))))
-        finding = f"{pending} {call.plural} are pending, more than max_pending={most}: {totals.text()}"
-        if not preview:
+        totals = PendingTotals(spool, reading, call).text()
+        finding = f"{are_pending(pending, call)}, more than max_pending={most}: {totals}"
+        if not options.preview:
             raise RunRefusedError(
                 f"{finding}. Nothing was sent. If all of them are intended, as in a first run, set max_pending=None; "
                 "preview=True reports without sending"
@@ -164,12 +162,11 @@ class PendingTotals:
     """
     Counts, sums and largest amounts by currency, by which a user can tell a backfill from a wrong query.
 
-    :param how: how rows are read
-    :param call: what they are
+    :param limit: how many events are added up; None adds up all that are pending
     """
 
-    def __init__(self, how: Validation, call: Call) -> None:
-        self._how = how
+    def __init__(self, spool: Spool, reading: Reading, call: Call, limit: int | None = None) -> None:
+        self._how = reading.how
         self._call = call
         self.counts: Counter[str] = Counter()
         self.sums: Counter[str] = Counter()
@@ -179,9 +176,12 @@ class PendingTotals:
         self.sample: list[dict[str, Any]] = []
         self._sales: list[str | None] = []
         self._warnings: list[str] = []
+        sending = (group.rows[0] for group in spool.groups() if group.action is not None)
+        for row in islice(sending, limit):
+            if event := reading.event(row):
+                self._add(event)
 
-    def add(self, event: TrackedEvent) -> None:
-        """Add one event."""
+    def _add(self, event: TrackedEvent) -> None:
         currency = event.currency or self._how.currency or "account"
         self.counts[currency] += 1
         self.sums[currency] += event.amount

@@ -16,47 +16,54 @@ from airflow_provider_firstpromoter.calls import REFUND, Call, Row, batches, con
 from airflow_provider_firstpromoter.database import ScratchDatabase
 from airflow_provider_firstpromoter.pending import Action, ClassifiedRow
 
-#: The order of a run: what needs no request, then events never tried, then those tried before, then rechecks.
-RANKS = {Action.SEND: 1, Action.SEND_AGAIN: 2, Action.RECHECK: 3}
+#: The actions that send, in the order of a run: events never tried, then those tried before, then rechecks.
+SENDING = (Action.SEND, Action.SEND_AGAIN, Action.RECHECK)
+#: A row that is settled comes after those of its event_id that are sent, and after its problems.
+SETTLED = len(SENDING) + 1
 #: Different rows of one event_id that can still be one event: as many addresses of a customer are tried.
 MOST_ROWS = 5
 SCHEMA = """
 CREATE TABLE spool (
     position INTEGER PRIMARY KEY,
     event TEXT,  -- the event_id; unique for a row without one
-    rank INTEGER,
+    rank INTEGER,  -- of its action among those that send; then problems, then what is settled
     tried_at TEXT,  -- when it was last sent: the longest ago comes first
     uid TEXT,
     content TEXT,
-    open INTEGER,  -- 0 if the row is settled
     happened_at TEXT,
     row TEXT
 );
 CREATE TABLE reported (event_id TEXT PRIMARY KEY) WITHOUT ROWID;
 """
-#: Of the columns without aggregate, SQLite takes the values of the row that has the least ``place``.
+#: In the order of a run: what needs no request comes first. SQLite takes the columns without aggregate from the row
+#: that has the minimum: the first of those of the least rank.
 EVENTS = f"""
 CREATE TABLE event AS
-SELECT event, iif(refused, 0, rank) AS rank, place & {2**58 - 1} AS first, rows, uids, refused, uid FROM (
-    SELECT *, rank AND (uids > 1 OR contents > {MOST_ROWS}) AS refused FROM (
-        SELECT event, rank, tried_at, uid, min((rank = 0) << 61 | (rank << 58) | position) AS place, count(*) AS rows,
-            count(DISTINCT iif(open, uid, NULL)) AS uids, count(DISTINCT iif(open, content, NULL)) AS contents
-        FROM spool GROUP BY event))
-ORDER BY iif(refused, 0, rank), tried_at, place
-"""
+SELECT event, first, rows, uids, uid, refused, iif(refused OR least >= {len(SENDING)}, NULL, least) AS rank FROM (
+    SELECT *, least < {len(SENDING)} AND (uids > 1 OR contents > {MOST_ROWS}) AS refused FROM (
+        SELECT *,
+            iif(rows = 1, 1, (SELECT count(DISTINCT uid) FROM spool {{open}})) AS uids,
+            iif(rows = 1, 1, (SELECT count(DISTINCT content) FROM spool {{open}})) AS contents
+        FROM (
+            SELECT event, min(rank) AS least, first, sum(rows) AS rows, tried_at, uid FROM (
+                SELECT event, rank, min(position) AS first, count(*) AS rows, tried_at, uid
+                FROM spool GROUP BY event, rank)
+            GROUP BY event) AS one))
+ORDER BY iif(refused OR least >= {len(SENDING)}, NULL, least), tried_at, first
+""".format(open=f"WHERE spool.event = one.event AND spool.rank < {SETTLED}")
 
 
 class Group(NamedTuple):
     """
-    The rows of one event_id, in the order of the input; nearly always one.
+    The rows of one event_id; nearly always one.
 
-    :param rank: of the first of its rows that are sent; 0 if nothing is sent
-    :param rows: at most :data:`MOST_ROWS`, each of another content
+    :param action: of the first of its rows, which is sent; None if nothing is sent
+    :param rows: at most :data:`MOST_ROWS`, each of another content; those that are sent come first
     :param total: how many rows the input has
     :param refused: why none may be sent although one could; None if there is no such reason
     """
 
-    rank: int
+    action: Action | None
     rows: list[Row]
     total: int = 1
     refused: str | None = None
@@ -78,8 +85,8 @@ class Spool:
     def fill(self, rows: Iterable[ClassifiedRow]) -> None:
         """Store the rows; call this once."""
         for batch in batches(rows):
-            self._database.insert("INSERT INTO spool VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", map(_values, batch))
-        self._database.run("CREATE INDEX by_event ON spool (event, rank, tried_at, uid, content, open)")
+            self._database.insert("INSERT INTO spool VALUES (?, ?, ?, ?, ?, ?, ?, ?)", map(_values, batch))
+        self._database.run("CREATE INDEX by_event ON spool (event, rank, position, tried_at, uid, content)")
         self._database.run(EVENTS)
 
     def __len__(self) -> int:
@@ -88,19 +95,19 @@ class Spool:
     @property
     def pending(self) -> int:
         """How many events would be sent."""
-        return self._count("SELECT count(*) FROM event WHERE rank > 0")
+        return self._count("SELECT count(*) FROM event WHERE rank IS NOT NULL")
 
     @property
     def most_of_one_uid(self) -> int:
         """How many of the events that would be sent name the same uid, at most."""
         return self._count(
-            "SELECT coalesce(max(n), 0) FROM (SELECT count(*) AS n FROM event WHERE rank > 0 AND uid IS NOT NULL "
-            "GROUP BY uid)"
+            "SELECT coalesce(max(n), 0) FROM "
+            "(SELECT count(*) AS n FROM event WHERE rank IS NOT NULL AND uid IS NOT NULL GROUP BY uid)"
         )
 
     def ages(self, before: datetime) -> tuple[datetime | None, int]:
         """Return when the oldest event happened that would be sent for the first time, and how many did before."""
-        sql = "FROM event JOIN spool ON position = first WHERE event.rank = 1 AND happened_at IS NOT NULL"
+        sql = "FROM event JOIN spool ON position = first WHERE event.rank = 0 AND happened_at IS NOT NULL"
         ((oldest, count),) = self._database.read(f"SELECT min(happened_at), sum(happened_at < ?) {sql}", _text(before))
         return oldest and datetime.fromisoformat(oldest), count or 0
 
@@ -108,14 +115,17 @@ class Spool:
         """Return the events in the order of a run, each with its rows."""
         columns = "event.event, event.rank, first, rows, uids, refused, row"
         events = f"SELECT {columns} FROM event JOIN spool ON position = first ORDER BY event.rowid"
-        several = (
-            "SELECT min(position), row FROM spool WHERE event = ? GROUP BY content ORDER BY sum(open) = 0, 1 LIMIT ?"
-        )
+        several = "SELECT min(position), row FROM spool WHERE event = ? GROUP BY content ORDER BY rank, 1 LIMIT ?"
         for event, rank, first, count, uids, refused, text in self._database.read(events):
             rows = [(first, text)]
             if count > 1 and not refused:
-                rows = sorted(self._database.read(several, event, MOST_ROWS))
-            yield Group(rank, [self._row(*row) for row in rows], count, _refusal(count, uids) if refused else None)
+                rows = list(self._database.read(several, event, MOST_ROWS))
+            yield Group(
+                None if rank is None else SENDING[rank],
+                [self._row(*row) for row in rows],
+                count,
+                _refusal(count, uids) if refused else None,
+            )
 
     def __iter__(self) -> Iterator[Row]:
         """Return all rows, in the order of the input."""
@@ -151,14 +161,19 @@ def _values(one: ClassifiedRow) -> tuple[Any, ...]:
     return (
         row.position,
         row.event_id or f"\1{row.position}",  # no event_id has a control character
-        RANKS.get(action, 0),
+        _rank(action),
         _text(record.last_sent_at) if record else None,
         json.dumps(str(uid)) if uid not in (None, "") else None,  # it may hold half a surrogate pair
         content_token(row.values, b""),
-        action is not Action.SETTLED,
         _text(row.happened_at),
         json.dumps(portable),
     )
+
+
+def _rank(action: Action) -> int:
+    if action in SENDING:
+        return SENDING.index(action)
+    return SETTLED if action is Action.SETTLED else len(SENDING)
 
 
 def _refusal(count: int, uids: int) -> str:

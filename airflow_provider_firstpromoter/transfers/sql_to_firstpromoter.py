@@ -87,12 +87,11 @@ class SqlToFirstPromoterOperator(SqlFile, TrackingOperator):
         """
         from airflow_provider_firstpromoter.calls import CALLS
         from airflow_provider_firstpromoter.database import CallQuery
-        from airflow_provider_firstpromoter.sync import rewards_of_run, run_query
 
         limits: dict[str, Any] = {"limit": self.limit, "max_pending": self.max_pending, "max_age": self.max_age}
         with self._make_sync(context, ledger_required=True, **limits) as sync:
-            call = CALLS[self.call]
-            run_query(sync, CallQuery.from_connection(self.sql_conn_id, self.sql, self.parameters, call=call))
-            rewards = [] if self.preview else rewards_of_run(sync)
+            query = CallQuery.from_connection(self.sql_conn_id, self.sql, self.parameters, call=CALLS[self.call])
+            sync.run_query(query)
+            rewards = [] if self.preview else sync.rewards()
             summary: dict[str, Any] = self._push_results(context, sync, sync.total().to_json(), rewards=rewards)
             return summary

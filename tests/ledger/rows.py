@@ -66,7 +66,7 @@ def by(run: RunKey, one: LedgerWrite) -> LedgerWrite:
     """Return a result as this task run writes it."""
     values = {**one.values, **run._asdict()}
     if one.values["sent_dag_id"] == WRITER.dag_id:
-        values |= run.sent_columns()
+        values |= run.sent_columns
     return replace(one, values=values)
 
 

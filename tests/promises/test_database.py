@@ -17,7 +17,7 @@ from airflow_provider_firstpromoter.database.query import CallQuery
 from airflow_provider_firstpromoter.exceptions import LedgerError, SourceError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import Ledger, RunHistory, RunKey
-from airflow_provider_firstpromoter.sync import Sync, SyncOptions, recorder, run_query
+from airflow_provider_firstpromoter.sync import Sync, SyncOptions, recorder
 
 TABLE = "firstpromoter_refunds"
 COUNT = 60
@@ -272,7 +272,7 @@ def test_query_that_fails_after_ten_thousand_rows_sends_nothing(
     )
 
     with pytest.raises(SourceError, match=r"connection 'warehouse' failed after \d+ rows: division by zero") as caught:
-        run_query(make("ledger"), query)
+        make("ledger").run_query(query)
 
     assert_silent(str(caught.value) + caplog.text)
     assert sandbox.refund_requests() == []

@@ -17,7 +17,7 @@ from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import Ledger, RunHistory, RunKey
 from airflow_provider_firstpromoter.ledger.views import Tables, views
 from airflow_provider_firstpromoter.sandbox import Sandbox
-from airflow_provider_firstpromoter.sync import Sync, SyncOptions, run_query
+from airflow_provider_firstpromoter.sync import Sync, SyncOptions
 from tests.support import ALL_REFUNDS, ledger_outcomes, nonzero_outcomes
 
 #: More than the ledger writes at once, and each way of being bad twice.
@@ -108,7 +108,7 @@ def run(database: Any, run_id: str) -> Sync:
     ledger = Ledger(engine, hook.account.key, name="warehouse")
     sync = Sync(hook, ledger, SyncOptions(), RunKey("dag", run_id, "sync", -1), kind="query")
     with sync:
-        run_query(sync, CallQuery(Source.from_engine(engine, "warehouse"), ALL_REFUNDS))
+        sync.run_query(CallQuery(Source.from_engine(engine, "warehouse"), ALL_REFUNDS))
     return sync
 
 

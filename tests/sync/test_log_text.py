@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_firstpromoter.calls import REFUND, Commission, Outcome, Result, Summary
-from airflow_provider_firstpromoter.ledger import RunKey
-from airflow_provider_firstpromoter.sync import recorder as progress_module
-from airflow_provider_firstpromoter.sync.log_text import announcement, duration, failure, progress, table
+from airflow_provider_firstpromoter.sync import log_text
+from airflow_provider_firstpromoter.sync.log_text import Progress, announcement, duration, failure, progress, table
 
 
 def summary_of(*outcomes: Outcome, **fields: object) -> Summary:
@@ -231,15 +230,16 @@ def test_failure_says_why_the_run_stopped() -> None:
 def test_progress_of_an_api_that_does_not_answer_has_no_time_left(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(progress_module, "PROGRESS_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(log_text, "PROGRESS_EVERY_SECONDS", 0.0)
     client: Any = SimpleNamespace(requests=0, rate_limiter=SimpleNamespace(waited=0.0))
     log = logging.getLogger("progress")
     hook: Any = SimpleNamespace(client=client, firstpromoter_conn_id="fp")
-    of_run = progress_module.Recorder(hook, None, RunKey(), summary_of(Outcome.RECORDED), log=log)
-    of_run.expect(8)
+    summary = summary_of(Outcome.RECORDED)
+    of_run = Progress(hook, summary, log)
+    of_run.expected = 8
     with caplog.at_level(logging.INFO, "progress"):
-        of_run.report_if_due()
-        of_run.report_if_due()
+        of_run.report_if_due(summary.outcomes)
+        of_run.report_if_due(summary.outcomes)
 
     first, second = (record.getMessage() for record in caplog.records)
     assert first.startswith("1 of 8 sent, 1 recorded, ")

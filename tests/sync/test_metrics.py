@@ -12,7 +12,7 @@ from airflow.providers.common.compat.sdk import Stats
 from airflow_provider_firstpromoter.exceptions import AccessRefusedError, EventsFailedError
 from airflow_provider_firstpromoter.operators.track import TrackRefundOperator
 from airflow_provider_firstpromoter.sandbox import Sandbox
-from airflow_provider_firstpromoter.sync import recorder as sync
+from airflow_provider_firstpromoter.sync import log_text
 from tests.support import Task, refund
 
 
@@ -80,7 +80,7 @@ def test_metrics_have_outcomes_requests_and_time(sandbox: Sandbox, metrics: Metr
 
 
 def test_metrics_are_sent_during_the_run_and_add_up(metrics: Metrics, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sync, "PROGRESS_EVERY_SECONDS", 0.01)
+    monkeypatch.setattr(log_text, "PROGRESS_EVERY_SECONDS", 0.01)
     rows = [refund(number % 10, event_id=f"re_{number}") for number in range(600)]
 
     summary = track(*rows)

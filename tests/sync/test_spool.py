@@ -145,8 +145,16 @@ def test_rows_come_in_the_order_of_a_run() -> None:
     ]
     with Spool() as spool:
         spool.fill(given)
-        order = [(group.rank, row.event_id) for group in spool.groups() for row in group.rows]
-    assert order == [(0, "re_3"), (0, "re_5"), (0, "re_6"), (1, "re_2"), (1, "re_4"), (2, "re_1"), (3, "re_0")]
+        order = [(group.action, row.event_id) for group in spool.groups() for row in group.rows]
+    assert order == [
+        (None, "re_3"),
+        (None, "re_5"),
+        (None, "re_6"),
+        (Action.SEND, "re_2"),
+        (Action.SEND, "re_4"),
+        (Action.SEND_AGAIN, "re_1"),
+        (Action.RECHECK, "re_0"),
+    ]
 
 
 def test_rows_sent_before_come_longest_ago_first() -> None:
@@ -190,8 +198,8 @@ def test_group_that_sends_has_the_rank_of_the_row_that_is_sent() -> None:
         spool.fill(
             [known(rows[0], Action.STILL_REJECTED), known(rows[1], Action.SEND), known(rows[2], Action.SEND_AGAIN)]
         )
-        groups = [(group.rank, [row.position for row in group.rows]) for group in spool.groups()]
-    assert groups == [(1, [1]), (2, [0, 2])]
+        groups = [(group.action, [row.position for row in group.rows]) for group in spool.groups()]
+    assert groups == [(Action.SEND, [1]), (Action.SEND_AGAIN, [2, 0])]
 
 
 def test_rows_of_one_event_id_are_grouped_in_linear_time_and_few_are_read() -> None:
@@ -203,7 +211,7 @@ def test_rows_of_one_event_id_are_grouped_in_linear_time_and_few_are_read() -> N
         (group,) = spool.groups()
         assert spool.pending == 0
 
-    assert (group.rank, len(group.rows), group.total) == (0, 1, count)
+    assert (group.action, len(group.rows), group.total) == (None, 1, count)
     assert group.refused is not None
     assert group.refused.startswith("30000 rows have this event_id and name 30000 different uids")
     assert time.monotonic() - began < 15, "it took 81 seconds"

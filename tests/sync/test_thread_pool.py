@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import threading
 import time
+from typing import Any
 
 import pytest
 
-from airflow_provider_firstpromoter.sync.thread_pool import Done, ThreadPool
+from airflow_provider_firstpromoter.sync import dispatcher
 
+#: Its jobs are any values here.
+ThreadPool: Any = dispatcher.ThreadPool
+Done: Any = dispatcher.Done
 LONG = 10.0
 
 
 def test_every_job_returns_its_value_once() -> None:
-    workers: ThreadPool[int, int] = ThreadPool(lambda job: job * job, 4)
+    workers = ThreadPool(lambda job: job * job, 4)
     for job in range(1, 51):
         workers.submit(job)
     done = [workers.take(LONG) for _ in range(50)]
@@ -30,7 +34,7 @@ def test_error_is_returned_with_its_job_and_the_thread_continues(error: BaseExce
             raise error
         return job
 
-    workers: ThreadPool[str, str] = ThreadPool(work, 1)
+    workers = ThreadPool(work, 1)
     workers.submit("bad")
     workers.submit("good")
     assert workers.take(LONG) == Done("bad", None, error)
@@ -48,7 +52,7 @@ def test_jobs_at_once_are_limited() -> None:
         go_on.wait(LONG)
         return job
 
-    workers: ThreadPool[int, int] = ThreadPool(work, most)
+    workers = ThreadPool(work, most)
     for job in range(1, 11):
         workers.submit(job)
     for _ in range(most):
@@ -62,7 +66,7 @@ def test_jobs_at_once_are_limited() -> None:
 def test_threads_started_do_not_exceed_jobs() -> None:
     before = set(threading.enumerate())
     go_on = threading.Event()
-    workers: ThreadPool[int, bool] = ThreadPool(lambda job: go_on.wait(LONG), 50)
+    workers = ThreadPool(lambda job: go_on.wait(LONG), 50)
     assert not set(threading.enumerate()) - before
     workers.submit(1)
     workers.submit(2)
@@ -75,7 +79,7 @@ def test_threads_started_do_not_exceed_jobs() -> None:
 
 def test_dismissed_threads_finish_their_jobs_and_end() -> None:
     threads: set[threading.Thread] = set()
-    workers: ThreadPool[int, None] = ThreadPool(lambda job: threads.add(threading.current_thread()), 2)
+    workers = ThreadPool(lambda job: threads.add(threading.current_thread()), 2)
     for job in range(1, 6):
         workers.submit(job)
     workers.dismiss()
@@ -93,7 +97,7 @@ def test_dismiss_does_not_wait_for_a_working_thread() -> None:
         working.append(threading.current_thread())
         return go_on.wait(LONG)
 
-    workers: ThreadPool[int, bool] = ThreadPool(work, 1)
+    workers = ThreadPool(work, 1)
     workers.submit(1)
     began = time.monotonic()
     assert workers.take(0.2) is None
