@@ -84,13 +84,13 @@ def shorten_retry_waits(set_attribute: Callable[[Any, str, float], None] = setat
 
     :param set_attribute: sets a module's constant; for a test ``monkeypatch.setattr``
     """
-    from airflow_provider_firstpromoter.api import retry
+    from airflow_provider_firstpromoter.api import client
 
     for name, seconds in {"BACKOFF": 0.01, "RATE_LIMIT_BACKOFF": 0.05}.items():
-        set_attribute(retry, f"FIRST_{name}", seconds)
-        set_attribute(retry, f"LONGEST_{name}", seconds)
-    set_attribute(retry, "SHORTEST_RETRY_AFTER", 0.05)
-    set_attribute(retry, "LONGEST_JITTER", 0.0)
+        set_attribute(client, f"FIRST_{name}", seconds)
+        set_attribute(client, f"LONGEST_{name}", seconds)
+    set_attribute(client, "SHORTEST_RETRY_AFTER", 0.05)
+    set_attribute(client, "LONGEST_JITTER", 0.0)
 
 
 class TaskInstance:

@@ -1,41 +1,38 @@
-"""
-The client of FirstPromoter's API: one session a thread, to the connection's host only; retries; bounds of a response.
-
-A socket's own timeout begins anew with each byte, so that a server that sends slowly could hold a request forever, and
-neither ``http.client`` nor ``urllib3`` limits what a response has besides its body (interim responses, chunk sizes,
-trailers). So the connection itself limits the time and the bytes of every response.
-"""
+"""The client of FirstPromoter's API: each request is made as often, and as late, as the API's rules want it."""
 
 from __future__ import annotations
 
-import http.client
-import io
-import os
-import re
-import socket
-import ssl
+import random
 import threading
 import time
-import zlib
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, Unpack
 
-import requests
-import urllib3.exceptions
-from requests.adapters import HTTPAdapter
-from requests.auth import AuthBase
-from urllib3.connection import HTTPConnection, HTTPSConnection
-
-from airflow_provider_firstpromoter import __version__
 from airflow_provider_firstpromoter.account import Account
 from airflow_provider_firstpromoter.api.rate_limit import rate_limiter_for, sleep
-from airflow_provider_firstpromoter.api.responses import ApiResponse, read_response
-from airflow_provider_firstpromoter.api.retry import Retries
+from airflow_provider_firstpromoter.api.responses import ApiResponse
 from airflow_provider_firstpromoter.exceptions import AccessRefusedError, SyncInterruptedError
 
-#: The most bytes that are read of one response, in total: headers, framing, and the body as it is sent.
-LARGEST_TRANSFER = 2 * 1024 * 1024
+if TYPE_CHECKING:
+    from airflow_provider_firstpromoter.api.transport import Transport
+
+#: Seconds before the second attempt; each further attempt waits twice as long as the one before, up to LONGEST_BACKOFF.
+FIRST_BACKOFF = 0.5
+LONGEST_BACKOFF = 30.0
+#: The same after a 429 that does not say how long to wait: the server's window is a minute.
+FIRST_RATE_LIMIT_BACKOFF = 2.0
+LONGEST_RATE_LIMIT_BACKOFF = 60.0
+#: Seconds, drawn at random and added to each wait, so that clients that failed together don't retry together.
+LONGEST_JITTER = 0.5
+#: Seconds to wait after a 429 whose ``Retry-After`` is shorter than this, or in the past.
+SHORTEST_RETRY_AFTER = 1.0
+#: Seconds that one request waits between its attempts in total, whatever ``max_attempts`` allows. Waits after a 429 do
+#: not count.
+LONGEST_RETRYING = 300.0
+#: Seconds after which a request that has met nothing but 429 counts as failed. An hour: other clients of the account
+#: may need the whole limit for a while, and waiting is not failing, but a task should not hang for a night.
+LONGEST_RATE_LIMITED = 3600.0
 
 
 class Exchange(NamedTuple):
@@ -54,6 +51,21 @@ class Exchange(NamedTuple):
     lost: bool
 
 
+class Content(TypedDict, total=False):
+    """
+    What a request carries.
+
+    - ``json``: the body
+    - ``params``: the query
+    - ``private``: the ids of the customers whom the response can name; None, or left out, if they are not known, and
+      the server's own words are not shown
+    """
+
+    json: Mapping[str, Any] | None
+    params: Mapping[str, Any] | None
+    private: tuple[str | None, ...] | None
+
+
 class Client:
     """
     Makes the requests of one account. Several threads may use it.
@@ -70,36 +82,23 @@ class Client:
         #: The number of HTTP requests made so far, retries included.
         self.requests = 0
         self._lock = threading.Lock()
-        self._threads = threading.local()
 
-    def session(self) -> _Session:
-        """Return this thread's session. It sends both headers that the API wants, and only to the account's host."""
-        session: _Session | None = getattr(self._threads, "session", None)
-        if session is None:
-            session = self._threads.session = _Session(self.account)
-        return session
+    @cached_property
+    def transport(self) -> Transport:
+        """The sessions. Imported here, because ``requests`` takes as long as all of the provider's own modules."""
+        from airflow_provider_firstpromoter.api.transport import Transport
 
-    def request(
-        self,
-        method: str,
-        path: str,
-        *,
-        json: Mapping[str, Any] | None = None,
-        params: Mapping[str, Any] | None = None,
-        private: tuple[str | None, ...] | None = None,
-    ) -> Exchange:
+        return Transport(self.account)
+
+    def request(self, method: str, path: str, **content: Unpack[Content]) -> Exchange:
         """
         Make a request until its response is final or it may not be sent again.
 
         :param path: what follows the account's base URL
-        :param json: the body
-        :param params: the query
-        :param private: the ids of the customers whom the response can name; None if they are not known, and the
-            server's own words are not shown
         """
         attempts, lost = 1, False
         retries = Retries(self.account.extra.max_attempts)
-        response = self.attempt(method, path, json=json, params=params, private=private)
+        response = self.attempt(method, path, **content)
         while (seconds := retries.seconds_before_next(response)) is not None:
             lost = lost or response.may_be_processed
             try:
@@ -107,7 +106,7 @@ class Client:
                     self.rate_limiter.pause(seconds)  # for all threads: none takes what another waits for
                 else:
                     sleep(seconds, self.cancelled)
-                response = self.attempt(method, path, json=json, params=params, private=private)
+                response = self.attempt(method, path, **content)
             except SyncInterruptedError as error:
                 error.lost = lost
                 raise
@@ -122,265 +121,70 @@ class Client:
             raise refused
         return Exchange(response, attempts, lost)
 
-    def attempt(
-        self,
-        method: str,
-        path: str,
-        *,
-        json: Mapping[str, Any] | None = None,
-        params: Mapping[str, Any] | None = None,
-        private: tuple[str | None, ...] | None = None,
-    ) -> ApiResponse:
-        """
-        Make a request once, as soon as the account's rate limit allows it.
-
-        :returns: the response, or why there is none; no error of the network and no hostile response raises anything
-        """
+    def attempt(self, method: str, path: str, **content: Unpack[Content]) -> ApiResponse:
+        """Make a request once, as soon as the account's rate limit allows it."""
+        private = content.get("private")
+        if private is not None:
+            private = (self.account.api_key.get_secret_value(), *private)
         self.rate_limiter.acquire(self.account.extra.requests_per_minute, self.cancelled)
         with self._lock:
             self.requests += 1
-        if private is not None:
-            private = (self.account.api_key.get_secret_value(), *private)
-        _thread.sent = False
         try:
-            request = requests.Request(method, self.account.base_url + path, json=json, params=params)
-            with self.session().send_once(request, self.account.extra.timeout) as response:
-                return read_response(response, private)
-        except NETWORK_ERRORS as error:
-            return ApiResponse(problem=f"{_describe(error, _thread.sent)} ({self.account.host})", sent=_thread.sent)
+            return self.transport.send(method, path, private, json=content.get("json"), params=content.get("params"))
         finally:
             self.rate_limiter.release()
 
 
-class _Session(requests.Session):
+class Retries:
     """
-    A session that makes requests to the account's host and port only, and has the API key for nothing else.
+    Decides whether one request is sent again, and after how many seconds.
 
-    It ignores cookies and redirects, which a hostile server could use.
+    A 429 is no failure: it does not count against ``max_attempts``, and the request is sent again until all responses
+    have been 429 for :data:`LONGEST_RATE_LIMITED` seconds.
+
+    :param max_attempts: how often the request is sent at most, attempts that end with a 429 not included
+    :param clock: returns the time in seconds
     """
 
-    def __init__(self, account: Account) -> None:
-        super().__init__()
-        self._account = account
-        self._origin = _origin(account.base_url)
-        self.auth = _AccountAuth(account)
-        self.headers.update(
-            {
-                "Accept": "application/json",
-                "Accept-Encoding": "gzip",  # the only one that can be unzipped within bounds
-                "User-Agent": f"airflow-provider-firstpromoter/{__version__}",
-            }
-        )
-        # A proxy meant for other hosts must not see the key on its way to this very machine.
-        self.trust_env = account.base_url.startswith("https:")
-        # Looking the environment up costs more than a request, and there is one host only.
-        self._environment: Any = super().merge_environment_settings(account.base_url, {}, True, None, None)
-        self._adapter = _Adapter()
-        self.mount("https://", self._adapter)
-        self.mount("http://", self._adapter)
+    def __init__(self, max_attempts: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._max_attempts = max_attempts
+        self._clock = clock
+        self._failed = 0
+        self._waited = 0.0
+        self._rate_limited = 0
+        self._rate_limited_since = 0.0
 
-    def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
-        if proxies or verify is not None or cert is not None:
-            return super().merge_environment_settings(url, proxies, stream, verify, cert)
-        return {**self._environment, "stream": stream}
+    def seconds_before_next(self, response: ApiResponse) -> float | None:
+        """
+        Return how long to wait before the next attempt.
 
-    def send_once(self, request: requests.Request, timeout: float) -> requests.Response:
-        """Send a request without what a session does around it; the body of its response is not read yet."""
-        return self._adapter.send(self.prepare_request(request), timeout=timeout, **self._environment)
+        :param response: the response to the last attempt
+        :returns: seconds; None if the response is final, or the request may not be sent again
+        """
+        if not response.transient:
+            return None
+        if response.status == 429:
+            return self._seconds_after_429(response.retry_after)
+        self._rate_limited = 0
+        self._failed += 1
+        seconds = max(response.retry_after or 0.0, _backoff(FIRST_BACKOFF, self._failed, LONGEST_BACKOFF))
+        seconds += random.uniform(0, LONGEST_JITTER)
+        self._waited += seconds
+        return None if self._failed >= self._max_attempts or self._waited > LONGEST_RETRYING else seconds
 
-    def get_adapter(self, url: str) -> Any:
-        if _origin(url) != self._origin:
-            raise requests.exceptions.InvalidURL(
-                f"The session of connection {self._account.conn_id!r} makes requests to {self._account.host} only"
-            )
-        return super().get_adapter(url)
-
-    def get_redirect_target(self, resp: requests.Response) -> None:
-        """Follow no redirect: requests would read all of its body."""
-
-
-class _AccountAuth(AuthBase):
-    """Adds both headers. It is an ``auth`` object so that a .netrc of the worker cannot replace the key."""
-
-    def __init__(self, account: Account) -> None:
-        self._headers = {
-            "Authorization": f"Bearer {account.api_key.get_secret_value()}",
-            "Account-ID": account.account_id,
-        }
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers.update(self._headers)
-        return request
+    def _seconds_after_429(self, retry_after: float | None) -> float | None:
+        now = self._clock()
+        if not self._rate_limited:
+            self._rate_limited_since = now
+        elif now - self._rate_limited_since > LONGEST_RATE_LIMITED:
+            return None
+        self._rate_limited += 1
+        if retry_after is None:
+            seconds = _backoff(FIRST_RATE_LIMIT_BACKOFF, self._rate_limited, LONGEST_RATE_LIMIT_BACKOFF)
+        else:
+            seconds = max(retry_after, SHORTEST_RETRY_AFTER)
+        return seconds + random.uniform(0, LONGEST_JITTER)
 
 
-def _origin(url: str) -> tuple[str, str | None, int | None]:
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname, parts.port or {"https": 443, "http": 80}.get(parts.scheme)
-
-
-class ResponseTooLarge(OSError):
-    """A response went on after :data:`LARGEST_TRANSFER` bytes."""
-
-
-class _ThreadState(threading.local):
-    """Whether the connection of this thread has begun to send its last request."""
-
-    sent = False
-
-
-_thread = _ThreadState()
-
-
-class _BoundedReader(io.RawIOBase):
-    """Reads a socket, and raises an error after ``seconds`` or :data:`LARGEST_TRANSFER` bytes."""
-
-    def __init__(self, raw: io.RawIOBase, sock: Any, seconds: float) -> None:
-        self._raw = raw
-        self._sock = sock
-        self._until = time.monotonic() + seconds
-        self._bytes_left = LARGEST_TRANSFER
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int | None:
-        seconds_left = self._until - time.monotonic()
-        if seconds_left <= 0:
-            raise TimeoutError("the response did not end in time")
-        if self._bytes_left <= 0:
-            raise ResponseTooLarge("the response is too large")
-        self._sock.settimeout(seconds_left)
-        size = self._raw.readinto(buffer)
-        self._bytes_left -= size or 0
-        return size
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
-
-
-class _BoundedConnection:
-    """Adds the limits to a connection of urllib3, and notes when it begins to send a request."""
-
-    timeout: float | None
-    sock: Any
-
-    def endheaders(self, *args: Any, **kwargs: Any) -> None:
-        """Connect, then send. A request that fails before it is connected cannot have reached the server."""
-        if self.sock is None:
-            self.connect()  # type: ignore[attr-defined]
-        _thread.sent = True
-        super().endheaders(*args, **kwargs)  # type: ignore[misc]
-
-    def response_class(self, sock: Any, *args: Any, **kwargs: Any) -> http.client.HTTPResponse:
-        """Return the object with which http.client reads a response, including a proxy's response to CONNECT."""
-        response = http.client.HTTPResponse(sock, *args, **kwargs)
-        if self.timeout is not None:
-            response.fp = io.BufferedReader(_BoundedReader(response.fp.detach(), sock, self.timeout))
-        return response
-
-
-class _HTTPPool(urllib3.HTTPConnectionPool):
-    ConnectionCls = type("_HTTPConnection", (_BoundedConnection, HTTPConnection), {})
-
-
-class _HTTPSPool(urllib3.HTTPSConnectionPool):
-    ConnectionCls = type("_HTTPSConnection", (_BoundedConnection, HTTPSConnection), {})
-
-
-class _Adapter(HTTPAdapter):
-    """Makes the read timeout apply to the whole response, from its status line to the last byte of its body."""
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
-
-    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
-        manager = super().proxy_manager_for(*args, **kwargs)
-        manager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
-        return manager
-
-
-#: Everything that the libraries raise while a request is made or its response is read, hostile responses included.
-NETWORK_ERRORS = (
-    requests.RequestException,
-    urllib3.exceptions.HTTPError,
-    http.client.HTTPException,
-    OSError,
-    ValueError,
-    OverflowError,
-    zlib.error,
-)
-#: Kinds of errors, and what they mean: a text, or what makes one of the error. The libraries' own messages are not
-#: used, because they can contain URLs and passwords. The first row that fits one of the error's causes counts.
-_Row = tuple[tuple[type[BaseException], ...], str | Callable[[Any], str | None]]
-_TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})\b")
-_PROXY_ERRORS = requests.exceptions.ProxyError, urllib3.exceptions.ProxyError
-_PROXY: list[_Row] = [
-    ((OSError,), lambda e: (m := _TUNNEL.match(str(e))) and f"the proxy refused the connection with {m[1]}"),
-    # The connection's own address is checked when it is read.
-    ((requests.exceptions.InvalidSchema, urllib3.exceptions.LocationValueError), "the proxy's address is unusable"),
-]
-_ANY: list[_Row] = [
-    ((ssl.SSLCertVerificationError,), lambda e: f"TLS failed: {e.verify_message}"),
-    ((ssl.SSLError,), lambda e: f"TLS failed: {(e.reason or 'unknown reason').replace('_', ' ').lower()}"),
-    ((requests.exceptions.SSLError,), "TLS failed"),
-    ((ConnectionRefusedError,), "the connection was refused"),
-    ((OSError,), lambda e: f"the connection failed: {os.strerror(e.errno)}" if isinstance(e.errno, int) else None),
-]
-_BEFORE: list[_Row] = [
-    ((socket.gaierror,), "name resolution failed"),
-    ((requests.ConnectTimeout, TimeoutError), "connecting timed out"),
-    (
-        (OSError,),
-        lambda e: (
-            "TLS failed: the file that REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE names does not exist"
-            if "Could not find a suitable TLS CA certificate bundle" in str(e)
-            else None
-        ),
-    ),
-    *_ANY,
-]
-_AFTER: list[_Row] = [
-    ((ResponseTooLarge,), "the response is too large"),
-    ((TimeoutError, urllib3.exceptions.ReadTimeoutError), "the response timed out"),
-    ((urllib3.exceptions.DecodeError, zlib.error), "the response's compression is broken"),
-    ((http.client.IncompleteRead, urllib3.exceptions.IncompleteRead), "the response broke off"),
-    ((ssl.SSLEOFError, ConnectionError), "the connection broke off"),
-    *_ANY,
-    ((http.client.HTTPException, ValueError, urllib3.exceptions.HTTPError), "the response is not HTTP"),
-]
-
-
-def _describe(error: BaseException, sent: bool) -> str:
-    """
-    Say why a request got no response. A proxy is never named: its address may hold a password.
-
-    :param sent: whether the connection was established and the request was sent
-    """
-    causes = list(_causes(error))
-    if problem := _meaning(_PROXY, causes):
-        return problem
-    by_proxy = any(isinstance(cause, _PROXY_ERRORS) for cause in causes)
-    problem = _meaning(_AFTER if sent and not by_proxy else _BEFORE, causes) or type(error).__name__
-    return f"the proxy could not be reached: {problem}" if by_proxy else problem
-
-
-def _meaning(table: list[_Row], causes: list[BaseException]) -> str | None:
-    for kinds, meaning in table:
-        for cause in causes:
-            if isinstance(cause, kinds) and (text := meaning if isinstance(meaning, str) else meaning(cause)):
-                return text
-    return None
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield the error and all of its causes, which the libraries keep in different places."""
-    seen: set[int] = set()
-    queue: list[object] = [error]
-    while queue:
-        cause = queue.pop(0)
-        if isinstance(cause, BaseException) and id(cause) not in seen:
-            seen.add(id(cause))
-            yield cause
-            queue += [cause.__cause__, cause.__context__, getattr(cause, "reason", None), *cause.args]
+def _backoff(first: float, number: int, longest: float) -> float:
+    return min(first * 2.0 ** min(number - 1, 30), longest)

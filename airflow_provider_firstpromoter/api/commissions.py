@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -128,7 +129,7 @@ def read_commissions(client: Client, **filters: Any) -> Iterator[CommissionPage]
         number += 1
 
 
-def find_commissions(client: Client, event_id: str, call: Call) -> tuple[list[Commission], dict[int, int]]:
+def find_commissions(client: Client, event_id: str, call: Call, log: logging.Logger) -> list[Commission]:
     """
     Look up the commissions of this call with exactly this event_id, in two requests.
 
@@ -136,36 +137,28 @@ def find_commissions(client: Client, event_id: str, call: Call) -> tuple[list[Co
     event_ids of many sales can begin with a short one. A filter leaves out commissions that lack its amount: where the
     first finds none, the other amount is tried.
 
-    :returns: the commissions, tiers and splits included, and the numbers of other commissions that could not be read,
-        by page
+    :param log: warned of other commissions that could not be read
+    :returns: tiers and splits included
     :raises UnreadableCommissionError: if FirstPromoter has a commission with this event_id, but it is malformed
     """
+    found: list[Commission] = []
     unreadable: dict[int, int] = {}
     for amount in ("sale_amount", "amount"):
-        found: list[Commission] = []
         malformed = False
         for page in read_commissions(client, q=event_id, **sign_filter(call, amount)):
-            found += [one for one in page.commissions if is_of(one, call, event_id)]
+            found += [one for one in page.commissions if one.event_id == event_id and one.is_of(call)]
             malformed = malformed or event_id in page.unreadable
             if page.unreadable:
                 unreadable[page.number] = max(unreadable.get(page.number, 0), len(page.unreadable))
         if found:
-            return found, unreadable
+            break
         if malformed:
             raise UnreadableCommissionError(
                 f"FirstPromoter has a commission of {call.name} {event_id!r}, but its id is not a positive whole number"
             )
-    return [], unreadable
-
-
-def is_of(commission: Commission, call: Call, event_id: str) -> bool:
-    """Whether a commission was made by this event of this call: a sale and its refund can have the same event_id."""
-    return commission.event_id == event_id and has_sign(commission, call)
-
-
-def has_sign(commission: Commission, call: Call) -> bool:
-    """Whether a commission can be of this call: those of refunds are negative, and those of sales positive."""
-    return any(call.sign * (amount or 0) > 0 for amount in (commission.amount, commission.sale_amount))
+    if unreadable:
+        log.warning("%s %r was looked up: %s", call.name, event_id, describe_unreadable(unreadable))
+    return found
 
 
 def sign_filter(call: Call, amount: str = "sale_amount") -> dict[str, int]:

@@ -7,11 +7,12 @@ import zlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
-
-import requests
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_firstpromoter.calls import masked
+
+if TYPE_CHECKING:
+    import requests
 
 #: The most bytes of a body, once it is unzipped; the response to a refund has about two thousand.
 LARGEST_RESPONSE = 1024 * 1024

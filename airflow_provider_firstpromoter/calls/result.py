@@ -15,7 +15,7 @@ from pydantic import (
     WrapValidator,
 )
 
-from airflow_provider_firstpromoter.calls.call import event_id_of
+from airflow_provider_firstpromoter.calls.call import Call, event_id_of
 from airflow_provider_firstpromoter.calls.masking import MAX_MESSAGE_LENGTH
 from airflow_provider_firstpromoter.calls.outcome import Outcome
 from airflow_provider_firstpromoter.calls.values import UNSENDABLE
@@ -102,10 +102,9 @@ class Commission(BaseModel):
         """Whether the commission counts for its promoter: it does unless it is denied."""
         return self.status != "denied"
 
-    @property
-    def is_reversal(self) -> bool:
-        """Whether the commission reverses another one: only negative commissions do."""
-        return (self.amount or 0) < 0 or (self.sale_amount or 0) < 0
+    def is_of(self, call: Call) -> bool:
+        """Return whether it can be of this call: those of refunds are negative, and those of sales positive."""
+        return any(call.sign * (amount or 0) > 0 for amount in (self.amount, self.sale_amount))
 
 
 class Result(BaseModel):

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
-import requests
 from airflow.providers.common.compat.sdk import AirflowException, BaseHook
 
 from airflow_provider_firstpromoter.account import Account
@@ -27,15 +26,19 @@ from airflow_provider_firstpromoter.calls import (
     Cancellation,
     Commission,
     Identity,
+    Refund,
     Result,
+    Sale,
     Signup,
     TrackedEvent,
 )
 from airflow_provider_firstpromoter.hooks.connection_ui import form_widgets, try_connection
-from airflow_provider_firstpromoter.hooks.tracking_call import track, track_lead
+from airflow_provider_firstpromoter.hooks.tracking_call import track_event, track_lead
 
 if TYPE_CHECKING:
     import logging
+
+    import requests
 
 
 class FirstPromoterHook(BaseHook):
@@ -92,14 +95,14 @@ class FirstPromoterHook(BaseHook):
 
     def get_conn(self) -> requests.Session:
         """Return this thread's session, with the headers that the API requires and for the connection's host only."""
-        return self.client.session()
+        return self.client.transport.session()
 
     def track_refund(
         self,
-        refund: TrackedEvent | Mapping[str, Any],
+        refund: Refund | Mapping[str, Any],
         identify_by: Sequence[Identity] = ("uid", "email"),
         recover_rewards: bool = True,
-        **options: Any,
+        **known: bool,
     ) -> Result:
         """
         Send one refund: ``POST /track/refund``.
@@ -117,22 +120,40 @@ class FirstPromoterHook(BaseHook):
         :param identify_by: which of ``uid`` and ``email`` count, in this order
         :param recover_rewards: whether the commissions of a refund that FirstPromoter already had are looked up; those
             of a refund whose response was lost always are
-        :param options: the others of :meth:`track`
+        :param known: ``unmatched``: whether an earlier request of this event got a 204 or 404. ``lost``: whether the
+            response to one was lost
         :returns: the result of the refund; an API that does not respond is an outcome (``failed``), not an exception
         :raises AccessRefusedError: on a 401 or 403 of FirstPromoter
         :raises InvalidRowError: if a mapping cannot be sent as it is
         :raises SyncInterruptedError: if :attr:`cancelled` is set meanwhile
         """
-        return self.track(REFUND, refund, identify_by, recover_rewards, **options)
+        return self._track(REFUND, refund, identify_by, recover_rewards, **known)
 
-    def track_sale(self, sale: TrackedEvent | Mapping[str, Any], **options: Any) -> Result:
+    def track_sale(
+        self,
+        sale: Sale | Mapping[str, Any],
+        identify_by: Sequence[Identity] = ("uid", "email"),
+        recover_rewards: bool = True,
+        **known: bool,
+    ) -> Result:
         """
         Send one sale: ``POST /track/sale``, as :meth:`track_refund` sends a refund.
 
         :param sale: a :class:`Sale`, or a mapping with the call's field names and the amounts in minor units
-        :param options: those of :meth:`track`
         """
-        return self.track(SALE, sale, **options)
+        return self._track(SALE, sale, identify_by, recover_rewards, **known)
+
+    def _track(
+        self,
+        call: Call,
+        row: TrackedEvent | Mapping[str, Any],
+        identify_by: Sequence[Identity],
+        recover_rewards: bool,
+        **known: bool,
+    ) -> Result:
+        event = row if isinstance(row, TrackedEvent) else call.read(row)
+        log = cast("logging.Logger", self.log)
+        return track_event(self.client, call, [event], identify_by, recover_rewards=recover_rewards, log=log, **known)
 
     def track_signup(
         self, signup: Signup | Mapping[str, Any], identify_by: Sequence[Identity] = ("uid", "email")
@@ -163,39 +184,6 @@ class FirstPromoterHook(BaseHook):
         """
         lead = cancellation if isinstance(cancellation, Cancellation) else Cancellation.read(cancellation)
         return track_lead(self.client, lead, identify_by)
-
-    def track(
-        self,
-        call: Call,
-        row: TrackedEvent | Mapping[str, Any],
-        identify_by: Sequence[Identity] = ("uid", "email"),
-        recover_rewards: bool = True,
-        *,
-        alternatives: Sequence[TrackedEvent] = (),
-        unmatched_before: bool = False,
-        lost_before: bool = False,
-    ) -> Result:
-        """
-        Send one row of a call.
-
-        :param identify_by: which of ``uid`` and ``email`` count, in this order
-        :param recover_rewards: whether the commissions of a row that FirstPromoter already had are looked up; those of
-            a row whose response was lost always are
-        :param alternatives: the same row with other ids of the customer, tried after its own
-        :param unmatched_before: whether an earlier run sent this row and got a 204 or 404
-        :param lost_before: whether an earlier run sent this row and its response was lost
-        """
-        return track(
-            self.client,
-            call,
-            (row if isinstance(row, TrackedEvent) else call.read(row), *alternatives),
-            identify_by,
-            lambda event_id: self.find_commissions(event_id, call),
-            recover_rewards=recover_rewards,
-            unmatched=unmatched_before,
-            lost=lost_before,
-            log=cast("logging.Logger", self.log),
-        )
 
     def iter_commissions(self, **filters: Any) -> Iterator[Commission]:
         """
@@ -233,10 +221,7 @@ class FirstPromoterHook(BaseHook):
         :raises AccessRefusedError: on 401 and 403
         :raises SyncInterruptedError: if :attr:`cancelled` is set meanwhile
         """
-        found, unreadable = find_commissions(self.client, event_id, call)
-        if unreadable:
-            self.log.warning("%s %r was looked up: %s", call.name, event_id, describe_unreadable(unreadable))
-        return found
+        return find_commissions(self.client, event_id, call, cast("logging.Logger", self.log))
 
     def deny_commissions(self, commissions: Sequence[int | Commission], timeout: float = BATCH_TIMEOUT) -> Batch:
         """

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from airflow_provider_firstpromoter.api import (
@@ -18,6 +18,7 @@ from airflow_provider_firstpromoter.api import (
     answered_commissions,
     as_object,
     describe_failure,
+    find_commissions,
     recorded_facts,
 )
 from airflow_provider_firstpromoter.calls import Call, Cancellation, Commission, Identity, Outcome, Result, TrackedEvent
@@ -27,9 +28,6 @@ from airflow_provider_firstpromoter.exceptions import (
     ReadError,
     SyncInterruptedError,
 )
-
-#: Returns the commissions that FirstPromoter lists for an event_id of the call.
-FindCommissions = Callable[[str], list[Commission]]
 
 
 class Lookup(NamedTuple):
@@ -104,20 +102,19 @@ def _lookup(call: Call, first: Result, *, recover: bool) -> Lookup | None:
     return None
 
 
-def track(
+def track_event(
     client: Client,
     call: Call,
     rows: Sequence[TrackedEvent],
     identify_by: Sequence[Identity],
-    find_commissions: FindCommissions,
     *,
     recover_rewards: bool,
-    unmatched: bool,
-    lost: bool,
     log: logging.Logger,
+    unmatched: bool = False,
+    lost: bool = False,
 ) -> Result:
     """
-    Send one row and return its result; the parameters are those of the hook's ``track_refund``.
+    Send one row of a call and return its result; the parameters are those of the hook's ``track_refund``.
 
     :param rows: the row, then the same row with other ids of the customer
     """
@@ -135,7 +132,7 @@ def track(
         if result is None:
             raise InvalidRowError(rows[0].event_id, f"has none of {' or '.join(identify_by)}", call.name)
         if lookup := _lookup(call, result, recover=recover_rewards):
-            result = _looked_up(call, result, lookup, rows, find_commissions, log)
+            result = _looked_up(client, call, result, lookup, rows, log)
     except (AccessRefusedError, SyncInterruptedError) as error:
         error.lost, error.unmatched = error.lost or lost, unmatched
         raise
@@ -220,18 +217,13 @@ def result_from(
 
 
 def _looked_up(
-    call: Call,
-    result: Result,
-    lookup: Lookup,
-    rows: Sequence[TrackedEvent],
-    find_commissions: FindCommissions,
-    log: logging.Logger,
+    client: Client, call: Call, result: Result, lookup: Lookup, rows: Sequence[TrackedEvent], log: logging.Logger
 ) -> Result:
     """Return the result after its commissions were looked up."""
     why, message = lookup.why, result.message
     update: dict[str, Any] = {}
     try:
-        found = find_commissions(str(result.event_id))
+        found = find_commissions(client, str(result.event_id), call, log)
     except (AccessRefusedError, ReadError) as error:  # the key may lack the permission to read commissions
         if why:  # the next run believes neither a 404 nor a 409
             ambiguous = message if result.outcome is Outcome.FAILED else why

@@ -11,11 +11,10 @@ from typing import TypeVar
 from airflow_provider_firstpromoter.api import (
     MOST_IDS,
     CommissionPage,
-    has_sign,
     read_commissions,
     sign_filter,
 )
-from airflow_provider_firstpromoter.calls import Call, Commission
+from airflow_provider_firstpromoter.calls import REFUND, Call, Commission
 from airflow_provider_firstpromoter.database import in_background
 from airflow_provider_firstpromoter.exceptions import ReadError, SyncInterruptedError, UnreadableCommissionError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
@@ -177,12 +176,12 @@ class CommissionReader:
 
     def _is_of_call(self, commission: Commission) -> bool:
         """Return whether the call can have made a commission: one with its sign, and not one made by hand."""
-        return commission.commission_type != "custom" and has_sign(commission, self.call_kind)
+        return commission.commission_type != "custom" and commission.is_of(self.call_kind)
 
     def _of_sale(self, event_id: str) -> list[Commission] | None:
         pages = read_commissions(self.hook.client, q=event_id, sale_amount_from=1)
         for page in pages:
-            found = [one for one in page.commissions if one.event_id == event_id and not one.is_reversal]
+            found = [one for one in page.commissions if one.event_id == event_id and not one.is_of(REFUND)]
             if found:
                 return found
             if event_id in page.unreadable or page.number == MOST_SALE_PAGES:

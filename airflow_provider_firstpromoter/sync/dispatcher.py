@@ -13,7 +13,7 @@ from typing import NamedTuple
 from airflow_provider_firstpromoter.calls import Call, Outcome, Result
 from airflow_provider_firstpromoter.database import stop_if_cancelled
 from airflow_provider_firstpromoter.exceptions import AccessRefusedError, SyncInterruptedError
-from airflow_provider_firstpromoter.hooks import FirstPromoterHook
+from airflow_provider_firstpromoter.hooks import FirstPromoterHook, track_event
 from airflow_provider_firstpromoter.pending import Action
 from airflow_provider_firstpromoter.sync import log_text
 from airflow_provider_firstpromoter.sync.job import Job, SyncOptions
@@ -207,14 +207,15 @@ class Dispatcher:
 
     def _send(self, job: Job) -> Result:
         recover = self._options.recover_rewards
-        return self._hook.track(
+        return track_event(
+            self._hook.client,
             job.row.call,
-            job.event,
+            [job.event, *(event for _, event in job.alternatives)],
             self._options.identify_by,
-            self._recorder.earlier_tries > 0 if recover is None else recover,
-            alternatives=[event for _, event in job.alternatives],
-            unmatched_before=job.was_unmatched,
-            lost_before=job.was_lost,
+            recover_rewards=self._recorder.earlier_tries > 0 if recover is None else recover,
+            log=self._log,
+            unmatched=job.was_unmatched,
+            lost=job.was_lost,
         )
 
     def _take(self) -> Done | None:

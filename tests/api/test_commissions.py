@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from airflow_provider_firstpromoter.api import describe_unreadable, recorded_facts
-from airflow_provider_firstpromoter.calls import Commission
+from airflow_provider_firstpromoter.calls import SALE, Commission
 
 REFUND = {"id": 7, "event_id": "re_1", "sale_amount": -1000, "amount": -200, "unit": "cash"}
 
@@ -46,7 +46,7 @@ def test_commission_with_any_value_in_other_fields_is_valid(value: Any) -> None:
     commission = Commission.model_validate({**REFUND, **dict.fromkeys(fields, value)})
 
     assert commission.id == 7
-    assert commission.is_reversal in (True, False)
+    assert commission.is_of(SALE) in (True, False)
     recorded_facts([commission])
 
 

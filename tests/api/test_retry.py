@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_firstpromoter.api import retry
+from airflow_provider_firstpromoter.api import client
+from airflow_provider_firstpromoter.api.client import Retries
 from airflow_provider_firstpromoter.api.responses import LONGEST_RETRY_AFTER, ApiResponse, parse_retry_after
-from airflow_provider_firstpromoter.api.retry import Retries
 from airflow_provider_firstpromoter.exceptions import SyncInterruptedError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.sandbox import Sandbox
@@ -29,7 +29,7 @@ BODY = {"event_id": "re_1", "amount": "1999", "uid": "cus_1"}
 
 @pytest.fixture
 def without_jitter(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retry, "LONGEST_JITTER", 0.0)
+    monkeypatch.setattr(client, "LONGEST_JITTER", 0.0)
 
 
 # --- how often ---
@@ -79,8 +79,8 @@ def test_429_does_not_count_as_an_attempt(sandbox: Sandbox, connect: Callable[..
 def test_request_that_meets_only_429_fails_when_the_time_is_over(
     sandbox: Sandbox, hook: Any, impatient: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert retry.LONGEST_RATE_LIMITED == 3600
-    monkeypatch.setattr(retry, "LONGEST_RATE_LIMITED", 1.0)
+    assert client.LONGEST_RATE_LIMITED == 3600
+    monkeypatch.setattr(client, "LONGEST_RATE_LIMITED", 1.0)
     sandbox.fault("status", status=429, times=None)
     began = time.monotonic()
 
@@ -95,12 +95,12 @@ def test_time_for_429_begins_anew_after_any_other_response(without_jitter: None)
     now = [0.0]
     retries = Retries(3, clock=lambda: now[0])
     assert retries.seconds_before_next(ApiResponse(429)) == 2
-    now[0] = retry.LONGEST_RATE_LIMITED
+    now[0] = client.LONGEST_RATE_LIMITED
     assert retries.seconds_before_next(ApiResponse(429)) == 4
     assert retries.seconds_before_next(ApiResponse(500)) == 0.5
     now[0] += 1
     assert retries.seconds_before_next(ApiResponse(429)) == 2
-    now[0] += retry.LONGEST_RATE_LIMITED + 1
+    now[0] += client.LONGEST_RATE_LIMITED + 1
     assert retries.seconds_before_next(ApiResponse(429)) is None
 
 
@@ -133,14 +133,14 @@ def test_waits_double_and_are_never_shorter_than_retry_after(
 def test_wait_has_jitter() -> None:
     waits = {Retries(6).seconds_before_next(ApiResponse(429, retry_after=7.0)) for _ in range(50)}
     assert len(waits) > 10
-    assert all(wait is not None and 7 <= wait <= 7 + retry.LONGEST_JITTER for wait in waits)
+    assert all(wait is not None and 7 <= wait <= 7 + client.LONGEST_JITTER for wait in waits)
 
 
 @pytest.mark.parametrize("header", ["1", "as-a-date", None, "0", "Wed, 21 Oct 2015 07:28:00 GMT"])
 def test_request_after_429_waits_for_retry_after_or_at_least_a_minimum(
     header: str | None, sandbox: Sandbox, hook: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retry, "FIRST_RATE_LIMIT_BACKOFF", 1.0)
+    monkeypatch.setattr(client, "FIRST_RATE_LIMIT_BACKOFF", 1.0)
     later = datetime.now(UTC) + timedelta(seconds=3)
     sandbox.fault("status", status=429, retry_after=format_datetime(later, True) if header == "as-a-date" else header)
     sandbox.add_lead(uid="cus_1")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from airflow_provider_firstpromoter.calls import Refund
-from airflow_provider_firstpromoter.hooks import FirstPromoterHook
+from airflow_provider_firstpromoter import calls
+from airflow_provider_firstpromoter.calls import Refund, Result
+from airflow_provider_firstpromoter.hooks import FirstPromoterHook, track_event
 from airflow_provider_firstpromoter.sandbox import Sandbox
 from tests.http_server import EMAIL, REFUND, Server, bodies, listing
 from tests.support import BOTH_SHAPES
@@ -102,7 +104,7 @@ def test_409_after_an_earlier_runs_204_or_404_is_looked_up(recorded: bool, sandb
     sandbox.add_lead(uid="cus_1", bought=recorded)
     hook.track_refund(REFUND)
 
-    result = hook.track_refund(REFUND, recover_rewards=False, unmatched_before=True)
+    result = hook.track_refund(REFUND, recover_rewards=False, unmatched=True)
 
     assert [request.status for request in sandbox.refund_requests()] == [200 if recorded else 204, 409]
     assert result.outcome == ("already_recorded" if recorded else "not_referred")
@@ -182,7 +184,7 @@ def test_404_after_an_earlier_runs_lost_response_is_looked_up(recorded: bool, sa
         hook.track_refund(REFUND)
     not_found(sandbox, path="/track/refund")
 
-    result = hook.track_refund(REFUND, lost_before=True)
+    result = hook.track_refund(REFUND, lost=True)
 
     assert result.outcome == ("already_recorded" if recorded else "not_referred")
 
@@ -234,7 +236,7 @@ def test_reward_of_a_lost_response_is_looked_up_whatever_recover_rewards_says(
     else:
         hook.track_refund(REFUND)
 
-    result = hook.track_refund(REFUND, recover_rewards=False, lost_before=when == "in-an-earlier-run")
+    result = hook.track_refund(REFUND, recover_rewards=False, lost=when == "in-an-earlier-run")
 
     assert (result.outcome, result.http_status) == ("already_recorded", 409)
     assert result.rewards == {"cash": sandbox.recorded()[0].reward_amount}
@@ -247,11 +249,17 @@ def alternatives(*emails: str) -> list[Refund]:
     return [Refund.from_row({**REFUND, "uid": None, "email": email}) for email in emails]
 
 
+def track_with(hook: FirstPromoterHook, refund: dict[str, Any], others: list[Refund]) -> Result:
+    rows = [calls.REFUND.read(refund), *others]
+    log = logging.getLogger(__name__)
+    return track_event(hook.client, calls.REFUND, rows, ("uid", "email"), recover_rewards=True, log=log)
+
+
 def test_each_distinct_id_of_the_alternatives_is_tried_in_turn(sandbox: Sandbox, hook: Any) -> None:
     sandbox.add_lead(email="third@example.com")
     others = alternatives(EMAIL, "second@example.com", "third@example.com", "fourth@example.com")
 
-    result = hook.track_refund({**REFUND, "email": EMAIL}, alternatives=others)
+    result = track_with(hook, {**REFUND, "email": EMAIL}, others)
 
     assert [body.get("uid") or body["email"] for body in bodies(sandbox)] == [
         "cus_1",
@@ -263,7 +271,7 @@ def test_each_distinct_id_of_the_alternatives_is_tried_in_turn(sandbox: Sandbox,
 
 
 def test_refund_is_not_referred_only_if_no_alternative_is_found(sandbox: Sandbox, hook: Any) -> None:
-    result = hook.track_refund(REFUND, alternatives=alternatives(EMAIL, "second@example.com"))
+    result = track_with(hook, REFUND, alternatives(EMAIL, "second@example.com"))
     assert (result.outcome, len(bodies(sandbox))) == ("not_referred", 3)
 
 

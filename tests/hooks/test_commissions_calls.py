@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_firstpromoter import calls
 from airflow_provider_firstpromoter.calls import SALE
 from airflow_provider_firstpromoter.exceptions import AccessRefusedError, ReadError, UnreadableCommissionError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
@@ -46,7 +47,7 @@ def test_iter_commissions_reads_pages_on_demand(sandbox: Sandbox, hook: Any) -> 
     assert request_count() == 1
     assert Counter(one.id for one in hook.iter_commissions()) == Counter(ids)
     assert request_count() == 5, "only an empty page is the last one"
-    assert {one.is_reversal for one in hook.iter_commissions(refunded=True)} == {True}
+    assert {one.is_of(calls.REFUND) for one in hook.iter_commissions(refunded=True)} == {True}
     assert [one.event_id for one in hook.iter_commissions(q="e_17")][:2] == ["e_17", "e_170"]
 
 

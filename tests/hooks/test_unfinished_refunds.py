@@ -52,7 +52,7 @@ def test_failed_refund_says_whether_a_response_was_lost(
 
 def test_failed_refund_keeps_what_earlier_runs_and_ids_left(sandbox: Sandbox, hook: Any) -> None:
     sandbox.fault("html", status=403, times=None)
-    result = hook.track_refund(REFUND, unmatched_before=True, lost_before=True)
+    result = hook.track_refund(REFUND, unmatched=True, lost=True)
     assert (result.outcome, result.unmatched, result.lost) == ("failed", True, True)
     sandbox.clear_faults()
 
@@ -68,7 +68,7 @@ def test_rejected_refund_keeps_what_was_lost_before(sandbox: Sandbox, hook: Any)
     """The row is corrected and sent again: its 404 must not be believed then."""
     sandbox.fault("status", status=422)
 
-    result = hook.track_refund(REFUND, unmatched_before=True, lost_before=True)
+    result = hook.track_refund(REFUND, unmatched=True, lost=True)
 
     assert (result.outcome, result.unmatched, result.lost) == ("rejected", True, True)
 
@@ -113,7 +113,7 @@ def test_kill_before_the_second_id_says_that_the_first_was_unmatched(
 def test_kill_during_the_lookup_says_why_it_was_needed(sandbox: Sandbox, connect: Callable[..., str]) -> None:
     connect(requests_per_minute=2)
 
-    error = interrupted(FirstPromoterHook(), lambda: len(sandbox.refund_requests()) == 2, lost_before=True)
+    error = interrupted(FirstPromoterHook(), lambda: len(sandbox.refund_requests()) == 2, lost=True)
 
     assert (error.lost, error.unmatched) == (True, True)
 

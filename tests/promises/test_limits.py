@@ -190,14 +190,14 @@ def test_message_of_nearly_a_megabyte_reaches_neither_ledger_nor_log(
 
 ONE_OF_SEVERAL = """
 import json, sys
-from airflow_provider_firstpromoter.api import rate_limit, retry
+from airflow_provider_firstpromoter.api import client, rate_limit
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import Ledger
 from airflow_provider_firstpromoter.calls import numbered
 from airflow_provider_firstpromoter.sync import Sync, SyncOptions
 
 rate_limit.WINDOW = 1.0  # a sixtieth of the API's, and the waits likewise
-retry.FIRST_RATE_LIMIT_BACKOFF, retry.LONGEST_RATE_LIMIT_BACKOFF, retry.LONGEST_JITTER = 0.1, 1.0, 0.1
+client.FIRST_RATE_LIMIT_BACKOFF, client.LONGEST_RATE_LIMIT_BACKOFF, client.LONGEST_JITTER = 0.1, 1.0, 0.1
 hook = FirstPromoterHook()
 name, count = sys.argv[1], int(sys.argv[2])
 rows = [{"event_id": f"re_{name}_{n}", "amount": 1000, "uid": "cus_1"} for n in range(count)]

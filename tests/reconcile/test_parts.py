@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from airflow_provider_firstpromoter.hooks import FirstPromoterHook
+from airflow_provider_firstpromoter.hooks import tracking_call
 from tests.reconcile.account import AccountWithLedger, nonzero_kinds, refund
 from tests.reconcile.test_lookups import commission
 
@@ -61,7 +61,7 @@ def test_refund_whose_200_named_no_commission_and_that_has_none_is_no_mismatch(
     account: AccountWithLedger, monkeypatch: Any
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(FirstPromoterHook, "find_commissions", lambda *_: [])
+        patch.setattr(tracking_call, "find_commissions", lambda *_: [])
         account.sandbox.change_settings(shape="newer")
         account.track(refund(1, amount=1))
     account.database.run("DELETE FROM firstpromoter_refunds_commissions")

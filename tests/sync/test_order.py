@@ -131,11 +131,11 @@ def test_failing_rechecks_stop_nothing_but_rechecks(track: Refunds) -> None:
 
 def test_429_is_never_counted_by_the_brakes(track: Refunds, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another client uses up the account's limit for longer than a request waits."""
-    from airflow_provider_firstpromoter.api import retry
+    from airflow_provider_firstpromoter.api import client
 
-    monkeypatch.setattr(retry, "LONGEST_RATE_LIMITED", 0.0)
-    monkeypatch.setattr(retry, "SHORTEST_RETRY_AFTER", 0.0)
-    monkeypatch.setattr(retry, "LONGEST_JITTER", 0.0)
+    monkeypatch.setattr(client, "LONGEST_RATE_LIMITED", 0.0)
+    monkeypatch.setattr(client, "SHORTEST_RETRY_AFTER", 0.0)
+    monkeypatch.setattr(client, "LONGEST_JITTER", 0.0)
     limited = [f"re_{number}" for number in range(100, 130)]
     bad(track, "status", *limited, status=429, retry_after="0")
 
@@ -147,11 +147,11 @@ def test_429_is_never_counted_by_the_brakes(track: Refunds, monkeypatch: pytest.
 
 
 def test_failures_with_429_in_between_are_still_in_a_row(track: Refunds, monkeypatch: pytest.MonkeyPatch) -> None:
-    from airflow_provider_firstpromoter.api import retry
+    from airflow_provider_firstpromoter.api import client
 
-    monkeypatch.setattr(retry, "LONGEST_RATE_LIMITED", 0.0)
-    monkeypatch.setattr(retry, "SHORTEST_RETRY_AFTER", 0.0)
-    monkeypatch.setattr(retry, "LONGEST_JITTER", 0.0)
+    monkeypatch.setattr(client, "LONGEST_RATE_LIMITED", 0.0)
+    monkeypatch.setattr(client, "SHORTEST_RETRY_AFTER", 0.0)
+    monkeypatch.setattr(client, "LONGEST_JITTER", 0.0)
     bad(track, "status", *(f"re_{number}" for number in range(0, 30, 2)), status=429, retry_after="0")
     bad(track, "status", *(f"re_{number}" for number in range(1, 30, 2)), status=500)
 

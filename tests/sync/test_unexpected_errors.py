@@ -66,7 +66,7 @@ def test_unexpected_error_is_logged_with_its_place_and_without_its_text(
     run = track(*refunds(5))
 
     assert "Sending refund 're_3' raised an unexpected ValueError\n  " in caplog.text
-    assert "firstpromoter.py:" in caplog.text, "file and line"
+    assert "tracking_call.py:" in caplog.text, "file and line"
     assert SECRET not in caplog.text + str(run.summary.to_json())
     assert not any(record.exc_info for record in caplog.records if record.levelno >= logging.WARNING)
 
