@@ -17,12 +17,18 @@ from airflow_provider_firstpromoter.cli.console import LOG, command, opened, pri
 from airflow_provider_firstpromoter.cli.report import print_head, print_stream
 from airflow_provider_firstpromoter.database import ddl_text, errors_as, first_line
 from airflow_provider_firstpromoter.exceptions import LedgerError
-from airflow_provider_firstpromoter.ledger import Ledger, RunHistory, RunKey, commissions_table, ledger_table, now
+from airflow_provider_firstpromoter.ledger import (
+    Ledger,
+    RunHistory,
+    RunKey,
+    commissions_table,
+    ledger_table,
+    now,
+    salt_table,
+)
 from airflow_provider_firstpromoter.ledger.runs import SUFFIX as RUNS
 from airflow_provider_firstpromoter.ledger.runs import runs_table
-from airflow_provider_firstpromoter.ledger.salt import SUFFIX as SALT
-from airflow_provider_firstpromoter.ledger.salt import salt_table
-from airflow_provider_firstpromoter.ledger.views import Tables, View, create_view, drop_view, view_script
+from airflow_provider_firstpromoter.ledger.views import Tables, View
 from airflow_provider_firstpromoter.ledger.views import views as views_of
 from airflow_provider_firstpromoter.reconcile import MismatchTable, mismatch_table
 from airflow_provider_firstpromoter.reconcile.mismatches import SUFFIX as MISMATCHES
@@ -121,7 +127,7 @@ def accept(args: Namespace) -> None:
 def ddl(args: Namespace) -> None:
     """Print the statements that create the tables."""
     with _place(args) as (_, tables, _refunds, dialect), printing(args):
-        made = (*tables, salt_table(tables.ledger.fullname + SALT))
+        made = (*tables, salt_table(tables.ledger))
         print("\n".join(ddl_text(table, dialect) for table in made if table is not None))
 
 
@@ -134,7 +140,7 @@ def views(args: Namespace) -> None:
                 raise ValueError("--apply needs the connection CONN_ID")
             _apply(ledger, tables, refunds)
             return
-        scripts = [view_script(view, tables.ledger, dialect) for view in views_of(tables, args.call, refunds)]
+        scripts = [view.script(tables.ledger, dialect) for view in views_of(tables, args.call, refunds)]
         # The ledger and its run history are there after the first run; this one only after a reconciliation.
         assert tables.mismatches is not None
         print(f"{str(CreateTable(tables.mismatches, if_not_exists=True).compile(dialect=dialect)).strip()};")
@@ -148,7 +154,7 @@ def _apply(ledger: Ledger, tables: Tables, refunds: Tables) -> None:
     dialect = ledger.engine.dialect
     for view in views_of(tables, ledger.call, refunds):
         name = f"{tables.ledger.fullname}_{view.name}"
-        make = create_view(view, tables.ledger, dialect)
+        make = view.create(tables.ledger, dialect)
         try:
             with ledger.engine.begin() as connection:
                 connection.exec_driver_sql(make)
@@ -156,7 +162,7 @@ def _apply(ledger: Ledger, tables: Tables, refunds: Tables) -> None:
         except SQLAlchemyError as error:  # it is there, and has other columns or cannot be replaced in this database
             LOG.debug("%s", first_line(error))
             with errors_as(LedgerError, f"The view {name} cannot be created"), ledger.engine.begin() as connection:
-                connection.exec_driver_sql(drop_view(view, tables.ledger, dialect))
+                connection.exec_driver_sql(view.drop(tables.ledger, dialect))
                 connection.exec_driver_sql(make)
             print(f"{name}: dropped and created again; grant rights on it once more")
 

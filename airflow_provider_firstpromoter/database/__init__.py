@@ -8,7 +8,7 @@ no HTTP.
 
 from airflow_provider_firstpromoter.database.dialects import LedgerSql, kind_of_dialect
 from airflow_provider_firstpromoter.database.drivers import Parameters
-from airflow_provider_firstpromoter.database.engine import engine_for, errors_as, first_line
+from airflow_provider_firstpromoter.database.engine import engine_for, errors_as, first_line, may_refuse_a_value
 from airflow_provider_firstpromoter.database.query import Binds, CallQuery, without_semicolon
 from airflow_provider_firstpromoter.database.scratch import ScratchDatabase
 from airflow_provider_firstpromoter.database.source import RowBatch, Source, in_background, stop_if_cancelled
@@ -21,6 +21,7 @@ from airflow_provider_firstpromoter.database.table import (
     retry_on_conflict,
     sparse_text,
 )
+from airflow_provider_firstpromoter.database.upsert import When
 
 __all__ = [
     "Binds",
@@ -32,6 +33,7 @@ __all__ = [
     "ScratchDatabase",
     "Source",
     "Utc",
+    "When",
     "covering_index",
     "ddl_text",
     "engine_for",
@@ -40,6 +42,7 @@ __all__ = [
     "in_background",
     "key_text",
     "kind_of_dialect",
+    "may_refuse_a_value",
     "retry_on_conflict",
     "sparse_text",
     "stop_if_cancelled",

@@ -62,6 +62,8 @@ class LedgerSql:
     covering_indexes: bool = False
     #: Whether the planner takes a column in which all values are NULL for half as long as its type allows.
     plans_by_length: bool = False
+    #: The numbers of errors that report a CHECK constraint, where their class does not tell them from a lock's.
+    failed_checks: tuple[int, ...] = ()
     #: The oldest usable version of the server, where older ones lack a part of this.
     least_version: tuple[int, ...] = ()
     #: Opens the connections of SQLAlchemy's engine; None opens them like those through which rows are read.
@@ -198,6 +200,7 @@ MYSQL = DatabaseKind(
         narrow_columns="SELECT column_name, character_set_name FROM information_schema.columns WHERE table_schema = "
         "COALESCE({schema}, DATABASE()) AND table_name = {table} AND character_set_name <> 'utf8mb4'",
         key_collation="utf8mb4_bin",
+        failed_checks=(4025, 3819),  # of MariaDB, of MySQL
         least_version=(8, 0, 19),  # MariaDB counts from 10
         quotes="`",
     ),

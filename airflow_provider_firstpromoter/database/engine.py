@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
@@ -14,6 +14,7 @@ from airflow.providers.common.compat.sdk import AirflowException, BaseHook
 from airflow.providers.common.sql.hooks.sql import DbApiHook
 from sqlalchemy import __version__ as sqlalchemy_version
 from sqlalchemy import event
+from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError, SQLAlchemyError
 
 from airflow_provider_firstpromoter.calls import masked
 from airflow_provider_firstpromoter.database.dialects import LEDGER_DATABASES, DatabaseKind, kind_of_connection
@@ -53,6 +54,24 @@ def first_line(error: BaseException) -> str:
 
 #: Exceptions whose text alone does not say what they are.
 _BUILT_IN = (LookupError, AttributeError, TypeError, ValueError, ImportError, NotImplementedError)
+
+
+def may_refuse_a_value(error: BaseException, failed_checks: Collection[int]) -> bool:
+    """
+    Return whether a database may have refused a value, and not the connection, a lock or the statement.
+
+    :param failed_checks: :attr:`LedgerSql.failed_checks` of the database
+    """
+    if not isinstance(error, DBAPIError):
+        return isinstance(error, SQLAlchemyError | ValueError)  # a driver's UnicodeEncodeError is a ValueError
+    if error.connection_invalidated:
+        return False
+    # Class 22 of SQL's own states is "data exception"; Snowflake's driver raises it as a ProgrammingError.
+    if str(getattr(error.orig, "sqlstate", None) or "").startswith("22"):
+        return True
+    if isinstance(error, OperationalError):
+        return bool(error.orig and error.orig.args and error.orig.args[0] in failed_checks)
+    return not isinstance(error, ProgrammingError)
 
 
 @contextmanager

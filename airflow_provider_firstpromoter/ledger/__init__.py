@@ -8,7 +8,7 @@ from airflow_provider_firstpromoter.ledger.reading import SentEvent
 from airflow_provider_firstpromoter.ledger.records import LedgerRecord, RunKey, key_of
 from airflow_provider_firstpromoter.ledger.runs import RunHistory, counts_of
 from airflow_provider_firstpromoter.ledger.store import Ledger, Written, now
-from airflow_provider_firstpromoter.ledger.table import commissions_table, ledger_table
+from airflow_provider_firstpromoter.ledger.table import commissions_table, ledger_table, salt_table
 from airflow_provider_firstpromoter.ledger.writes import LedgerWrite
 
 __all__ = [
@@ -24,4 +24,5 @@ __all__ = [
     "key_of",
     "ledger_table",
     "now",
+    "salt_table",
 ]

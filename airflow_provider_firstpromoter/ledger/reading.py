@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime
 from itertools import groupby
@@ -13,10 +14,16 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.sql.elements import ColumnElement
 
 from airflow_provider_firstpromoter.calls import REFUND, Call, Commission, Outcome, Totals, batches
-from airflow_provider_firstpromoter.database import ManagedTable
+from airflow_provider_firstpromoter.database import ManagedTable, errors_as
+from airflow_provider_firstpromoter.exceptions import LedgerError
 from airflow_provider_firstpromoter.ledger.records import LedgerRecord, RunKey
-from airflow_provider_firstpromoter.ledger.salt import Salts
-from airflow_provider_firstpromoter.ledger.table import KEPT_OUTCOMES, ON_RECORD, commissions_table, ledger_table
+from airflow_provider_firstpromoter.ledger.table import (
+    KEPT_OUTCOMES,
+    ON_RECORD,
+    commissions_table,
+    ledger_table,
+    salt_table,
+)
 
 RECORD_COLUMNS = tuple(name for name in LedgerRecord.__dataclass_fields__ if name != "commissions")
 COMMISSION_FIELDS = tuple(
@@ -66,9 +73,9 @@ class LedgerReader(ManagedTable):
         super().__init__(engine, ledger_table(table, call), name)
         self.call = call
         self.account = account
-        self.salts = Salts(engine, self.table.fullname, name)
-        self._salt = ""
         self.commissions = ManagedTable(engine, commissions_table(self.table), name)
+        self.salts = ManagedTable(engine, salt_table(self.table), name)
+        self._salt = ""
 
     def ensure(self) -> None:
         """Create the tables and the account's salt if they do not exist; two processes may do so at once."""
@@ -76,7 +83,9 @@ class LedgerReader(ManagedTable):
         self.commissions.ensure()
         super().ensure()  # the ledger's own comes after the commissions', so that it never stands without them
         if not self.salt:
-            self._salt = self.salts.make(self.account)
+            self.salts.ensure()
+            with errors_as(LedgerError, f"{self.salts} cannot be written"):
+                self.retry(self._make_salt)
 
     @property
     def salt(self) -> str:
@@ -88,9 +97,21 @@ class LedgerReader(ManagedTable):
 
         :raises LedgerError: if it cannot be read
         """
-        if not self._salt:
-            self._salt = self.salts.find(self.account) or ""
+        if not self._salt and self.salts.exists():
+            with errors_as(LedgerError, f"{self.salts} cannot be read"):
+                self._salt = self.retry(self._find_salt)
         return self._salt
+
+    def _make_salt(self) -> None:
+        with self.engine.begin() as connection:
+            row = {"account": self.account, "salt": secrets.token_hex(16)}
+            self.salts.upsert(connection, [row], update=())  # unless another process was faster
+
+    def _find_salt(self) -> str:
+        c = self.salts.table.c
+        with self.engine.connect() as connection:
+            # Databases that do not enforce keys can hold a row of each of two first runs.
+            return connection.execute(select(func.min(c.salt)).where(c.account == self.account)).scalar() or ""
 
     def find(self, event_ids: Collection[str], commissions: bool = True) -> dict[str, LedgerRecord]:
         """

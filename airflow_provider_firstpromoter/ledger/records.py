@@ -102,7 +102,7 @@ class LedgerRecord:
 
     @property
     def is_changed(self) -> bool:
-        """Whether its row has another amount than it was recorded with, and nobody has accepted that."""
+        """Whether its row has another amount than it was recorded with, and that was not accepted."""
         return self.changed_amount is not None and self.accepted_at is None
 
     def result(self) -> Result:

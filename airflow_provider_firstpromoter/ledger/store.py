@@ -9,23 +9,19 @@ from typing import Any, NamedTuple, Self
 
 from sqlalchemy import String, Table, and_, or_, select, update
 from sqlalchemy.engine import Connection
-from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
 from airflow_provider_firstpromoter.account import Account
 from airflow_provider_firstpromoter.calls import REFUND, Call, Commission, Outcome, Result, batches, shortened
-from airflow_provider_firstpromoter.database import engine_for, first_line
+from airflow_provider_firstpromoter.database import engine_for, first_line, may_refuse_a_value
 from airflow_provider_firstpromoter.exceptions import ConnectionSettingsError, LedgerError
 from airflow_provider_firstpromoter.ledger.reading import COLUMN_OF, LedgerReader
 from airflow_provider_firstpromoter.ledger.records import LedgerRecord, RunKey
 from airflow_provider_firstpromoter.ledger.table import ON_RECORD
-from airflow_provider_firstpromoter.ledger.writes import CONDITIONS, LedgerWrite, Rule
+from airflow_provider_firstpromoter.ledger.writes import LedgerWrite, Rule
 
-#: The numbers under which MariaDB's and MySQL's driver reports a CHECK constraint: as it does a lock.
-FAILED_CHECKS = (4025, 3819)
 #: What stands where the database cannot hold a text.
 NOTE = "(this database cannot hold the text)"
-#: Columns that a later result leaves as they are.
-KEPT = ("first_sent_at",)
 
 
 class Written(NamedTuple):
@@ -122,7 +118,7 @@ class Ledger(LedgerReader):
                 # Two writers can meet on a key, or one can lose a lock: the second try sees the winner's row.
                 self.retry(change, fitting)
             except Exception as error:
-                if not _may_be_a_text(error):
+                if not self._may_be_a_text(error):
                     raise
                 noted = self._unstorable(fitting)
                 if not noted:
@@ -223,15 +219,14 @@ class Ledger(LedgerReader):
         for rule, chosen in by_rule.items():
             absent: dict[str, Any] = dict.fromkeys(name for one in chosen.values() for name in one.values)
             rows = [{"account": self.account, "event_id": key, **absent, **one.values} for key, one in chosen.items()]
-            keep = (*KEPT, self.call.moment, *(SENDER if rule is Rule.RESULT else ()))
-            if rule is Rule.RENEWED:
-                keep = ("row_amount",)
+            names = [name for name in absent if rule.decides or name != "outcome"]
+            keep = ("first_sent_at", self.call.moment, *rule.keeps)
             self.upsert(
                 connection,
                 rows,
-                update=[name for name in (rows[0] if rows else ()) if name not in _NOT_SET_BY.get(rule, _KEY)],
-                when=CONDITIONS.get(rule),
-                keep=tuple(name for name in keep if rows and name in rows[0]),
+                update=names,
+                when=rule.when,
+                keep=tuple(name for name in keep if name in names),
             )
         reverted = self._reverted(connection, [one.event_id for one in writes if one.is_listed])
         for is_listed in (False, True):
@@ -283,13 +278,16 @@ class Ledger(LedgerReader):
                 self._write(connection, writes)
                 transaction.rollback()
         except Exception as error:
-            if not _may_be_a_text(error):
+            if not self._may_be_a_text(error):
                 raise
             if len(writes) == 1:
                 return {writes[0].event_id: first_line(error)}
             half = len(writes) // 2
             return {**self._unstorable(writes[:half]), **self._unstorable(writes[half:])}
         return {}
+
+    def _may_be_a_text(self, error: BaseException) -> bool:
+        return may_refuse_a_value(error, self.sql_of_database().failed_checks)
 
     def _cut(self, write: LedgerWrite) -> LedgerWrite:
         """Cut each text to what its column holds: this is the one place where that happens."""
@@ -308,10 +306,6 @@ class Ledger(LedgerReader):
 
 #: The columns in which FirstPromoter's listing is newer than what the ledger has.
 LISTED_COLUMNS = ("amount", "unit", "status", "is_paid")
-SENDER = tuple(RunKey().sent_columns)
-_KEY = ("account", "event_id")
-#: The columns of a row that are only there for a row that has to be inserted.
-_NOT_SET_BY = dict.fromkeys((Rule.AS_BEFORE, Rule.CHANGED, Rule.RENEWED, Rule.SEEN, Rule.UPDATED), (*_KEY, "outcome"))
 
 
 def _on_record(writes: Iterable[LedgerWrite]) -> set[str]:
@@ -328,15 +322,6 @@ def _shortened(value: Any, table: Table, name: str) -> Any:
     kind = table.c[name].type
     length = kind.length if isinstance(kind, String) else None
     return shortened(value, length) if isinstance(value, str) and length else value
-
-
-def _may_be_a_text(error: BaseException) -> bool:
-    """Return whether the database may have refused a value, and not the connection, a lock or the statement."""
-    if isinstance(error, OperationalError):
-        return bool(error.orig and error.orig.args and error.orig.args[0] in FAILED_CHECKS)
-    if isinstance(error, DBAPIError):
-        return not (error.connection_invalidated or isinstance(error, ProgrammingError))
-    return isinstance(error, SQLAlchemyError | ValueError)  # a driver's UnicodeEncodeError is a ValueError
 
 
 def now() -> datetime:

@@ -20,7 +20,7 @@ ON_RECORD = tuple(outcome.value for outcome in Outcome if outcome.on_record)
 #: The outcomes that a later result of a run overwrites only if it is stronger: recorded, and reverted since.
 KEPT_OUTCOMES = (*ON_RECORD, Outcome.REVERTED.value)
 #: What follows the ledger's name in the names of the tables beside it.
-COMMISSIONS = "_commissions"
+COMMISSIONS, SALT = "_commissions", "_salt"
 
 
 class OutcomeText(TypeDecorator):  # type: ignore[type-arg]
@@ -119,9 +119,25 @@ def ledger_table(name: str | None = None, call: Call = REFUND) -> Table:
     )
 
 
-def commissions_table(ledger: Table) -> Table:
+def salt_table(beside: Table) -> Table:
+    """
+    Return the table of salts beside a ledger, one row per account: the keys of the hashes of rows' contents.
+
+    It is a table of its own so that analysts need no right to read it: without the salt, a hash cannot be guessed.
+    """
+    return Table(
+        f"{beside.name}{SALT}",
+        MetaData(),
+        Column("account", key_text(), primary_key=True),
+        Column("salt", String(32), nullable=False, comment="random; never change it; only the provider reads it"),
+        schema=beside.schema,
+        mysql_charset="utf8mb4",
+    )
+
+
+def commissions_table(beside: Table) -> Table:
     """Return the table of the commissions beside a ledger: one row for each tier or split of an event_id."""
-    name = f"{ledger.name}{COMMISSIONS}"
+    name = f"{beside.name}{COMMISSIONS}"
     return Table(
         name,
         MetaData(),
@@ -143,6 +159,6 @@ def commissions_table(ledger: Table) -> Table:
         Column("commission_type", String(64)),
         Column("created_at", String(64), comment="as FirstPromoter has it"),
         Index(f"ix_{name}_promoter", "promoter_id"),
-        schema=ledger.schema,
+        schema=beside.schema,
         mysql_charset="utf8mb4",
     )

@@ -32,6 +32,7 @@ from sqlalchemy.engine import Dialect
 from airflow_provider_firstpromoter.calls import REFUND, SALE, Call, Outcome
 from airflow_provider_firstpromoter.database import LedgerSql, kind_of_dialect
 from airflow_provider_firstpromoter.exceptions import ConnectionSettingsError, EventsFailedError, EventsRejectedError
+from airflow_provider_firstpromoter.ledger.table import ON_RECORD
 
 PROBLEMS = tuple(outcome.value for outcome in Outcome if outcome.stored and outcome.is_problem)
 
@@ -51,6 +52,11 @@ class Tables(NamedTuple):
     runs: Table
     mismatches: Table | None
 
+    def joined(self) -> Any:
+        """Join the events with their commissions."""
+        c, part = self.ledger.c, self.commissions.c
+        return self.ledger.join(self.commissions, and_(part.account == c.account, part.event_id == c.event_id))
+
 
 class View(NamedTuple):
     """
@@ -66,6 +72,26 @@ class View(NamedTuple):
     question: str
     query: Any
     time: str | None = None
+
+    def create(self, ledger: Table, dialect: Dialect) -> str:
+        """Return the statement that creates or replaces it, in a dialect; some databases can only create it."""
+        query = self.query.compile(dialect=dialect, compile_kwargs={"literal_binds": True})
+        return f"{_ledger_sql(dialect).create_view.format(self._full_name(ledger, dialect))} AS\n{query}"
+
+    def drop(self, ledger: Table, dialect: Dialect) -> str:
+        """Return the statement that drops it where it exists."""
+        return f"DROP VIEW IF EXISTS {self._full_name(ledger, dialect)}"
+
+    def script(self, ledger: Table, dialect: Dialect) -> str:
+        """Return statements that can be run again and again."""
+        create = f"-- {self.question}\n{self.create(ledger, dialect)};"
+        can_replace = "OR REPLACE" in _ledger_sql(dialect).create_view
+        return create if can_replace else f"{self.drop(ledger, dialect)};\n{create}"
+
+    def _full_name(self, ledger: Table, dialect: Dialect) -> str:
+        quote = dialect.identifier_preparer.quote
+        schema = f"{quote(ledger.schema)}." if ledger.schema else ""
+        return f"{schema}{quote(f'{ledger.name}_{self.name}')}"
 
 
 def views(tables: Tables, call: Call = REFUND, refunds: Tables | None = None) -> list[View]:
@@ -94,39 +120,19 @@ def views(tables: Tables, call: Call = REFUND, refunds: Tables | None = None) ->
     ]
 
 
-def create_view(view: View, ledger: Table, dialect: Dialect) -> str:
-    """Return the statement that creates or replaces a view, in a dialect; some databases can only create it."""
-    query = view.query.compile(dialect=dialect, compile_kwargs={"literal_binds": True})
-    return f"{_ledger_sql(dialect).create_view.format(_name(view, ledger, dialect))} AS\n{query}"
-
-
-def drop_view(view: View, ledger: Table, dialect: Dialect) -> str:
-    """Return the statement that drops a view where it exists."""
-    return f"DROP VIEW IF EXISTS {_name(view, ledger, dialect)}"
-
-
-def view_script(view: View, ledger: Table, dialect: Dialect) -> str:
-    """Return statements that can be run again and again."""
-    create = f"-- {view.question}\n{create_view(view, ledger, dialect)};"
-    can_replace = "OR REPLACE" in _ledger_sql(dialect).create_view
-    return create if can_replace else f"{drop_view(view, ledger, dialect)};\n{create}"
-
-
 def _ledger_sql(dialect: Dialect) -> LedgerSql:
-    sql = kind_of_dialect(dialect).ledger
-    if sql is None:
-        raise ConnectionSettingsError(f"The ledger cannot live in {kind_of_dialect(dialect).title}")
-    return sql
-
-
-def _name(view: View, ledger: Table, dialect: Dialect) -> str:
-    quote = dialect.identifier_preparer.quote
-    schema = f"{quote(ledger.schema)}." if ledger.schema else ""
-    return f"{schema}{quote(f'{ledger.name}_{view.name}')}"
+    kind = kind_of_dialect(dialect)
+    if kind.ledger is None:
+        raise ConnectionSettingsError(f"The ledger cannot live in {kind.title}")
+    return kind.ledger
 
 
 def _text(words: str) -> Any:
     return literal(words, String)
+
+
+def _is_changed(ledger: Any) -> Any:
+    return and_(ledger.changed_amount.is_not(None), ledger.accepted_at.is_(None))
 
 
 def _open_problems(tables: Tables) -> Any:
@@ -147,11 +153,9 @@ def _open_problems(tables: Tables) -> Any:
             runs.started_at > c.last_seen_at,
         )
     )
-    changed = and_(c.changed_amount.is_not(None), c.accepted_at.is_(None))
+    changed = _is_changed(c)
     difference = _text("recorded with amount ") + func.coalesce(c.row_amount, "?") + _text(", now ") + c.changed_amount
-    other_lead = and_(
-        c.lead_differs, c.accepted_at.is_(None), c.outcome.in_([one.value for one in Outcome if one.on_record])
-    )
+    other_lead = and_(c.lead_differs, c.accepted_at.is_(None), c.outcome.in_(ON_RECORD))
     reason = _text("FirstPromoter found a lead by e-mail that has another uid than the row")
     events = select(
         c.account,
@@ -172,10 +176,7 @@ def _open_problems(tables: Tables) -> Any:
         found.event_id,
         found.commission_id,
         found.kind,
-        case(
-            (found.other_event_id.is_not(None), _text("the same as ") + found.other_event_id),
-            else_=null(),
-        ),
+        case((found.other_event_id.is_not(None), _text("the same as ") + found.other_event_id), else_=null()),
         found.found_at,
         null(),
         found.dag_id,
@@ -186,12 +187,11 @@ def _open_problems(tables: Tables) -> Any:
 
 def _status(tables: Tables, call: Call) -> Any:
     c = tables.ledger.c
-    changed = and_(c.changed_amount.is_not(None), c.accepted_at.is_(None))
     rewards = _rewards_of_events(tables.commissions).subquery("r")
     return select(
         c.account,
         c.event_id,
-        case((changed, literal(Outcome.CHANGED.value)), else_=type_coerce(c.outcome, String)).label("status"),
+        case((_is_changed(c), literal(Outcome.CHANGED.value)), else_=type_coerce(c.outcome, String)).label("status"),
         c.sale_event_id,
         c.sent_amount,
         c.sent_currency,
@@ -254,7 +254,7 @@ def _by_promoter(tables: Tables, call: Call) -> Any:
             func.count(distinct(c.event_id)).label(call.plural),
             func.sum(part.amount).label(call.verb),
         )
-        .select_from(_with_commissions(tables))
+        .select_from(tables.joined())
         .where(func.coalesce(part.status, "") != "denied")
         .group_by(c.account, year, month, part.promoter_id, part.unit)
     )
@@ -265,11 +265,6 @@ def _month(tables: Tables, call: Call) -> tuple[Any, Any]:
     c = tables.ledger.c
     moment = func.coalesce(c[call.moment], c.first_sent_at, c.judged_at, type_=c.judged_at.type)
     return extract("year", moment), extract("month", moment)
-
-
-def _with_commissions(tables: Tables) -> Any:
-    c, part = tables.ledger.c, tables.commissions.c
-    return tables.ledger.join(tables.commissions, and_(part.account == c.account, part.event_id == c.event_id))
 
 
 def _net(sales: Tables, refunds: Tables) -> Any:
@@ -292,7 +287,7 @@ def _net(sales: Tables, refunds: Tables) -> Any:
                 part.amount.label("net"),
                 case((part.is_paid == true(), part.amount), else_=0).label("paid"),
             )
-            .select_from(_with_commissions(tables))
+            .select_from(tables.joined())
             .where(func.coalesce(part.status, "") != "denied")
         )
 

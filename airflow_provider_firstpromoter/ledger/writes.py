@@ -9,7 +9,6 @@ from enum import Enum
 from typing import Any, Self
 
 from sqlalchemy import and_, case, false, func, literal, not_, or_, true
-from sqlalchemy.sql.elements import ColumnElement
 
 from airflow_provider_firstpromoter.calls import (
     Call,
@@ -22,6 +21,7 @@ from airflow_provider_firstpromoter.calls import (
     fingerprint,
     same_amount,
 )
+from airflow_provider_firstpromoter.database import When
 from airflow_provider_firstpromoter.ledger.records import LedgerRecord, RunKey
 from airflow_provider_firstpromoter.ledger.table import KEPT_OUTCOMES, ON_RECORD
 
@@ -30,25 +30,74 @@ REPORT_COLUMNS = ("reported_at", "reported_run_id", "accepted_at")
 CLEARED_BY_RESULT = ("changed_amount", *REPORT_COLUMNS, "reverted_at", "reverted_run_id", "last_seen_at")
 
 
+def _is_another_amount(old: Any, new: Any) -> Any:
+    return or_(old.changed_amount.is_(None), old.changed_amount != new.changed_amount)
+
+
+def _is_stronger(old: Any, new: Any) -> Any:
+    """
+    What is recorded stays as it was first recorded, and commissions belong to the run that wrote them first: of two
+    racing runs only that one reports them. A reconciliation can write commissions, adopted or recovered, before the run
+    whose request was answered with 200 does: they still belong to that run.
+    """
+    claimed = and_(old.outcome.in_(ON_RECORD), func.coalesce(old.commissions_known, false()) == true())
+    # Only what a reconciliation found is on record without a response.
+    found = and_(old.outcome == Outcome.ALREADY_RECORDED.value, old.http_status.is_(None))
+    claimed = and_(claimed, not_(and_(found, new.outcome == Outcome.RECORDED.value)))
+    return and_(_strength(new) > _strength(old), not_(claimed))
+
+
+def _replaces_known(old: Any, new: Any) -> Any:
+    return or_(_is_stronger(old, new), old.outcome.not_in(KEPT_OUTCOMES))
+
+
+def _replaces_unknown(old: Any, new: Any) -> Any:
+    # Of equal ones, one whose response was lost stays.
+    is_same = and_(new.outcome == old.outcome, new.outcome.not_in(KEPT_OUTCOMES), _strength(new) >= _strength(old))
+    return or_(_is_stronger(old, new), is_same)
+
+
+def _strength(row: Any) -> Any:
+    # An event whose response was lost may be recorded, whatever another run was answered: its retry looks it up.
+    lost = and_(row.outcome.not_in(KEPT_OUTCOMES), row.lost == true())
+    return case(
+        (lost, literal(Outcome.ALREADY_RECORDED.strength - 0.5)),
+        *((row.outcome == outcome.value, literal(outcome.strength)) for outcome in Outcome if outcome.stored),
+        else_=literal(0),
+    )
+
+
 class Rule(Enum):
-    """How a write meets the row that is there; the order is the one in which writes of one batch are made."""
+    """
+    How a write meets the row that is there; the order is the one in which writes of one batch are made.
+
+    :param when: the condition under which the row is overwritten, of its columns and the new ones; None for always
+    :param keeps: columns whose stored value stays unless it is NULL
+    :param decides: whether the outcome is written; else it only stands there for a row that has to be inserted
+    """
 
     #: A result of a run that found no row: it replaces a weaker outcome, and what another run sent first stays.
-    RESULT = "result"
+    RESULT = (_replaces_unknown, tuple(RunKey().sent_columns))
     #: A result of a run that had read the row: it replaces any outcome that is not on record.
-    NEXT_RESULT = "next_result"
+    NEXT_RESULT = (_replaces_known,)
     #: FirstPromoter's own 200: the run that got it is the one that sent the event.
-    RECORDED = "recorded"
+    RECORDED = (_is_stronger,)
     #: A row that settles an event which was changed before.
-    AS_BEFORE = "as_before"
-    CHANGED = "changed"
+    AS_BEFORE = (lambda old, _: old.accepted_at.is_(None), (), False)
+    #: Else an amount that was accepted during the run would be open again.
+    CHANGED = (_is_another_amount, (), False)
     #: What recognises the content of a settled row.
-    RENEWED = "renewed"
-    SEEN = "seen"
+    RENEWED = (None, ("row_amount",), False)
+    SEEN = (None, (), False)
     #: A reconciliation found the commissions of an event that was sent.
-    RECOVERED = "recovered"
+    RECOVERED = (lambda old, _: old.outcome.not_in(KEPT_OUTCOMES),)
     #: A reconciliation found other commissions of an event that is recorded.
-    UPDATED = "updated"
+    UPDATED = (lambda old, new: old.outcome == new.outcome, (), False)
+
+    def __init__(self, when: When | None, keeps: tuple[str, ...] = (), decides: bool = True) -> None:
+        self.when = when
+        self.keeps = keeps
+        self.decides = decides
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +145,7 @@ class LedgerWrite:
         key: bytes,
         at: datetime,
         seen_at: datetime,
-        contents: Iterable[Row],
+        contents: Iterable[Row] | None = None,
     ) -> Self:
         """
         Return the result of a row.
@@ -106,11 +155,11 @@ class LedgerWrite:
         :param key: the key of the fingerprint
         :param at: when the outcome was decided
         :param seen_at: when the run began
-        :param contents: the rows of the event_id whose contents have this outcome; without any, all its rows were
-            rejected together, and none is remembered
+        :param contents: the rows of the event_id whose contents have this outcome, by default the row alone; if there
+            are none, all its rows were rejected together, and none is remembered
         """
         tokens, digests = (record.fingerprint, record.row_digest) if record else (None, None)
-        contents = tuple(contents)
+        contents = (row,) if contents is None else tuple(contents)
         if not contents or not result.outcome.remembers_content:
             tokens = digests = None
         else:
@@ -292,73 +341,3 @@ def _is_what_was_sent(result: Result, event: TrackedEvent) -> bool:
     if not known and result.recorded_amount is not None:
         known = [result.recorded_amount]
     return any(abs(amount) == event.amount for amount in known)
-
-
-# --- when a write replaces what is there ---
-
-
-def _is_another_amount(old: Any, new: Any) -> ColumnElement[bool]:
-    """Return the condition under which a changed amount is not the one that the ledger already has."""
-    return or_(old.changed_amount.is_(None), old.changed_amount != new.changed_amount)
-
-
-def _is_not_accepted(old: Any, _: Any) -> ColumnElement[bool]:
-    condition: ColumnElement[bool] = old.accepted_at.is_(None)
-    return condition
-
-
-def _is_stronger(old: Any, new: Any) -> ColumnElement[bool]:
-    """
-    Return the condition under which a new row replaces an old one, whoever wrote it in the meantime.
-
-    What is recorded stays as it was first recorded, and commissions belong to the run that wrote them first: of two
-    racing runs only that one reports them. A reconciliation can write commissions, adopted or recovered, before the run
-    whose request was answered with 200 does: they still belong to that run.
-    """
-    claimed = and_(old.outcome.in_(ON_RECORD), func.coalesce(old.commissions_known, false()) == true())
-    # Only what a reconciliation found is on record without a response.
-    found = and_(old.outcome == Outcome.ALREADY_RECORDED.value, old.http_status.is_(None))
-    claimed = and_(claimed, not_(and_(found, new.outcome == Outcome.RECORDED.value)))
-    return and_(_strength(new) > _strength(old), not_(claimed))
-
-
-def _replaces_known(old: Any, new: Any) -> ColumnElement[bool]:
-    """Return the condition for a run that knew the old row: it also replaces it by its newer result."""
-    return or_(_is_stronger(old, new), old.outcome.not_in(KEPT_OUTCOMES))
-
-
-def _replaces_unknown(old: Any, new: Any) -> ColumnElement[bool]:
-    """Return the condition for a run that did not know the old row: it does not overwrite that a response was lost."""
-    is_same = and_(new.outcome == old.outcome, new.outcome.not_in(KEPT_OUTCOMES), _strength(new) >= _strength(old))
-    return or_(_is_stronger(old, new), is_same)
-
-
-def _has_same_outcome(old: Any, new: Any) -> ColumnElement[bool]:
-    condition: ColumnElement[bool] = old.outcome == new.outcome
-    return condition
-
-
-def _is_not_on_record(old: Any, _: Any) -> ColumnElement[bool]:
-    condition: ColumnElement[bool] = old.outcome.not_in(KEPT_OUTCOMES)
-    return condition
-
-
-CONDITIONS = {
-    Rule.RESULT: _replaces_unknown,
-    Rule.NEXT_RESULT: _replaces_known,
-    Rule.RECORDED: _is_stronger,
-    Rule.AS_BEFORE: _is_not_accepted,
-    Rule.CHANGED: _is_another_amount,  # else an amount that was accepted during the run would be open again
-    Rule.RECOVERED: _is_not_on_record,
-    Rule.UPDATED: _has_same_outcome,
-}
-
-
-def _strength(row: Any) -> Any:
-    # An event whose response was lost may be recorded, whatever another run was answered: its retry looks it up.
-    lost = and_(row.outcome.not_in(KEPT_OUTCOMES), row.lost == true())
-    return case(
-        (lost, literal(Outcome.ALREADY_RECORDED.strength - 0.5)),
-        *((row.outcome == outcome.value, literal(outcome.strength)) for outcome in Outcome if outcome.stored),
-        else_=literal(0),
-    )

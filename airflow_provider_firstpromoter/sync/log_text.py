@@ -46,7 +46,7 @@ class Progress:
             return
         self._reported_at = now
         self._report(outcomes)
-        # Where none was answered since the last line, the API is down: nobody knows how much time is left.
+        # Where none was answered since the last line, the API is down, and how much time is left is not known.
         is_moving, self._sent_before = self._summary.sent > self._sent_before, self._summary.sent
         rate = self._summary.sent / (now - self._began) if is_moving else None
         self._log.info("%s", progress(self._summary, self.expected, rate))

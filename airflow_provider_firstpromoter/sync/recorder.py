@@ -216,7 +216,7 @@ class Recorder:
             key=self._key,
             at=now(),
             seen_at=self._seen_at,
-            contents=(row,) if contents is None else contents,
+            contents=contents,
         )
         self._writes.append(write)
         return write

@@ -8,7 +8,7 @@ from typing import Any
 from airflow_provider_firstpromoter.calls import REFUND, SALE, Call, Commission, Outcome, Result
 from airflow_provider_firstpromoter.cli.tables import _tables
 from airflow_provider_firstpromoter.ledger import Ledger, LedgerWrite, RunKey
-from airflow_provider_firstpromoter.ledger.views import create_view, views
+from airflow_provider_firstpromoter.ledger.views import views
 
 MAY, JUNE = datetime(2026, 5, 2, tzinfo=UTC), datetime(2026, 6, 3, tzinfo=UTC)
 
@@ -62,7 +62,7 @@ def test_views_over_both_ledgers(database: Any) -> None:
     found = {view.name: view for view in views(tables[0]._replace(mismatches=None), SALE, tables[1])}
     for name in ("net", "refunds_without_sale"):
         with database.engine().begin() as connection:
-            connection.exec_driver_sql(create_view(found[name], sales.table, database.engine().dialect))
+            connection.exec_driver_sql(found[name].create(sales.table, database.engine().dialect))
 
     net = database.run(
         "SELECT month, promoter_id, earned, reversed, net, paid, unpaid FROM firstpromoter_sales_net "

@@ -7,8 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import ProgrammingError
 
 from airflow_provider_firstpromoter.calls import Commission, Outcome
+from airflow_provider_firstpromoter.database import may_refuse_a_value
 from airflow_provider_firstpromoter.exceptions import LedgerError
 from airflow_provider_firstpromoter.ledger import Ledger
 from airflow_provider_firstpromoter.ledger.store import NOTE
@@ -69,6 +71,16 @@ def test_text_that_is_refused_is_replaced_by_a_note(database: Any, open_ledger: 
     assert (set(written.noted), set(written.refused)) == ({"re_1"}, set())
     assert (known(ledger, "re_1").outcome, known(ledger, "re_1").message) == (Outcome.RECORDED, NOTE)
     assert known(ledger, "re_2").message == "good"
+
+
+@pytest.mark.parametrize(
+    ("sqlstate", "is_value"),
+    [("22000", True), ("22023", True), ("42000", False), ("42S02", False), (None, False)],
+)
+def test_only_data_exceptions_of_snowflake_are_refused_values(sqlstate: str | None, is_value: bool) -> None:
+    """Its driver raises a text that is too long for its column as it does a mistake in the statement."""
+    raised = type("ProgrammingError", (Exception,), {"sqlstate": sqlstate})("100078: String 'x' is too long")
+    assert may_refuse_a_value(ProgrammingError("MERGE INTO ledger", {}, raised), ()) is is_value
 
 
 def test_texts_are_cut_to_what_their_columns_hold(ledger: Ledger) -> None:

@@ -65,5 +65,5 @@ def test_salt_that_cannot_be_read_is_a_ledger_error(open_ledger: Callable[..., L
     database.run("DROP TABLE firstpromoter_refunds_salt")
     database.run("CREATE TABLE firstpromoter_refunds_salt (account INTEGER)")
 
-    with pytest.raises(LedgerError, match="salts 'firstpromoter_refunds_salt' of connection 'warehouse' lacks"):
+    with pytest.raises(LedgerError, match="table 'firstpromoter_refunds_salt' of connection 'warehouse' lacks"):
         open_ledger().ensure()

@@ -17,7 +17,7 @@ from airflow_provider_firstpromoter.exceptions import (
 )
 from airflow_provider_firstpromoter.ledger import Ledger, LedgerWrite, RunHistory, RunKey
 from airflow_provider_firstpromoter.ledger.runs import counts_of
-from airflow_provider_firstpromoter.ledger.views import Tables, view_script, views
+from airflow_provider_firstpromoter.ledger.views import Tables, views
 from airflow_provider_firstpromoter.reconcile import Mismatch, MismatchKind, MismatchTable
 from tests.ledger.rows import THEN, known, run_script, to_write, write
 
@@ -91,7 +91,7 @@ def view(database: Any, ledger: Ledger) -> Callable[[str, str], list[tuple[Any, 
         ledger.table, ledger.commissions.table, RunHistory(ledger, FIRST).table, MismatchTable(ledger).table
     )
     for view in views(tables):
-        run_script(database, view_script(view, ledger.table, dialect))
+        run_script(database, view.script(ledger.table, dialect))
     return lambda name, columns: sorted(
         database.run(f"SELECT {columns} FROM firstpromoter_refunds_{name} WHERE account = 'acc'"), key=str
     )

@@ -47,17 +47,24 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
     engine.dispose()
 
 
-def settle(ledger: Ledger, of: Row, outcome: Outcome, ago: timedelta = 5 * DAY, *, sent: bool = True) -> None:
+def settle(
+    ledger: Ledger, of: Row, outcome: Outcome, ago: timedelta = 5 * DAY, *, sent: bool = True, alone: bool = True
+) -> None:
     """
     Write what became of a row.
 
     :param sent: False for one that validation refused
+    :param alone: False for one that was rejected together with others of its event_id
     """
     refund = Refund.from_row(of.values) if sent else None
     result = Result(event_id=of.event_id, outcome=outcome, sent=sent, http_status=200 if sent else None)
     at = datetime.now(UTC) - ago
     ledger.write(
-        [LedgerWrite.of_row(of, result, refund, None, RunKey(), key=KEY, at=at, seen_at=at)],
+        [
+            LedgerWrite.of_row(
+                of, result, refund, None, RunKey(), key=KEY, at=at, seen_at=at, contents=None if alone else ()
+            )
+        ],
         RunKey(),
     )
 
@@ -121,7 +128,7 @@ def test_rejected_row_is_pending_again_after_twenty_hours_only(ledger: Ledger) -
 def test_rows_that_were_rejected_together_are_pending_again_after_twenty_hours_only(
     ledger: Ledger, ago: timedelta, found: int
 ) -> None:
-    settle(ledger, Row(0, {"event_id": "re_1"}, "re_1", None), Outcome.REJECTED, ago, sent=False)
+    settle(ledger, row("re_1"), Outcome.REJECTED, ago, sent=False, alone=False)
 
     rows = list(numbered({"event_id": "re_1", "amount": 1000, "uid": uid} for uid in ("cus_1", "cus_2")))
     assert len(find_pending(rows, ledger, PendingRules(KEY), limit=10)) == found

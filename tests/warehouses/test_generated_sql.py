@@ -89,7 +89,7 @@ def test_statements_that_write_results_parse(ledger: Ledger) -> None:
 
 
 def test_query_that_leaves_settled_refunds_out_parses(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ledger.salts, "find", lambda _: "0" * 32)
+    monkeypatch.setattr(ledger, "_salt", "0" * 32)
     source = Source("warehouse", SimpleNamespace(ledger=ledger.sql_of_database()), lambda: None)  # type: ignore[arg-type]
 
     query = without_settled(CallQuery(source, QUERY), ledger, ["event_id", "amount", "uid"])
