@@ -98,7 +98,8 @@ class Summary(Totals):
     :param stopped_because: why the run ended early; None if it did not
     :param preview: whether nothing was sent or written
     :param would_be_sent: of a preview: ``events`` (how many), ``by_currency`` (of each ``events``, ``sum`` and
-        ``largest`` in minor units) and ``sample`` (the first ten)
+        ``largest`` in minor units), ``sample`` (the first ten) and ``rechecks_a_day`` (what ``recheck_unreferred``
+        costs at most; None without it)
     :param seconds: how long the run took
     :param requests: HTTP requests, retries included
     """

@@ -155,7 +155,8 @@ class LedgerReader(ManagedTable):
         return {record.event_id: record for record in records}
 
     def _select(self, connection: Connection, where: ColumnElement[bool], commissions: bool) -> Iterator[LedgerRecord]:
-        columns = [self.table.c[name] for name in RECORD_COLUMNS]
+        named = {"happened_at": self.call.moment}
+        columns = [self.table.c[named.get(name, name)].label(name) for name in RECORD_COLUMNS]
         where = and_(self.table.c.account == self.account, where)
         if not commissions:
             for row in connection.execute(select(*columns).where(where)):
@@ -167,6 +168,23 @@ class LedgerReader(ManagedTable):
         query = select(*columns, *parts).select_from(joined).where(where).order_by(c.event_id, other.commission_id)
         for _, rows in groupby(connection.execute(query), key=lambda row: row.event_id):
             yield _record(list(rows))
+
+    def count_unreferred(self, since: datetime) -> int:
+        """
+        Return how many events without a referral happened and were first sent since then.
+
+        :raises LedgerError: if the database cannot be read
+        """
+        if not self.exists():
+            return 0
+        c = self.table.c
+        recent = and_(c.first_sent_at > since, or_(c[self.call.moment].is_(None), c[self.call.moment] > since))
+        where = and_(c.account == self.account, c.outcome == Outcome.NOT_REFERRED, recent)
+        try:
+            with self.engine.connect() as connection:
+                return connection.execute(select(func.count()).select_from(self.table).where(where)).scalar_one()
+        except SQLAlchemyError as error:
+            raise self._unreachable(error) from None
 
     def records_of_run(self, run: RunKey) -> Iterator[LedgerRecord]:
         """Return every event whose outcome this task run decided, in the order of the event_ids."""

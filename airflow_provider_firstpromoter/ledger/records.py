@@ -30,6 +30,7 @@ class LedgerRecord:
 
     Times are UTC, and None for what was never sent.
 
+    :param happened_at: its own time, where the query has it: ``refunded_at`` or ``sold_at``
     :param commissions: empty also where they were not read
     :param commissions_known: whether the ledger has its commissions, also where they were not read
     :param dag_id: with the next three, the task run that decided the outcome
@@ -64,6 +65,7 @@ class LedgerRecord:
     map_index: int | None = None
     first_sent_at: datetime | None = None
     last_sent_at: datetime | None = None
+    happened_at: datetime | None = None
     last_seen_at: datetime | None = None
     changed_amount: str | None = None
     accepted_at: datetime | None = None

@@ -124,9 +124,10 @@ class TrackingOperator(FirstPromoterOperator):
     :param max_rejected: how many of the rejected and changed events that ``fail_on`` counts are tolerated; more fail
         the task when all others were sent. None never fails it
     :param fail_on: ``new`` counts the rejected and changed events that no earlier run has reported; ``any`` counts all
-    :param recheck_unreferred: for how long after it was first sent an event without a referral is sent again, every 20
-        hours, because the sale may reach FirstPromoter after the refund, or the lead after the sale; more than 20
-        hours, at most ten years
+    :param recheck_unreferred: for how long an event without a referral is sent again, every 20 hours, because the sale
+        may reach FirstPromoter after the refund, or the lead after the sale. It counts from when the event happened
+        (the query's ``refunded_at`` or ``sold_at``) or, where that is not known, was first sent; more than 20 hours, at
+        most ten years
     :param retry_rejected: send rejected events again although their rows have not changed
     :param preview: validate and report what would be sent; nothing is sent or written
     :param recover_rewards: look up the reward of an event that FirstPromoter already had: one more request for each.

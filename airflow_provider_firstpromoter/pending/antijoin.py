@@ -120,6 +120,7 @@ def without_settled(
             amount=sql.exact_text.format(columns["amount"]),
             knows_content=sql.contains.format(column="l.row_digest", value=digest),
             bind=bind,
+            moment=ledger.call.moment,
             now=datetime.now(UTC),
             recheck_unreferred=recheck_unreferred,
         ),

@@ -222,7 +222,7 @@ def _facts_of(
     always = outcome_list(
         outcome for outcome in Outcome if outcome.settled and not outcome.on_record and not outcome.remembers_content
     )
-    due = recheck_condition(lambda value: bind(ledger.driver_value(value)), now, recheck_unreferred)
+    due = recheck_condition(lambda value: bind(ledger.driver_value(value)), ledger.call.moment, now, recheck_unreferred)
     unless_due = f"WHEN {due} THEN NULL " if due else ""
     text, parameters = bind.complete(
         "",

@@ -63,8 +63,8 @@ class PendingRules:
     The rule that decides what is to be done with a row, and its parameters.
 
     :param key: of the hashes of contents: the ledger's salt
-    :param recheck_unreferred: for how long after it was first sent a ``not_referred`` event is sent again; None never
-        sends it again
+    :param recheck_unreferred: for how long after it happened or, where the ledger does not know that, was first sent a
+        ``not_referred`` event is sent again; None never sends it again
     :param retry_rejected: whether rejected rows are sent though they have not changed
     """
 
@@ -107,7 +107,11 @@ class PendingRules:
             return False
         if row.reason == REASON_RECHECK:
             return True
-        return self.recheck_unreferred is not None and now - record.first_sent_at < self.recheck_unreferred
+        if self.recheck_unreferred is None:
+            return False
+        # The earlier one counts: an event that is said to happen in the future is not sent again for ever.
+        began = min(record.first_sent_at, record.happened_at or record.first_sent_at)
+        return now - began < self.recheck_unreferred
 
     def needs_renewal(self, row: Row, record: LedgerRecord | None) -> bool:
         """Return whether the ledger should store what recognises the row as unchanged the next time."""
@@ -133,6 +137,7 @@ def settled_condition(
     amount: str,
     knows_content: str,
     bind: Callable[[Any], str],
+    moment: str,
     now: datetime,
     recheck_unreferred: timedelta | None,
 ) -> str:
@@ -145,6 +150,7 @@ def settled_condition(
     :param amount: the row's amount as text, in SQL
     :param knows_content: the condition that the ledger has the hash of the row's content
     :param bind: adds a value, and returns the placeholder that stands for it
+    :param moment: the ledger's column that says when the event happened
     :param now: aware
     """
     on_record = outcome_list(outcome for outcome in Outcome if outcome.on_record)
@@ -152,7 +158,7 @@ def settled_condition(
     by_content = outcome_list(outcome for outcome in Outcome if outcome in settled and outcome.remembers_content)
     always = outcome_list(outcome for outcome in Outcome if outcome in settled and not outcome.remembers_content)
     is_known = f"{amount} IS NOT NULL AND {knows_content}"
-    if due := recheck_condition(bind, now, recheck_unreferred):
+    if due := recheck_condition(bind, moment, now, recheck_unreferred):
         is_known += f" AND NOT ({due})"
     return " OR ".join(
         [
@@ -166,12 +172,16 @@ def settled_condition(
     )
 
 
-def recheck_condition(bind: Callable[[Any], str], now: datetime, recheck_unreferred: timedelta | None) -> str | None:
+def recheck_condition(
+    bind: Callable[[Any], str], moment: str, now: datetime, recheck_unreferred: timedelta | None
+) -> str | None:
     """Return the SQL condition under which the ledger's row ``l`` is due to be sent again; None if none ever is."""
     if recheck_unreferred is None:
         return None
+    begins = now - recheck_unreferred
     return (
-        f"l.outcome = '{Outcome.NOT_REFERRED.value}' AND l.first_sent_at > {bind(now - recheck_unreferred)} "
+        f"l.outcome = '{Outcome.NOT_REFERRED.value}' AND l.first_sent_at > {bind(begins)} "
+        f"AND (l.{moment} IS NULL OR l.{moment} > {bind(begins)}) "
         f"AND l.last_sent_at <= {bind(now - RECHECK_EVERY)}"
     )
 

@@ -45,8 +45,8 @@ class UnrecordedSensor(SqlFile, BaseSensorOperator):
     :param firstpromoter_conn_id: the connection of type ``firstpromoter``: which account's ledger
     :param ledger_conn_id: the SQL connection of the ledger; by default what the FirstPromoter connection's extra says
     :param ledger_table: its table; by default likewise
-    :param recheck_unreferred: for how long after it was first sent an event without a referral is pending again, 20
-        hours after it was last sent; more than 20 hours, at most ten years
+    :param recheck_unreferred: for how long an event without a referral is pending again, 20 hours after it was last
+        sent; counted as by the operators, more than 20 hours and at most ten years
     :param retry_rejected: rejected events are pending again although their rows have not changed, 20 hours after they
         were last sent
     :param deferrable: wait in the triggerer, without a worker slot; by default what ``[operators]

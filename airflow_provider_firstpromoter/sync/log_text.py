@@ -174,6 +174,8 @@ def _would_be_sent(would: dict[str, object]) -> list[tuple[str, str]]:
     for currency, totals in by_currency.items():
         lines.append((f"  sum, minor units of {currency}", str(totals["sum"])))
         lines.append((f"  largest, minor units of {currency}", str(totals["largest"])))
+    if would.get("rechecks_a_day") is not None:
+        lines.append(("rechecks a day, at most", str(would["rechecks_a_day"])))
     return lines
 
 

@@ -229,6 +229,8 @@ class Sync:
         """Add up what would be sent."""
         totals = PendingTotals(spool, self._reading, self.options.call, self.options.limit)
         totals.look_up_sales(self.hook, self.ledger and self.ledger.beside(self.hook.account.ledger_table(SALE), SALE))
+        if self.options.recheck_unreferred is not None:
+            totals.count_rechecks(spool, self.ledger, self.options.recheck_unreferred)
         self.summary.would_be_sent = totals.to_json()
         self.summary.warnings += totals.warnings()
 

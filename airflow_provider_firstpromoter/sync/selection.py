@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -175,6 +175,7 @@ class PendingTotals:
         self._all_whole = True
         self.sample: list[dict[str, Any]] = []
         self._sales: list[str | None] = []
+        self.rechecks_a_day: int | None = None
         self._warnings: list[str] = []
         sending = (group.rows[0] for group in spool.groups() if group.action is not None)
         for row in islice(sending, limit):
@@ -223,6 +224,16 @@ class PendingTotals:
                 f"{self._call.sale_column} hold the event_ids under which the sales were tracked?"
             )
 
+    def count_rechecks(self, spool: Spool, ledger: Ledger | None, window: timedelta) -> None:
+        """
+        Count how many requests a day ``recheck_unreferred`` costs at most: if no new event belongs to a referral.
+
+        :param window: ``recheck_unreferred``
+        :raises LedgerError: if the ledger's database refuses
+        """
+        since = datetime.now(UTC) - window
+        self.rechecks_a_day = spool.count_recent(since) + (ledger.count_unreferred(since) if ledger else 0)
+
     def warnings(self) -> list[str]:
         """Return what is suspicious: among it amounts in major units that are all whole and large, as if in cents."""
         if self._how.amount_unit != "major" or not self._all_whole or (self._smallest or 0) < WHOLE_AND_LARGE:
@@ -242,6 +253,7 @@ class PendingTotals:
                 for currency, count in sorted(self.counts.items())
             },
             "sample": self.sample,
+            "rechecks_a_day": self.rechecks_a_day,
         }
 
     def text(self) -> str:

@@ -111,6 +111,12 @@ class Spool:
         ((oldest, count),) = self._database.read(f"SELECT min(happened_at), sum(happened_at < ?) {sql}", _text(before))
         return oldest and datetime.fromisoformat(oldest), count or 0
 
+    def count_recent(self, since: datetime) -> int:
+        """Return how many events that would be sent, rechecks left out, happened since then or do not say when."""
+        recent = "JOIN spool ON position = first WHERE event.rank IN (0, 1) AND coalesce(happened_at > ?, TRUE)"
+        ((count,),) = self._database.read(f"SELECT count(*) FROM event {recent}", _text(since))
+        return int(count)
+
     def groups(self) -> Iterator[Group]:
         """Return the events in the order of a run, each with its rows."""
         columns = "event.event, event.rank, first, rows, uids, refused, row"

@@ -81,6 +81,7 @@ def cases(draw: st.DrawFn) -> list[Case]:
             "changed_amount": draw(st.sampled_from([row["amount"], "1000", "", None])),
             "is_accepted": draw(st.booleans()),
             "days": days,
+            "happened": draw(st.sampled_from([None, 40, 3, -400])),
             "knows_content": draw(st.booleans()),
             "has_amount": draw(st.booleans()),
         }
@@ -120,7 +121,9 @@ class Agreement:
 
     def _ledger_row(self, case: Case, digests: list[str]) -> dict[str, Any]:
         facts, now = case.ledger, datetime.now(UTC)
-        first, last = (None if days is None else now - timedelta(days=days) for days in facts["days"])
+        first, last, happened = (
+            None if days is None else now - timedelta(days=days) for days in (*facts["days"], facts["happened"])
+        )
         changed = facts["changed_amount"]
         return {
             "event_id": case.row["event_id"],
@@ -132,6 +135,7 @@ class Agreement:
             "row_digest": " ".join(digests) if facts["knows_content"] else None,
             "first_sent_at": first,
             "last_sent_at": last,
+            "refunded_at": happened,
         }
 
     def pending(self, cases: list[Case]) -> set[str]:

@@ -207,6 +207,25 @@ def test_not_referred_refund_is_rechecked_every_twenty_hours_within_the_period(
     assert action(row(), record, recheck_unreferred=MONTH) is expected
 
 
+@pytest.mark.parametrize(
+    ("happened", "expected"),
+    [
+        (None, Action.RECHECK),
+        (6 * DAY, Action.RECHECK),
+        (30 * DAY, Action.SETTLED),  # a backfill
+        (-DAY, Action.RECHECK),
+    ],
+)
+def test_period_of_rechecks_begins_when_the_refund_happened(happened: timedelta | None, expected: Action) -> None:
+    record = known(Outcome.NOT_REFERRED, happened_at=happened and NOW - happened)
+    assert action(row(), record, recheck_unreferred=MONTH) is expected
+
+
+def test_refund_of_the_future_is_not_rechecked_for_ever() -> None:
+    record = known(Outcome.NOT_REFERRED, first=NOW - MONTH, last_sent_at=NOW - DAY, happened_at=NOW + 1000 * DAY)
+    assert action(row(), record, recheck_unreferred=MONTH) is Action.SETTLED
+
+
 @pytest.mark.parametrize("outcome", [outcome for outcome in Outcome if outcome.stored])
 def test_every_outcome_of_a_row_in_the_ledger_has_an_action(outcome: Outcome) -> None:
     assert action(row(), known(outcome)) in Action

@@ -222,11 +222,19 @@ def test_row_is_returned_unchanged_with_its_digest(beside: Side, crossing: Calla
 
 
 @pytest.mark.parametrize(
-    ("first_days", "last_days", "recheck", "comes"),
-    [(5, 2, None, False), (5, 2, MONTH, True), (5, 0.5, MONTH, False), (31, 2, MONTH, False)],
-    ids=["not-asked-for", "due", "sent-today", "given-up"],
+    ("happened_days", "first_days", "last_days", "recheck", "comes"),
+    [
+        (None, 5, 2, None, False),
+        (None, 5, 2, MONTH, True),
+        (5, 5, 2, MONTH, True),
+        (None, 5, 0.5, MONTH, False),
+        (None, 31, 2, MONTH, False),
+        (31, 5, 2, MONTH, False),
+    ],
+    ids=["not-asked-for", "due", "due-by-its-own-time", "sent-today", "given-up", "backfilled"],
 )
 def test_not_referred_refund_is_returned_when_its_recheck_is_due(
+    happened_days: float | None,
     first_days: float,
     last_days: float,
     recheck: timedelta | None,
@@ -235,6 +243,7 @@ def test_not_referred_refund_is_returned_when_its_recheck_is_due(
     crossing: Callable[..., list[Any]],
 ) -> None:
     times: dict[str, Any] = {"first_sent_at": ago(days=first_days), "last_sent_at": ago(days=last_days)}
+    times["refunded_at"] = None if happened_days is None else ago(days=happened_days)
     beside.fill(refund_with_id("late"), refund_with_id("done"))
     beside.ledger.ensure()
     late = digests(crossing.way, beside.query(ALL_REFUNDS + " WHERE event_id = 'late'"), beside.ledger)  # type: ignore[attr-defined]

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from airflow_provider_firstpromoter.sandbox import Sandbox
+from airflow_provider_firstpromoter.sync import log_text
 from tests.support import refund, refunds
-from tests.sync.runs import A_MONTH, Refunds, on_both
+from tests.sync.runs import A_MONTH, Refunds, Run, on_both
+
+
+def would(run: Run) -> dict[str, Any]:
+    """What would be sent, as it comes out of XCom."""
+    told: dict[str, Any] = json.loads(json.dumps(run.summary.to_json()))["would_be_sent"]
+    return told
 
 
 @on_both
@@ -57,6 +67,32 @@ def test_refund_is_rechecked_only_within_the_period(track: Refunds) -> None:
         sent.append(len(track.sent()))
 
     assert sent == [1, 1, 0, 0], "the month counts from the first time that it was sent"
+
+
+@on_both
+def test_backfilled_refund_is_not_rechecked_and_its_time_is_no_content(track: Refunds) -> None:
+    def run(at: datetime) -> list[str]:
+        old, new = (refund(number, refunded_at=at - timedelta(days=days)) for number, days in ((77, 40), (78, 1)))
+        track(old, new, as_query=True, recheck_unreferred=A_MONTH, max_in_flight=1)
+        return track.sent()
+
+    now = datetime.now(UTC)
+    assert run(now) == ["re_77", "re_78"]
+    track.let_days_pass(1)
+    assert run(now - timedelta(seconds=1)) == ["re_78"]
+
+
+def test_preview_says_how_many_requests_a_day_rechecks_cost_at_most(track: Refunds) -> None:
+    old, recent = (datetime.now(UTC) - timedelta(days=days) for days in (40, 1))
+    given = [refund(77, refunded_at=old), refund(78, refunded_at=recent), refund(79)]
+    assert would(track(*given, preview=True, recheck_unreferred=A_MONTH))["rechecks_a_day"] == 2
+    assert would(track(*given, preview=True))["rechecks_a_day"] is None
+
+    track(*given, recheck_unreferred=A_MONTH)
+    again = track(*given, refund(80), refund(81, refunded_at=old), preview=True, recheck_unreferred=A_MONTH)
+
+    assert would(again)["rechecks_a_day"] == 3, "two of the ledger, and one that is new"
+    assert re.search(r"rechecks a day, at most +3\n", log_text.table(again.summary))
 
 
 def test_rechecks_come_after_the_new_refunds(track: Refunds) -> None:
