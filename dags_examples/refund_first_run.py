@@ -13,6 +13,7 @@ Started by hand, in three steps, because the tracking API has no call that undoe
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pendulum
@@ -22,10 +23,12 @@ from airflow_provider_firstpromoter.operators.reconcile import ReconcileRefundsO
 from airflow_provider_firstpromoter.transfers.sql_to_firstpromoter import SqlToFirstPromoterOperator
 
 REFUNDS = """
-    SELECT event_id, amount, currency, uid, email, sale_event_id
+    SELECT event_id, amount, currency, uid, email, sale_event_id, refunded_at
     FROM refunds
     WHERE status = 'succeeded' AND refunded_at >= '{{ params.since }}'
 """
+# As in the hourly sync. It counts from refunded_at, so that what is older is sent once; the preview says what it costs.
+RECHECK = timedelta(days=7)
 
 
 @dag(
@@ -47,6 +50,7 @@ def refund_first_run() -> None:
         task_id="preview",
         sql=REFUNDS,
         sql_conn_id="warehouse",
+        recheck_unreferred=RECHECK,
         preview=True,
     )
 
@@ -58,6 +62,7 @@ def refund_first_run() -> None:
         task_id="send",
         sql=REFUNDS,
         sql_conn_id="warehouse",
+        recheck_unreferred=RECHECK,
         limit=5_000,  # about a quarter of an hour at 400 a minute
         max_pending=None,  # that limit is for the hourly sync; here the preview has shown the number
         skip_email_notification=True,

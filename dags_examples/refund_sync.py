@@ -28,7 +28,7 @@ REFUNDS = """
         uid,            -- or email, or both: then uid is tried first
         email,
         sale_event_id,  -- the event_id under which the sale was tracked
-        refunded_at     -- not sent: for reports by month
+        refunded_at     -- not sent: for reports by month, and the week of recheck_unreferred
     FROM refunds
     WHERE status = 'succeeded'
 """
@@ -48,8 +48,9 @@ def refund_sync() -> None:
         task_id="sync_refunds",
         sql=REFUNDS,
         sql_conn_id="warehouse",
-        # A sale can reach FirstPromoter after its refund: send such refunds again, every 20 hours, for a month.
-        recheck_unreferred=timedelta(days=30),
+        # A sale can reach FirstPromoter after its refund: send such refunds again, every 20 hours, for a week.
+        recheck_unreferred=timedelta(days=7),
+        max_pending=2_000,  # more than that in an hour is a wrong query: the run fails before its first request
         # Lets other DAGs run when a commission was reversed: see refund_report.
         outlets=[AssetAlias("refunds-recorded")],
         # pool="firstpromoter",  # one slot: the tasks of an account share its 400 requests a minute

@@ -14,6 +14,7 @@ It needs two connections: `firstpromoter_default`, with `{"ledger_conn_id": "war
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pendulum
@@ -41,6 +42,7 @@ def refunds_to_firstpromoter() -> None:
             WHERE status = 'succeeded'
         """,
         sql_conn_id="warehouse",
+        recheck_unreferred=timedelta(days=7),  # a sale can reach FirstPromoter after its refund
         # Poke once: the schedule does the waiting, and a run without pending refunds is skipped, not failed.
         timeout=0,
         soft_fail=True,

@@ -54,12 +54,14 @@ def sales_and_refunds() -> None:
         call="sale",
         sql=SALES,
         sql_conn_id="warehouse",
+        recheck_unreferred=timedelta(days=7),  # the lead may come after the sale
         outlets=[AssetAlias("sales-recorded")],
     )
     refunds = SqlToFirstPromoterOperator(
         task_id="sync_refunds",
         sql=REFUNDS,
         sql_conn_id="warehouse",
+        recheck_unreferred=timedelta(days=7),
         # A problem with one sale must not keep all refunds from being sent.
         trigger_rule="all_done",
         outlets=[AssetAlias("refunds-recorded")],

@@ -10,6 +10,9 @@ import pytest
 from airflow_provider_firstpromoter.sandbox import Sandbox
 from tests.end_to_end.processes import TaskServer
 from tests.end_to_end.ui import Ui, running_ui
+from tests.http_server import serve
+
+__all__ = ["serve"]
 
 
 @pytest.fixture(scope="session")

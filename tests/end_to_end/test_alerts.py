@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email
+import json
 import socketserver
 import threading
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ import pytest
 from airflow_provider_firstpromoter.sandbox import Sandbox
 from tests.end_to_end.test_dags import refund
 from tests.end_to_end.test_revert_dag import without_retries
+from tests.http_server import Server
 
 
 class MailServer(socketserver.ThreadingTCPServer):
@@ -70,12 +72,20 @@ def mails(set_connection: Callable[..., str]) -> Iterator[MailServer]:
 
 
 def test_refund_alerts(
-    firstpromoter: Sandbox, mails: MailServer, new_database: Callable[..., Any], run_dag: Callable[..., Any]
+    firstpromoter: Sandbox,
+    mails: MailServer,
+    serve: Callable[..., Server],
+    set_connection: Callable[..., str],
+    new_database: Callable[..., Any],
+    run_dag: Callable[..., Any],
 ) -> None:
     """A new problem is reported by the failure, an old one by the reminder, and none by nothing."""
     warehouse = new_database("sqlite", "warehouse")
-    rows = [refund(0, status="succeeded"), refund(1, event_id="re_<b>1</b>", amount=0, status="succeeded")]
-    warehouse.fill(rows, status="VARCHAR(20)")
+    slack = serve(body=b"ok")
+    set_connection("slack", conn_type="http", host=f"{slack.url}/services/T0/B0/hook")
+    good = {"status": "succeeded", "refunded_at": "2025-11-01"}
+    rows = [refund(0, **good), refund(1, event_id="re_<b>1</b>", amount=0, **good)]
+    warehouse.fill(rows, status="VARCHAR(20)", refunded_at="VARCHAR(20)")
 
     failed = run_dag(without_retries("refund_alerts"))
 
@@ -85,6 +95,11 @@ def test_refund_alerts(
     reason = "1 rejected: &#39;re_&lt;b&gt;1&lt;/b&gt;&#39;"
     passes_exception = not version("apache-airflow").startswith(("3.0.", "3.1.", "3.2."))
     assert (reason if passes_exception else "The log of the task says why.") in text
+    ((method, path, _, body),) = slack.asked
+    assert (method, path) == ("POST", "/api/v2/services/T0/B0/hook")
+    message = json.loads(body)["text"]
+    assert message.startswith("refund_alerts has failed: ")
+    assert ("1 rejected: 're_&lt;b>1&lt;/b>'" if passes_exception else "The log of the task says why.") in message
 
     assert run_dag(without_retries("refund_alerts")).state == "success"
     ((subject, _),) = mails.take()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow import __version__ as airflow_version
 
 from airflow_provider_firstpromoter.sandbox import Sandbox
 from tests import support
@@ -115,6 +117,25 @@ def test_refund_sync(firstpromoter: Sandbox, warehouse: Any, run_dag: Callable[.
 
     assert again.xcom("sync_refunds")["requests"] == 0
     assert len(firstpromoter.refund_requests()) == 12
+
+
+@pytest.mark.skipif(airflow_version.startswith("2."), reason="airflow.sdk is of Airflow 3")
+def test_dag_of_the_readme(
+    firstpromoter: Sandbox, new_database: Callable[..., Any], run_dag: Callable[..., Any], tmp_path: Path
+) -> None:
+    (text,) = re.findall(r"```python\n(.*?)```", (EXAMPLES[0].parents[1] / "README.md").read_text(), re.DOTALL)
+    (tmp_path / "readme.py").write_text(text)
+    warehouse = new_database("sqlite", "warehouse")
+    warehouse.run(
+        "CREATE TABLE stripe_refunds (id TEXT, amount INTEGER, currency TEXT, customer_id TEXT, "
+        "charge_id TEXT, refunded_at TEXT, status TEXT)"
+    )
+    warehouse.run("INSERT INTO stripe_refunds VALUES ('re_1', 1000, 'USD', 'cus_1', 'ch_1', '2026-01-31', 'succeeded')")
+
+    run = run_dag(dags_of(tmp_path / "readme.py")["refunds"])
+
+    assert run.states == {"sync_refunds": "success"}
+    assert [one.event_id for one in firstpromoter.recorded()] == ["re_1"]
 
 
 def test_reversed_commission_triggers_an_asset_event(

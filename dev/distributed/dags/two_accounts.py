@@ -9,6 +9,8 @@ its limit of 400 requests a minute.
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pendulum
 from airflow.providers.common.compat.sdk import dag
 
@@ -26,7 +28,7 @@ ACCOUNTS = ("north", "south")
 def two_accounts() -> None:
     # Map the parameters too: with the connection alone, every refund would be sent to every account.
     sync_accounts = SqlToFirstPromoterOperator.partial(
-        task_id="sync_accounts", sql=REFUNDS, sql_conn_id="warehouse"
+        task_id="sync_accounts", sql=REFUNDS, sql_conn_id="warehouse", recheck_unreferred=timedelta(days=7)
     ).expand_kwargs(
         [
             {"firstpromoter_conn_id": f"firstpromoter_{account}", "parameters": {"account": account, "up_to": 350}}
@@ -39,6 +41,7 @@ def two_accounts() -> None:
                 task_id=f"late_{account}_{number}",
                 sql=REFUNDS,
                 sql_conn_id="warehouse",
+                recheck_unreferred=timedelta(days=7),
                 parameters={"account": account, "up_to": 700},
                 firstpromoter_conn_id=f"firstpromoter_{account}",
                 pool=f"firstpromoter_{account}",
