@@ -35,7 +35,7 @@ IN_SDIST: tuple[str, ...] = (
     "SECURITY.md",
     "mkdocs.yml",
 )
-IN_SDIST += ("constraints/airflow-3.3.txt", "dags_examples/refund_sync.py", "dev/package.py", "docs/index.md")
+IN_SDIST += ("constraints/airflow-3.3.txt", "dags_examples/refund_sync.py", "dev/package.py", "docs/quickstart.md")
 IN_SDIST += ("tests/conftest.py",)
 
 

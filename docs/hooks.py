@@ -6,6 +6,7 @@ In the repository a page links to the file itself; on the site the link leads to
 
 from __future__ import annotations
 
+import re
 import tomllib
 from itertools import groupby
 from pathlib import Path
@@ -15,27 +16,43 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parents[1]
-MADE_OF = {"changelog.md": "CHANGELOG.md", "promise-tests.md": "tests/promises/held_by.toml"}
+#: Pages of the site, and the files that they are.
+COPIES = {
+    "index.md": "README.md",
+    "changelog.md": "CHANGELOG.md",
+    "contributing.md": "CONTRIBUTING.md",
+    "security.md": "SECURITY.md",
+}
+PROMISE_TESTS = "tests/promises/held_by.toml"
 
 
 def on_files(files: Files, *, config: MkDocsConfig) -> Files:
     """Add the pages."""
-    changelog = (ROOT / MADE_OF["changelog.md"]).read_text().replace("](docs/", "](")
-    files.append(File.generated(config, "changelog.md", content=changelog))
+    for page, path in COPIES.items():
+        files.append(File.generated(config, page, content=with_links((ROOT / path).read_text(), beside="")))
     files.append(File.generated(config, "promise-tests.md", content=promise_tests()))
     return files
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Lead links to the files that the pages are made of to the pages."""
-    for page, path in MADE_OF.items():
-        markdown = markdown.replace(f"](../{path})", f"]({page})")
-    return markdown
+    """Lead the links of a page in docs to pages."""
+    return with_links(markdown, beside="../")
+
+
+def with_links(markdown: str, *, beside: str) -> str:
+    """
+    Lead links to pages of the site.
+
+    :param beside: the way from the text's folder to the top of the repository
+    """
+    for page, path in {**COPIES, "promise-tests.md": PROMISE_TESTS}.items():
+        markdown = markdown.replace(f"]({beside}{path}", f"]({page}")
+    return markdown if beside else re.sub(r"\]\(docs/", "](", markdown)
 
 
 def promise_tests() -> str:
     """Return the table of the tests that hold each promise."""
-    held_by = tomllib.loads((ROOT / MADE_OF["promise-tests.md"]).read_text())
+    held_by = tomllib.loads((ROOT / PROMISE_TESTS).read_text())
     lines = ["# Tests of the promises", "", "The numbers are those of [Guarantees](guarantees.md)."]
     for _, promises in groupby(held_by.items(), lambda promise: promise[0][0]):
         lines += ["", "| promise | tests |", "|---|---|"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import textwrap
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,12 @@ from airflow_provider_firstpromoter.ledger import Ledger, LedgerWrite, RunKey, l
 from airflow_provider_firstpromoter.reconcile import Mismatch, MismatchKind, MismatchTable, mismatch_table
 
 ROOT = Path(__file__).parents[1]
+SENDING = {
+    "SqlToFirstPromoterOperator",
+    "SqlToFirstPromoterOperator.partial",
+    "UnrecordedRefundSensor",
+    "UnrecordedSaleSensor",
+}
 DOCS = ROOT / "docs"
 EXAMPLES = sorted((ROOT / "dags_examples").glob("*.py"))
 
@@ -123,9 +130,8 @@ def test_every_billing_integration_is_documented_with_what_it_tracks() -> None:
     assert "type = 'credit'" in page("money.md"), "the pattern for Braintree"
 
 
-@pytest.mark.parametrize("path", [ROOT / "README.md", DOCS / "index.md"], ids=lambda path: path.name)
-def test_danger_box_sends_refunds_of_braintree_alone(path: Path) -> None:
-    box = " ".join(path.read_text().replace("\n> ", "\n").split())
+def test_danger_box_sends_refunds_of_braintree_alone() -> None:
+    box = " ".join((ROOT / "README.md").read_text().replace("\n> ", "\n").split())
     assert "If Stripe, Chargebee, Recurly or Paddle is connected in FirstPromoter, it tracks its refunds itself" in box
     assert "Braintree's integration tracks **no** refunds: send them all" in box
     assert "money.md#what-a-billing-integration-tracks-already" in box
@@ -138,6 +144,27 @@ def test_every_example_is_documented(example: Path) -> None:
     source = example.read_text()
     assert ast.get_docstring(ast.parse(source))
     assert "doc_md=__doc__" in source
+
+
+@pytest.mark.parametrize(
+    "path",
+    [*EXAMPLES, ROOT / "dev/distributed/dags/two_accounts.py", *sorted(DOCS.glob("*.md")), ROOT / "README.md"],
+    ids=lambda path: path.name,
+)
+def test_dag_that_people_copy_says_how_long_it_rechecks(path: Path) -> None:
+    """Without recheck_unreferred, a sale that comes after its refund is lost silently."""
+    texts = (
+        re.findall(r"```python\n(.*?)```", path.read_text(), re.DOTALL) if path.suffix == ".md" else [path.read_text()]
+    )
+    calls = [
+        node
+        for text in texts
+        if not text.startswith("--8<--")
+        for node in ast.walk(ast.parse(textwrap.dedent(text)))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in SENDING
+    ]
+    assert [ast.unparse(call) for call in calls if "recheck_unreferred=" not in ast.unparse(call)] == []
+    assert calls or path.stem not in ("README", "refund_sync", "sales_and_refunds")
 
 
 @pytest.mark.parametrize(

@@ -98,16 +98,16 @@ def table(rows: list[Row]) -> Table:
     return drawn
 
 
-def markdown(description: str, rows: list[Row], *, notes: bool) -> str:
+def markdown(description: str, rows: list[Row], *, best: bool = False) -> str:
     """
     Return the table and the description as Markdown.
 
-    :param notes: whether to say of each row how it was measured
+    :param best: for README: without targets, and without saying how each row was measured
     """
     cells = [HEADINGS, ["---"] * len(HEADINGS)]
     cells += [[row.what, row.ours, row.against, f"**{row.figure}**", row.target, row.met] for row in rows]
-    lines = [f"| {' | '.join(line)} |" for line in cells]
-    if notes:
+    lines = [f"| {' | '.join(line[:4] if best else line)} |" for line in cells]
+    if not best:
         lines += ["", *(f"- **{row.what}**: {row.note}" for row in rows)]
     return "\n".join([*lines, "", f"Measured on: {description}"])
 
