@@ -15,6 +15,8 @@ from typing import Any
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
+from airflow_provider_firstpromoter import __version__
+
 ROOT = Path(__file__).parents[1]
 #: Pages of the site, and the files that they are.
 COPIES = {
@@ -24,6 +26,12 @@ COPIES = {
     "security.md": "SECURITY.md",
 }
 PROMISE_TESTS = "tests/promises/held_by.toml"
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Say below each page which version it is of."""
+    config.copyright = f"{config.site_name} {__version__}"
+    return config
 
 
 def on_files(files: Files, *, config: MkDocsConfig) -> Files:
