@@ -25,6 +25,8 @@ COPIES = {
     "contributing.md": "CONTRIBUTING.md",
     "security.md": "SECURITY.md",
 }
+#: What GitHub shows as a quotation with a bold title.
+BOX = re.compile(r"^> \*\*(?P<title>.*)\*\*\n(?P<text>(?:>.*\n)+)", re.MULTILINE)
 PROMISE_TESTS = "tests/promises/held_by.toml"
 
 
@@ -55,7 +57,12 @@ def with_links(markdown: str, *, beside: str) -> str:
     """
     for page, path in {**COPIES, "promise-tests.md": PROMISE_TESTS}.items():
         markdown = markdown.replace(f"]({beside}{path}", f"]({page}")
-    return markdown if beside else re.sub(r"\]\(docs/", "](", markdown)
+    return markdown if beside else BOX.sub(_admonition, markdown.replace("](docs/", "]("))
+
+
+def _admonition(box: re.Match[str]) -> str:
+    text = re.sub(r"^> ?", "    ", box["text"], flags=re.MULTILINE)
+    return f'!!! danger "{box["title"]}"\n{text}'
 
 
 def promise_tests() -> str:
