@@ -23,7 +23,7 @@ from airflow_provider_firstpromoter.operators.reconcile import ReconcileRefundsO
 WHAT_TO_DO = {
     "missing_in_firstpromoter": "recorded, but no commission was reversed: ask FirstPromoter's support",
     "missing_in_ledger": "reversed, but not by this provider: by hand, or by another tool? Adopt it if it is right",
-    "reversed_twice": "reversed twice: is a billing integration connected? Correct one of the two by hand",
+    "recorded_twice": "recorded twice: is a billing integration connected? Correct one of the two by hand",
     "reverted_not_denied": "reverted, but its commission is not denied: was it approved by hand? Revert it again",
     "amount_differs": "reversed with another amount than was sent: compare it with the refund",
     "no_longer_selected": "recorded, and no longer in the query: revert it if the refund was taken back",

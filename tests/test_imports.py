@@ -36,7 +36,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli": AIRFLOW_KINDS,
 }
 #: Programs, which may import all packages.
-PROGRAMS = {"cli.report", "cli.tables", "__main__"}
+PROGRAMS = {"cli.commands", "cli.report", "__main__"}
 #: Airflow's own kinds have no exports: Airflow names their modules.
 NAMED_BY_MODULE = {"operators", "transfers", "sensors", "triggers", "plugins", "assets", "cli"}
 

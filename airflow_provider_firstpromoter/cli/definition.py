@@ -145,18 +145,19 @@ COMMANDS = (
     _Command(
         "check",
         "Check the connection, the ledger and a query",
-        "runs.check",
+        "commands.check",
         (*LEDGER, *QUERY, ARG_OUTPUT),
         """
 check firstpromoter_default
 check firstpromoter_default --sql-conn-id warehouse --sql refunds.sql
 """,
-        "It reads one promoter from FirstPromoter, and writes a row to the ledger that it rolls back.",
+        "It reads one promoter and one page of commissions from FirstPromoter, and writes a row to the ledger that it "
+        "rolls back.",
     ),
     _Command(
         "preview",
         "Show what a query would send",
-        "runs.preview",
+        "commands.preview",
         (
             *LEDGER,
             *QUERY,
@@ -171,7 +172,7 @@ check firstpromoter_default --sql-conn-id warehouse --sql refunds.sql
     _Command(
         "report",
         "Show what needs attention, the sums by month and promoter, and the last runs",
-        "tables.report",
+        "report.report",
         (
             *LEDGER,
             argument(
@@ -193,7 +194,7 @@ report firstpromoter_default --view status --since 2026-11-01 --csv
     _Command(
         "accept",
         "Accept a changed amount, or a mismatch, as it is",
-        "tables.accept",
+        "commands.accept",
         (
             *LEDGER,
             argument(("event_ids",), metavar="EVENT_ID", nargs="*", help="accept what is open of this event"),
@@ -215,7 +216,7 @@ accept firstpromoter_default --commission 1234
     _Command(
         "reconcile",
         "Compare the ledger with FirstPromoter's commissions and, with --sql, a query",
-        "runs.reconcile",
+        "commands.reconcile",
         (
             *LEDGER,
             argument(
@@ -245,7 +246,7 @@ reconcile firstpromoter_default --created-from 35d --sql-conn-id warehouse --sql
     _Command(
         "revert",
         "Deny the commissions that a wrong run made",
-        "runs.revert",
+        "commands.revert",
         (
             *LEDGER,
             argument(("--event-id",), action="append", metavar="EVENT_ID", help="this event; may be repeated"),
@@ -271,7 +272,7 @@ revert firstpromoter_default --event-id re_1 --max-reverted 1
     _Command(
         "ddl",
         "Print the statements that create the ledger's tables",
-        "tables.ddl",
+        "commands.ddl",
         TABLES,
         """
 ddl firstpromoter_default
@@ -281,7 +282,7 @@ ddl --dialect postgresql --ledger-table finance.firstpromoter_refunds
     _Command(
         "views",
         "Print, or run, the statements that create views of the ledger",
-        "tables.views",
+        "commands.views",
         (*TABLES, argument(("--apply",), action="store_true", help="run them through the ledger's connection")),
         """
 views firstpromoter_default --apply

@@ -1,4 +1,4 @@
-"""Prints the views: to a terminal in few columns, everywhere else with all of them."""
+"""The command ``report``: it prints the views, to a terminal in few columns, everywhere else with all of them."""
 
 from __future__ import annotations
 
@@ -7,13 +7,24 @@ import json
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import chain, islice, zip_longest
 from textwrap import wrap
 from typing import Any
 
-from airflow_provider_firstpromoter.calls import Outcome
-from airflow_provider_firstpromoter.cli.console import console
-from airflow_provider_firstpromoter.ledger.views import View
+from sqlalchemy import select
+
+from airflow_provider_firstpromoter.calls import REFUND, Call, Outcome
+from airflow_provider_firstpromoter.cli.console import command, console, opened, printing
+from airflow_provider_firstpromoter.database import errors_as
+from airflow_provider_firstpromoter.exceptions import LedgerError
+from airflow_provider_firstpromoter.ledger import Ledger, commissions_table, ledger_table
+from airflow_provider_firstpromoter.ledger.runs import SUFFIX as RUNS
+from airflow_provider_firstpromoter.ledger.runs import runs_table
+from airflow_provider_firstpromoter.ledger.views import Tables, View
+from airflow_provider_firstpromoter.ledger.views import views as views_of
+from airflow_provider_firstpromoter.reconcile import MismatchTable, mismatch_table
+from airflow_provider_firstpromoter.reconcile.mismatch_table import SUFFIX as MISMATCHES
 
 Row = dict[str, Any]
 
@@ -21,6 +32,68 @@ Row = dict[str, Any]
 CHUNK = 1000
 #: Columns of a table are not wider, except the last one: as long as the longest ids of billing services.
 WIDEST = 30
+#: Rows of each view in a report of all of them.
+FIRST_ROWS = 20
+#: What is first in a view that has no time.
+ORDER = {"open": ("since",), **dict.fromkeys(("reversed", "earned", "net"), ("year", "month"))}
+
+
+@command
+def report(args: Namespace) -> None:
+    """Print the first rows of three views, or all rows of one."""
+    with opened(args) as (hook, ledger):
+        if not ledger.exists():
+            raise LedgerError(f"{ledger} does not exist yet: the first run creates it")
+        tables = tables_of(ledger.table.fullname, ledger.call)
+        if not MismatchTable(ledger).exists():
+            tables = tables._replace(mismatches=None)
+        currency = hook.account.extra.currency or "account"
+        refunds = ledger.beside(hook.account.ledger_table(REFUND), REFUND)
+        over_both = tables_of(refunds.table.fullname, REFUND) if refunds.exists() else None
+        chosen = {view.name: view for view in views_of(tables, args.call, over_both)}
+        if args.view not in (None, *chosen):
+            raise ValueError(f"This ledger has no view {args.view!r}; it has {', '.join(chosen)}")
+        if args.view:
+            with _rows(args, ledger, chosen[args.view]) as rows, printing(args):
+                print_stream(args, chosen[args.view], rows, currency)
+            return
+        del chosen["status"]
+        args.limit = args.limit or FIRST_ROWS
+        heads = []
+        for view in chosen.values():
+            with _rows(args, ledger, view) as rows:
+                heads.append((view, list(rows)))
+        with printing(args):
+            print_head(args, heads, currency)
+
+
+@contextmanager
+def _rows(args: Namespace, ledger: Ledger, view: View) -> Iterator[Iterator[dict[str, Any]]]:
+    """Open a view's rows of the account, the newest first, as a stream."""
+    shown = view.query.subquery()
+    query: Any = select(shown).where(shown.c.account == ledger.account)
+    if args.since is not None and view.time is not None:
+        query = query.where(shown.c[view.time] >= args.since)
+    query = query.order_by(*(shown.c[name].desc() for name in ORDER.get(view.name, (view.time,))))
+    if args.limit:
+        query = query.limit(args.limit)
+    with (
+        errors_as(LedgerError, f"The tables of ledger {ledger.table.fullname!r} cannot be read"),
+        ledger.engine.connect().execution_options(stream_results=True) as connection,
+    ):
+        result = connection.execute(query)
+        names = [str(name) for name in result.keys()]  # noqa: SIM118 - a Result is no mapping
+        yield (dict(zip(names, map(_plain, row), strict=True)) for part in result.partitions(1000) for row in part)
+
+
+def _plain(value: Any) -> Any:
+    return value if value is None or isinstance(value, int) else str(value)
+
+
+def tables_of(name: str, call: Call) -> Tables:
+    """Return the tables of a ledger."""
+    ledger = ledger_table(name, call)
+    return Tables(ledger, commissions_table(ledger), runs_table(name + RUNS), mismatch_table(name + MISMATCHES))
 
 
 def print_head(args: Namespace, views: Sequence[tuple[View, list[Row]]], currency: str) -> None:

@@ -71,7 +71,7 @@ class ReconcileOperator(SqlFile, LedgerOperator):
 
     - ``missing_in_firstpromoter``: the ledger has the refund as recorded, and FirstPromoter has no commission for it
     - ``missing_in_ledger``: FirstPromoter has a negative commission that the ledger does not know
-    - ``reversed_twice``: FirstPromoter has a negative commission of the same lead and amount as a refund that was sent,
+    - ``recorded_twice``: FirstPromoter has a negative commission of the same lead and amount as a refund that was sent,
       under an event_id that was not sent, as from a billing integration that tracks refunds too
     - ``reverted_not_denied``: the ledger has the refund as reverted, and its commission is not denied
     - ``amount_differs``: FirstPromoter recorded another amount than was sent
@@ -227,7 +227,7 @@ class ReconcileSalesOperator(ReconcileOperator):
     Compare the ledger of sales with FirstPromoter's positive commissions, and bring the ledger up to date.
 
     A sale names no other event: ``still_pending`` and ``sale_not_found`` are not looked for. Two sales of one customer
-    and amount are ``reversed_twice`` only within three days of each other, because a subscription is paid every month.
+    and amount are ``recorded_twice`` only within three days of each other, because a subscription is paid every month.
     The parameters are those of :class:`ReconcileOperator`.
     """
 

@@ -7,9 +7,14 @@ Mismatches are written to a table beside the ledger, and the ledger is corrected
 """
 
 from airflow_provider_firstpromoter.reconcile.compare import compare_amounts, created_at
-from airflow_provider_firstpromoter.reconcile.mismatches import Mismatch, MismatchKind, MismatchTable, mismatch_table
+from airflow_provider_firstpromoter.reconcile.mismatch_table import MismatchTable, mismatch_table
+from airflow_provider_firstpromoter.reconcile.mismatches import (
+    Mismatch,
+    MismatchKind,
+    ReconcileReport,
+    describe_mismatch,
+)
 from airflow_provider_firstpromoter.reconcile.reading import Period
-from airflow_provider_firstpromoter.reconcile.report import ReconcileReport, describe_mismatch
 from airflow_provider_firstpromoter.reconcile.revert import Revert, RevertSelection
 from airflow_provider_firstpromoter.reconcile.revert_report import MOST_TO_REVERT, RevertReport
 from airflow_provider_firstpromoter.reconcile.run import Reconciliation

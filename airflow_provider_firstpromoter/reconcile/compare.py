@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -12,10 +12,52 @@ from airflow_provider_firstpromoter.api import recorded_facts
 from airflow_provider_firstpromoter.calls import Commission, Outcome, Result
 from airflow_provider_firstpromoter.ledger import LedgerRecord
 from airflow_provider_firstpromoter.reconcile.mismatches import Mismatch, MismatchKind
-from airflow_provider_firstpromoter.reconcile.staging import EventPair, known_ids
+from airflow_provider_firstpromoter.reconcile.reading import known_ids, known_in_effect
 
 ADOPTED = "adopted from FirstPromoter's commissions"
 RECOVERED = "sent before, and a reconciliation found its commission"
+#: So long after an event was sent, a commission that is not listed is not merely listed late.
+LISTING_LAG = timedelta(days=1)
+
+
+class EventPair(NamedTuple):
+    """
+    What the ledger and FirstPromoter have of one refund.
+
+    :param event_id: None for a commission without one
+    :param commissions: all commissions of the event_id, the earliest first; empty if there are none
+    :param record: None if the ledger has no row
+    :param duplicate_of: the refund that was sent to the same lead with the same amount, if this one was not sent
+    :param in_period: False if the refund was read only because something else depends on it
+    :param sign: of its commissions
+    """
+
+    event_id: str | None
+    commissions: list[Commission]
+    record: LedgerRecord | None
+    duplicate_of: str | None = None
+    in_period: bool = True
+    sign: int = -1
+
+    @property
+    def recorded(self) -> bool:
+        """Whether the ledger has the refund as recorded."""
+        return self.record is not None and self.record.recorded
+
+    @property
+    def recoverable(self) -> bool:
+        """Whether the ledger has the refund as sent, and not as recorded."""
+        return self.record is not None and is_recoverable(self.record)
+
+
+def is_recoverable(record: LedgerRecord) -> bool:
+    """Return whether the ledger has an event as sent, and not as recorded, that FirstPromoter may have recorded."""
+    if record.last_sent_at is None:
+        return False
+    # FirstPromoter recorded nothing of what it rejected, unless a response was lost before.
+    return record.outcome in (Outcome.NOT_REFERRED, Outcome.FAILED) or (
+        record.outcome is Outcome.REJECTED and bool(record.lost)
+    )
 
 
 class Correction(StrEnum):
@@ -66,7 +108,8 @@ def compare(pair: EventPair, *, adopt: bool, now: datetime) -> Comparison:
     was looked up. So is one whose response was lost and whose row was ``rejected`` since. A duplicate is never adopted,
     because as a row of the ledger it would no longer look wrong. What a 200 recorded without naming a commission need
     have none: so small a refund converts to nothing. A commission that the ledger knows and that a lookup does not find
-    is missing, also if others of the refund are there. A commission that was denied reverses nothing: the
+    is missing, also if others of the refund are there; one that is not merely listed late and in whose place others are
+    has been replaced: it is no longer in effect. A commission that was denied reverses nothing: the
     ledger need not know it. The commissions of a refund that was reverted must be denied or deleted.
 
     :param adopt: whether the ledger takes over refunds that it does not have as sent
@@ -88,19 +131,25 @@ def compare(pair: EventPair, *, adopt: bool, now: datetime) -> Comparison:
     elif record is not None and pair.recorded and _news(record, result):
         correction = Correction.UPDATE_REWARD
     if pair.duplicate_of is not None:
-        return Comparison(mismatch_of(MismatchKind.REVERSED_TWICE, pair, result, now), correction, result)
+        return Comparison(mismatch_of(MismatchKind.RECORDED_TWICE, pair, result, now), correction, result)
     if record is None or not (pair.recorded or pair.recoverable):
         if adopt and pair.event_id:
             return Comparison(None, Correction.ADOPT, result)
         return Comparison(None if denied else mismatch_of(MismatchKind.MISSING_IN_LEDGER, pair, result, now))
-    if gone := known_ids(record) - {one.id for one in commissions}:
+    listed = {one.id for one in commissions}
+    gone = known_in_effect(record) - listed
+    is_old = record.last_sent_at is None or record.last_sent_at <= now - LISTING_LAG
+    if gone and not (is_old and listed - known_ids(record)):
         mismatch = mismatch_of(MismatchKind.MISSING_IN_FIRSTPROMOTER, pair, result, now)
         return Comparison(replace(mismatch, commission_id=min(gone)), correction, result)
+    replaced = [one.model_copy(update={"status": "denied"}) for one in record.commissions if one.id in gone]
+    taken_over = result.model_copy(update={"commissions": (*result.commissions, *replaced)})
     if not compare_amounts(record, commissions, pair.sign).equal:
-        return Comparison(mismatch_of(MismatchKind.AMOUNT_DIFFERS, pair, result, now), correction, result)
-    if correction is Correction.UPDATE_REWARD and _is_worth_reporting(record, result):
-        return Comparison(mismatch_of(MismatchKind.REWARD_CHANGED, pair, result, now), correction, result)
-    return Comparison(None, correction, result)
+        return Comparison(mismatch_of(MismatchKind.AMOUNT_DIFFERS, pair, result, now), correction, taken_over)
+    has_changed = record.result().rewards != result.rewards if gone else _is_worth_reporting(record, result)
+    if correction is Correction.UPDATE_REWARD and has_changed:
+        return Comparison(mismatch_of(MismatchKind.REWARD_CHANGED, pair, result, now), correction, taken_over)
+    return Comparison(None, correction, taken_over)
 
 
 def created_at(commission: Commission, now: datetime) -> datetime:

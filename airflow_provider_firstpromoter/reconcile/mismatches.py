@@ -1,23 +1,22 @@
-"""The kinds of difference between ledger and FirstPromoter, and the table beside the ledger that holds them."""
+"""The kinds of difference between ledger and FirstPromoter, and the report of a reconciliation that counts them."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
-from datetime import UTC, datetime
+import shlex
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, MetaData, String, Table, and_, select, update
-from sqlalchemy.exc import SQLAlchemyError
+from airflow_provider_firstpromoter.exceptions import ReconciliationMismatchError
+from airflow_provider_firstpromoter.reconcile.scaffold import RunReport
 
-from airflow_provider_firstpromoter.calls import MAX_ID_LENGTH, batches
-from airflow_provider_firstpromoter.database import ManagedTable, Utc, first_line, key_text
-from airflow_provider_firstpromoter.exceptions import LedgerError
-from airflow_provider_firstpromoter.ledger import Ledger, RunKey
-
-#: The name of the table of mismatches is the ledger's, followed by this.
-SUFFIX = "_mismatches"
+#: The number of mismatches of each kind in XCom; the table has them all.
+MOST_CASES = 20
+#: The number of event_ids that are passed to a revert.
+MOST_UNSELECTED = 1000
 
 
 class MismatchKind(StrEnum):
@@ -29,7 +28,7 @@ class MismatchKind(StrEnum):
     MISSING_IN_LEDGER = "missing_in_ledger"
     #: FirstPromoter has a negative commission of the same lead and amount as a refund that was sent, under an event_id
     #: that was not sent.
-    REVERSED_TWICE = "reversed_twice"
+    RECORDED_TWICE = "recorded_twice"
     #: FirstPromoter recorded another amount than was sent.
     AMOUNT_DIFFERS = "amount_differs"
     #: The ledger has the refund as reverted, and its commission is not denied.
@@ -66,7 +65,7 @@ class Mismatch:
     :param event_id: FirstPromoter's; empty for a commission without one
     :param commission_id: 0 if there is no commission
     :param happened_at: when the commission was made; without a commission, when the refund was last sent
-    :param other_event_id: for ``reversed_twice``, the refund that was sent; for ``still_pending`` and
+    :param other_event_id: for ``recorded_twice``, the refund that was sent; for ``still_pending`` and
         ``sale_not_found``, the sale
     :param ledger_amount: the refund's amount, negative, in minor units of ``currency``
     :param firstpromoter_amount: likewise
@@ -104,205 +103,142 @@ class Mismatch:
         return values
 
 
-def mismatch_table(name: str) -> Table:
+@dataclass
+class ReconcileReport(RunReport):
     """
-    Return the columns of the table of mismatches. New ones may only be added, and only nullable.
+    What a reconciliation found and did.
 
-    :param name: ``table`` or ``schema.table``
-    """
-    schema, _, table = name.rpartition(".")
-    return Table(
-        table,
-        MetaData(),
-        Column("account", key_text(), primary_key=True),
-        Column("kind", key_text(32), primary_key=True, comment=", ".join(MismatchKind)),
-        Column("event_id", key_text(), primary_key=True, comment="FirstPromoter's; empty if it has none"),
-        Column("commission_id", BigInteger, primary_key=True, autoincrement=False, comment="0 without a commission"),
-        Column("happened_at", Utc, comment="when the commission was made, else when the refund was sent; UTC"),
-        Column("other_event_id", String(MAX_ID_LENGTH), comment="the refund that was sent, or the sale"),
-        Column("ledger_outcome", String(32)),
-        Column("ledger_amount", BigInteger, comment="negative, minor units of currency"),
-        Column("firstpromoter_amount", BigInteger, comment="negative, minor units of currency"),
-        Column("currency", String(3), comment="empty: the account's own"),
-        Column("ledger_reward", BigInteger, comment="negative, in reward_unit"),
-        Column("firstpromoter_reward", BigInteger, comment="negative, in reward_unit"),
-        Column("reward_unit", String(64)),
-        Column("ledger_reward_status", String(64)),
-        Column("firstpromoter_reward_status", String(64)),
-        Column("promoter_id", BigInteger),
-        Column("lead_id", BigInteger),
-        Column("dag_id", String(250), comment="the run that found it"),
-        Column("run_id", String(250)),
-        Column("found_at", Utc, comment="UTC"),
-        Column("resolved_at", Utc, comment="when a later run no longer found it; UTC"),
-        Column("accepted_at", Utc, comment="when an operator accepted it as it is; UTC"),
-        schema=schema or None,
-        mysql_charset="utf8mb4",
-    )
-
-
-#: An accepted mismatch whose values here change is no longer accepted. A reward's status and the ids that a
-#: reconciliation fills in are not among them: they change in normal operation.
-ACCEPTED_VALUES = ("ledger_amount", "firstpromoter_amount", "currency", "firstpromoter_reward", "reward_unit")
-#: The number of event_ids that one statement names; the strictest database takes a thousand in a list.
-MOST_PER_WRITE = 500
-
-
-class MismatchTable(ManagedTable):
-    """
-    The mismatches of one account, with the times at which they were found, resolved and accepted.
-
-    A mismatch is open until a reconciliation of the same days no longer finds it. An open mismatch can be accepted: it
-    then counts against ``max_mismatches`` only once it changes.
-
-    :param ledger: the ledger beside which the table lives
-    :param run: the task run that the rows name as the one that found them
+    :param matched: refunds in which ledger and FirstPromoter agree
+    :param counts: open mismatches by kind, without the accepted ones
+    :param cases: the first mismatches of each kind
+    :param accepted: open mismatches that an operator has accepted, and that have not changed since
+    :param adopted: refunds that only FirstPromoter had, and that the ledger now has
+    :param recovered: refunds that the ledger had as sent but not as recorded, and for which FirstPromoter has a
+        commission; the ledger now has them as ``already_recorded``
+    :param rewards_filled: recorded refunds whose reward the ledger did not know
+    :param rewards_updated: recorded refunds whose reward had changed
+    :param commissions: negative commissions that were read
+    :param looked_up: refunds that were looked up one by one, because no commission of the period has their event_id
+    :param unselected: event_ids of refunds that the query no longer selects, for a revert; the first ones
+    :param sales_looked_up: sales of refunds that were looked up
+    :param sales_left: sales that were not, because they were more than ``max_sale_lookups``
+    :param not_looked_up: refunds of which FirstPromoter's commissions could not be read; they were not compared
+    :param table: the name of the table of mismatches
+    :param accept: the command that accepts mismatches of this ledger, without their ids
     """
 
-    WHAT = "table of mismatches"
+    matched: int = 0
+    counts: Counter[MismatchKind] = field(default_factory=Counter)
+    cases: dict[MismatchKind, list[Mismatch]] = field(default_factory=dict)
+    accepted: int = 0
+    adopted: int = 0
+    recovered: int = 0
+    rewards_filled: int = 0
+    rewards_updated: int = 0
+    commissions: int = 0
+    looked_up: int = 0
+    not_looked_up: int = 0
+    unselected: list[str] = field(default_factory=list)
+    sales_looked_up: int = 0
+    sales_left: int = 0
+    table: str = ""
+    accept: str = ""
 
-    def __init__(self, ledger: Ledger, run: RunKey | None = None) -> None:
-        super().__init__(ledger.engine, mismatch_table(ledger.table.fullname + SUFFIX), ledger.name)
-        self.account = ledger.account
-        self.run = run or RunKey()
+    @property
+    def mismatches(self) -> int:
+        """The number of mismatches that need attention."""
+        return sum(count for kind, count in self.counts.items() if kind.needs_attention)
 
-    def write(self, found: Collection[Mismatch]) -> set[Key]:
+    def history_counts(self) -> dict[str, int]:
+        """Return the columns of the run history that a reconciliation fills."""
+        return {"mismatches": self.mismatches}
+
+    def add(self, mismatches: Iterable[Mismatch], accepted: set[Key]) -> None:
         """
-        Write mismatches; an open one that has not changed is left as it is.
+        Count mismatches, and keep the first ones of each kind.
 
-        :param found: at most :data:`MOST_PER_WRITE`
-        :returns: which of them an operator has accepted as they are
-        :raises LedgerError: if the database refuses; then none is written
+        :param accepted: the keys of those that an operator has accepted
         """
-        assert len(found) <= MOST_PER_WRITE
-        accepted: set[Key] = set()
-        if found:
-            self._change(self._write, found, accepted)
-        return accepted
+        for mismatch in mismatches:
+            if mismatch.key in accepted:
+                self.accepted += 1
+                continue
+            self.counts[mismatch.kind] += 1
+            cases = self.cases.setdefault(mismatch.kind, [])
+            if len(cases) < MOST_CASES:
+                cases.append(mismatch)
+            if mismatch.kind is MismatchKind.NO_LONGER_SELECTED and len(self.unselected) < MOST_UNSELECTED:
+                self.unselected.append(mismatch.event_id)
 
-    def _write(self, found: Collection[Mismatch], accepted: set[Key]) -> None:
-        now = datetime.now(UTC)
-        c = self.table.c
-        accepted.clear()
-        with self.engine.begin() as connection:
-            where = and_(c.account == self.account, c.event_id.in_({one.event_id for one in found}))
-            present = {
-                (row.kind, row.event_id, row.commission_id): row
-                for row in connection.execute(select(self.table).where(where))
-            }
-            rows: list[dict[str, Any]] = []
-            for one in found:
-                row = present.get(one.key)
-                accepted_at = None
-                if row is not None and row.resolved_at is None:
-                    if row.accepted_at is not None and _same(row, one, ACCEPTED_VALUES):
-                        accepted_at = row.accepted_at
-                        accepted.add(one.key)
-                    if _same(row, one, _VALUES):
-                        continue
-                rows.append(
-                    {
-                        **asdict(one),
-                        "kind": one.kind.value,
-                        "account": self.account,
-                        "dag_id": self.run.dag_id,
-                        "run_id": self.run.run_id,
-                        "found_at": now,
-                        # The ledger has the new reward already: nothing is left to do.
-                        "resolved_at": None if one.kind.needs_attention else now,
-                        "accepted_at": accepted_at,
-                    }
-                )
-            self.upsert(connection, rows, update=[column.name for column in self.table.c if not column.primary_key])
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON for XCom; it has every kind of mismatch, as 0 if there are none."""
+        return {
+            "matched": self.matched,
+            **{kind.value: self.counts[kind] for kind in MismatchKind},
+            "mismatches": self.mismatches,
+            "accepted": self.accepted,
+            "adopted": self.adopted,
+            "recovered": self.recovered,
+            "rewards_filled": self.rewards_filled,
+            "rewards_updated": self.rewards_updated,
+            "cases": {kind.value: [case.to_json() for case in cases] for kind, cases in self.cases.items()},
+            "table": self.table,
+            "commissions": self.commissions,
+            "looked_up": self.looked_up,
+            "not_looked_up": self.not_looked_up,
+            "sales_looked_up": self.sales_looked_up,
+            "sales_left": self.sales_left,
+            "warnings": self.warnings,
+            "seconds": self.seconds,
+            "requests": self.requests,
+        }
 
-    def open_mismatches(
-        self, kinds: Collection[MismatchKind], start: datetime | None = None, end: datetime | None = None
-    ) -> Iterator[Key]:
-        """
-        Read the open mismatches of some kinds and of a time, accepted ones included.
-
-        :param end: exclusive
-        :raises LedgerError: if the database cannot be read
-        """
-        c = self.table.c
-        where = [c.account == self.account, c.resolved_at.is_(None), c.kind.in_([kind.value for kind in kinds])]
-        if start is not None:
-            where.append(c.happened_at >= start)
-        if end is not None:
-            where.append(c.happened_at < end)
-        try:
-            with self.engine.connect().execution_options(stream_results=True) as connection:
-                for row in connection.execute(select(c.kind, c.event_id, c.commission_id).where(*where)):
-                    yield tuple(row)
-        except SQLAlchemyError as error:
-            raise self._unreachable(error) from None
-
-    def resolve(self, resolved_keys: Iterable[Key]) -> None:
-        """
-        Mark mismatches as resolved now.
-
-        :raises LedgerError: if the database refuses; then none is marked
-        """
-        now = datetime.now(UTC)
-        rows = [
-            {"account": self.account, "kind": kind, "event_id": event_id, "commission_id": number, "resolved_at": now}
-            for kind, event_id, number in resolved_keys
+    def text(self) -> str:
+        """Return the report as lines for the log."""
+        values = self.to_json()
+        lines = [
+            f"  {name:<24}  {value:>10}" for name, value in values.items() if name not in ("cases", "table", "warnings")
         ]
-        if rows:
-            self._change(self._resolve, rows)
+        lines += [f"  {describe_mismatch(case)}" for cases in self.cases.values() for case in cases[:5]]
+        return "\n".join(["Reconciliation", *lines, *(f"  warning: {warning}" for warning in self.warnings)])
 
-    def _resolve(self, rows: list[dict[str, Any]]) -> None:
-        with self.engine.begin() as connection:
-            self.upsert(connection, rows, update=["resolved_at"])
-
-    def accept(self, event_ids: Sequence[str], commission_ids: Sequence[int] = ()) -> list[Mismatch]:
+    def raise_if_more_than(self, max_mismatches: int | None) -> None:
         """
-        Accept open mismatches as they are: they no longer count against ``max_mismatches``, until they change.
+        Fail the task if too many mismatches need attention.
 
-        :param event_ids: accepts every open mismatch of these refunds
-        :param commission_ids: accepts the open mismatches of these commissions, which may have no event_id
-        :returns: what was accepted now; a mismatch that is resolved or was accepted before is not among it
-        :raises LedgerError: if the database refuses; then none is accepted
+        :param max_mismatches: the number that is allowed; None allows any number
+        :raises ReconciliationMismatchError: if there are more
         """
-        accepted: dict[Key, Mismatch] = {}
-        if self.exists():
-            self._change(self._accept, list(event_ids), list(commission_ids), accepted)
-        return list(accepted.values())
-
-    def _accept(self, event_ids: list[str], commission_ids: list[int], accepted: dict[Key, Mismatch]) -> None:
-        c = self.table.c
-        # Whole seconds, because some databases round to them, and the rows are found again by this time.
-        now = datetime.now(UTC).replace(microsecond=0)
-        chosen = [c.event_id.in_(batch) for batch in batches(one for one in event_ids if one)]
-        chosen += [c.commission_id.in_(batch) for batch in batches(one for one in commission_ids if one)]
-        accepted.clear()
-        with self.engine.begin() as connection:
-            for condition in chosen:
-                still_open = and_(c.account == self.account, condition, c.resolved_at.is_(None))
-                written = select(self.table).where(still_open, c.accepted_at == now).order_by(c.event_id, c.kind)
-                before = {_mismatch(row).key for row in connection.execute(written)}
-                # Written first and read afterwards: what is returned is what was accepted, whoever writes meanwhile.
-                change: Any = update(self.table).where(still_open, c.accepted_at.is_(None)).values(accepted_at=now)
-                connection.execute(change)
-                for mismatch in map(_mismatch, connection.execute(written)):
-                    if mismatch.key not in before:
-                        accepted[mismatch.key] = mismatch
-
-    def _change(self, change: Any, *arguments: Any) -> None:
-        try:
-            self.retry(change, *arguments)
-        except SQLAlchemyError as error:
-            raise LedgerError(f"{self} refused a change: {first_line(error)}") from None
+        if max_mismatches is None or self.mismatches <= max_mismatches:
+            return
+        kinds = [kind for kind in MismatchKind if kind.needs_attention and self.counts[kind]]
+        first = [case for kind in kinds for case in self.cases[kind]][:5]
+        raise ReconciliationMismatchError(
+            f"{' and '.join(f'{self.counts[kind]} {kind}' for kind in kinds)} (max_mismatches={max_mismatches}): "
+            f"{'; '.join(map(describe_mismatch, first))}{' …' if self.mismatches > len(first) else ''}. "
+            f"All of them are in {self.table}, where resolved_at and accepted_at are empty. "
+            f"To accept the first one as it is: {self.accept} {_accepted_by(first[0])}"
+        )
 
 
-#: What a mismatch must have in common with its row to be the same; not the time, which some databases round.
-_VALUES = tuple(field.name for field in fields(Mismatch) if field.name not in ("kind", "happened_at"))
+def _accepted_by(case: Mismatch) -> str:
+    """Return the argument that names a mismatch, of which a commission without an event_id has only its own id."""
+    if not case.event_id:
+        return f"--commission {case.commission_id}"
+    return f"-- {shlex.quote(case.event_id)}" if case.event_id.startswith("-") else shlex.quote(case.event_id)
 
 
-def _same(row: Any, mismatch: Mismatch, names: Iterable[str]) -> bool:
-    return all(getattr(row, name) == getattr(mismatch, name) for name in names)
-
-
-def _mismatch(row: Any) -> Mismatch:
-    values = {field.name: getattr(row, field.name) for field in fields(Mismatch)}
-    return Mismatch(**{**values, "kind": MismatchKind(row.kind)})
+def describe_mismatch(case: Mismatch) -> str:
+    """Describe one mismatch in a line."""
+    name = repr(case.event_id) if case.event_id else f"commission {case.commission_id}"
+    more = {
+        MismatchKind.RECORDED_TWICE: f" as well as {case.other_event_id!r}",
+        MismatchKind.AMOUNT_DIFFERS: f" ({case.ledger_amount} in the ledger, {case.firstpromoter_amount} in "
+        "FirstPromoter)",
+        MismatchKind.STILL_PENDING: f" (since {case.happened_at:%Y-%m-%d}, and a commission of its sale "
+        f"{case.other_event_id!r} is not)",
+        MismatchKind.SALE_NOT_FOUND: f" (sale {case.other_event_id!r})",
+        MismatchKind.REWARD_CHANGED: f" ({case.ledger_reward_status} in the ledger, "
+        f"{case.firstpromoter_reward_status} in FirstPromoter)",
+    }
+    return f"{case.kind}: {name}{more.get(case.kind, '')}"

@@ -14,13 +14,12 @@ from airflow_provider_firstpromoter.api import (
     read_commissions,
     sign_filter,
 )
-from airflow_provider_firstpromoter.calls import REFUND, Call, Commission
+from airflow_provider_firstpromoter.calls import REFUND, Call, Commission, batches
 from airflow_provider_firstpromoter.database import in_background
 from airflow_provider_firstpromoter.exceptions import ReadError, SyncInterruptedError, UnreadableCommissionError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import LedgerRecord
 from airflow_provider_firstpromoter.parameters import parameter_time, time_before
-from airflow_provider_firstpromoter.reconcile.staging import known_ids
 
 T = TypeVar("T")
 #: The number of failed lookups in a row after which the API is taken to be down.
@@ -128,8 +127,7 @@ class CommissionReader:
     def by_ids(self, ids: Sequence[int]) -> dict[int, Commission]:
         """Read commissions as they are now; one that FirstPromoter does not list is left out."""
         found: dict[int, Commission] = {}
-        for start in range(0, len(ids), MOST_IDS):
-            some = list(ids[start : start + MOST_IDS])
+        for some in batches(ids, MOST_IDS):
             found |= self.call(lambda some=some: {one.id: one for one in self.hook.iter_commissions(ids=some)})  # type: ignore[misc]
         return found
 
@@ -205,6 +203,16 @@ class CommissionReader:
                 yield event_id, None
             else:
                 self._failed_in_a_row = 0
+
+
+def known_ids(record: LedgerRecord) -> set[int]:
+    """Return the ids of the commissions that the ledger knows."""
+    return {one.id for one in record.commissions}
+
+
+def known_in_effect(record: LedgerRecord) -> set[int]:
+    """Return those of them that are not denied: whether FirstPromoter lists the others makes no difference."""
+    return {one.id for one in record.commissions if one.in_effect}
 
 
 def _complete(record: LedgerRecord, commissions: Sequence[Commission] | None) -> bool:

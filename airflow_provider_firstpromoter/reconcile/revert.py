@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from airflow_provider_firstpromoter.api import MOST_IDS, Batch
-from airflow_provider_firstpromoter.calls import Commission, Outcome
+from airflow_provider_firstpromoter.calls import Commission, Outcome, batches
 from airflow_provider_firstpromoter.exceptions import EventsFailedError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import Ledger, LedgerRecord, RunKey, now
@@ -21,8 +21,9 @@ from airflow_provider_firstpromoter.reconcile.scaffold import LedgerRun
 
 #: The number of calls in a row that deny nothing after which the rest is left for a retry.
 MOST_USELESS_CALLS = 3
-#: The number of processing errors of a call that are kept, and of event_ids that a printed command names.
+#: The number of processing errors of a call that are kept.
 MOST_ERRORS = 3
+#: The number of event_ids that a printed command names.
 MOST_PRINTED = 20
 #: A commission that was made by more than this before or after the ledger's account sent the event was made by
 #: something else. The ledger has the time of the response, which retries can delay, and clocks differ.
@@ -75,11 +76,7 @@ class RevertSelection:
         return cls(ids, dag_id, run_id, start, end)
 
     def records(self, ledger: Ledger) -> Iterator[LedgerRecord]:
-        """
-        Read the selected events from the ledger.
-
-        :raises LedgerError: if the database cannot be read
-        """
+        """Read the selected events from the ledger."""
         if self.event_ids is not None:
             yield from ledger.find(set(self.event_ids)).values()
         elif self.dag_id is not None and self.run_id is not None:
@@ -92,9 +89,9 @@ class RevertSelection:
         ids = [f"--event-id={one}" for one in self.event_ids or ()]
         if self.run_id is not None:
             return [f"--dag-id={self.dag_id}", f"--run-id={self.run_id}"]
-        times = {"--sent-from": self.sent_from, "--sent-to": self.sent_to}
-        window = [f"{name}={time.isoformat()}" for name, time in times.items() if time]
-        return window or (ids if len(ids) <= MOST_PRINTED else [])
+        window = {"--sent-from": self.sent_from, "--sent-to": self.sent_to}
+        times = [f"{name}={time.isoformat()}" for name, time in window.items() if time]
+        return times or (ids if len(ids) <= MOST_PRINTED else [])
 
     def __str__(self) -> str:
         if self.event_ids is not None:
@@ -108,13 +105,10 @@ class RevertSelection:
 def _event_ids(value: Any) -> tuple[str, ...] | None:
     if value is None or value == "":
         return None
-    if isinstance(value, str) or not isinstance(value, Sequence) or not all(map(_is_id, value)):
+    is_list = isinstance(value, Sequence) and not isinstance(value, str)
+    if not is_list or any(isinstance(one, bool) or not isinstance(one, str | int) for one in value):
         raise ValueError("event_ids must be a list of texts")
     return tuple(map(str, value)) or None
-
-
-def _is_id(value: Any) -> bool:
-    return isinstance(value, str | int) and not isinstance(value, bool)
 
 
 class Revert(LedgerRun[RevertReport]):
@@ -162,8 +156,6 @@ class Revert(LedgerRun[RevertReport]):
         for warning in self.report.incomplete:
             self.log.warning("%s", warning)
 
-    # --- what is to be done ---
-
     def _check(self) -> list[CheckedEvent]:
         """Read the selected events and their commissions, and decide what to do with each."""
         records = {record.event_id: record for record in self.selection.records(self.ledger)}
@@ -200,8 +192,6 @@ class Revert(LedgerRun[RevertReport]):
         if start is not None:
             yield from self.ledger.sent_by_unknown(start)
 
-    # --- doing it ---
-
     def _deny(self, events: Sequence[CheckedEvent]) -> None:
         """Deny the commissions of these events; one that cannot be reverted is counted as failed."""
         useless_calls = 0
@@ -224,8 +214,8 @@ class Revert(LedgerRun[RevertReport]):
         # A payout can have come since the events were checked.
         before = self._read_again(group)
         deniable = [part for one in before if one.left_alone is None for part in one.deniable]
-        for start in range(0, len(deniable), MOST_IDS):
-            self._deny_commissions(deniable[start : start + MOST_IDS])
+        for commissions in batches(deniable, MOST_IDS):
+            self._deny_commissions(commissions)
         after = {one.event_id: one for one in self._read_again(group)}
         denied = [one for one in before if after[one.event_id].denied]
         # Only what FirstPromoter shows as denied is recorded.
@@ -278,13 +268,11 @@ class Revert(LedgerRun[RevertReport]):
 def calls(events: Sequence[CheckedEvent]) -> Iterator[list[CheckedEvent]]:
     """Yield the events in groups of at most a hundred commissions; all commissions of an event are in one group."""
     group: list[CheckedEvent] = []
-    count = 0
     for event in events:
-        if group and count + len(event.commissions) > MOST_IDS:
+        if group and sum(len(one.commissions) for one in (*group, event)) > MOST_IDS:
             yield group
-            group, count = [], 0
+            group = []
         group.append(event)
-        count += len(event.commissions)
     if group:
         yield group
 
@@ -357,8 +345,7 @@ def _notes(record: LedgerRecord, commissions: Sequence[Commission], sign: int) -
         notes.append(f"differs: amount {amounts.ledger} in the ledger, {amounts.firstpromoter} in FirstPromoter")
     known = {one.id: one for one in record.commissions}
     both = [(known[one.id], one) for one in commissions if one.id in known]
-    if any(ours.promoter_id not in (None, theirs.promoter_id) for ours, theirs in both):
-        notes.append("differs: another promoter than in the ledger")
-    if any(ours.amount not in (None, theirs.amount) for ours, theirs in both):
-        notes.append("differs: another reward than in the ledger")
+    for name, what in (("promoter_id", "promoter"), ("amount", "reward")):
+        if any(getattr(ours, name) not in (None, getattr(theirs, name)) for ours, theirs in both):
+            notes.append(f"differs: another {what} than in the ledger")
     return notes

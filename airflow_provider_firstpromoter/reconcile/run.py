@@ -6,27 +6,20 @@ import logging
 import time
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
-from itertools import chain
 from typing import TypeVar
 
 from airflow_provider_firstpromoter.api import describe_unreadable
-from airflow_provider_firstpromoter.calls import Commission, Result, batches
+from airflow_provider_firstpromoter.calls import SALE, Commission, Result, batches
 from airflow_provider_firstpromoter.database import CallQuery, stop_if_cancelled
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import Ledger, LedgerRecord, LedgerWrite, RunKey, now
-from airflow_provider_firstpromoter.reconcile.checks import SALE_KINDS, Checks
-from airflow_provider_firstpromoter.reconcile.compare import Comparison, Correction, compare, created_at
-from airflow_provider_firstpromoter.reconcile.mismatches import (
-    CHECKED_KINDS,
-    COMPARED_KINDS,
-    Key,
-    Mismatch,
-    MismatchTable,
-)
+from airflow_provider_firstpromoter.reconcile.checks import Checks
+from airflow_provider_firstpromoter.reconcile.compare import Comparison, Correction, EventPair, compare, created_at
+from airflow_provider_firstpromoter.reconcile.mismatch_table import Findings, MismatchTable
+from airflow_provider_firstpromoter.reconcile.mismatches import CHECKED_KINDS, COMPARED_KINDS, ReconcileReport
 from airflow_provider_firstpromoter.reconcile.reading import CommissionReader, Period
-from airflow_provider_firstpromoter.reconcile.report import ReconcileReport
 from airflow_provider_firstpromoter.reconcile.scaffold import LedgerRun
-from airflow_provider_firstpromoter.reconcile.staging import EventPair, Staging
+from airflow_provider_firstpromoter.reconcile.staging import Staging
 
 T = TypeVar("T")
 PROGRESS_EVERY_SECONDS = 10.0
@@ -87,52 +80,29 @@ class Reconciliation(LedgerRun[ReconcileReport]):
 
     def _work(self) -> None:
         try:
-            with Staging(self.ledger.call) as staging:
-                self._reconcile(staging)
+            with Staging(self.ledger.call) as staging, Findings(self.table, self.report) as findings:
+                self._reconcile(staging, findings)
         except BaseException:
-            self.log.warning(
-                "The reconciliation ended early; %s %s were compared", self._compared, self.ledger.call.plural
-            )
+            self.log.warning("The reconciliation ended early; %s compared", self.ledger.call.counted(self._compared))
             raise
 
-    def _reconcile(self, staging: Staging) -> None:
-        self._read_commissions(staging)
+    def _reconcile(self, staging: Staging, findings: Findings) -> None:
+        self._read_commissions(staging, findings)
         self._read_ledger(staging)
-        self._look_up(staging)
+        self._look_up(staging, findings)
         staging.find_duplicates()
         for batch in self._batches(staging):
-            self._compare(batch, staging)
-        self._resolve(staging, self.table.open_mismatches(COMPARED_KINDS, self.period.start, self.period.end))
-        self._check(staging)
-
-    def _check(self, staging: Staging) -> None:
-        """Find the mismatches that do not follow from the commissions alone."""
-        checks = Checks(
-            self.ledger,
-            self.reader,
-            staging,
-            self.period,
-            self._now,
-            self.query,
-            self.pending_after,
-            self.max_sale_lookups,
-        )
-        still_open = (event_id for _, event_id, _ in self.table.open_mismatches(SALE_KINDS))
-        for mismatches in chain(checks.sales(still_open), checks.no_longer_selected()):
-            self._write(mismatches, staging)
-        self.report.sales_looked_up, self.report.sales_left = checks.looked_up, checks.left
-        self._resolve(staging, self.table.open_mismatches(CHECKED_KINDS))
-
-    def _write(self, mismatches: list[Mismatch], staging: Staging) -> None:
-        accepted = self.table.write(mismatches)
-        staging.add_found(mismatch.key for mismatch in mismatches)
-        self.report.add(mismatches, accepted)
-
-    def _resolve(self, staging: Staging, open_mismatches: Iterator[Key]) -> None:
-        # All open mismatches are read before the first is changed: in SQLite a reader and a writer lock each other.
-        staging.add_open(open_mismatches)
-        for resolved in self._batches(staging.resolved()):
-            self.table.resolve(resolved)
+            self._compare(batch, findings)
+        findings.resolve(COMPARED_KINDS, self.period.start, self.period.end)
+        before = None if self.pending_after is None else self._now - self.pending_after
+        checks = Checks(self.ledger, self.reader, self.period, findings, self._now, before)
+        if self.max_sale_lookups and self.ledger.call.sale_column is not None:
+            sales = self.ledger.beside(self.hook.account.ledger_table(SALE), SALE)
+            checks.sales(self.max_sale_lookups, sales)
+            self.report.sales_looked_up, self.report.sales_left = checks.looked_up, checks.left
+        if self.query is not None:
+            checks.no_longer_selected(self.query)
+        findings.resolve(CHECKED_KINDS)
 
     def _batches(self, items: Iterable[T]) -> Iterator[list[T]]:
         """Yield items in batches, until the task is killed."""
@@ -140,7 +110,7 @@ class Reconciliation(LedgerRun[ReconcileReport]):
             stop_if_cancelled(self.hook.cancelled)
             yield batch
 
-    def _read_commissions(self, staging: Staging) -> None:
+    def _read_commissions(self, staging: Staging, findings: Findings) -> None:
         unreadable: dict[int, int] = {}
         for page in self.reader.pages(self.period):
             self.report.commissions += len(page.commissions)
@@ -149,6 +119,7 @@ class Reconciliation(LedgerRun[ReconcileReport]):
             if page.unreadable:
                 unreadable[page.number] = len(page.unreadable)
                 staging.add_unreadable(page.unreadable)
+                findings.keep_open(page.unreadable)
             self._log_progress("%s commissions read", self.report.commissions)
         if unreadable:
             self.warn(describe_unreadable(unreadable))
@@ -174,7 +145,7 @@ class Reconciliation(LedgerRun[ReconcileReport]):
                 adopt = False
             staging.add_sent_to_leads(self.ledger.sent_to_leads(lead_ids))
 
-    def _look_up(self, staging: Staging) -> None:
+    def _look_up(self, staging: Staging, findings: Findings) -> None:
         """
         Look up each refund of the ledger that no commission of the period belongs to: its commission can be older.
 
@@ -201,6 +172,7 @@ class Reconciliation(LedgerRun[ReconcileReport]):
                     if commissions is None:
                         self.report.not_looked_up += 1
                         staging.add_unreadable([event_id])
+                        findings.keep_open([event_id])
                         continue
                     self.report.looked_up += 1
                     pair = by_id[event_id]
@@ -210,7 +182,7 @@ class Reconciliation(LedgerRun[ReconcileReport]):
                     self._log_progress("%s of %s %s looked up", self.report.looked_up, count, self.ledger.call.plural)
             finally:
                 staging.add_commissions((one, created_at(one, self._now), in_period) for one, in_period in found)
-                self._compare(missing, staging)
+                self._compare(missing, findings)
         if self.report.not_looked_up:
             self.warn(
                 f"{self.report.not_looked_up} {self.ledger.call.plural} could not be looked up and were not compared; "
@@ -222,15 +194,15 @@ class Reconciliation(LedgerRun[ReconcileReport]):
             self._next_progress = time.monotonic() + PROGRESS_EVERY_SECONDS
             self.log.info(message, *values)
 
-    def _compare(self, pairs: list[EventPair], staging: Staging) -> None:
+    def _compare(self, pairs: list[EventPair], findings: Findings) -> None:
         """Compare refunds, and write what follows from it."""
         compared = [(pair, compare(pair, adopt=self.adopt, now=self._now)) for pair in pairs]
         mismatches = [
             comparison.mismatch for pair, comparison in compared if comparison.mismatch is not None and pair.in_period
         ]
         # Written before the ledger changes: if the run is killed in between, the next one finds them again.
-        self._write(mismatches, staging)
-        staging.add_compared(pair.event_id for pair in pairs if pair.in_period)
+        findings.write(mismatches)
+        findings.compared(pair.event_id for pair in pairs if pair.in_period)
         self._correct_ledger(compared)
         self.report.matched += sum(
             pair.recorded and pair.in_period and comparison.mismatch is None for pair, comparison in compared

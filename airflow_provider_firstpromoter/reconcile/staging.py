@@ -1,8 +1,9 @@
-"""A private SQLite database that holds both sides of a reconciliation, however large they are."""
+"""Both sides of a reconciliation on the worker's disk, however large they are, and the duplicates among them."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from bisect import bisect_left
+from collections.abc import Collection, Hashable, Iterable, Iterator
 from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -12,8 +13,8 @@ from pydantic import TypeAdapter
 from airflow_provider_firstpromoter.calls import Call, Commission, Outcome
 from airflow_provider_firstpromoter.database import ScratchDatabase
 from airflow_provider_firstpromoter.ledger import LedgerRecord, SentEvent
-from airflow_provider_firstpromoter.reconcile.duplicates import Recorded, match_duplicates
-from airflow_provider_firstpromoter.reconcile.mismatches import CHECKED_KINDS, Key
+from airflow_provider_firstpromoter.reconcile.compare import EventPair, is_recoverable
+from airflow_provider_firstpromoter.reconcile.reading import known_in_effect
 
 _record_adapter = TypeAdapter(LedgerRecord)
 
@@ -29,7 +30,7 @@ CREATE TABLE ledger (
     event_id TEXT PRIMARY KEY, sent INTEGER, sent_at REAL, reverted INTEGER, in_period INTEGER, look_up INTEGER,
     body TEXT
 ) WITHOUT ROWID;
--- The commissions that the ledger knows.
+-- The commissions in effect that the ledger knows.
 CREATE TABLE known (event_id TEXT, commission_id INTEGER, PRIMARY KEY (event_id, commission_id)) WITHOUT ROWID;
 -- Refunds that were sent to the leads of commissions that were not, at whatever time.
 CREATE TABLE sent_to_leads (event_id TEXT PRIMARY KEY, lead_id INTEGER, sent_at REAL, original TEXT, amount INTEGER)
@@ -42,18 +43,6 @@ CREATE VIEW in_effect AS
     FROM commissions c LEFT JOIN ledger l ON l.event_id = c.event_id
     WHERE NOT coalesce(l.reverted, 0)
     GROUP BY coalesce(c.event_id, c.commission_id) HAVING NOT min(c.denied);
--- Mismatches that this run found, and those that were open before.
-CREATE TABLE found (kind TEXT, event_id TEXT, commission_id INTEGER, PRIMARY KEY (kind, event_id, commission_id))
-    WITHOUT ROWID;
-CREATE TABLE open_before (kind TEXT, event_id TEXT, commission_id INTEGER);
-CREATE TABLE compared (event_id TEXT PRIMARY KEY) WITHOUT ROWID;
-CREATE TABLE checked (kind TEXT, event_id TEXT, PRIMARY KEY (kind, event_id)) WITHOUT ROWID;
--- What the warehouse's query selects, and what it does not although it was sent in the period.
-CREATE TABLE selected (event_id TEXT PRIMARY KEY) WITHOUT ROWID;
-CREATE TABLE unselected (event_id TEXT PRIMARY KEY, body TEXT) WITHOUT ROWID;
--- Refunds whose sale may be looked up; urgent are those with an open mismatch.
-CREATE TABLE sales (event_id TEXT PRIMARY KEY, sale_event_id TEXT, urgent INTEGER, body TEXT) WITHOUT ROWID;
-CREATE INDEX sales_sale ON sales (sale_event_id);
 CREATE TABLE unreadable (event_id TEXT PRIMARY KEY) WITHOUT ROWID;
 """
 
@@ -68,53 +57,9 @@ ORDER BY lead_id
 """
 
 
-class EventPair(NamedTuple):
-    """
-    What the ledger and FirstPromoter have of one refund.
-
-    :param event_id: None for a commission without one
-    :param commissions: all commissions of the event_id, the earliest first; empty if there are none
-    :param record: None if the ledger has no row
-    :param duplicate_of: the refund that was sent to the same lead with the same amount, if this one was not sent
-    :param in_period: False if the refund was read only because something else depends on it
-    :param sign: of its commissions
-    """
-
-    event_id: str | None
-    commissions: list[Commission]
-    record: LedgerRecord | None
-    duplicate_of: str | None = None
-    in_period: bool = True
-    sign: int = -1
-
-    @property
-    def recorded(self) -> bool:
-        """Whether the ledger has the refund as recorded."""
-        return self.record is not None and self.record.recorded
-
-    @property
-    def recoverable(self) -> bool:
-        """Whether the ledger has the refund as sent, and not as recorded."""
-        return self.record is not None and _recoverable(self.record)
-
-
-def known_ids(record: LedgerRecord) -> set[int]:
-    """Return the ids of the commissions that the ledger knows."""
-    return {one.id for one in record.commissions}
-
-
-def _recoverable(record: LedgerRecord) -> bool:
-    if record.last_sent_at is None:
-        return False
-    # FirstPromoter recorded nothing of what it rejected, unless a response was lost before.
-    return record.outcome in (Outcome.NOT_REFERRED, Outcome.FAILED) or (
-        record.outcome is Outcome.REJECTED and bool(record.lost)
-    )
-
-
 class Staging(ScratchDatabase):
     """
-    Both sides of a reconciliation, first filled and then read, and the mismatches that were open and are found.
+    Both sides of a reconciliation, first filled and then read.
 
     It holds no e-mail address and no uid.
     """
@@ -164,7 +109,7 @@ class Staging(ScratchDatabase):
             (
                 (
                     one.event_id,
-                    one.last_sent_at is not None and (one.recorded or _recoverable(one)),
+                    one.last_sent_at is not None and (one.recorded or is_recoverable(one)),
                     one.last_sent_at and one.last_sent_at.timestamp(),
                     one.outcome is Outcome.REVERTED,
                     in_period,
@@ -175,7 +120,7 @@ class Staging(ScratchDatabase):
             ),
         )
 
-        known = ((one.event_id, number) for one in records if one.recorded for number in known_ids(one))
+        known = ((one.event_id, number) for one in records if one.recorded for number in known_in_effect(one))
         self.insert("INSERT OR IGNORE INTO known VALUES (?, ?)", known)
 
     def add_sent_to_leads(self, refunds: Iterable[SentEvent]) -> None:
@@ -243,7 +188,7 @@ class Staging(ScratchDatabase):
                 (duplicate.commission_id, original.event_id)
                 for lead_id, group in groupby(rows, key=lambda row: row[0])
                 if lead_id is not None
-                for duplicate, original in _match(list(group), self._duplicates_within)
+                for duplicate, original in match_duplicates(*_sides(group), self._duplicates_within)
             ),
         )
 
@@ -273,100 +218,9 @@ class Staging(ScratchDatabase):
                     self.sign,
                 )
 
-    def add_found(self, keys: Iterable[Key]) -> None:
-        """Add mismatches that the reconciliation found."""
-        self.insert("INSERT OR IGNORE INTO found VALUES (?, ?, ?)", keys)
-
-    def add_compared(self, event_ids: Iterable[str | None]) -> None:
-        """Add refunds of the period that were compared. None is for no event_id."""
-        self.insert("INSERT OR IGNORE INTO compared VALUES (?)", ((one or "",) for one in event_ids))
-
-    def add_checked(self, kind: str, event_ids: Iterable[str]) -> None:
-        """Add refunds for which one of :data:`CHECKED_KINDS` was looked for."""
-        self.insert("INSERT OR IGNORE INTO checked VALUES (?, ?)", ((kind, one) for one in event_ids))
-
-    def add_open(self, keys: Iterable[Key]) -> None:
-        """Add mismatches that earlier reconciliations found and that are still open, in place of those from before."""
-        self.connection.execute("DELETE FROM open_before")
-        self.insert("INSERT INTO open_before VALUES (?, ?, ?)", keys)
-
     def add_unreadable(self, event_ids: Iterable[str | None]) -> None:
         """Add the event_ids of commissions that cannot be read: their mismatches stay open. None is for no event_id."""
         self.insert("INSERT OR IGNORE INTO unreadable VALUES (?)", ((one or "",) for one in event_ids))
-
-    def resolved(self) -> Iterator[Key]:
-        """
-        Yield the mismatches that were open before and were not found now, although they could be read.
-
-        All commissions of the period were read: one that is gone is resolved. A refund without a commission is only if
-        it was compared, because a refund that was adopted is of no period; and what is checked, if that was checked.
-        """
-        checked = ", ".join(f"'{kind.value}'" for kind in CHECKED_KINDS)
-        yield from self.connection.execute(
-            "SELECT * FROM open_before o WHERE event_id NOT IN (SELECT event_id FROM unreadable) "
-            f"AND CASE WHEN kind IN ({checked}) "
-            "THEN EXISTS (SELECT 1 FROM checked c WHERE c.kind = o.kind AND c.event_id = o.event_id) "
-            "ELSE commission_id <> 0 OR event_id IN (SELECT event_id FROM compared) END "
-            "EXCEPT SELECT * FROM found"
-        )
-
-    def add_selected(self, event_ids: Iterable[str]) -> None:
-        """Add what the warehouse's query selects."""
-        self.insert("INSERT OR IGNORE INTO selected VALUES (?)", ((one,) for one in event_ids))
-
-    def add_sent(self, records: Collection[LedgerRecord]) -> int:
-        """
-        Add refunds that were sent in the period, to be compared with what is selected; call it after that is complete.
-
-        :returns: how many of them are selected
-        """
-        marks = ", ".join("?" * len(records))
-        ids = [one.event_id for one in records]
-        rows = self.connection.execute(f"SELECT event_id FROM selected WHERE event_id IN ({marks})", ids)
-        selected = {event_id for (event_id,) in rows}
-        self.insert(
-            "INSERT OR IGNORE INTO unselected VALUES (?, ?)",
-            (
-                (one.event_id, _record_adapter.dump_json(one).decode())
-                for one in records
-                if one.event_id not in selected
-            ),
-        )
-        return len(selected)
-
-    def unselected(self) -> Iterator[LedgerRecord]:
-        """Yield the refunds that the query does not select."""
-        for (body,) in self.connection.execute("SELECT body FROM unselected ORDER BY event_id"):
-            yield _record_adapter.validate_json(body)
-
-    def add_sales(self, records: Iterable[LedgerRecord], *, urgent: bool = False) -> None:
-        """Add refunds whose sale is to be looked up."""
-        self.insert(
-            "INSERT INTO sales VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET urgent = max(urgent, excluded.urgent)",
-            (
-                (one.event_id, one.sale_event_id, urgent, _record_adapter.dump_json(one).decode())
-                for one in records
-                if one.sale_event_id
-            ),
-        )
-
-    def sales(self, most: int) -> tuple[list[str], int]:
-        """
-        Choose the sales to look up: those of open mismatches first, and a random choice of the others.
-
-        :returns: their event_ids, and how many are left out
-        """
-        (count,) = self.connection.execute("SELECT count(DISTINCT sale_event_id) FROM sales").fetchone()
-        rows = self.connection.execute(
-            "SELECT sale_event_id FROM sales GROUP BY 1 ORDER BY max(urgent) DESC, random() LIMIT ?", (most,)
-        )
-        chosen = [sale_event_id for (sale_event_id,) in rows]
-        return chosen, count - len(chosen)
-
-    def refunds_of_sale(self, sale_event_id: str) -> list[LedgerRecord]:
-        """Return the refunds of a sale."""
-        rows = self.connection.execute("SELECT body FROM sales WHERE sale_event_id = ? LIMIT 500", (sale_event_id,))
-        return [_record_adapter.validate_json(body) for (body,) in rows]
 
 
 _WITHOUT_COMMISSION = """
@@ -377,12 +231,84 @@ _WITHOUT_COMMISSION = """
 """
 
 
-def _match(rows: list[tuple[Any, ...]], within: timedelta | None) -> Iterator[tuple[Recorded, Recorded]]:
-    """Match the events of one lead."""
-    return match_duplicates(
-        [Recorded(*row[2:]) for row in rows if row[1]], [Recorded(*row[2:]) for row in rows if not row[1]], within
-    )
-
-
 def _original(amount: int | None, currency: str | None) -> str | None:
     return f"{amount} {currency.upper()}" if amount is not None and currency else None
+
+
+def _sides(rows: Iterable[tuple[Any, ...]]) -> tuple[list[Recorded], list[Recorded]]:
+    """Return the events of one lead that were sent, and those that were not."""
+    sides: tuple[list[Recorded], list[Recorded]] = ([], [])
+    for _, sent, *values in rows:
+        sides[not sent].append(Recorded(*values))
+    return sides
+
+
+class Recorded(NamedTuple):
+    """
+    An event of one lead that FirstPromoter has recorded.
+
+    :param event_id: None if the commission has none
+    :param commission_id: of its first commission; 0 if it was not read
+    :param moment: when it was sent or, if it was not sent, when the commission was made; seconds since 1970
+    :param original: the amount and currency that the customer paid or was paid back, as one text; None if not known
+    :param amount: the same in the account's currency, in minor units; None if not known
+    """
+
+    event_id: str | None
+    commission_id: int
+    moment: float
+    original: str | None
+    amount: int | None
+
+
+def match_duplicates(
+    sent: Iterable[Recorded], unsent: Iterable[Recorded], within: timedelta | None = None
+) -> Iterator[tuple[Recorded, Recorded]]:
+    """
+    Match events that were not sent with events that were, by their amount; all are of one lead.
+
+    One that was sent has at most one duplicate, so that a customer who is refunded the same price several times,
+    and each time twice, has as many duplicates as refunds. Of several with the same amount, the one nearest in
+    time is taken. Amounts are compared in the customer's currency where both sides have that, and otherwise in the
+    account's currency.
+
+    :param within: further apart they are no duplicates; None is no limit
+    :returns: each duplicate with the event that was sent
+    """
+    pools: dict[Hashable, list[tuple[float, str, Recorded]]] = {}
+    for one in sorted(sent, key=lambda one: (one.moment, one.event_id)):
+        for key in _keys_of_sent(one):
+            pools.setdefault(key, []).append((one.moment, one.event_id or "", one))
+    for one in sorted(unsent, key=lambda one: (one.moment, one.commission_id)):
+        candidates = [near for key in _keys_of_unsent(one) for near in _nearest(pools.get(key, []), one.moment)]
+        if within is not None:
+            candidates = [near for near in candidates if abs(near.moment - one.moment) <= within.total_seconds()]
+        if not candidates:
+            continue
+        chosen = min(candidates, key=lambda other: (abs(other.moment - one.moment), other.event_id))
+        for key in _keys_of_sent(chosen):
+            pools[key].remove((chosen.moment, chosen.event_id or "", chosen))
+        yield one, chosen
+
+
+def _keys_of_sent(one: Recorded) -> list[Hashable]:
+    keys: list[Hashable] = []
+    if one.original is not None:
+        keys.append(("original", one.original))
+    elif one.amount is not None:
+        keys.append(("amount, original unknown", one.amount))
+    if one.amount is not None:
+        keys.append(("amount", one.amount))
+    return keys
+
+
+def _keys_of_unsent(one: Recorded) -> list[Hashable]:
+    if one.original is None:
+        return [("amount", one.amount)]
+    return [("original", one.original), ("amount, original unknown", one.amount)]
+
+
+def _nearest(pool: list[tuple[float, str, Recorded]], moment: float) -> list[Recorded]:
+    """Return the last event before a moment and the first one after it."""
+    place = bisect_left(pool, moment, key=lambda entry: entry[0])
+    return [entry[2] for entry in pool[max(place - 1, 0) : place + 1]]

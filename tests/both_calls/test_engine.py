@@ -141,6 +141,56 @@ def test_reconciliation_and_revert_leave_the_other_call_alone(engine: Engine, ca
 
 
 @BOTH_CALLS
+def test_event_that_leaves_the_query_is_no_longer_selected_until_it_is_reverted(engine: Engine, call: Call) -> None:
+    engine.database.fill([event(1), event(2)])
+    engine.sync(call)
+    selecting: dict[str, Any] = {"sql": ALL_REFUNDS, "sql_conn_id": "warehouse"}
+    assert engine.reconcile(call, **selecting) == {"matched": 2}
+    engine.database.run("DELETE FROM refunds WHERE event_id = 'ev_2'")
+
+    assert engine.reconcile(call, **selecting) == {"matched": 2, "no_longer_selected": 1}
+
+    assert engine.revert(call, *engine.pushed["no_longer_selected"])["reverted"] == 1
+    assert engine.ledger(call) == {"ev_1": "recorded", "ev_2": "reverted"}
+    assert "no_longer_selected" not in engine.reconcile(call, **selecting)
+
+
+def test_ledger_of_sales_is_asked_before_firstpromoter(engine: Engine) -> None:
+    engine.track(SALE, event(1), event(77))
+    engine.track(
+        REFUND,
+        *(event(n, event_id=f"re_{n}", uid="cus_1", sale_event_id=f"ev_{n}") for n in (1, 2, 77)),
+    )
+
+    found = engine.reconcile(REFUND)
+
+    assert found == {"matched": 3, "sale_not_found": 2}
+    assert engine.pushed["return_value"]["sales_looked_up"] == 2, "not the one that the ledger has as recorded"
+
+
+@pytest.mark.parametrize("reconciled", [True, False])
+def test_sale_that_is_pending_in_its_ledger_is_looked_up_for_a_refund_that_is_pending_for_long(
+    engine: Engine, reconciled: bool
+) -> None:
+    """Its commission can have been approved since: with a reconciliation of sales before, no request is needed."""
+    engine.track(SALE, event(1))
+    engine.track(REFUND, event(1, event_id="re_1", sale_event_id="ev_1"))
+    store = engine.sandbox.store
+    store.execute("UPDATE commissions SET status = 'pending'")
+    for call in (SALE, REFUND):
+        engine.reconcile(call)
+    store.execute("UPDATE commissions SET status = 'approved' WHERE amount > 0")
+    long_ago = datetime.now(UTC) - timedelta(days=46)
+    store.execute("UPDATE commissions SET created_at = ?", (long_ago.strftime("%Y-%m-%dT%H:%M:%S.000Z"),))
+    engine.database.run(f"UPDATE firstpromoter_refunds SET first_sent_at = '{long_ago:%Y-%m-%d %H:%M:%S}'")
+    if reconciled:
+        engine.reconcile(SALE)
+
+    assert engine.reconcile(REFUND) == {"matched": 1, "still_pending": 1}
+    assert engine.pushed["return_value"]["sales_looked_up"] == (0 if reconciled else 1)
+
+
+@BOTH_CALLS
 def test_changed_amount_is_named_and_not_sent(engine: Engine, call: Call) -> None:
     engine.track(call, event(1))
     engine.database.fill([event(1, amount=1500)])
@@ -188,7 +238,7 @@ def test_monthly_sales_of_one_amount_are_no_duplicates(engine: Engine) -> None:
         made = datetime.now(UTC) - timedelta(days=days)
         engine.sandbox.add_commission(event_id=event_id, uid="cus_1", sale_amount=1000, created_at=made)
 
-    assert engine.reconcile(SALE) == {"matched": 1, "missing_in_ledger": 1, "reversed_twice": 1}
+    assert engine.reconcile(SALE) == {"matched": 1, "missing_in_ledger": 1, "recorded_twice": 1}
 
 
 @BOTH_CALLS

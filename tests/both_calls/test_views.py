@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from airflow_provider_firstpromoter.calls import REFUND, SALE, Call, Commission, Outcome, Result
-from airflow_provider_firstpromoter.cli.tables import _tables
+from airflow_provider_firstpromoter.cli.report import tables_of
 from airflow_provider_firstpromoter.ledger import Ledger, LedgerWrite, RunKey
 from airflow_provider_firstpromoter.ledger.views import views
 
@@ -58,7 +58,7 @@ def test_views_over_both_ledgers(database: Any) -> None:
         ],
         RunKey(),
     )
-    tables = [_tables(ledger.table.fullname, ledger.call) for ledger in (sales, refunds)]
+    tables = [tables_of(ledger.table.fullname, ledger.call) for ledger in (sales, refunds)]
     found = {view.name: view for view in views(tables[0]._replace(mismatches=None), SALE, tables[1])}
     for name in ("net", "refunds_without_sale"):
         with database.engine().begin() as connection:

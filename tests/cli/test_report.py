@@ -45,7 +45,7 @@ def ledger(warehouse: Any, connect: Callable[..., str]) -> Ledger:
     mismatches.write(
         [
             Mismatch(MismatchKind.MISSING_IN_LEDGER, "", 9, THEN),
-            Mismatch(MismatchKind.REVERSED_TWICE, "stripe_1", 10, THEN, other_event_id=EVENT_IDS[0]),
+            Mismatch(MismatchKind.RECORDED_TWICE, "stripe_1", 10, THEN, other_event_id=EVENT_IDS[0]),
         ]
     )
     other = Ledger(ledger.engine, "other", name="warehouse")
@@ -167,7 +167,7 @@ def test_accept_ends_a_changed_amount_and_a_mismatch(ledger: Ledger, cli: Callab
     assert sorted(done.out.splitlines()) == [
         "commission 9: mismatch missing_in_ledger accepted",
         f"{EVENT_IDS[0]}: recorded with amount 1234567, and the row says 700: accepted",
-        "stripe_1: mismatch reversed_twice accepted",
+        "stripe_1: mismatch recorded_twice accepted",
     ]
     assert [row["event_id"] for row in cli("report", "firstpromoter_default", "--view", "open", "-o", "json").json] == [
         EVENT_IDS[1]
@@ -176,7 +176,7 @@ def test_accept_ends_a_changed_amount_and_a_mismatch(ledger: Ledger, cli: Callab
 
 def test_accept_of_what_is_not_open_says_so(ledger: Ledger, cli: Callable[..., Any]) -> None:
     done = cli("accept", "firstpromoter_default", "stripe_1", EVENT_IDS[1], "--commission", "77")
-    assert (done.code, done.out) == (1, "stripe_1: mismatch reversed_twice accepted\n")
+    assert (done.code, done.out) == (1, "stripe_1: mismatch recorded_twice accepted\n")
     assert done.err == (
         f"Nothing to accept for {EVENT_IDS[1]}, 77: neither changed nor an open mismatch in this ledger\n"
     )

@@ -75,7 +75,7 @@ def fill(ledger: Ledger) -> None:
     mismatches.ensure()
     mismatches.write(
         [
-            Mismatch(MismatchKind.REVERSED_TWICE, "stripe_1", 9, THEN, other_event_id="re_march"),
+            Mismatch(MismatchKind.RECORDED_TWICE, "stripe_1", 9, THEN, other_event_id="re_march"),
             Mismatch(MismatchKind.MISSING_IN_LEDGER, "re_accepted_mismatch", 10, THEN),
         ]
     )
@@ -102,7 +102,7 @@ def test_view_open_lists_what_needs_attention_and_not_what_left_the_query_or_was
         ("re_changed", "changed", "recorded with amount 1000, now 700"),
         ("re_failed", "failed", "answered 500 in 6 tries"),
         ("re_rejected", "rejected", "amount is not a number"),
-        ("stripe_1", "reversed_twice", "the same as re_march"),
+        ("stripe_1", "recorded_twice", "the same as re_march"),
     ]
 
 

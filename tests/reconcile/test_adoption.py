@@ -110,7 +110,7 @@ def test_duplicate_in_the_period_is_reported_and_not_adopted(account: AccountWit
 
     for _ in range(2):
         report = account.reconcile(adopt=True)
-        assert (nonzero_kinds(report), report["adopted"]) == ({"reversed_twice": 1}, 0)
+        assert (nonzero_kinds(report), report["adopted"]) == ({"recorded_twice": 1}, 0)
     assert account.ledger() == {"re_0001": "recorded"}
 
 
@@ -137,10 +137,10 @@ def test_duplicate_of_a_refund_outside_the_period_is_not_adopted(
 
     report = account.reconcile(adopt=True, **days)
 
-    assert (report["adopted"], nonzero_kinds(report)) == (2, {"reversed_twice": 1})
+    assert (report["adopted"], nonzero_kinds(report)) == (2, {"recorded_twice": 1})
     assert account.mismatches("event_id, other_event_id") == [("stripe_1", "re_0001")]
     assert "stripe_1" not in account.ledger()
-    assert nonzero_kinds(account.reconcile(**days)) == {"reversed_twice": 1}
+    assert nonzero_kinds(account.reconcile(**days)) == {"recorded_twice": 1}
 
 
 def test_duplicate_of_a_refund_whose_lead_is_not_in_the_ledger_is_not_adopted(account: AccountWithLedger) -> None:
@@ -155,7 +155,7 @@ def test_duplicate_of_a_refund_whose_lead_is_not_in_the_ledger_is_not_adopted(ac
 
     report = account.reconcile(adopt=True, created_from=LAST_WEEK)
 
-    assert (report["adopted"], nonzero_kinds(report)) == (0, {"reversed_twice": 1})
+    assert (report["adopted"], nonzero_kinds(report)) == (0, {"recorded_twice": 1})
     assert account.mismatches("event_id, other_event_id") == [("stripe_1", "re_0001")]
     assert report["rewards_filled"] == 2, "what was looked up is known from now on"
     assert account.reconcile(adopt=True, created_from=LAST_WEEK)["looked_up"] == 0
@@ -165,7 +165,7 @@ def test_duplicate_that_was_denied_is_no_mismatch(account: AccountWithLedger) ->
     """Denying it is how an operator corrects it."""
     account.track(refund(1))
     duplicate = account.commission("stripe_1", "cus_1", 1001)
-    assert nonzero_kinds(account.reconcile()) == {"reversed_twice": 1}
+    assert nonzero_kinds(account.reconcile()) == {"recorded_twice": 1}
     account.sandbox.change_commission(duplicate, status="denied")
 
     assert nonzero_kinds(account.reconcile()) == {}
@@ -203,7 +203,7 @@ def test_refund_of_the_same_price_is_adopted_if_the_other_one_has_its_duplicate(
 
     report = account.reconcile(adopt=True, created_from=LAST_WEEK)
 
-    assert (report["adopted"], nonzero_kinds(report)) == (1, {"reversed_twice": 1})
+    assert (report["adopted"], nonzero_kinds(report)) == (1, {"recorded_twice": 1})
     assert account.ledger() == {"re_0001": "recorded", "old_1": "already_recorded"}
 
 

@@ -52,7 +52,7 @@ def test_reconciliation_finds_each_kind_of_difference_and_nothing_else(account: 
     assert nonzero_kinds(report) == {
         "missing_in_firstpromoter": 1,
         "amount_differs": 1,
-        "reversed_twice": 1,
+        "recorded_twice": 1,
         "reward_changed": 2,
         "missing_in_ledger": 2,
     }
@@ -61,7 +61,7 @@ def test_reconciliation_finds_each_kind_of_difference_and_nothing_else(account: 
     assert {kind: [case["event_id"] for case in cases] for kind, cases in report["cases"].items()} == {
         "missing_in_firstpromoter": ["re_0001"],
         "amount_differs": ["re_0002"],
-        "reversed_twice": ["stripe_6"],
+        "recorded_twice": ["stripe_6"],
         "reward_changed": ["re_0003", "re_0004"],
         "missing_in_ledger": ["", "by_hand"],
     }
@@ -71,7 +71,7 @@ def test_reconciliation_finds_each_kind_of_difference_and_nothing_else(account: 
         ("missing_in_firstpromoter", "re_0001", 0, None, -1001, None),
         ("missing_in_ledger", "", nameless, None, None, -4712),
         ("missing_in_ledger", "by_hand", by_hand, None, None, -4711),
-        ("reversed_twice", "stripe_6", duplicate_of, "re_0006", None, -1006),
+        ("recorded_twice", "stripe_6", duplicate_of, "re_0006", None, -1006),
     ]
     changed = account.mismatches(
         "event_id, ledger_reward_status, firstpromoter_reward_status", "kind = 'reward_changed'"
@@ -123,12 +123,12 @@ def test_mismatch_is_resolved_when_gone_and_reopened_when_back(account: AccountW
     assert account.mismatches("event_id, firstpromoter_amount") == [("re_0001", -2)]
 
 
-def test_reversed_twice_is_reported_once_per_sent_refund(account: AccountWithLedger) -> None:
+def test_recorded_twice_is_reported_once_per_sent_refund(account: AccountWithLedger) -> None:
     account.track(refund(1))
     for number in range(3):
         account.commission(f"stripe_{number}", "cus_1", 1001)
 
-    assert nonzero_kinds(account.reconcile()) == {"reversed_twice": 1, "missing_in_ledger": 2}
+    assert nonzero_kinds(account.reconcile()) == {"recorded_twice": 1, "missing_in_ledger": 2}
 
 
 @pytest.mark.parametrize(

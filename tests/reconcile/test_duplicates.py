@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from airflow_provider_firstpromoter.reconcile.duplicates import Recorded, match_duplicates
+from airflow_provider_firstpromoter.reconcile.staging import Recorded, match_duplicates
 
 
 def reversal(event_id: str, moment: float, original: str | None = None, amount: int | None = -1000) -> Recorded:

@@ -21,7 +21,7 @@ export const OUTCOMES = new Map([
 export const MISMATCHES = new Map([
   ["missing_in_firstpromoter", "missing in FirstPromoter"],
   ["missing_in_ledger", "missing in the ledger"],
-  ["reversed_twice", "reversed twice"],
+  ["recorded_twice", "recorded twice"],
   ["amount_differs", "amount differs"],
   ["reverted_not_denied", "reverted, not denied"],
   ["no_longer_selected", "no longer selected"],

@@ -145,7 +145,7 @@ def test_previews_and_reconciliations_count_in_no_sum(
     push("others_us", summary())
     push("others_us", summary(preview=True, outcomes={"pending": 100, "rejected": 1}, problems=[problem("re_1", "no")]))
     cases = {
-        "reversed_twice": [{"event_id": "in_7", "other_event_id": "re_7"}],
+        "recorded_twice": [{"event_id": "in_7", "other_event_id": "re_7"}],
         "reward_changed": [{"event_id": "re_8"}],
     }
     found = {
@@ -153,14 +153,14 @@ def test_previews_and_reconciliations_count_in_no_sum(
         "account": "acme-us",
         "matched": 40,
         "mismatches": 1,
-        "reversed_twice": 1,
+        "recorded_twice": 1,
         "cases": cases,
     }
     push("others_us", {**found, "warnings": [], "seconds": 2.0, "requests": 3}, "reconcile")
     page = as_user("uma").open("?dag=others_us")
     assert (page.total("runs"), page.total("recorded"), page.total("reversed")) == ("1", "2", "-13.80")
     assert page.legend() == {"recorded": 2}
-    assert page.attention() == [("reversed twice", "in_7", "as well as re_7")]
+    assert page.attention() == [("recorded twice", "in_7", "as well as re_7")]
     assert page.runs() == ["others_us > reconcile", "others_us > sync_refunds", "others_us > sync_refunds"]
 
 

@@ -1,21 +1,43 @@
-"""The commands that speak to FirstPromoter: ``check``, ``preview``, ``reconcile`` and ``revert``."""
+"""The commands, without ``report``: each does what an operator does, or changes the ledger's tables."""
 
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import and_, select
+from sqlalchemy.engine import Dialect, make_url
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.schema import CreateTable
 
-from airflow_provider_firstpromoter.cli.console import ATTENTION, LOG, command, opened, print_report, print_rows
-from airflow_provider_firstpromoter.database import CallQuery, ManagedTable, errors_as
+from airflow_provider_firstpromoter.calls import REFUND
+from airflow_provider_firstpromoter.cli.console import (
+    ATTENTION,
+    LOG,
+    command,
+    opened,
+    print_report,
+    print_rows,
+    printing,
+)
+from airflow_provider_firstpromoter.cli.report import tables_of
+from airflow_provider_firstpromoter.database import CallQuery, ManagedTable, ddl_text, errors_as, first_line
 from airflow_provider_firstpromoter.exceptions import ConnectionSettingsError, FirstPromoterError, LedgerError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
-from airflow_provider_firstpromoter.ledger import Ledger, RunKey, ledger_table, now
-from airflow_provider_firstpromoter.reconcile import MOST_TO_REVERT, Period, Reconciliation, Revert, RevertSelection
+from airflow_provider_firstpromoter.ledger import Ledger, RunHistory, RunKey, ledger_table, now, salt_table
+from airflow_provider_firstpromoter.ledger.views import Tables
+from airflow_provider_firstpromoter.ledger.views import views as views_of
+from airflow_provider_firstpromoter.reconcile import (
+    MOST_TO_REVERT,
+    MismatchTable,
+    Period,
+    Reconciliation,
+    Revert,
+    RevertSelection,
+)
 from airflow_provider_firstpromoter.sync import Sync, SyncOptions, log_text, report_mismatches
 
 #: Characters of one to four bytes, which a database that is not Unicode cannot hold.
@@ -38,7 +60,11 @@ def check(args: Namespace) -> int:
         with Ledger.required(account, args.ledger_conn_id, args.ledger_table, args.call) as ledger:
             return _check_ledger(ledger)
 
-    checks: dict[str, Callable[[], str]] = {"connection": connection, "ledger": ledger}
+    def commissions() -> str:
+        next(iter(hook.iter_commissions()), None)
+        return "FirstPromoter's commissions can be read, as reconciliations, reverts and look-ups do"
+
+    checks: dict[str, Callable[[], str]] = {"connection": connection, "commissions": commissions, "ledger": ledger}
     if args.sql or args.sql_conn_id:
         checks["query"] = lambda: _check_query(args)
     rows = []
@@ -161,3 +187,89 @@ def _confirmed(report: Any, args: Namespace) -> bool:
 def _run_key(task_id: str) -> RunKey:
     """Return what the ledger and the run history name as the run."""
     return RunKey("airflow firstpromoter", f"cli__{now().isoformat()}", task_id, -1)
+
+
+@command
+def accept(args: Namespace) -> None:
+    """Accept changed amounts and mismatches as they are: they are not reported any more until they change."""
+    if not args.event_ids and not args.commission:
+        raise ValueError("Name an event_id, or a commission with --commission")
+    with opened(args) as (_, ledger), printing(args):
+        records = ledger.find(args.event_ids)
+        changed = [event_id for event_id, record in records.items() if record.is_changed or record.lead_differs]
+        ledger.mark(changed, accepted_at=now())
+        for event_id in changed:
+            was, is_now = records[event_id].row_amount, records[event_id].changed_amount or "no amount"
+            print(f"{event_id}: recorded with amount {was}, and the row says {is_now}: accepted")
+        accepted = MismatchTable(ledger).accept(args.event_ids, args.commission)
+        for one in accepted:
+            name = one.event_id or f"commission {one.commission_id}"
+            print(f"{name}: mismatch {one.kind} accepted")
+    done: set[Any] = {*changed, *(one.event_id for one in accepted), *(one.commission_id for one in accepted)}
+    if missing := [str(one) for one in (*args.event_ids, *args.commission) if one not in done]:
+        raise LedgerError(
+            f"Nothing to accept for {', '.join(missing)}: neither changed nor an open mismatch in this ledger"
+        )
+
+
+@command
+def ddl(args: Namespace) -> None:
+    """Print the statements that create the tables."""
+    with _place(args) as (_, tables, _refunds, dialect), printing(args):
+        made = (*tables, salt_table(tables.ledger))
+        print("\n".join(ddl_text(table, dialect) for table in made if table is not None))
+
+
+@command
+def views(args: Namespace) -> None:
+    """Print the statements that create the views, or run them."""
+    with _place(args) as (ledger, tables, refunds, dialect), printing(args):
+        if args.apply:
+            if ledger is None:
+                raise ValueError("--apply needs the connection CONN_ID")
+            _apply(tables, refunds, ledger)
+            return
+        scripts = [view.script(tables.ledger, dialect) for view in views_of(tables, args.call, refunds)]
+        # The ledger and its run history are there after the first run; this one only after a reconciliation.
+        assert tables.mismatches is not None
+        print(f"{str(CreateTable(tables.mismatches, if_not_exists=True).compile(dialect=dialect)).strip()};")
+        print("\n".join(scripts))
+
+
+def _apply(tables: Tables, refunds: Tables, ledger: Ledger) -> None:
+    beside = ledger.beside(refunds.ledger.fullname, REFUND)
+    for table in (ledger, beside, RunHistory(ledger, RunKey()), MismatchTable(ledger)):
+        table.ensure()
+    dialect = ledger.engine.dialect
+    for view in views_of(tables, ledger.call, refunds):
+        name = f"{tables.ledger.fullname}_{view.name}"
+        make = view.create(tables.ledger, dialect)
+        try:
+            with ledger.engine.begin() as connection:
+                connection.exec_driver_sql(make)
+            print(f"{name}: created, or replaced with the rights that it had")
+        except SQLAlchemyError as error:  # it is there, and has other columns or cannot be replaced in this database
+            LOG.debug("%s", first_line(error))
+            with errors_as(LedgerError, f"The view {name} cannot be created"), ledger.engine.begin() as connection:
+                connection.exec_driver_sql(view.drop(tables.ledger, dialect))
+                connection.exec_driver_sql(make)
+            print(f"{name}: dropped and created again; grant rights on it once more")
+
+
+@contextmanager
+def _place(args: Namespace) -> Iterator[tuple[Ledger | None, Tables, Tables, Dialect]]:
+    """Open where the tables are, with those of the refunds: a ledger, or just a dialect."""
+    if bool(args.conn_id) == bool(args.dialect):
+        raise ValueError("Name either a connection or --dialect")
+    if args.conn_id:
+        with opened(args) as (hook, ledger):
+            refunds = tables_of(hook.account.ledger_table(REFUND), REFUND)
+            yield ledger, tables_of(ledger.table.fullname, ledger.call), refunds, ledger.engine.dialect
+        return
+    try:
+        dialect: Dialect = make_url(f"{args.dialect}://").get_dialect()()
+    except (SQLAlchemyError, ImportError, AttributeError) as error:
+        raise ValueError(f"SQLAlchemy has no dialect {args.dialect!r} here: {error}") from None
+    name = args.ledger_table or args.call.ledger_table
+    refunds = tables_of(f"{name[: name.rfind('.') + 1]}{REFUND.ledger_table}", REFUND)
+    yield None, tables_of(name, args.call), refunds, dialect
