@@ -113,7 +113,8 @@ class ReconcileOperator(SqlFile, LedgerOperator):
     :param parameters: with ``sql``: bound by the database driver
     :param pending_after: how long a commission may be pending while one of its sale is not; None allows any time
     :param max_sale_lookups: for how many sales at most FirstPromoter is asked, with one or two requests each: those of
-        open mismatches first, then a random choice of the others. 0 finds no ``still_pending`` and ``sale_not_found``
+        open mismatches first, then a random choice of the others. One that the ledger of sales has as recorded needs
+        no request. 0 finds no ``still_pending`` and ``sale_not_found``
     :param firstpromoter_conn_id: the connection of type ``firstpromoter``
     :param ledger_conn_id: the SQL connection of the ledger; by default the one in the FirstPromoter connection's extra
     :param ledger_table: the ledger's table, ``table`` or ``schema.table``; by default likewise

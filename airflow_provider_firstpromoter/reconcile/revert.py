@@ -161,8 +161,7 @@ class Revert(LedgerRun[RevertReport]):
         records = {record.event_id: record for record in self.selection.records(self.ledger)}
         self.log.info("Selected (%s): %s", self.selection, self.report.call.counted(len(records)))
         sent = [one for one in records.values() if one.first_sent_at is not None and not one.unresolved]
-        found = self.reader.of_records(sent)
-        moment = now()
+        found, moment = self.reader.of_records(sent), now()
         # A kill hides the sender. Who names the event_ids may say that the killed run was it.
         killed = self.history.unfinished() if self.selection.event_ids is not None else []
         checked = [
@@ -246,8 +245,8 @@ class Revert(LedgerRun[RevertReport]):
         counts = f"{batch.processed_count} of {batch.total} processed, {batch.failed_count} failed"
         more = f"; and {len(errors) - MOST_ERRORS} more" if len(errors) > MOST_ERRORS else ""
         shown = "".join(f"; {text}" for text in errors[:MOST_ERRORS])
-        not_ended = "" if batch.ended else ", and was not followed any longer"
-        self.warn(f"Batch {batch.id} is {batch.status}{not_ended}: {counts}{shown}{more}")
+        status = batch.status if batch.ended else f"{batch.status}, and was not followed any longer"
+        self.warn(f"Batch {batch.id} is {status}: {counts}{shown}{more}")
 
     def _read_again(self, group: Sequence[CheckedEvent]) -> list[CheckedEvent]:
         """Return the events with their commissions as they are now; one of which some are not listed is looked up."""
