@@ -13,6 +13,7 @@ from sqlalchemy.engine import Dialect, make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.schema import CreateTable
 
+from airflow_provider_firstpromoter.account import Account
 from airflow_provider_firstpromoter.calls import REFUND
 from airflow_provider_firstpromoter.cli.console import (
     ATTENTION,
@@ -56,15 +57,12 @@ def check(args: Namespace) -> int:
             raise ConnectionSettingsError(text)
         return text
 
-    def ledger() -> str:
-        with Ledger.required(account, args.ledger_conn_id, args.ledger_table, args.call) as ledger:
-            return _check_ledger(ledger)
-
     def commissions() -> str:
         next(iter(hook.iter_commissions()), None)
         return "FirstPromoter's commissions can be read, as reconciliations, reverts and look-ups do"
 
-    checks: dict[str, Callable[[], str]] = {"connection": connection, "commissions": commissions, "ledger": ledger}
+    checks: dict[str, Callable[[], str]] = {"connection": connection, "commissions": commissions}
+    checks["ledger"] = lambda: _check_ledger(args, account)
     if args.sql or args.sql_conn_id:
         checks["query"] = lambda: _check_query(args)
     rows = []
@@ -77,18 +75,19 @@ def check(args: Namespace) -> int:
     return ATTENTION if any(row["result"] == "failed" for row in rows) else 0
 
 
-def _check_ledger(ledger: Ledger) -> str:
+def _check_ledger(args: Namespace, account: Account) -> str:
     """Write a row, read it, and roll it back: in the ledger or, where there is none yet, in a table of this check."""
-    if ledger.exists():
-        _write_and_read(ledger, ledger.account)
-        return f"{ledger} can be read and written"
-    probe = ManagedTable(ledger.engine, ledger_table(f"{ledger.table.fullname}_check", ledger.call), ledger.name)
-    probe.ensure()
-    try:
-        _write_and_read(probe, ledger.account)
-    finally:
-        probe.table.drop(ledger.engine)
-    return f"{ledger} does not exist yet: the first run creates it"
+    with Ledger.required(account, args.ledger_conn_id, args.ledger_table, args.call) as ledger:
+        if ledger.exists():
+            _write_and_read(ledger, ledger.account)
+            return f"{ledger} can be read and written"
+        probe = ManagedTable(ledger.engine, ledger_table(f"{ledger.table.fullname}_check", ledger.call), ledger.name)
+        probe.ensure()
+        try:
+            _write_and_read(probe, ledger.account)
+        finally:
+            probe.table.drop(ledger.engine)
+        return f"{ledger} does not exist yet: the first run creates it"
 
 
 def _write_and_read(table: ManagedTable, account: str) -> None:

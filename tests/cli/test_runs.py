@@ -48,6 +48,7 @@ def test_check_of_a_new_ledger_leaves_nothing_behind(account: Sandbox, warehouse
     assert done.code is None, done.out
     assert [(row["check"], row["result"]) for row in done.json] == [
         ("connection", "ok"),
+        ("commissions", "ok"),
         ("ledger", "ok"),
         ("query", "ok"),
     ]
@@ -78,9 +79,25 @@ def test_check_goes_on_after_a_failure_and_exits_with_3(
     done = cli("check", CONN_ID, "--sql-conn-id", "warehouse", "--sql", str(tmp_path / "refunds.sql"), "-o", "json")
 
     assert done.code == 3
-    assert [row["result"] for row in done.json] == ["failed", "ok", "failed"]
+    assert [row["result"] for row in done.json] == ["failed", "failed", "ok", "failed"]
     assert "FirstPromoter refused the API key" in done.out
     assert "lacks the column amount" in done.out
+
+
+def test_check_says_that_the_key_may_not_read_commissions(
+    account: Sandbox, warehouse: Any, cli: Callable[..., Any]
+) -> None:
+    account.fault("status", status=403, times=None, path="/company/commissions")
+
+    done = cli("check", CONN_ID, "-o", "json")
+
+    assert done.code == 3
+    assert [(row["check"], row["result"]) for row in done.json] == [
+        ("connection", "ok"),
+        ("commissions", "failed"),
+        ("ledger", "ok"),
+    ]
+    assert "403" in done.json[1]["detail"]
 
 
 def test_check_of_a_ledger_that_cannot_be_written_fails(
@@ -98,8 +115,8 @@ def test_check_of_a_ledger_that_cannot_be_written_fails(
     done = cli("check", CONN_ID, "-o", "json")
 
     assert done.code == 3
-    assert "cannot be written: " in done.json[1]["detail"]
-    assert "permission denied" in done.json[1]["detail"]
+    assert "cannot be written: " in done.json[2]["detail"]
+    assert "permission denied" in done.json[2]["detail"]
     warehouse.run("DROP OWNED BY reader")
     warehouse.run("DROP ROLE reader")
 
