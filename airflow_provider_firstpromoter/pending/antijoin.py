@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -16,8 +15,6 @@ from airflow_provider_firstpromoter.exceptions import SourceError
 from airflow_provider_firstpromoter.ledger import Ledger
 from airflow_provider_firstpromoter.pending.merge_join import join_locally
 from airflow_provider_firstpromoter.pending.rules import settled_condition
-
-log = logging.getLogger(__name__)
 
 #: So many unsettled rows are kept in memory at once.
 FEW_UNSETTLED = 10_000
@@ -47,14 +44,13 @@ def unsettled_rows(
     """
     is_empty = not ledger.exists()
     names: Sequence[str] | None
+    refused: SourceError | None = None
     try:
         # Some databases rename columns of a subquery that have the same name, so the author's own query is read first.
         names = query.column_names()
     except SourceError as error:
         # If the author's own query is wrong, reading it raises the error.
-        names = None
-        if not is_empty:
-            log.warning("%s", _fallback(error))
+        names, refused = None, error
     if names is not None:
         query.check_columns(names, identify_by)
         if is_empty or query.name == ledger.name:
@@ -63,7 +59,7 @@ def unsettled_rows(
                 try:
                     first = next(rows, None)
                 except SourceError as error:
-                    log.warning("%s", _fallback(error))
+                    refused = error
                 else:
                     if first is not None:
                         yield first
@@ -72,7 +68,7 @@ def unsettled_rows(
     if is_empty:
         yield from query.rows(identify_by)
     else:
-        yield from join_locally(query, ledger, names, recheck_unreferred, identify_by)
+        yield from join_locally(query, ledger, names, recheck_unreferred, identify_by, refused)
 
 
 def _rows(joined: CallQuery, identify_by: Sequence[Identity]) -> Generator[Mapping[str, Any], None, None]:
@@ -81,13 +77,6 @@ def _rows(joined: CallQuery, identify_by: Sequence[Identity]) -> Generator[Mappi
     with contextlib.suppress(SourceError):  # a stream may be possible, and otherwise says what is wrong
         few = joined.rows_if_few(FEW_UNSETTLED)
     yield from joined.rows(identify_by) if few is None else few
-
-
-def _fallback(error: SourceError) -> str:
-    return (
-        "The database cannot leave out settled rows itself, so all rows of the query are read and compared with the "
-        f"ledger on this worker, which takes longer. {error}"
-    )
 
 
 def without_settled(

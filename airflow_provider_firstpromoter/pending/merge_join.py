@@ -55,11 +55,13 @@ def join_locally(
     names: Sequence[str] | None,
     recheck_unreferred: timedelta | None = None,
     identify_by: Sequence[Identity] = ("uid", "email"),
+    refused: SourceError | None = None,
 ) -> Generator[Mapping[str, Any], None, None]:
     """
     Return the query's rows without those that the ledger knows as settled; close the iterator to end early.
 
     :param names: the query's columns, if its database takes it as a subquery and can sort it; else None
+    :param refused: why the database cannot leave them out itself; logged only if it can read the query at all
     :raises InputError: if a column is missing or occurs twice, before the first row
     :raises SourceError: if the query's database refuses
     :raises LedgerError: if the ledger's database refuses
@@ -68,6 +70,12 @@ def join_locally(
     with ExitStack() as stack:
         batches, is_sorted = _open(query, names, identify_by, stack)
         beginning, is_all = _beginning(batches)
+        if refused is not None:
+            log.warning(
+                "The database cannot leave out settled rows itself, so all rows of the query are read and compared "
+                "with the ledger on this worker, which takes longer. %s",
+                refused,
+            )
         reader = _RowReader(beginning[0].names, query.call.columns, ledger.salt)
 
         lookup: Lookup = lambda event_ids: {}  # noqa: ARG005, E731

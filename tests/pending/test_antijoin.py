@@ -172,6 +172,17 @@ def test_ledger_in_the_same_database_leaves_out_settled_rows(beside: Side, fallb
     assert not fallback_logged()
 
 
+def test_query_of_a_table_that_does_not_exist_is_an_error_without_a_warning_before(
+    beside: Side, fallback_logged: Callable[[], bool]
+) -> None:
+    beside.settle("re_1")
+
+    with pytest.raises(SourceError, match="no_such_table"):
+        next(unsettled_rows(beside.query("SELECT * FROM no_such_table"), beside.ledger))
+
+    assert not fallback_logged()
+
+
 class _Refusing:
     """A DB-API connection to a database that refuses statements with a certain text."""
 
