@@ -104,12 +104,12 @@ def _write_and_read(table: ManagedTable, account: str) -> None:
 
 
 def _check_query(args: Namespace) -> str:
-    query = _query(args)
-    names = query.column_names()
-    if names is None:  # a database that cannot name them without running the query
-        with closing(query.batches(args.identify_by)) as batches:
-            names = list(next(batches).names)
-    query.check_columns(names, args.identify_by)
+    with _query(args) as query:
+        names = query.column_names()
+        if names is None:  # a database that cannot name them without running the query
+            with closing(query.batches(args.identify_by)) as batches:
+                names = list(next(batches).names)
+        query.check_columns(names, args.identify_by)
     return f"The query has the columns {', '.join(names)}"
 
 

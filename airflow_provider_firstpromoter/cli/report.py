@@ -19,7 +19,6 @@ from airflow_provider_firstpromoter.cli.console import command, console, opened,
 from airflow_provider_firstpromoter.database import errors_as
 from airflow_provider_firstpromoter.exceptions import LedgerError
 from airflow_provider_firstpromoter.ledger import Ledger, commissions_table, ledger_table
-from airflow_provider_firstpromoter.ledger.runs import SUFFIX as RUNS
 from airflow_provider_firstpromoter.ledger.runs import runs_table
 from airflow_provider_firstpromoter.ledger.views import Tables, View
 from airflow_provider_firstpromoter.ledger.views import views as views_of
@@ -93,7 +92,7 @@ def _plain(value: Any) -> Any:
 def tables_of(name: str, call: Call) -> Tables:
     """Return the tables of a ledger."""
     ledger = ledger_table(name, call)
-    return Tables(ledger, commissions_table(ledger), runs_table(name + RUNS), mismatch_table(name + MISMATCHES))
+    return Tables(ledger, commissions_table(ledger), runs_table(ledger), mismatch_table(name + MISMATCHES))
 
 
 def print_head(args: Namespace, views: Sequence[tuple[View, list[Row]]], currency: str) -> None:

@@ -125,6 +125,7 @@ class CallQuery:
             (names,) = self.source.read(
                 lambda connection: iter([ledger.columns(connection.cursor(), sql, self.parameters)]),
                 self.statement_timeout,
+                keeps=True,
             )
         return names
 
@@ -174,7 +175,8 @@ class CallQuery:
         return f"The query on connection {self.name!r} failed"
 
     def close(self) -> None:
-        """Do nothing, because no connection stays open; it lets a query be used in a ``with`` as the ledger is."""
+        """Close the connection that is kept between two readings."""
+        self.source.close()
 
     def __enter__(self) -> Self:
         return self

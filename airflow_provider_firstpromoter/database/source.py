@@ -6,7 +6,7 @@ import contextlib
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -136,6 +136,8 @@ class Source:
     kind: DatabaseKind
     open: Callable[[], Any]
     cancelled: threading.Event | None = None
+    #: A connection that was read through, for the next reading.
+    _idle: list[Any] = field(default_factory=list, compare=False, repr=False)
 
     @classmethod
     def from_connection(cls, conn_id: str) -> Source:
@@ -160,6 +162,12 @@ class Source:
             return pooled.dbapi_connection
 
         return cls(name, kind_of_dialect(engine.dialect), open_connection, cancelled)
+
+    def close(self) -> None:
+        """Close the connection that is kept."""
+        while self._idle:
+            with contextlib.suppress(Exception):
+                self._idle.pop().close()
 
     def fetch(
         self,
@@ -192,13 +200,17 @@ class Source:
 
         return self.read(read, timeout)
 
-    def read(self, read: Callable[[Any], Iterator[T]], timeout: float | None = None) -> Generator[T, None, None]:
+    def read(
+        self, read: Callable[[Any], Iterator[T]], timeout: float | None = None, *, keeps: bool = False
+    ) -> Generator[T, None, None]:
         """
-        Return what is read through a new connection.
+        Return what is read through a connection of its own.
 
         :param read: yields it; called in the thread
+        :param keeps: whether the connection is kept for the next reading, if this one ends well
         """
-        connection = self.open()  # on the calling thread: it may read the Airflow connection
+        # On the calling thread: it may read the Airflow connection.
+        connection = self._idle.pop() if self._idle else self.open()
 
         def items() -> Generator[T, None, None]:
             try:
@@ -207,10 +219,15 @@ class Source:
                 if timeout and self.kind.limit_time:
                     self.kind.limit_time(connection, timeout)
                 yield from read(connection)
+                if keeps:
+                    with contextlib.suppress(Exception):  # what knows no transactions is closed
+                        connection.rollback()
+                        self._idle.append(connection)
             finally:
-                # That a connection which the server has closed cannot be closed again is no further error.
-                with contextlib.suppress(Exception):
-                    connection.close()
+                if connection not in self._idle:
+                    # That a connection which the server has closed cannot be closed again is no further error.
+                    with contextlib.suppress(Exception):
+                        connection.close()
 
         if self.kind.is_threadsafe:
             interrupt = self.kind.interrupt

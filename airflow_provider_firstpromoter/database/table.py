@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
@@ -22,7 +23,7 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.engine import Connection, Dialect, Engine
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.schema import CreateIndex, CreateTable
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, stop_when_event_set
 from tenacity.wait import wait_random
@@ -156,6 +157,20 @@ class ManagedTable:
         self._check_names()
         with errors_as(LedgerError, f"{self} cannot be read"):
             return self.retry(self._exists)
+
+    def check_with(self, *others: ManagedTable) -> None:
+        """Look in one statement for this table and others of its database; :meth:`ensure` then looks for no more."""
+        tables = dict(enumerate((self, *others)))
+        quote = self.engine.dialect.identifier_preparer.quote
+        columns = [f"t{n}.{quote(column.name)}" for n, one in tables.items() for column in one.table.columns]
+        names = [f"{one.quoted_name} t{n}" for n, one in tables.items()]
+        # Where it fails, ensure() finds out which table or column is missing.
+        with contextlib.suppress(SQLAlchemyError), self.engine.connect() as connection:
+            _check_version(self, connection.dialect)
+            connection.exec_driver_sql(f"SELECT {', '.join(columns)} FROM {', '.join(names)} WHERE 1 = 0")
+            for one in tables.values():
+                one._check_encoding(connection)
+                one._checked = True
 
     def _exists(self) -> bool:
         with self.engine.connect() as connection:

@@ -35,19 +35,13 @@ from airflow_provider_firstpromoter.ledger.records import LedgerRecord, RunKey
 from airflow_provider_firstpromoter.ledger.store import Ledger, Written, now
 from airflow_provider_firstpromoter.ledger.writes import LedgerWrite
 
-#: The table's name is the ledger's, followed by this.
-SUFFIX = "_runs"
 #: A try that has not ended so long after it started was killed.
 ABANDONED_AFTER = timedelta(days=7)
 
 
-def runs_table(name: str) -> Table:
-    """
-    Return the table of the run history.
-
-    :param name: the table's name, ``schema.table`` if need be
-    """
-    schema, _, table = name.rpartition(".")
+def runs_table(beside: Table) -> Table:
+    """Return the table of the run history beside a ledger: one row for each try of a task."""
+    table = f"{beside.name}_runs"
     return Table(
         table,
         MetaData(),
@@ -75,7 +69,7 @@ def runs_table(name: str) -> Table:
         Column("event_at", Utc, comment="when an asset event first reported what it recorded; UTC"),
         Column("event_run_id", String(250), comment="run_id of the task whose event reported it"),
         Index(f"ix_{table}_task", "account", "run_id", "task_id"),
-        schema=schema or None,
+        schema=beside.schema,
         mysql_charset="utf8mb4",
     )
 
@@ -93,7 +87,7 @@ class RunHistory(ManagedTable):
     WHAT = "run history"
 
     def __init__(self, ledger: Ledger, run: RunKey, try_number: int = 1, kind: str = "query") -> None:
-        super().__init__(ledger.engine, runs_table(ledger.table.fullname + SUFFIX), ledger.name)
+        super().__init__(ledger.engine, runs_table(ledger.table), ledger.name)
         self.cancelled = ledger.cancelled
         self.ledger = ledger
         self.account = ledger.account
@@ -115,8 +109,8 @@ class RunHistory(ManagedTable):
         Write the row of this try: so a ledger that cannot be written is noticed before the first request.
 
         :returns: how many earlier tries of the same task run there are
-        :raises LedgerError: if the tables cannot be created or written
         """
+        self.ledger.check_with(self.ledger.commissions, self.ledger.salts, self)
         self.ledger.ensure()
         self.ensure()
         earlier = 0
@@ -163,7 +157,6 @@ class RunHistory(ManagedTable):
         Write results to the ledger, and the counts so far in the same transaction.
 
         :param counts: returns their columns; called with the events that another task run has on record
-        :raises LedgerError: if the database refuses; nothing is then written
         """
 
         def also(connection: Connection, claimed: Mapping[str, LedgerRecord]) -> None:
@@ -180,7 +173,6 @@ class RunHistory(ManagedTable):
         Write how the try ended, if its row was written.
 
         :param error: the error that ended it; None if there was none
-        :raises LedgerError: if the database refuses
         """
         if not self._started:
             return
@@ -201,7 +193,6 @@ class RunHistory(ManagedTable):
         run that is under way is left to that run. If it has not ended after :data:`ABANDONED_AFTER`, it was killed.
 
         :param only_recorded: whether there is no event, and so nothing to mark, unless something was recorded
-        :raises LedgerError: if the database refuses
         """
         c, task = self.table.c, self.run
         of_this_task = and_(

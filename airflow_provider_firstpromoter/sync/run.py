@@ -79,6 +79,7 @@ class Sync:
         self._recorder = Recorder(self.summary, self.run_key, history, Progress(hook, self.summary, self.log), self.log)
         self._dispatcher = Dispatcher(hook, self.options, self._recorder, self.killed, self.log)
         self._report_settled = False
+        self._total: Summary | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -101,16 +102,13 @@ class Sync:
         self.hook.cancelled.set()
 
     def run_query(self, query: CallQuery) -> None:
-        """
-        Send every pending event of a query; the run needs a ledger.
-
-        :raises RunRefusedError: before the first request, if more is pending than ``max_pending`` allows
-        """
+        """Send every pending event of a query; the run needs a ledger."""
         if self.ledger is None:
             raise ValueError("a query needs a ledger")
         options = self.options
         query = replace(query, source=replace(query.source, cancelled=self.killed))
-        with closing(unsettled_rows(query, self.ledger, options.recheck_unreferred, options.identify_by)) as rows:
+        unsettled = unsettled_rows(query, self.ledger, options.recheck_unreferred, options.identify_by)
+        with query, closing(unsettled) as rows:
             self.run(numbered(rows, options.call))
 
     def run(self, rows: Iterable[Row], on_result: OnResult | None = None, *, report_settled: bool = False) -> Summary:
@@ -123,10 +121,6 @@ class Sync:
             do; otherwise they are only counted as skipped
         :returns: the counts and sums. Events that failed, were rejected or changed do not raise here:
             :meth:`raise_for_summary` does
-        :raises RunRefusedError: before the first request, if more is pending than ``max_pending`` allows
-        :raises SyncInterruptedError: if the task was killed
-        :raises LedgerError: if the ledger's database refuses
-        :raises SpoolError: if the worker's disk is full
         """
         self._report_settled = report_settled
         error: BaseException | None = None
@@ -139,6 +133,7 @@ class Sync:
             self._save_what_is_known()
             raise
         finally:
+            self._total = None
             self._dispatcher.close()
             self._finish(error or self._dispatcher.fatal)
         return self.summary
@@ -149,14 +144,17 @@ class Sync:
 
         Each try of a list has all of its events; each try of a query has only those that are not settled yet.
         """
-        return self.summary if self._report_settled else self._recorder.total()
+        if self._report_settled:
+            return self.summary
+        if self._total is None:
+            self._total = self._recorder.total()
+        return self._total
 
     def since_last_event(self, *, only_recorded: bool = False) -> Totals:
         """
         Return what the task has done since its last asset event, runs that failed included.
 
         :param only_recorded: whether there is an event only if something was recorded
-        :raises LedgerError: if the ledger's database refuses
         """
         return self._recorder.since_last_event(only_recorded=only_recorded)
 
@@ -183,13 +181,7 @@ class Sync:
         return rewards
 
     def raise_for_summary(self) -> None:
-        """
-        Fail the task if the run calls for it; call this after the summary was pushed to XCom.
-
-        :raises AccessRefusedError: if FirstPromoter refused the key
-        :raises EventsFailedError: if events failed; Airflow's retry sends them again
-        :raises EventsRejectedError: if more events were rejected or changed than ``max_rejected`` allows
-        """
+        """Fail the task if the run calls for it; call this after the summary was pushed to XCom."""
         if error := self._dispatcher.fatal or error_of(self.summary, self.options, self._accept):
             raise error
 
@@ -235,11 +227,7 @@ class Sync:
         self.summary.warnings += totals.warnings()
 
     def _announce(self, spool: Spool) -> None:
-        """
-        Log how many events are pending.
-
-        :raises RunRefusedError: if it is more than ``max_pending`` allows, or older than ``max_age``
-        """
+        """Log how many events are pending, and refuse too many or too old ones before anything is sent."""
         options = self.options
         warnings = warnings_before_sending(spool, self._reading, options) + warnings_of_age(spool, options, now())
         self.summary.warnings += warnings

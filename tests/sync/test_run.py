@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
-from sqlalchemy import inspect
+from sqlalchemy import event, inspect
 
 from airflow_provider_firstpromoter.calls import Outcome
+from airflow_provider_firstpromoter.database import CallQuery
 from airflow_provider_firstpromoter.exceptions import (
     EventsFailedError,
     EventsRejectedError,
@@ -322,3 +324,30 @@ def test_preview_reads_the_ledger_and_does_not_change_it(track: Refunds) -> None
     assert run.outcomes == {"recorded": 1, "pending": 1, "rejected": 1}
     assert run.summary.skipped == 1
     assert (track.sent(), track.stored()) == ([], before)
+
+
+# --- what a run costs that finds nothing new ---
+
+
+@on_both
+def test_run_with_nothing_new_opens_two_connections_and_makes_few_statements(track: Refunds) -> None:
+    query = CallQuery.from_connection(track.ledger_conn_id, "SELECT 're_1' AS event_id, 1000 AS amount, 'cus_1' AS uid")
+    track.make().run_query(query)
+    sync = track.make()
+    assert sync.ledger is not None
+    opened: list[str] = []
+    statements: list[str] = []
+    event.listen(sync.ledger.engine, "connect", lambda *_: opened.append("ledger"))
+    event.listen(sync.ledger.engine, "before_cursor_execute", lambda _, __, sql, *___: statements.append(sql))
+    source = query.source
+
+    def open_source() -> Any:
+        opened.append("query")
+        return source.open()
+
+    sync.run_query(replace(query, source=replace(source, open=open_source)))
+
+    assert (sync.total().to_json(), sync.rewards()) == (sync.summary.to_json(), [])
+    assert sync.summary.sent == 0
+    assert opened == ["ledger", "query"]
+    assert len(statements) <= 7, "tables, salt, earlier tries, start, end, and two of the totals"
