@@ -94,8 +94,6 @@ class LedgerReader(ManagedTable):
 
         It is random, one for each account, and never changes: neither a new API key nor a second connection of the
         account makes a known content look new.
-
-        :raises LedgerError: if it cannot be read
         """
         if not self._salt and self.salts.exists():
             with errors_as(LedgerError, f"{self.salts} cannot be read"):
@@ -118,7 +116,6 @@ class LedgerReader(ManagedTable):
         Return the records of these events; an unknown one has none, and a missing table counts as an empty ledger.
 
         :param commissions: whether the commissions are read as well
-        :raises LedgerError: if the database refuses
         """
         if not event_ids or not self.exists():
             return {}
@@ -135,11 +132,7 @@ class LedgerReader(ManagedTable):
         return found
 
     def stream(self, where: ColumnElement[bool], *, commissions: bool = True) -> Iterator[LedgerRecord]:
-        """
-        Read the events of the account that fulfil a condition, in the order of their event_ids.
-
-        :raises LedgerError: if the database cannot be read
-        """
+        """Read the events of the account that fulfil a condition, in the order of their event_ids."""
         if not self.exists():
             return
         try:
@@ -191,11 +184,7 @@ class LedgerReader(ManagedTable):
         yield from self.stream(self._decided_by(run))
 
     def totals_of_run(self, run: RunKey) -> Totals:
-        """
-        Return the settled outcomes that a task run decided, with their sums: what it stands for now.
-
-        :raises LedgerError: if the database cannot be read
-        """
+        """Return the settled outcomes that a task run decided, with their sums: what it stands for now."""
         totals = Totals()
         c, other = self.table.c, self.commissions.table.c
         of_run = and_(c.account == self.account, self._decided_by(run))

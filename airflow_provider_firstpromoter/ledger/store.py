@@ -70,11 +70,7 @@ class Ledger(LedgerReader):
     def required(
         cls, account: Account, conn_id: str | None = None, table: str | None = None, call: Call = REFUND
     ) -> Self:
-        """
-        Return the account's ledger, for tasks that need one.
-
-        :raises ConnectionSettingsError: if no ledger connection is named
-        """
+        """Return the account's ledger, for tasks that need one."""
         ledger = cls.of(account, conn_id, table, call)
         if ledger is None:
             raise ConnectionSettingsError(
@@ -98,7 +94,6 @@ class Ledger(LedgerReader):
 
         :param run: the task run whose batch it is
         :param also: further statements of the same transaction; called with the events that another task run has
-        :raises LedgerError: if the database refuses; nothing of the batch is then written
         """
         claimed: dict[str, LedgerRecord] = {}
 
@@ -164,7 +159,6 @@ class Ledger(LedgerReader):
         reverted event is settled whatever amount its row has.
 
         :param at: when FirstPromoter's commissions showed it
-        :raises LedgerError: if the database refuses
         """
         values = {"changed_amount": None, "reverted_at": at, "reverted_run_id": run.run_id}
 
@@ -183,11 +177,7 @@ class Ledger(LedgerReader):
             self._change(change, event_ids)
 
     def mark(self, event_ids: Iterable[str], **values: Any) -> None:
-        """
-        Set columns of these events to the same values.
-
-        :raises LedgerError: if the database refuses
-        """
+        """Set columns of these events to the same values."""
 
         def change(connection: Connection, chunk: Collection[str]) -> None:
             c = self.table.c

@@ -131,8 +131,8 @@ def _text(words: str) -> Any:
     return literal(words, String)
 
 
-def _is_changed(ledger: Any) -> Any:
-    return and_(ledger.changed_amount.is_not(None), ledger.accepted_at.is_(None))
+def _is_changed(c: Any) -> Any:
+    return and_(c.changed_amount.is_not(None), c.accepted_at.is_(None))
 
 
 def _open_problems(tables: Tables) -> Any:

@@ -180,8 +180,6 @@ class Dispatcher:
         Send what is queued, and collect the results that have come back.
 
         :param drain: wait until every result has come back
-        :raises SyncInterruptedError: if the task was killed
-        :raises LedgerError: if the ledger's database refuses
         """
         while not self._stopped and (self._queue or (drain and self._in_flight)):
             # A wrong key or host must not be tried by eight threads at once.

@@ -34,12 +34,7 @@ class GroupHandler:
         self._report_settled = report_settled
 
     def handle(self, groups: Sequence[Group]) -> None:
-        """
-        Handle several groups; the ledger is asked once for all of them.
-
-        :raises LedgerError: if the ledger's database refuses
-        :raises SyncInterruptedError: if the task was killed
-        """
+        """Handle several groups; the ledger is asked once for all of them."""
         rows = [row for group in groups for row in group.rows]
         classified = iter([one for batch in self._reading.classified(rows, commissions=True) for one in batch])
         for group in groups:

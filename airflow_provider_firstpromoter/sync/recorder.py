@@ -62,7 +62,6 @@ class Recorder:
         This happens before the first request, so that a ledger that cannot be written is noticed.
 
         :param on_result: called with each row and its result
-        :raises LedgerError: if the ledger cannot be written
         """
         self._on_result = on_result
         if self._history is not None:
@@ -228,11 +227,7 @@ class Recorder:
         self.progress.report_if_due(self._decided.outcomes)
 
     def flush(self) -> None:
-        """
-        Write what was collected.
-
-        :raises LedgerError: if the database refuses; the results are then kept
-        """
+        """Write what was collected."""
         self._flushed_at = time.monotonic()
         claimed: Mapping[str, LedgerRecord] = {}
         if self._history is not None and self._writes:
@@ -265,7 +260,6 @@ class Recorder:
         Complete the summary, and write it into the run history.
 
         :param error: the error that ends the task; None if there is none
-        :raises LedgerError: if the database refuses
         """
         self.progress.finish(self._decided.outcomes)
         if self._history is not None:

@@ -77,12 +77,7 @@ class Selection:
         self._with_settled = with_settled
 
     def select(self, rows: Iterable[Row], raise_if_killed: Callable[[], None]) -> Iterator[ClassifiedRow]:
-        """
-        Return the rows that need handling. They are compared with the ledger once more before they are sent.
-
-        :raises SyncInterruptedError: if the task was killed
-        :raises LedgerError: if the ledger's database refuses
-        """
+        """Return the rows that need handling. They are compared with the ledger once more before they are sent."""
         rules = self._reading.rules
         for batch in self._reading.classified(rows, commissions=False):
             raise_if_killed()
@@ -109,11 +104,7 @@ class Selection:
 
 
 def warnings_before_sending(spool: Spool, reading: Reading, options: SyncOptions) -> list[str]:
-    """
-    Refuse a run that would send more events than ``max_pending``, and return what is suspicious.
-
-    :raises RunRefusedError: unless it is a preview, which only warns
-    """
+    """Refuse a run of more events than ``max_pending``, unless it is a preview, and return what is suspicious."""
     call, most = options.call, options.max_pending
     pending, of_one_uid = spool.pending, spool.most_of_one_uid
     warnings = []
@@ -136,10 +127,11 @@ def warnings_before_sending(spool: Spool, reading: Reading, options: SyncOptions
 
 def warnings_of_age(spool: Spool, options: SyncOptions, now: datetime) -> list[str]:
     """
-    Refuse a run that would send sales for the first time that are older than ``max_age``, and return what is old.
+    Refuse a run that would send a sale for the first time that is older than ``max_age``, and return what is old.
+
+    A preview only warns.
 
     :param now: aware
-    :raises RunRefusedError: unless it is a preview, which only warns
     """
     call = options.call
     oldest, of_weeks = spool.ages(now - WEEK) if call.counts_when_sent else (None, 0)
@@ -205,8 +197,6 @@ class PendingTotals:
         Look up whether FirstPromoter has a commission of each sale that the sample names.
 
         :param sales: their ledger, which is asked first
-
-        :raises SyncInterruptedError: if the task was killed
         """
         found = {}
         recorded = sales.find({one for one in self._sales if one}, commissions=False) if sales else {}

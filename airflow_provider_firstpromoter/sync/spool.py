@@ -75,7 +75,6 @@ class Spool:
 
     :param raise_if_killed: called often enough that no statement outlasts a kill
     :param call: what the rows are
-    :raises SpoolError: from every method, if the disk is full
     """
 
     def __init__(self, raise_if_killed: Callable[[], None] = lambda: None, call: Call = REFUND) -> None:
