@@ -108,3 +108,15 @@ def test_importing_operators_does_not_import_their_dependencies() -> None:
     assert not ours & {"account", "api", "calls", "database", "hooks", "ledger", "pending", "reconcile", "sync"}
     heavy = {"requests", "sqlalchemy", "pydantic", "tenacity", "pendulum"}
     assert not {name.split(".")[0] for name in modules} & heavy
+
+
+def test_what_a_run_imports_before_its_first_request_does_not_include_requests() -> None:
+    """Most runs have nothing to send. Airflow's own imports come first, those of a warehouse's hook among them."""
+    code = (
+        "import airflow.providers.common.sql.hooks.sql, airflow_provider_firstpromoter.operators.track\n"
+        "import airflow_provider_firstpromoter.sync"
+    )
+    modules = imported_by(code)
+    assert "airflow_provider_firstpromoter.api.client" in modules
+    assert "airflow_provider_firstpromoter.api.transport" not in modules
+    assert not {name.split(".")[0] for name in modules} & {"requests", "urllib3"}

@@ -29,39 +29,63 @@ from airflow_provider_firstpromoter.exceptions import InvalidRowError
 Identifier = Annotated[str | None, BeforeValidator(read_identifier)]
 
 
-class TrackedEvent(BaseModel):
+class TrackedLead(BaseModel):
     """
-    One validated row of a call, with FirstPromoter's own field names.
+    What every call names: the customer, by at least one of two ids.
 
-    :param event_id: the event's own id, at most 255 characters; what makes it unique
-    :param amount: positive, in minor units (whole units for zero-decimal currencies)
-    :param currency: ISO 4217 code, where it may differ from the account's own
     :param uid: the lead's uid
     :param email: the lead's e-mail
-    :param quantity: how many items
-    :param skip_email_notification: True keeps FirstPromoter from sending the promoter an e-mail
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
     #: How a field is written in the request's body, where that is not as it is read.
     wire: ClassVar[Mapping[str, type]] = {}
-    #: The call's name, for errors.
+    #: The call's name: for errors, and FirstPromoter's own.
     call_name: ClassVar[str] = "event"
 
-    event_id: Annotated[str, BeforeValidator(read_event_id)]
-    currency: Annotated[str | None, BeforeValidator(read_currency)] = None
-    amount: Annotated[int, BeforeValidator(read_minor_units)]  # after currency, which its validator reads
     uid: Identifier = Field(default=None, repr=False)
     email: Annotated[str | None, BeforeValidator(read_email)] = Field(default=None, repr=False)
-    quantity: Annotated[int | None, BeforeValidator(read_quantity)] = None
-    skip_email_notification: Annotated[bool | None, BeforeValidator(read_flag)] = None
 
     @model_validator(mode="after")
     def _has_an_identity(self) -> Self:
         if self.uid is None and self.email is None:
             raise ValueError("neither uid nor email has a value")
         return self
+
+    def identities(self, identify_by: Iterable[Identity] = ("uid", "email")) -> list[tuple[Identity, str]]:
+        """The ids by which FirstPromoter can find the customer, in the order in which they are tried."""
+        return [(name, value) for name in identify_by if (value := getattr(self, name)) is not None]
+
+    def body(self, identity: Identity) -> dict[str, str | int | bool]:
+        """
+        Return the request's body: one of uid and email, absent fields left out.
+
+        :param identity: which of the two ids goes in; the API's schema allows exactly one
+        """
+        return {
+            name: self.wire.get(name, lambda value: value)(value)
+            for name, value in self
+            if value is not None and (name == identity or name not in ("uid", "email"))
+        }
+
+
+class TrackedEvent(TrackedLead):
+    """
+    One validated row of a call whose events have an id of their own, with FirstPromoter's field names.
+
+    :param event_id: the event's own id, at most 255 characters; what makes it unique
+    :param amount: positive, in minor units (whole units for zero-decimal currencies)
+    :param currency: ISO 4217 code, where it may differ from the account's own
+    :param quantity: how many items
+    :param skip_email_notification: True keeps FirstPromoter from sending the promoter an e-mail
+    """
+
+    event_id: Annotated[str, BeforeValidator(read_event_id)]
+    currency: Annotated[str | None, BeforeValidator(read_currency)] = None
+    amount: Annotated[int, BeforeValidator(read_minor_units)]  # after currency, which its validator reads
+    quantity: Annotated[int | None, BeforeValidator(read_quantity)] = None
+    skip_email_notification: Annotated[bool | None, BeforeValidator(read_flag)] = None
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any], how: Validation | None = None) -> Self:
@@ -90,22 +114,6 @@ class TrackedEvent(BaseModel):
         if not row.keys() <= cls.model_fields.keys():
             lowered = {str(name).lower(): value for name, value in row.items()}
         return {name: lowered[name] for name in cls.model_fields if name in lowered}
-
-    def identities(self, identify_by: Iterable[Identity] = ("uid", "email")) -> list[tuple[Identity, str]]:
-        """The ids by which FirstPromoter can find the customer, in the order in which they are tried."""
-        return [(name, value) for name in identify_by if (value := getattr(self, name)) is not None]
-
-    def body(self, identity: Identity) -> dict[str, str | int | bool]:
-        """
-        Return the request's body: one of uid and email, absent fields left out.
-
-        :param identity: which of the two ids goes in; the API's schema allows exactly one
-        """
-        return {
-            name: self.wire.get(name, lambda value: value)(value)
-            for name, value in self
-            if value is not None and (name == identity or name not in ("uid", "email"))
-        }
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from airflow_provider_firstpromoter.calls.call import Identifier, reasons
+from airflow_provider_firstpromoter.calls.call import Identifier, TrackedLead, reasons
 from airflow_provider_firstpromoter.calls.row import read_moment
-from airflow_provider_firstpromoter.calls.values import Identity, canonical_text, read_email, read_flag
+from airflow_provider_firstpromoter.calls.values import canonical_text, read_flag
 from airflow_provider_firstpromoter.exceptions import InvalidRowError
 
 
@@ -22,26 +22,10 @@ def _read_time(value: object) -> str | None:
     return moment.isoformat()
 
 
-class Cancellation(BaseModel):
-    """
-    A lead that has cancelled. To send it twice does no harm that is documented.
-
-    :param uid: the lead's uid
-    :param email: the lead's e-mail
-    """
-
-    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+class Cancellation(TrackedLead):
+    """A lead that has cancelled. To send it twice does no harm that is documented."""
 
     call_name: ClassVar[str] = "cancellation"
-
-    uid: Identifier = Field(default=None, repr=False)
-    email: Annotated[str | None, BeforeValidator(read_email)] = Field(default=None, repr=False)
-
-    @model_validator(mode="after")
-    def _has_an_identity(self) -> Self:
-        if self.uid is None and self.email is None:
-            raise ValueError("neither uid nor email has a value")
-        return self
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> Self:
@@ -54,12 +38,6 @@ class Cancellation(BaseModel):
             return cls.model_validate(values)
         except ValidationError as error:
             raise InvalidRowError(None, reasons(error), cls.call_name, has_id=False) from None
-
-    def bodies(self, identify_by: Iterable[Identity]) -> list[tuple[Identity, dict[str, Any]]]:
-        """Return the body to send by each id of the lead, in the order in which they are tried."""
-        values = self.model_dump(exclude_none=True)
-        rest = {name: value for name, value in values.items() if name not in ("uid", "email")}
-        return [(name, {name: values[name], **rest}) for name in identify_by if name in values]
 
 
 class Signup(Cancellation):

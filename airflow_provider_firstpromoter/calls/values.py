@@ -26,7 +26,7 @@ _EXACTLY = Context(prec=2 * MAX_AMOUNT_LENGTH)
 _EXACTLY_LONG = Context(prec=4 * MAX_ID_LENGTH)
 _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d{1,3})?", re.ASCII)
 UNSENDABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-#: What programs write where there is no id, in lower case: a row that has one names nobody, or everybody.
+#: What programs write where there is no id, in lower case: such a value identifies no customer, or all of them.
 PLACEHOLDERS = {
     *r"null none nil nan nat undefined n/a #n/a <na> <null> (null) [null] \n {} []".split(),
     "[object object]",

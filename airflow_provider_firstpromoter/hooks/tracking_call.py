@@ -147,9 +147,10 @@ def track_event(
 
 def track_lead(client: Client, lead: Cancellation, identify_by: Sequence[Identity]) -> Result:
     """Send a signup or a cancellation, and return its result; the parameters are those of the hook's methods."""
-    private = tuple(one for one in (lead.uid, lead.email) if one is not None)
+    private = (lead.uid, lead.email)
     result = None
-    for identity, body in lead.bodies(identify_by):
+    for identity, _ in lead.identities(identify_by):
+        body = lead.body(identity)
         response, attempts, _ = client.request("POST", f"/track/{lead.call_name}", json=body, private=private)
         payload = as_object(response.payload)
         outcome = _outcome_of_any(response)
