@@ -31,7 +31,7 @@ class FirstPromoterError(AirflowException):
 
 
 class EventsFailedError(FirstPromoterError):
-    """Some refunds could not be sent or reverted, or the run stopped early; a retry does the rest."""
+    """Some events could not be sent or reverted, or the run stopped early; a retry does the rest."""
 
 
 class SyncInterruptedError(FirstPromoterError):
@@ -39,7 +39,7 @@ class SyncInterruptedError(FirstPromoterError):
     The task was killed; what was known by then is in the ledger, and a retry sends the rest.
 
     :cvar lost: whether a request was under way whose response is not known
-    :cvar unmatched: whether one of the refund's own requests got a 204 or 404
+    :cvar unmatched: whether one of the event's own requests got a 204 or 404
     """
 
     lost = False
@@ -78,7 +78,7 @@ class AccessRefusedError(PermanentError):
     """
     FirstPromoter answered 401 or 403: the API key or the Account ID is wrong, or the key lacks the permission.
 
-    ``lost`` and ``unmatched`` say of the refund that was under way what those of :class:`SyncInterruptedError` do.
+    ``lost`` and ``unmatched`` say of the event that was under way what those of :class:`SyncInterruptedError` do.
     """
 
     lost = False
@@ -107,15 +107,15 @@ class InvalidRowError(PermanentError, ValueError):
 
 
 class EventsRejectedError(PermanentError):
-    """More refunds were rejected or changed than ``max_rejected`` allows; all others were sent."""
+    """More events were rejected or changed than ``max_rejected`` allows; all others were sent."""
 
 
 class ReconciliationMismatchError(PermanentError):
-    """The ledger and FirstPromoter's commissions differ in more refunds than ``max_mismatches`` allows."""
+    """The ledger and FirstPromoter's commissions differ in more events than ``max_mismatches`` allows."""
 
 
 class RunRefusedError(PermanentError):
     """
-    The run was refused before it changed anything: more refunds are pending than ``max_pending`` allows, or would be
+    The run was refused before it changed anything: more events are pending than ``max_pending`` allows, or would be
     reverted than ``max_reverted`` allows.
     """

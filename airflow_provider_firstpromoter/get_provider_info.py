@@ -63,7 +63,7 @@ CONN_FIELDS: dict[str, Any] = {
     "max_attempts": {
         "label": "Attempts per request",
         "schema": {"type": ["integer", "null"], "default": 6, "minimum": 1, "maximum": 20, "section": SECTION},
-        "description": "After the last one the refund is left for the task's next try.",
+        "description": "After the last one the event is left for the task's next try.",
     },
 }
 

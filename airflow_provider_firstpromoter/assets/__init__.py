@@ -1,1 +1,1 @@
-"""The asset of a FirstPromoter account's refunds, and how Airflow checks its URI."""
+"""What a run shows to others: the asset of an account, its events, and OpenLineage's datasets."""

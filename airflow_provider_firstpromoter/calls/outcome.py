@@ -1,4 +1,4 @@
-"""The outcome of a refund, and the properties that depend on the outcome."""
+"""The outcome of an event, and the properties that depend on the outcome."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import assert_never
 
 
 class Outcome(StrEnum):
-    """What became of one refund."""
+    """What became of one event, a refund or a sale."""
 
-    #: FirstPromoter recorded the refund and reversed a commission.
+    #: FirstPromoter recorded the event.
     RECORDED = "recorded"
     #: FirstPromoter had recorded this event_id before.
     ALREADY_RECORDED = "already_recorded"
@@ -21,7 +21,7 @@ class Outcome(StrEnum):
     CHANGED = "changed"
     #: No usable response after all attempts, or a response that is not FirstPromoter's.
     FAILED = "failed"
-    #: Recorded, and its commission denied by ``RevertRefundsOperator``. The event_id stays used: it is not sent again.
+    #: Recorded, and its commission denied by a revert. The event_id stays used: it is not sent again.
     REVERTED = "reverted"
     #: Not sent: a preview, a limit, or the run stopped before its turn. The next run sends it.
     PENDING = "pending"
@@ -29,7 +29,7 @@ class Outcome(StrEnum):
     @property
     def strength(self) -> int:
         """
-        The rank of the outcome: of two tasks that write the same refund, the ledger keeps the stronger outcome.
+        The rank of the outcome: of two tasks that write the same event, the ledger keeps the stronger outcome.
 
         An outcome of strength 0 is never stored in the ledger.
         """
@@ -58,25 +58,25 @@ class Outcome(StrEnum):
 
     @property
     def on_record(self) -> bool:
-        """Whether FirstPromoter has recorded the refund, and its commission was not denied by a revert."""
+        """Whether FirstPromoter has recorded the event, and its commission was not denied by a revert."""
         return self in (Outcome.RECORDED, Outcome.ALREADY_RECORDED)
 
     @property
     def settled(self) -> bool:
-        """Whether nothing more has to be done for the refund as it is."""
+        """Whether nothing more has to be done for the event as it is."""
         return self.on_record or self in (Outcome.NOT_REFERRED, Outcome.REVERTED)
 
     @property
     def remembers_content(self) -> bool:
-        """Whether the refund is sent again when any column of its row changes: nothing was reversed."""
+        """Whether the event is sent again when any column of its row changes: no commission was made."""
         return self in (Outcome.NOT_REFERRED, Outcome.REJECTED)
 
     @property
     def needs_attention(self) -> bool:
-        """Whether no retry can help: the user must correct the row, or the refund in FirstPromoter."""
+        """Whether no retry can help: the user must correct the row, or the event in FirstPromoter."""
         return self in (Outcome.REJECTED, Outcome.CHANGED)
 
     @property
     def is_problem(self) -> bool:
-        """Whether the summary names the refund."""
+        """Whether the summary names the event."""
         return self.needs_attention or self is Outcome.FAILED

@@ -1,1 +1,1 @@
-"""The operators that send refunds from XCom, reconcile the ledger, and revert refunds."""
+"""The operators that send refunds and sales from XCom, reconcile their ledgers, and revert what was sent by mistake."""
