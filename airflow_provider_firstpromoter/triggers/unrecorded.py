@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import timedelta
+from collections.abc import AsyncIterator
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 from asgiref.sync import sync_to_async
-
-from airflow_provider_firstpromoter.parameters import CallName
 
 #: Seconds that the warehouse may take for one query, where it has such a limit.
 STATEMENT_TIMEOUT = 300.0
@@ -24,47 +21,22 @@ class UnrecordedTrigger(BaseTrigger):
     Its event says only that there are some, never which: Airflow keeps events in its metadata database. After a restart
     of the triggerer it waits until the same end. It holds no database connection between two queries.
 
-    :param poke_interval: seconds between two queries
     :param end_time: when to give up, in seconds since the epoch
-
-    The other parameters are the sensor's.
+    :param poke_interval: seconds between two queries
+    :param lookup: what is looked for: the fields of :class:`PendingEvents`, as the sensor gives them
     """
 
-    def __init__(
-        self,
-        *,
-        sql: str,
-        sql_conn_id: str,
-        end_time: float,
-        call: CallName = "refund",
-        poke_interval: float = 60.0,
-        parameters: Mapping[str, Any] | Sequence[Any] | None = None,
-        firstpromoter_conn_id: str = "firstpromoter_default",
-        ledger_conn_id: str | None = None,
-        ledger_table: str | None = None,
-        recheck_unreferred: timedelta | None = None,
-        retry_rejected: bool = False,
-    ) -> None:
+    def __init__(self, *, end_time: float, poke_interval: float = 60.0, **lookup: Any) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._lookup_parameters: dict[str, Any] = {
-            "call": call,
-            "sql": sql,
-            "sql_conn_id": sql_conn_id,
-            "parameters": parameters,
-            "firstpromoter_conn_id": firstpromoter_conn_id,
-            "ledger_conn_id": ledger_conn_id,
-            "ledger_table": ledger_table,
-            "recheck_unreferred": recheck_unreferred,
-            "retry_rejected": retry_rejected,
-        }
         self.end_time = end_time
         self.poke_interval = poke_interval
+        self._lookup = lookup
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class and the parameters from which the triggerer recreates the trigger."""
         return (
             f"{type(self).__module__}.{type(self).__qualname__}",
-            {**self._lookup_parameters, "end_time": self.end_time, "poke_interval": self.poke_interval},
+            {**self._lookup, "end_time": self.end_time, "poke_interval": self.poke_interval},
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
@@ -92,7 +64,7 @@ class UnrecordedTrigger(BaseTrigger):
     def _look(self) -> bool:
         from airflow_provider_firstpromoter.pending import PendingEvents
 
-        return PendingEvents(**self._lookup_parameters, statement_timeout=STATEMENT_TIMEOUT).exists()
+        return PendingEvents(**self._lookup, statement_timeout=STATEMENT_TIMEOUT).exists()
 
 
 def _event(status: str, **more: Any) -> TriggerEvent:
