@@ -10,6 +10,7 @@ import pytest
 from airflow_provider_firstpromoter.calls import Outcome, numbered
 from airflow_provider_firstpromoter.exceptions import SyncInterruptedError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
+from airflow_provider_firstpromoter.sync import dispatcher
 from tests.support import refund, refunds
 from tests.sync.runs import A_MONTH, EVERY_TIME, LISTING, NOT_FOUND, Refunds, cancelled_when, on_both
 
@@ -206,7 +207,7 @@ def test_echo_of_a_204_is_not_recorded_after_an_unexpected_error_in_between(
     consuming(refund(77))
     consuming.let_days_pass(1)
     with monkeypatch.context() as patch:
-        patch.setattr(FirstPromoterHook, "track", lambda *_, **__: 1 / 0)
+        patch.setattr(dispatcher, "track_event", lambda *_, **__: 1 / 0)
         assert consuming(refund(77), recheck_unreferred=A_MONTH).outcomes == {"failed": 1}
 
     assert consuming(refund(77)).outcomes == {"not_referred": 1}
