@@ -6,8 +6,9 @@ They run whenever a DAG is parsed, so that this module imports nothing that Airf
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, Self, TypeAlias, get_args
 
 import pendulum
 
@@ -21,6 +22,40 @@ RECHECK_EVERY = timedelta(hours=20)
 LONGEST_RECHECK = timedelta(days=3653)
 #: The years that parameters can name. Databases, and the API with the margin, do not know all that Python does.
 FIRST_YEAR, LAST_YEAR = 1900, 9998
+
+#: What a template may give for yes and no.
+YES, NO = ("true", "1", "yes"), ("false", "0", "no", "none", "")
+
+
+@dataclass(frozen=True)
+class Incremental:
+    """
+    How a run reads only what is new; the operator's parameters of the same names say more.
+
+    :param column: a column of the query that never decreases for a row that changes
+    """
+
+    column: str
+    lookback: timedelta = timedelta(days=3)
+    full_scan_every: timedelta = timedelta(days=1)
+    full_scan: bool = False
+
+    @classmethod
+    def of(
+        cls, column: str | None, lookback: timedelta, full_scan_every: timedelta, full_scan: bool | str
+    ) -> Self | None:
+        """
+        Return how a run reads only what is new; None if no column is named.
+
+        :param full_scan: may be a text, as a template gives it
+        :raises ValueError: if it is a text that says neither yes nor no
+        """
+        if column is None:
+            return None
+        told = str(full_scan).strip().lower()
+        if told not in (*YES, *NO):
+            raise ValueError(f"full_scan must be true or false, not {full_scan!r}")
+        return cls(column, lookback, full_scan_every, told in YES)
 
 
 def checked_window(recheck_unreferred: timedelta | None) -> timedelta | None:

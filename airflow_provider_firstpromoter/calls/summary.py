@@ -86,6 +86,7 @@ class Summary(Totals):
     :param started_at: UTC
     :param ended_at: UTC
     :param kind: ``refunds`` or ``sales``
+    :param read: what a run of a query has read: ``all``, or ``since`` when, in UTC; None for a list
     :param sent: events that were sent
     :param skipped: events that the ledger had as settled
     :param rechecked: of those sent, the ones that were ``not_referred`` before
@@ -109,6 +110,7 @@ class Summary(Totals):
     host: str | None = None
     started_at: datetime | None = None
     ended_at: datetime | None = None
+    read: str | None = None
     sent: int = 0
     skipped: int = 0
     rechecked: int = 0

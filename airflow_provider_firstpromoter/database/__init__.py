@@ -6,7 +6,7 @@ difference between databases is in :mod:`~airflow_provider_firstpromoter.databas
 no HTTP.
 """
 
-from airflow_provider_firstpromoter.database.dialects import LedgerSql, kind_of_dialect
+from airflow_provider_firstpromoter.database.dialects import INCREMENTAL_DATABASES, LedgerSql, kind_of_dialect
 from airflow_provider_firstpromoter.database.drivers import Parameters
 from airflow_provider_firstpromoter.database.engine import engine_for, errors_as, first_line, may_refuse_a_value
 from airflow_provider_firstpromoter.database.query import Binds, CallQuery, without_semicolon
@@ -24,6 +24,7 @@ from airflow_provider_firstpromoter.database.table import (
 from airflow_provider_firstpromoter.database.upsert import When
 
 __all__ = [
+    "INCREMENTAL_DATABASES",
     "Binds",
     "CallQuery",
     "LedgerSql",

@@ -20,8 +20,23 @@ from airflow_provider_firstpromoter.database.drivers import DIGEST_LENGTH, Param
 LOCK_TIMEOUT = 2
 
 
-@dataclass(frozen=True)
-class LedgerSql:
+@dataclass(frozen=True, kw_only=True)
+class QuerySql:
+    """How the provider's own SQL around an author's query is written."""
+
+    #: An expression as text of any length.
+    text: str
+    #: How parameters are written.
+    placeholders: Literal["percent", "question", "dollar"]
+    quotes: str = '"'
+
+    def quote(self, name: str) -> str:
+        """Return a column's name as the database gave it, for SQL."""
+        return f"{self.quotes}{name.replace(self.quotes, 2 * self.quotes)}{self.quotes}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LedgerSql(QuerySql):
     """
     How the provider's own SQL is written in a database that can hold the ledger.
 
@@ -31,8 +46,7 @@ class LedgerSql:
 
     #: Writes the statement that inserts or updates several rows.
     upsert: upsert.Form
-    #: An expression as text of any length; and so that ``=`` and ``<>`` compare it with a text column of the provider.
-    text: str
+    #: An expression as text that ``=`` and ``<>`` compare with a text column of the provider.
     exact_text: str
     #: An expression by which text sorts in the order of its UTF-8 bytes.
     byte_order: str
@@ -40,8 +54,6 @@ class LedgerSql:
     contains: str
     #: A keyed hash of some texts, of which each may be NULL.
     digest: Callable[[str, Iterable[str]], str]
-    #: How parameters are written.
-    placeholders: Literal["percent", "question", "dollar"]
     #: The names of a query's columns as its author wrote them, without running it.
     columns: Callable[[Any, str, Parameters], list[str]]
     #: Statements for each new connection: at least how long it waits for a lock.
@@ -72,11 +84,6 @@ class LedgerSql:
     if_few: str | None = None
     #: The beginning of a statement that creates a view or replaces it with the rights that it had.
     create_view: str = "CREATE OR REPLACE VIEW {}"
-    quotes: str = '"'
-
-    def quote(self, name: str) -> str:
-        """Return a column's name as the database gave it, for SQL."""
-        return f"{self.quotes}{name.replace(self.quotes, 2 * self.quotes)}{self.quotes}"
 
 
 @dataclass(frozen=True)
@@ -111,6 +118,8 @@ class DatabaseKind:
     install: str = ""
     #: How the ledger's SQL is written; None if the database cannot hold the ledger.
     ledger: LedgerSql | None = None
+    #: How SQL around a query is written, where the ledger's is not; None if queries are only read as they are.
+    query: QuerySql | None = None
 
 
 def _names(cursor: Any) -> list[str]:
@@ -311,6 +320,7 @@ BIGQUERY = DatabaseKind(
     cursor=drivers.bigquery_cursor,
     # Google's DB-API halves each %% even where there are no parameters.
     execute=lambda cursor, sql, parameters: execute(cursor, sql if parameters else sql.replace("%", "%%"), parameters),
+    query=QuerySql(text="CAST({} AS STRING)", placeholders="percent", quotes="`"),
 )
 
 
@@ -323,8 +333,9 @@ DATABRICKS = DatabaseKind(
 )
 
 KINDS = (POSTGRESQL, MYSQL, SQLITE, DUCKDB, SNOWFLAKE, BIGQUERY, DATABRICKS)
-#: The databases that can hold the ledger, for error messages.
+#: The databases that can hold the ledger, and those of whose queries a part can be read, for error messages.
 LEDGER_DATABASES = ", ".join(kind.title for kind in KINDS if kind.ledger)
+INCREMENTAL_DATABASES = ", ".join(kind.title for kind in KINDS if kind.ledger or kind.query)
 
 _BY_CONN_TYPE = {conn_type: kind for kind in KINDS for conn_type in kind.conn_types}
 #: By SQLAlchemy's name of the dialect.

@@ -12,11 +12,14 @@ from airflow.providers.common.compat.sdk import AirflowException
 from sqlparse import lexer, tokens
 
 from airflow_provider_firstpromoter.calls import DIGEST_COLUMN, REFUND, Call, Identity
+from airflow_provider_firstpromoter.database.dialects import QuerySql
 from airflow_provider_firstpromoter.database.drivers import RESERVED, Parameters
 from airflow_provider_firstpromoter.database.engine import errors_as, first_line
 from airflow_provider_firstpromoter.database.source import RowBatch, Source
 from airflow_provider_firstpromoter.exceptions import InputError, SourceError
 
+#: Values by which the type of a column is known.
+SAMPLE = 10
 _MARK = re.compile("\x00(\\d+)\x00")
 
 
@@ -170,6 +173,34 @@ class CallQuery:
         sql = f"SELECT {self.selected(names)} FROM (\n{without_semicolon(self.sql)}\n) q{order_by}"
         return replace(self, sql=sql)
 
+    def within(self, rest: str, binds: Binds, names: Sequence[str] | None) -> Self:
+        """
+        Return the query as a subquery ``q``, followed by SQL of the provider's own.
+
+        :param rest: with the marks of ``binds``
+        :param names: the query's columns; None if the database cannot name them
+        """
+        columns = self.selected(names) if names else "q.*"
+        sql, parameters = binds.complete(f"SELECT {columns} FROM (\n", without_semicolon(self.sql), f"\n) q {rest}")
+        return replace(self, sql=sql, parameters=parameters)
+
+    def sample(self, column: str) -> list[Any]:
+        """
+        Return a few values of a column that are not NULL.
+
+        :param column: of the subquery ``q``, as SQL
+        :raises SourceError: if the database refuses
+        """
+        sql = f"SELECT {column} FROM (\n{without_semicolon(self.sql)}\n) q WHERE {column} IS NOT NULL LIMIT {SAMPLE}"
+        with errors_as(SourceError, self._failed):
+            batches = self.source.fetch(sql, self.parameters, self.statement_timeout, is_streaming=False)
+            return [value for batch in batches for (value,) in batch.rows]
+
+    @property
+    def sql_around(self) -> QuerySql | None:
+        """How the provider's own SQL around the query is written; None if it is only read as it is."""
+        return self.source.kind.ledger or self.source.kind.query
+
     @property
     def _failed(self) -> str:
         return f"The query on connection {self.name!r} failed"
@@ -217,6 +248,8 @@ class Binds:
         self._given = given
         self._placeholders = placeholders
         self._values: list[Any] = []
+        # The author's SQL may be a statement of ours already, with parameters of ours.
+        self._first = sum(str(name).startswith(RESERVED) for name in given) if isinstance(given, Mapping) else 0
 
     def __call__(self, value: Any) -> str:
         """Add a value, and return the mark that stands for it."""
@@ -238,7 +271,7 @@ class Binds:
         if isinstance(self._given, Mapping):
             return before + sql + _MARK.sub(self._named, after), {
                 **self._given,
-                **{f"{RESERVED}{number}": value for number, value in enumerate(self._values)},
+                **{f"{RESERVED}{number}": value for number, value in enumerate(self._values, self._first)},
             }
         values = list(self._given or ())
 
@@ -249,5 +282,5 @@ class Binds:
         return before + sql + _MARK.sub(position, after), values
 
     def _named(self, mark: re.Match[str]) -> str:
-        name = f"{RESERVED}{mark[1]}"
+        name = f"{RESERVED}{self._first + int(mark[1])}"
         return f"%({name})s" if self._placeholders == "percent" else f"${name}"  # SQLite takes the dollar too

@@ -8,7 +8,7 @@ from datetime import datetime
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from sqlalchemy import and_, case, exists, false, func, or_, select, true
+from sqlalchemy import and_, case, exists, false, func, literal_column, or_, select, true
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.sql.elements import ColumnElement
@@ -140,6 +140,25 @@ class LedgerReader(ManagedTable):
                 yield from self._select(connection, where, commissions)
         except SQLAlchemyError as error:
             raise self._unreachable(error) from None
+
+    def failed(self, most: int) -> list[str] | None:
+        """
+        Return the event_ids of failed events, at most so many.
+
+        :returns: None if the ledger has no event of the account at all
+        :raises LedgerError: if the database refuses
+        """
+        c = self.table.c
+        of_account = c.account == self.account
+        # A constant in the SQL, so that the database sees that its index has them.
+        failed = select(c.event_id).where(of_account, literal_column(f"outcome = '{Outcome.FAILED.value}'"))
+        try:
+            with self.engine.connect() as connection:
+                found = list(connection.execute(failed.limit(most)).scalars())
+                is_any = found or connection.execute(select(c.event_id).where(of_account).limit(1)).first()
+        except SQLAlchemyError as error:
+            raise self._unreachable(error) from None
+        return found if is_any else None
 
     def _find(self, connection: Connection, event_ids: Collection[str], commissions: bool) -> dict[str, LedgerRecord]:
         c = self.table.c

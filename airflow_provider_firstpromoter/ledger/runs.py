@@ -18,6 +18,7 @@ from sqlalchemy import (
     Table,
     Text,
     and_,
+    case,
     func,
     insert,
     or_,
@@ -37,6 +38,9 @@ from airflow_provider_firstpromoter.ledger.writes import LedgerWrite
 
 #: A try that has not ended so long after it started was killed.
 ABANDONED_AFTER = timedelta(days=7)
+#: What a run of a query has read.
+READ_ALL = "all"
+READ_SINCE = "since "
 
 
 def runs_table(beside: Table) -> Table:
@@ -66,6 +70,8 @@ def runs_table(beside: Table) -> Table:
         Column("without_sale_event_id", BigInteger),
         Column("stopped_because", String(MAX_MESSAGE_LENGTH), comment="why the run ended early"),
         Column("error", String(100), comment="class of the error that ended the try"),
+        Column("read", String(40), comment="of a query: all, or since when"),
+        Column("completed", String(64), comment="of a query that was handled to its end: a keyed hash of it"),
         Column("event_at", Utc, comment="when an asset event first reported what it recorded; UTC"),
         Column("event_run_id", String(250), comment="run_id of the task whose event reported it"),
         Index(f"ix_{table}_task", "account", "run_id", "task_id"),
@@ -138,6 +144,40 @@ class RunHistory(ManagedTable):
         """Return when the tries started that sent events and have not ended: they were killed, or are under way."""
         c = self.table.c
         return self._starts(and_(c.kind.in_(("query", "list")), c.ended_at.is_(None)))
+
+    def bound(self, query: str, lookback: timedelta, full_scan_every: timedelta) -> datetime | None:
+        """
+        Return since when a run of a query has to read what is new: shortly before the newest complete run started.
+
+        A try of a task run that ended in an error reads no less than its earlier ones, whose problems it reports again.
+
+        :param query: what the column ``completed`` begins with in its runs
+        :param lookback: how much earlier
+        :param full_scan_every: the longest time between two runs that read everything
+        :returns: None if it has to read everything
+        :raises LedgerError: if the database refuses
+        """
+        if not self.exists():
+            return None
+        c, latest = self.table.c, now()
+        # A start that is still to come is of a clock that was wrong.
+        same = and_(c.account == self.account, c.completed.startswith(query), c.started_at <= latest)
+        of_task = and_(c.account == self.account, *(c[name] == value for name, value in self.run._asdict().items()))
+        starts = select(func.max(c.started_at), func.max(case((c.read == READ_ALL, c.started_at)))).where(same)
+        tries = select(c.read).where(of_task, c.kind == "query", c.error.is_not(None), c.read.is_not(None))
+        try:
+            with self.engine.connect() as connection:
+                newest, newest_full = connection.execute(starts).one()
+                before = list(connection.execute(tries).scalars()) if self.run.run_id is not None else []
+        except SQLAlchemyError as error:
+            raise self._unreachable(error) from None
+        # A daily run that starts a little earlier than yesterday's must not leave it for another day.
+        due = newest_full is None or latest - newest_full >= full_scan_every - full_scan_every / 48
+        if due or READ_ALL in before:
+            return None
+        bounds: list[datetime] = [newest - lookback]
+        bounds += [datetime.fromisoformat(one.removeprefix(READ_SINCE)) for one in before]
+        return min(bounds)
 
     def _starts(self, where: ColumnElement[bool]) -> list[datetime]:
         if not self.exists():
@@ -250,6 +290,7 @@ def counts_of(totals: Totals, summary: Summary) -> dict[str, Any]:
     return {
         **{outcome.value: totals.outcomes[outcome] for outcome in Outcome},
         "still_open": summary.still_open,
+        "read": summary.read,
         "sent": summary.sent,
         "requests": summary.requests,
         "rewards": json.dumps(dict(totals.rewards)),

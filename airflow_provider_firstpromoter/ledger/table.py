@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, MetaData, String, Table, TypeDecorator
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, MetaData, String, Table, TypeDecorator, text
 
 from airflow_provider_firstpromoter.calls import (
     MAX_AMOUNT_LENGTH,
@@ -21,6 +21,7 @@ ON_RECORD = tuple(outcome.value for outcome in Outcome if outcome.on_record)
 KEPT_OUTCOMES = (*ON_RECORD, Outcome.REVERTED.value)
 #: What follows the ledger's name in the names of the tables beside it.
 COMMISSIONS, SALT = "_commissions", "_salt"
+_FAILED = text(f"outcome = '{Outcome.FAILED.value}'")
 
 
 class OutcomeText(TypeDecorator):  # type: ignore[type-arg]
@@ -99,6 +100,8 @@ def ledger_table(name: str | None = None, call: Call = REFUND) -> Table:
         Column("reverted_run_id", String(250), comment="the run that reverted it"),
         Index(f"ix_{table}_run", "run_id", "task_id"),
         Index(f"ix_{table}_sent", "sent_run_id"),
+        # Failed events are few, and a run that reads only what is new finds them without the others.
+        Index(f"ix_{table}_failed", "account", "outcome", postgresql_where=_FAILED),
         # All that decides whether a row is settled, so that a run does not read the whole table to find nothing new.
         covering_index(
             f"ix_{table}_settled",

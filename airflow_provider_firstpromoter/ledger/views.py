@@ -32,6 +32,7 @@ from sqlalchemy.engine import Dialect
 from airflow_provider_firstpromoter.calls import REFUND, SALE, Call, Outcome
 from airflow_provider_firstpromoter.database import LedgerSql, kind_of_dialect
 from airflow_provider_firstpromoter.exceptions import ConnectionSettingsError, EventsFailedError, EventsRejectedError
+from airflow_provider_firstpromoter.ledger.runs import READ_ALL
 from airflow_provider_firstpromoter.ledger.table import ON_RECORD
 
 PROBLEMS = tuple(outcome.value for outcome in Outcome if outcome.stored and outcome.is_problem)
@@ -138,7 +139,8 @@ def _is_changed(c: Any) -> Any:
 def _open_problems(tables: Tables) -> Any:
     c, runs = tables.ledger.c, tables.runs.c
     # A later run of the same query looked at every row and did not see this one: the query no longer has it, so it is
-    # no problem. A run that was refused, killed or limited, or that stopped early, did not look at every row.
+    # no problem. A run that was refused, killed or limited, that stopped early, or that read only what is new, did not
+    # look at every row.
     no_longer_selected = exists(
         select(literal(1)).where(
             runs.account == c.account,
@@ -146,6 +148,7 @@ def _open_problems(tables: Tables) -> Any:
             runs.task_id == c.task_id,
             func.coalesce(runs.map_index, -1) == func.coalesce(c.map_index, -1),
             runs.kind == "query",
+            func.coalesce(runs.read, READ_ALL) == READ_ALL,
             runs.ended_at.is_not(None),
             runs.stopped_because.is_(None),
             or_(runs.error.is_(None), runs.error.in_(COMPLETE_WITH)),
@@ -344,6 +347,7 @@ def _last_runs(tables: Tables) -> Any:
         c.mismatches,
         c.sent,
         c.requests,
+        c.read,
         c.rewards,
         c.stopped_because,
         c.error,

@@ -2,7 +2,7 @@
 Decides which rows of a query need sending: the rules in Python and in SQL, and the lookup of the sensor.
 """
 
-from airflow_provider_firstpromoter.pending.antijoin import unsettled_rows
+from airflow_provider_firstpromoter.pending.incremental import QueryReading
 from airflow_provider_firstpromoter.pending.lookup import PendingEvents
 from airflow_provider_firstpromoter.pending.rules import (
     Action,
@@ -19,7 +19,7 @@ __all__ = [
     "NextStep",
     "PendingEvents",
     "PendingRules",
+    "QueryReading",
     "classify_rows",
     "decide",
-    "unsettled_rows",
 ]

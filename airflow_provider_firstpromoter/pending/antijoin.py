@@ -55,7 +55,7 @@ def unsettled_rows(
         query.check_columns(names, identify_by)
         if is_empty or query.name == ledger.name:
             joined = query.narrowed(names) if is_empty else without_settled(query, ledger, names, recheck_unreferred)
-            with closing(joined.rows(identify_by) if is_empty else _rows(joined, identify_by)) as rows:
+            with closing(joined.rows(identify_by) if is_empty else few_rows(joined, identify_by)) as rows:
                 try:
                     first = next(rows, None)
                 except SourceError as error:
@@ -71,7 +71,7 @@ def unsettled_rows(
         yield from join_locally(query, ledger, names, recheck_unreferred, identify_by, refused)
 
 
-def _rows(joined: CallQuery, identify_by: Sequence[Identity]) -> Generator[Mapping[str, Any], None, None]:
+def few_rows(joined: CallQuery, identify_by: Sequence[Identity]) -> Generator[Mapping[str, Any], None, None]:
     """Return the rows of a query that usually has few of them."""
     few = None
     with contextlib.suppress(SourceError):  # a stream may be possible, and otherwise says what is wrong

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import starmap
 from typing import Any
 
@@ -22,8 +24,8 @@ from airflow_provider_firstpromoter.calls import (
 from airflow_provider_firstpromoter.database import CallQuery, Parameters, ScratchDatabase
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import Ledger
-from airflow_provider_firstpromoter.parameters import RECHECK_EVERY, CallName
-from airflow_provider_firstpromoter.pending.antijoin import unsettled_rows
+from airflow_provider_firstpromoter.parameters import RECHECK_EVERY, CallName, Incremental
+from airflow_provider_firstpromoter.pending.incremental import QueryReading
 from airflow_provider_firstpromoter.pending.rules import (
     REASON_RECHECK,
     REASON_RETRY,
@@ -32,6 +34,8 @@ from airflow_provider_firstpromoter.pending.rules import (
     PendingRules,
     classify_rows,
 )
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,10 @@ class PendingEvents:
     retry_rejected: bool = False
     statement_timeout: float | None = None
     call: CallName = "refund"
+    incremental_column: str | None = None
+    lookback: timedelta = timedelta(days=3)
+    full_scan_every: timedelta = timedelta(days=1)
+    full_scan: bool | str = False
 
     def find(self, limit: int) -> list[Row]:
         """
@@ -77,10 +85,17 @@ class PendingEvents:
         query = CallQuery.from_connection(
             self.sql_conn_id, self.sql, self.parameters, statement_timeout=self.statement_timeout, call=call
         )
-        rules = PendingRules(ledger.salt.encode(), self.recheck_unreferred, self.retry_rejected)
+        incremental = Incremental.of(self.incremental_column, self.lookback, self.full_scan_every, self.full_scan)
+        reading = QueryReading(
+            query,
+            ledger,
+            recheck_unreferred=self.recheck_unreferred,
+            retry_rejected=self.retry_rejected,
+            incremental=incremental,
+        )
         # No connection stays open between two calls: many waiting sensors would use up what the database allows.
-        with query, ledger, closing(unsettled_rows(query, ledger, self.recheck_unreferred)) as rows:
-            yield numbered(rows, call), ledger, rules
+        with query, ledger, closing(reading.rows(partial(log.info, "read: %s"))) as rows:
+            yield numbered(rows, call), ledger, reading.rules()
 
 
 #: The places of a row in the order of a run; what needs attention; and what is passed on only with its event.

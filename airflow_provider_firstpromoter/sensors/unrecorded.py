@@ -18,7 +18,7 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_firstpromoter.operators.base import FirstPromoterOperator, SqlFile
-from airflow_provider_firstpromoter.parameters import CallName, checked_window
+from airflow_provider_firstpromoter.parameters import CallName, check_times, checked_window
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -49,6 +49,13 @@ class UnrecordedSensor(SqlFile, BaseSensorOperator):
         sent; counted as by the operators, more than 20 hours and at most ten years
     :param retry_rejected: rejected events are pending again although their rows have not changed, 20 hours after they
         were last sent
+    :param incremental_column: a column of the query that never decreases for a row that changes. Each look then reads
+        only what is new since the last complete run of ``SqlToFirstPromoterOperator`` with the same ``sql``,
+        ``sql_conn_id``, ``parameters`` and column, and everything where there is none: see *Reading less* on the page
+        *Warehouses*
+    :param lookback: as of that operator
+    :param full_scan_every: as of that operator; a look writes nothing, and so is no complete run itself
+    :param full_scan: True reads everything; may be a template
     :param deferrable: wait in the triggerer, without a worker slot; by default what ``[operators]
         default_deferrable`` says
 
@@ -57,7 +64,13 @@ class UnrecordedSensor(SqlFile, BaseSensorOperator):
 
     #: What the rows are.
     call: CallName = "refund"
-    template_fields: Sequence[str] = ("sql", "parameters", "sql_conn_id", *FirstPromoterOperator.template_fields)
+    template_fields: Sequence[str] = (
+        "sql",
+        "parameters",
+        "sql_conn_id",
+        "full_scan",
+        *FirstPromoterOperator.template_fields,
+    )
     template_fields_renderers = {"sql": "sql", "parameters": "json"}
     ui_color = "#e8f3d6"
 
@@ -73,6 +86,10 @@ class UnrecordedSensor(SqlFile, BaseSensorOperator):
         ledger_table: str | None = None,
         recheck_unreferred: timedelta | None = None,
         retry_rejected: bool = False,
+        incremental_column: str | None = None,
+        lookback: timedelta = timedelta(days=3),
+        full_scan_every: timedelta = timedelta(days=1),
+        full_scan: bool | str = False,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         **kwargs: Any,
     ) -> None:
@@ -88,6 +105,11 @@ class UnrecordedSensor(SqlFile, BaseSensorOperator):
         self.ledger_table = ledger_table
         self.recheck_unreferred = checked_window(recheck_unreferred)
         self.retry_rejected = retry_rejected
+        check_times(lookback=lookback, full_scan_every=full_scan_every)
+        self.incremental_column = incremental_column
+        self.lookback = lookback
+        self.full_scan_every = full_scan_every
+        self.full_scan = full_scan
         self.deferrable = deferrable
 
     def execute(self, context: Context) -> Any:
@@ -179,6 +201,10 @@ class UnrecordedSensor(SqlFile, BaseSensorOperator):
             "ledger_table": self.ledger_table,
             "recheck_unreferred": self.recheck_unreferred,
             "retry_rejected": self.retry_rejected,
+            "incremental_column": self.incremental_column,
+            "lookback": self.lookback,
+            "full_scan_every": self.full_scan_every,
+            "full_scan": self.full_scan,
         }
 
 

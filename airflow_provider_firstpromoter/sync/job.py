@@ -9,6 +9,7 @@ from typing import Literal
 
 from airflow_provider_firstpromoter.calls import REFUND, AmountUnit, Call, Identity, Outcome, Row, TrackedEvent
 from airflow_provider_firstpromoter.ledger import LedgerRecord
+from airflow_provider_firstpromoter.parameters import Incremental
 from airflow_provider_firstpromoter.pending import Action
 
 FailOn = Literal["new", "any"]
@@ -23,6 +24,7 @@ class SyncOptions:
     :param limit: events to send at most; the rest stays pending
     :param max_pending: more events to send than this end the run before its first request; None allows any number
     :param max_age: an older sale that was never sent ends the run before its first request; None allows any age
+    :param incremental: how a run of a query reads only what is new; None reads everything
     :param recover_rewards: None looks rewards up in a retry only, where an earlier try may have reversed them
     """
 
@@ -39,6 +41,7 @@ class SyncOptions:
     limit: int | None = None
     max_pending: int | None = None
     max_age: timedelta | None = None
+    incremental: Incremental | None = None
     recover_rewards: bool | None = None
 
 

@@ -154,6 +154,7 @@ def table(summary: Summary) -> str:
     width = max(len(name) for name, _ in lines)
     title = "Preview: nothing was sent or written" if summary.preview else "Summary"
     text = [f"{title} (account {summary.account} at {summary.host})"]
+    text += [f"  read: {summary.read}"] if summary.read else []
     text += [f"  {name:<{width}}  {value:>12}" for name, value in lines]
     if summary.would_be_sent is not None:
         text += [

@@ -39,6 +39,8 @@ class Recorder:
     ) -> None:
         self.summary = summary
         self.progress = progress
+        #: Whether the result of an event could not be stored, so that nothing is known of it.
+        self.is_unstored = False
         #: How many earlier tries of the task run there are.
         self.earlier_tries = 0
         self._run = run
@@ -233,6 +235,7 @@ class Recorder:
         if self._history is not None and self._writes:
             written = self._history.write(self._writes, self._counts)
             claimed = written.claimed
+            self.is_unstored |= bool(written.refused)
             for event_id, reason in {**written.noted, **written.refused}.items():
                 what = "could not be stored" if event_id in written.refused else "was stored without a text of its row"
                 warning = f"The result of {event_id!r} {what}: {reason}"
@@ -255,15 +258,16 @@ class Recorder:
                 totals.add_sums(result, **write.sent(row.call))
         return counts_of(totals, self.summary)
 
-    def finish(self, error: BaseException | None) -> None:
+    def finish(self, error: BaseException | None, completed: str | None = None) -> None:
         """
         Complete the summary, and write it into the run history.
 
         :param error: the error that ends the task; None if there is none
+        :param completed: what identifies the query, if all that was to be read of it was handled
         """
         self.progress.finish(self._decided.outcomes)
         if self._history is not None:
-            self._history.finish(counts_of(self._decided, self.summary), error)
+            self._history.finish({**counts_of(self._decided, self.summary), "completed": completed}, error)
 
     def total(self) -> Summary:
         """Return the summary of the whole task run: what its tries settled is read from the ledger."""

@@ -18,7 +18,7 @@ from airflow_provider_firstpromoter.database import CallQuery, stop_if_cancelled
 from airflow_provider_firstpromoter.exceptions import EventsFailedError, EventsRejectedError, LedgerError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import Ledger, RunHistory, RunKey, now
-from airflow_provider_firstpromoter.pending import PendingRules, unsettled_rows
+from airflow_provider_firstpromoter.pending import PendingRules, QueryReading
 from airflow_provider_firstpromoter.sync import log_text
 from airflow_provider_firstpromoter.sync.dispatcher import Dispatcher
 from airflow_provider_firstpromoter.sync.job import SyncOptions
@@ -80,6 +80,7 @@ class Sync:
         self._dispatcher = Dispatcher(hook, self.options, self._recorder, self.killed, self.log)
         self._report_settled = False
         self._total: Summary | None = None
+        self._query: QueryReading | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -106,10 +107,29 @@ class Sync:
         if self.ledger is None:
             raise ValueError("a query needs a ledger")
         options = self.options
-        query = replace(query, source=replace(query.source, cancelled=self.killed))
-        unsettled = unsettled_rows(query, self.ledger, options.recheck_unreferred, options.identify_by)
-        with query, closing(unsettled) as rows:
+        self._query = QueryReading(
+            replace(query, source=replace(query.source, cancelled=self.killed)),
+            self.ledger,
+            self.run_key,
+            options.recheck_unreferred,
+            options.retry_rejected,
+            options.identify_by,
+            content=(
+                options.amount_unit,
+                self.hook.account.extra.currency,
+                tuple(options.identify_by),
+                options.skip_email_notification,
+                options.recheck_unreferred,
+                options.retry_rejected,
+            ),
+            incremental=options.incremental,
+        )
+        with self._query.query, closing(self._query.rows(self._note_what_is_read)) as rows:
             self.run(numbered(rows, options.call))
+
+    def _note_what_is_read(self, read: str) -> None:
+        self.summary.read = read
+        self.log.info("read: %s", read)
 
     def run(self, rows: Iterable[Row], on_result: OnResult | None = None, *, report_settled: bool = False) -> Summary:
         """
@@ -252,8 +272,14 @@ class Sync:
     def _finish(self, error: BaseException | None) -> None:
         self.summary.warnings += self._dispatcher.brakes.warnings()
         self.summary.ended_at = now()
+        is_complete = error is None and not (
+            self.summary.stopped_because or self.summary.left_pending or self._recorder.is_unstored
+        )
         try:
-            self._recorder.finish(error or error_of(self.summary, self.options, self._accept))
+            self._recorder.finish(
+                error or error_of(self.summary, self.options, self._accept),
+                self._query.key() if self._query is not None and is_complete else None,
+            )
         except LedgerError as failure:
             if error is None:
                 raise

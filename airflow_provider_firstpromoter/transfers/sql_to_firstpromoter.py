@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_firstpromoter.operators.base import FirstPromoterOperator, SqlFile, TrackingOperator
-from airflow_provider_firstpromoter.parameters import CALL_NAMES, CallName
+from airflow_provider_firstpromoter.parameters import CALL_NAMES, CallName, Incremental, check_times
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -45,9 +45,22 @@ class SqlToFirstPromoterOperator(SqlFile, TrackingOperator):
         for an intended backfill
     :param max_age: only for sales, and only where the query has ``sold_at``: an older sale that was never sent fails
         the task before the first request, because a sale counts on the day on which it is sent; None allows any age
+    :param incremental_column: a column of the query that never decreases for a row that changes, such as the time at
+        which a row was loaded: a timestamp, a date or ISO 8601 text. A run then reads only what is new since the last
+        complete run: see *Reading less* on the page *Warehouses*. None reads everything in every run
+    :param lookback: by how much the bound of such a run lies before the start of that run: longer than a row can take
+        to reach the query, and longer than the clocks differ
+    :param full_scan_every: when the last complete run that read everything is so long ago, a run reads everything
+    :param full_scan: True reads everything; may be a template
     """
 
-    template_fields: Sequence[str] = ("sql", "parameters", "sql_conn_id", *FirstPromoterOperator.template_fields)
+    template_fields: Sequence[str] = (
+        "sql",
+        "parameters",
+        "sql_conn_id",
+        "full_scan",
+        *FirstPromoterOperator.template_fields,
+    )
     template_fields_renderers = {"sql": "sql", "parameters": "json"}
 
     def __init__(
@@ -60,6 +73,10 @@ class SqlToFirstPromoterOperator(SqlFile, TrackingOperator):
         limit: int | None = None,
         max_pending: int | None = 10_000,
         max_age: timedelta | None = timedelta(days=7),
+        incremental_column: str | None = None,
+        lookback: timedelta = timedelta(days=3),
+        full_scan_every: timedelta = timedelta(days=1),
+        full_scan: bool | str = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -74,6 +91,11 @@ class SqlToFirstPromoterOperator(SqlFile, TrackingOperator):
         self.limit = limit
         self.max_pending = max_pending
         self.max_age = max_age
+        check_times(lookback=lookback, full_scan_every=full_scan_every)
+        self.incremental_column = incremental_column
+        self.lookback = lookback
+        self.full_scan_every = full_scan_every
+        self.full_scan = full_scan
 
     def execute(self, context: Context) -> dict[str, Any]:
         """
@@ -88,8 +110,11 @@ class SqlToFirstPromoterOperator(SqlFile, TrackingOperator):
         from airflow_provider_firstpromoter.calls import CALLS
         from airflow_provider_firstpromoter.database import CallQuery
 
-        limits: dict[str, Any] = {"limit": self.limit, "max_pending": self.max_pending, "max_age": self.max_age}
-        with self._make_sync(context, ledger_required=True, **limits) as sync:
+        options: dict[str, Any] = {"limit": self.limit, "max_pending": self.max_pending, "max_age": self.max_age}
+        options["incremental"] = Incremental.of(
+            self.incremental_column, self.lookback, self.full_scan_every, self.full_scan
+        )
+        with self._make_sync(context, ledger_required=True, **options) as sync:
             query = CallQuery.from_connection(self.sql_conn_id, self.sql, self.parameters, call=CALLS[self.call])
             sync.run_query(query)
             rewards = [] if self.preview else sync.rewards()

@@ -13,6 +13,8 @@ URL = "http://127.0.0.1:9/api/v2"
 ACCOUNT = f"{ACCOUNT_ID}@127.0.0.1:9"
 #: An event_id, made of the number ``n``.
 SEQUENTIAL, RANDOM = "'re_' || n", "'re_' || md5(n::text)"
+#: Refunds that are loaded on a day, however many there are.
+A_DAY = 1000
 _AMOUNT = "100 + mod(n, 5000)"
 
 
@@ -85,9 +87,11 @@ def fill_warehouse(size: int, event_id: str = SEQUENTIAL) -> None:
     with engine_for("warehouse").begin() as connection:
         connection.exec_driver_sql(
             f"CREATE TABLE refunds AS SELECT n, {event_id} AS id, {_AMOUNT} AS amount, 'usd' AS currency, "
-            f"'cus_' || n AS customer_id FROM generate_series(1, {size}) n"
+            f"'cus_' || n AS customer_id, now() - ({size} - n) * interval '1 day' / {A_DAY} AS loaded_at "
+            f"FROM generate_series(1, {size}) n"
         )
         connection.exec_driver_sql("ALTER TABLE refunds ADD PRIMARY KEY (id)")
+        connection.exec_driver_sql("CREATE INDEX ON refunds (loaded_at)")
 
 
 def forget_sent() -> None:

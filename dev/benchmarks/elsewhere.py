@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import os
 import time
 from typing import Any
 
 from dev.benchmarks.child import measured
-from dev.benchmarks.data import ACCOUNT, RANDOM, SEQUENTIAL, URL, fill
+from dev.benchmarks.data import A_DAY, ACCOUNT, RANDOM, SEQUENTIAL, URL, fill
 from dev.benchmarks.memory import peak
 from dev.benchmarks.rounds import worse_of_two
 from dev.benchmarks.sizes import Sizes
 from dev.benchmarks.stage import Stage, firstpromoter
 from dev.benchmarks.table import Measured, Row, at_most
-from dev.benchmarks.work import SQL, execute
+from dev.benchmarks.wire import wire
+from dev.benchmarks.work import INCREMENTAL, SQL, WHAT_IS_NEW, execute
 
 #: What both sides are read with by hand, without comparing anything.
 LEDGER_SIDE = f"SELECT event_id, outcome, row_amount FROM firstpromoter_refunds WHERE account = '{ACCOUNT}'"
@@ -21,6 +24,8 @@ FETCH = 2000
 SMALL = 1000
 #: In MiB: flat.
 FLAT = 25.0
+#: Of the rows that cross the network when everything is read.
+SHARE = 0.01
 
 
 def rows(stage: Stage, sizes: Sizes) -> Measured:
@@ -38,6 +43,7 @@ def rows(stage: Stage, sizes: Sizes) -> Measured:
         times = measured(stage, whole_runs, connections, rounds=2 * sizes.repeats)
         few = measured(stage, peak_of_run, connections, sql=f"{SQL} WHERE n <= {SMALL}")
         many = measured(stage, peak_of_run, connections, sql=SQL)
+        crossed = measured(stage, crossing, connections) if kind == "sequential" else None
         for name in names:
             stage.drop_postgresql(name)
         one = worse_of_two(times["ours"], times["by_hand"])
@@ -57,7 +63,41 @@ def rows(stage: Stage, sizes: Sizes) -> Measured:
                 f"that of one whose query has {SMALL:,} rows; flat is within {FLAT:.0f} MiB.",
             )
         )
+        if crossed is not None:
+            found.append(_crossing(sizes, crossed))
     return Measured(found)
+
+
+def _crossing(sizes: Sizes, crossed: dict[str, list[float]]) -> Row:
+    (rows, size, seconds), (all_rows, all_size, all_seconds) = crossed["since"], crossed["all"]
+    share = rows / all_rows
+    return Row(
+        f"rows that cross the network, incremental, nothing new, {sizes.ledger:,} recorded, ledger in another database",
+        f"{rows:,.0f} rows, {size / 2**20:.2f} MiB ({seconds:.2f} s)",
+        f"a run that reads everything: {all_rows:,.0f} rows, {all_size / 2**20:.0f} MiB ({all_seconds:.2f} s)",
+        f"{share:.4f} times",
+        f"at most {SHARE}",
+        at_most(share, SHARE),
+        f"Measured once, by a relay between the process and both databases that counts what they send; {A_DAY:,} "
+        "refunds a day and the default lookback of three days. Of both sides: the query's rows, and the ledger's.",
+    )
+
+
+def crossing() -> dict[str, list[float]]:
+    """Count what the databases send in a run that reads everything, and in one that reads what is new."""
+    found: dict[str, list[float]] = {}
+    host = json.loads(os.environ["AIRFLOW_CONN_LEDGER"])["host"]
+    with wire(host) as one:
+        for conn_id in ("WAREHOUSE", "LEDGER"):
+            fields = json.loads(os.environ[f"AIRFLOW_CONN_{conn_id}"])
+            os.environ[f"AIRFLOW_CONN_{conn_id}"] = json.dumps({**fields, "host": one.folder})
+        for expected in ("all", "since"):
+            before, started = (one.rows, one.bytes), time.perf_counter()
+            summary = execute(INCREMENTAL, **WHAT_IS_NEW)
+            assert summary["read"].startswith(expected), summary["read"]
+            seconds = time.perf_counter() - started
+            found[expected] = [one.rows - before[0], one.bytes - before[1], seconds]
+    return found
 
 
 def whole_runs(rounds: int) -> dict[str, list[float]]:

@@ -6,12 +6,16 @@ import io
 import sqlite3
 import time
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 #: The query, with the names of the warehouse on the left.
 SQL = "SELECT id AS event_id, amount, currency, customer_id AS uid FROM refunds"
+#: The same for a run that reads what is new, and how it is told to.
+INCREMENTAL = f"{SQL.removesuffix(' FROM refunds')}, loaded_at FROM refunds"
+WHAT_IS_NEW: dict[str, Any] = {"incremental_column": "loaded_at", "full_scan_every": timedelta(days=99)}
 
 
 def fill_sqlite(path: Path, size: int, prefix: str = "re") -> list[dict[str, Any]]:

@@ -216,6 +216,10 @@ def test_trigger_has_the_parameters_of_the_sensor_and_no_refund(sqlite: Any) -> 
         "ledger_table": "firstpromoter_refunds",
         "recheck_unreferred": month,
         "retry_rejected": True,
+        "incremental_column": "loaded_at",
+        "lookback": month,
+        "full_scan_every": month,
+        "full_scan": "True",
     }
     before = time.time()
 

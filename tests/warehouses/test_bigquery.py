@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 pytest.importorskip("google.cloud.bigquery", reason="needs an environment of its own: make test-warehouses")
 
-from airflow_provider_firstpromoter.exceptions import InputError, LedgerError, SourceError
+from airflow_provider_firstpromoter.exceptions import EventsFailedError, InputError, LedgerError, SourceError
 from airflow_provider_firstpromoter.sandbox import Sandbox
 from airflow_provider_firstpromoter.sensors.unrecorded import UnrecordedRefundSensor
 from tests.support import event_ids, ledger_outcomes, nonzero_outcomes
@@ -38,6 +39,27 @@ def test_second_run_sends_nothing(bigquery: Any, ledger: Any, sandbox: Sandbox) 
     bigquery.fill(refunds(1, start=12))
     assert sync_task(ALL, run_id="manual__2").run()["requests"] == 1
     assert sync_task(ALL, run_id="manual__3").run()["requests"] == 0
+
+
+@pytest.mark.parametrize("kind", ["TIMESTAMP", "DATETIME", "DATE", "STRING"])
+def test_what_is_new_is_read_by_a_column_of_each_type(kind: str, bigquery: Any, sandbox: Sandbox) -> None:
+    def load(number: int, **back: float) -> None:
+        moment = datetime.now(UTC) - timedelta(**back)
+        values = {"DATE": moment.date(), "DATETIME": moment.replace(tzinfo=None), "STRING": moment.isoformat()}
+        bigquery.fill([refund(number, loaded_at=values.get(kind, moment))], loaded_at=kind)
+
+    load(0, days=30)
+    load(1, days=30)
+    sandbox.fault("status", status=500, event_id="re_00001", times=1)
+    with pytest.raises(EventsFailedError):
+        sync_task(ALL, run_id="first", incremental_column="loaded_at").run()
+    for number, back in ((2, {"minutes": 1}), (3, {"days": 30})):
+        load(number, **back)
+
+    second = sync_task(ALL, run_id="second", incremental_column="loaded_at").run()
+
+    assert second["read"].startswith("since ")
+    assert sorted(sent(sandbox, after=2)) == ["re_00001", "re_00002"]
 
 
 def test_query_is_standard_sql_although_the_hook_defaults_to_legacy(bigquery: Any, sandbox: Sandbox) -> None:

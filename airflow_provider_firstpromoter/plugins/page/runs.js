@@ -141,6 +141,7 @@ function wouldBeSent({ wouldBeSent: would }) {
 }
 
 const refundFacts = (run) => [
+  fact("Read", run.read),
   fact("Sent", count(run.sent)),
   some("Settled before", run.skipped),
   some("Sent again (rechecks)", run.rechecked),

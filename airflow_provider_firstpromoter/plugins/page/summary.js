@@ -109,6 +109,7 @@ function refunds(value) {
   return {
     ...NOTHING,
     outcomes: counts(value.outcomes),
+    read: text(value.read),
     sent: number(value.sent),
     skipped: number(value.skipped),
     rechecked: number(value.rechecked),
