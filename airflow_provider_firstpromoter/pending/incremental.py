@@ -14,7 +14,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from itertools import chain, islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from airflow_provider_firstpromoter.calls import Identity, Outcome, Row, batches, event_id_of, numbered
 from airflow_provider_firstpromoter.database import INCREMENTAL_DATABASES, Binds, CallQuery
@@ -76,10 +76,10 @@ class QueryReading:
         """
         rows, since = None, None
         if self.incremental is not None:
-            bound_of = self._bound_of_column(self.incremental.column)
+            column = self._column(self.incremental.column)
             since = self._since(self.incremental)
             try:
-                rows = _Part(self, bound_of(since)).rows() if since is not None else None
+                rows = _Part(self, column, column.bound_of(since)).rows() if since is not None else None
             except SourceError as error:
                 # Some types of an event_id cannot be compared with one another. If the database is gone, that shows.
                 log.warning("The query cannot be read in part, so all of it is read, which takes longer. %s", error)
@@ -102,9 +102,9 @@ class QueryReading:
             self.key(), incremental.lookback, incremental.full_scan_every
         )
 
-    def _bound_of_column(self, column: str) -> Callable[[datetime], Any]:
+    def _column(self, column: str) -> _Column:
         """
-        Return what makes a bound that compares rightly with the column; a run that reads everything checks it too.
+        Return the column; a run that reads everything checks it too.
 
         :raises InputError: if the column is missing, or holds no times
         """
@@ -115,7 +115,9 @@ class QueryReading:
                 f"incremental_column, which works with {INCREMENTAL_DATABASES}"
             )
         try:
-            values = query.sample(column_of(query, column, query.column_names()))
+            names = query.column_names()
+            sql = column_of(query, column, names)
+            values = query.sample(sql)
         except SourceError as error:
             raise SourceError(
                 f"incremental_column={column!r} cannot be read. It has to be a column of a query that may stand in a "
@@ -128,7 +130,7 @@ class QueryReading:
                 f"{type(values[0]).__name__} that are no times: it takes a timestamp, a date, or ISO 8601 text. Cast "
                 "it in the query, under another name"
             )
-        return usable[0] if usable else lambda since: None  # noqa: ARG005
+        return _Column(sql, names, usable[0] if usable else lambda since: None)  # noqa: ARG005
 
 
 def column_of(query: CallQuery, column: str, names: Sequence[str] | None) -> str:
@@ -165,6 +167,20 @@ def _bound_like(value: object) -> Callable[[datetime], Any] | None:
     return None
 
 
+class _Column(NamedTuple):
+    """
+    The column that says what is new.
+
+    :param sql: its name in the subquery ``q``
+    :param names: of all columns; None if the database cannot name them
+    :param bound_of: makes a bound of its own type; None where no row has a value in it
+    """
+
+    sql: str
+    names: Sequence[str] | None
+    bound_of: Callable[[datetime], Any]
+
+
 class _Part:
     """
     The rows of a query that are new, with all others of their events, and those of failed events.
@@ -172,18 +188,17 @@ class _Part:
     :param bound: of the column's own type; None where no row has a value in it
     """
 
-    def __init__(self, reading: QueryReading, bound: Any) -> None:
+    def __init__(self, reading: QueryReading, column: _Column, bound: Any) -> None:
         self._query, self._ledger, self._rules = reading.query, reading.ledger, reading.rules()
         self._identify_by = reading.identify_by
         self._bound = bound
         sql = self._query.sql_around
         assert sql is not None
-        assert reading.incremental is not None
         self._sql = sql
-        self._names = self._query.column_names()
+        self._names = column.names
         if self._names is not None:
             self._query.check_columns(self._names, self._identify_by)
-        self._column = column_of(self._query, reading.incremental.column, self._names)
+        self._column = column.sql
         self._event_id = column_of(self._query, "event_id", self._names)
         self._is_beside = self._names is not None and self._query.name == self._ledger.name
 
