@@ -192,6 +192,8 @@ class History:
             if visible <= started and (is_on_time or summary.read == "all")
         }
         assert due <= stored.keys(), f"{due - stored.keys()} left by a run that read {summary.read}; {self.log}"
+        if not self.track.sandbox.faults.active():
+            assert "failed" not in stored.values(), f"a failed one is left; {self.log}"
 
     def live(self) -> None:
         steps: list[tuple[Callable[[], Any], int]] = [
