@@ -21,8 +21,9 @@ UI_FIELD_BEHAVIOUR: dict[str, Any] = {
     },
 }
 
-#: Airflow 3 folds them away under this heading.
-SECTION = "Ledger, currency and limits"
+#: Airflow 3 folds them away under these headings; the standard fields are above them.
+SECTION = "Ledger connection and currency"
+LIMITS = "Limits"
 
 #: The fields of the connection's extra, in the order of the form.
 CONN_FIELDS: dict[str, Any] = {
@@ -50,19 +51,19 @@ CONN_FIELDS: dict[str, Any] = {
             "default": 400,
             "minimum": 1,
             "maximum": 1_000_000,
-            "section": SECTION,
+            "section": LIMITS,
         },
         "description": "FirstPromoter allows an account 400, all its clients together; "
         "give Airflow less if others send too.",
     },
     "timeout": {
         "label": "Timeout in seconds",
-        "schema": {"type": ["integer", "null"], "default": 30, "minimum": 1, "maximum": 600, "section": SECTION},
+        "schema": {"type": ["integer", "null"], "default": 30, "minimum": 1, "maximum": 600, "section": LIMITS},
         "description": "For connecting, and again for the response.",
     },
     "max_attempts": {
         "label": "Attempts per request",
-        "schema": {"type": ["integer", "null"], "default": 6, "minimum": 1, "maximum": 20, "section": SECTION},
+        "schema": {"type": ["integer", "null"], "default": 6, "minimum": 1, "maximum": 20, "section": LIMITS},
         "description": "After the last one the event is left for the task's next try.",
     },
 }
@@ -117,5 +118,5 @@ def get_provider_info() -> dict[str, Any]:
         "asset-uris": asset_uris,
         "dataset-uris": asset_uris,  # their name in Airflow 2
         "cli": [f"{PACKAGE}.cli.definition.get_firstpromoter_cli_commands"],  # known to Airflow 3.2 and later
-        "extra-links": [f"{PACKAGE}.operators.base.RefundRunsLink"],
+        "extra-links": [f"{PACKAGE}.operators.base.FirstPromoterLink"],
     }

@@ -61,7 +61,7 @@ def refund_alerts() -> None:
             SmtpNotifier(
                 to=ON_CALL,
                 subject=f"Refunds that still need attention: {still_open}",
-                html_content="The page Refund runs and the ledger's report list them.",
+                html_content="The page FirstPromoter and the ledger's report list them.",
             ).notify(context)  # type: ignore[arg-type]  # tasks get their context as a dict
 
     remind(sync.output)  # type: ignore[arg-type]  # Airflow resolves the XComArg

@@ -44,6 +44,8 @@ from airflow_provider_firstpromoter.calls.values import (
     Identity,
     Validation,
     amount_text,
+    money_text,
+    reward_text,
     same_amount,
 )
 
@@ -85,7 +87,9 @@ __all__ = [
     "fingerprint",
     "is_known_content",
     "masked",
+    "money_text",
     "numbered",
+    "reward_text",
     "same_amount",
     "shortened",
 ]

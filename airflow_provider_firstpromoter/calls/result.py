@@ -59,7 +59,7 @@ class Commission(BaseModel):
     :param event_id: of the row that made the commission; a sale and its refund can have the same one
     :param amount: in ``unit``, minor units if that is ``cash``; negative for a refund
     :param tier: 1 for the promoter of the lead, 2 for the promoter who recruited that one
-    :param sale_amount: minor units of the account's currency; negative for a refund
+    :param sale_amount: minor units of the account currency; negative for a refund
     :param original_sale_amount: minor units of ``original_sale_currency``; negative for a refund
     :param created_at: ISO 8601
     """
@@ -113,7 +113,7 @@ class Result(BaseModel):
 
     :param sent: whether this run sent it; False for what the ledger already had
     :param http_status: of the response that decided; None if there was none
-    :param recorded_amount: as FirstPromoter recorded it: minor units of the account's currency, negative for a refund
+    :param recorded_amount: as FirstPromoter recorded it: minor units of the account currency, negative for a refund
     :param firstpromoter_id: FirstPromoter's id of the event, from a 200
     :param lead_id: FirstPromoter's id of the customer
     :param commissions: those that FirstPromoter made for it, one for each tier or split
@@ -148,7 +148,7 @@ class Result(BaseModel):
 
     @property
     def rewards(self) -> dict[str, int]:
-        """The sums of the commissions in effect, by unit; ``cash`` is minor units of the account's currency."""
+        """The sums of the commissions in effect, by unit; ``cash`` is minor units of the account currency."""
         sums: Counter[str] = Counter()
         for one in self.commissions:
             if one.in_effect and one.amount is not None:

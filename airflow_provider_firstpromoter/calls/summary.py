@@ -83,6 +83,7 @@ class Summary(Totals):
 
     :param account: the ledger's name of the account
     :param host: the host of the API
+    :param currency: the account's currency, as the connection names it
     :param started_at: UTC
     :param ended_at: UTC
     :param kind: ``refunds`` or ``sales``
@@ -108,6 +109,7 @@ class Summary(Totals):
     kind: str = "refunds"
     account: str | None = None
     host: str | None = None
+    currency: str | None = None
     started_at: datetime | None = None
     ended_at: datetime | None = None
     read: str | None = None
@@ -132,6 +134,11 @@ class Summary(Totals):
     #: New problems are counted apart: many old ones must not keep a new one from being named.
     _problems: Counter[tuple[Outcome, bool]] = PrivateAttr(default_factory=Counter)
     _reasons: Counter[tuple[Outcome, bool, str]] = PrivateAttr(default_factory=Counter)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON, with the problems by outcome that no earlier run has reported."""
+        new = {outcome.value: count for (outcome, is_new), count in self._problems.items() if is_new}
+        return {**super().to_json(), "new": new}
 
     def add(self, result: Result, *, new: bool = True) -> Problem | None:
         """

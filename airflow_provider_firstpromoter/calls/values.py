@@ -228,3 +228,20 @@ def same_amount(one: str | None, other: str | None) -> bool:
     if one is None or other is None or not (_NUMBER.fullmatch(one) and _NUMBER.fullmatch(other)):
         return False
     return Decimal(one) == Decimal(other)
+
+
+def money_text(minor: int, currency: str | None) -> str:
+    """
+    Return an amount as people write it: ``-1,380.00 USD``, ``1,999 JPY``.
+
+    :param minor: in minor units
+    :param currency: None if it is not known: nobody can tell its decimals then
+    """
+    if currency is None:
+        return f"{minor:,} minor units of the account currency"
+    return f"{minor:,} {currency}" if currency in ZERO_DECIMAL_CURRENCIES else f"{Decimal(minor) / 100:,.2f} {currency}"
+
+
+def reward_text(amount: int, unit: str | None, currency: str | None) -> str:
+    """Return a sum of commissions: money of the account's currency if the unit is ``cash``, else a number of it."""
+    return money_text(amount, currency) if unit == "cash" else f"{amount:,} {unit or 'unknown'}"

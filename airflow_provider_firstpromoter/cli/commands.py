@@ -28,7 +28,7 @@ from airflow_provider_firstpromoter.cli.report import tables_of
 from airflow_provider_firstpromoter.database import CallQuery, ManagedTable, ddl_text, errors_as, first_line
 from airflow_provider_firstpromoter.exceptions import ConnectionSettingsError, FirstPromoterError, LedgerError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
-from airflow_provider_firstpromoter.ledger import Ledger, RunHistory, RunKey, ledger_table, now, salt_table
+from airflow_provider_firstpromoter.ledger import COMMANDS, Ledger, RunHistory, RunKey, ledger_table, now, salt_table
 from airflow_provider_firstpromoter.ledger.views import Tables
 from airflow_provider_firstpromoter.ledger.views import views as views_of
 from airflow_provider_firstpromoter.reconcile import (
@@ -185,7 +185,7 @@ def _confirmed(report: Any, args: Namespace) -> bool:
 
 def _run_key(task_id: str) -> RunKey:
     """Return what the ledger and the run history name as the run."""
-    return RunKey("airflow firstpromoter", f"cli__{now().isoformat()}", task_id, -1)
+    return RunKey(COMMANDS, f"cli__{now().isoformat()}", task_id, -1)
 
 
 @command

@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from airflow_provider_firstpromoter.calls import REFUND, Call, Outcome
+from airflow_provider_firstpromoter.calls import REFUND, Call, Outcome, money_text, reward_text
 from airflow_provider_firstpromoter.cli.console import command, console, opened, printing
 from airflow_provider_firstpromoter.database import errors_as
 from airflow_provider_firstpromoter.exceptions import LedgerError
@@ -46,7 +46,7 @@ def report(args: Namespace) -> None:
         tables = tables_of(ledger.table.fullname, ledger.call)
         if not MismatchTable(ledger).exists():
             tables = tables._replace(mismatches=None)
-        currency = hook.account.extra.currency or "account"
+        currency = hook.account.extra.currency
         refunds = ledger.beside(hook.account.ledger_table(REFUND), REFUND)
         over_both = tables_of(refunds.table.fullname, REFUND) if refunds.exists() else None
         chosen = {view.name: view for view in views_of(tables, args.call, over_both)}
@@ -95,11 +95,15 @@ def tables_of(name: str, call: Call) -> Tables:
     return Tables(ledger, commissions_table(ledger), runs_table(ledger), mismatch_table(name + MISMATCHES))
 
 
-def print_head(args: Namespace, views: Sequence[tuple[View, list[Row]]], currency: str) -> None:
+#: Columns with sums of commissions, in the unit of the column ``reward_unit``.
+SUMS = ("earned", "reversed", "net", "paid", "unpaid")
+
+
+def print_head(args: Namespace, views: Sequence[tuple[View, list[Row]]], currency: str | None) -> None:
     """
     Print the first rows of some views.
 
-    :param currency: the account's, for amounts without one
+    :param currency: the account's, for amounts without one; None if its connection does not name it
     """
     if args.output in ("json", "yaml") and not args.csv:
         getattr(console(), f"print_as_{args.output}")({view.name: rows for view, rows in views})
@@ -112,7 +116,7 @@ def print_head(args: Namespace, views: Sequence[tuple[View, list[Row]]], currenc
         print()
 
 
-def print_stream(args: Namespace, view: View, rows: Iterable[Row], currency: str) -> None:
+def print_stream(args: Namespace, view: View, rows: Iterable[Row], currency: str | None) -> None:
     """Print a view's rows as they come, in memory that does not grow with them."""
     if args.csv:
         _print_csv(view, rows)
@@ -184,24 +188,26 @@ def _chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:
 # --- few columns ---
 
 
-def _problem(row: Row, _: str) -> Row:
+def _problem(row: Row, _: str | None) -> Row:
     name = row["event_id"] or f"commission {row['commission_id']}"
     return {"event_id": name, "since": _to_the_minute(row), "problem": _joined(": ", row["problem"], row["reason"])}
 
 
-def _event(row: Row, currency: str) -> Row:
+def _event(row: Row, currency: str | None) -> Row:
     return {
         "event_id": row["event_id"],
-        "sent": _joined(" ", row["sent_amount"], row["sent_amount"] and (row["sent_currency"] or currency)),
-        "reward": _joined(" ", row["reward_amount"], row["reward_unit"]),
+        "sent": "" if row["sent_amount"] is None else money_text(row["sent_amount"], row["sent_currency"] or currency),
+        "reward": ""
+        if row["reward_amount"] is None
+        else reward_text(row["reward_amount"], row["reward_unit"], currency),
         "status": _joined(": ", row["status"], row["message"]),
     }
 
 
-def _run(row: Row, _: str) -> Row:
+def _run(row: Row, currency: str | None) -> Row:
     counts = (*(outcome.value for outcome in Outcome), "still_open", "mismatches")
     results = [f"{row[name]} {name}" for name in counts if row[name]]
-    results += [f"{amount} {unit}" for unit, amount in json.loads(row["rewards"] or "{}").items()]
+    results += [reward_text(amount, unit, currency) for unit, amount in json.loads(row["rewards"] or "{}").items()]
     error = row["stopped_because"] or row["error"] or ("" if row["ended_at"] else "running, or killed")
     return {
         "started_at": _to_the_minute(row, "started_at"),
@@ -210,8 +216,13 @@ def _run(row: Row, _: str) -> Row:
     }
 
 
-def _without_account(row: Row, _: str) -> Row:
-    return {name: "" if cell is None else cell for name, cell in row.items() if name != "account"}
+def _without_account(row: Row, currency: str | None) -> Row:
+    shown = {name: "" if cell is None else cell for name, cell in row.items() if name != "account"}
+    if row.get("sent_amount") is not None:
+        shown["sent_amount"] = money_text(row["sent_amount"], shown.pop("sent_currency") or currency)
+    if currency and row.get("reward_unit") == "cash":
+        shown |= {name: money_text(int(row[name]), currency) for name in SUMS if row.get(name) is not None}
+    return shown
 
 
 def _to_the_minute(row: Row, column: str = "since") -> str:
@@ -222,4 +233,4 @@ def _joined(by: str, *texts: Any) -> str:
     return by.join(str(text) for text in texts if text not in (None, ""))
 
 
-SHORTENED: Mapping[str, Callable[[Row, str], Row]] = {"open": _problem, "status": _event, "last_runs": _run}
+SHORTENED: Mapping[str, Callable[[Row, str | None], Row]] = {"open": _problem, "status": _event, "last_runs": _run}

@@ -6,12 +6,13 @@ This package uses SQL and no HTTP.
 
 from airflow_provider_firstpromoter.ledger.reading import SentEvent
 from airflow_provider_firstpromoter.ledger.records import LedgerRecord, RunKey, key_of
-from airflow_provider_firstpromoter.ledger.runs import READ_ALL, READ_SINCE, RunHistory, counts_of
+from airflow_provider_firstpromoter.ledger.runs import COMMANDS, READ_ALL, READ_SINCE, RunHistory, counts_of
 from airflow_provider_firstpromoter.ledger.store import Ledger, Written, now
 from airflow_provider_firstpromoter.ledger.table import commissions_table, ledger_table, salt_table
 from airflow_provider_firstpromoter.ledger.writes import LedgerWrite
 
 __all__ = [
+    "COMMANDS",
     "READ_ALL",
     "READ_SINCE",
     "Ledger",

@@ -38,7 +38,7 @@ class SentEvent(NamedTuple):
 
     :param sent_amount: positive, minor units of ``sent_currency``
     :param sent_currency: None is the account's own
-    :param recorded_amount: minor units of the account's currency
+    :param recorded_amount: minor units of the account currency
     """
 
     event_id: str
@@ -242,6 +242,20 @@ class LedgerReader(ManagedTable):
         except SQLAlchemyError as error:
             raise self._unreachable(error) from None
         return totals
+
+    def rewards_in_effect(self) -> dict[str, int]:
+        """
+        Return the sum of all commissions in effect, by unit.
+
+        :raises LedgerError: if the database cannot be read
+        """
+        c = self.commissions.table.c
+        sums = select(c.unit, func.sum(c.amount)).where(c.account == self.account, _in_effect(c)).group_by(c.unit)
+        try:
+            with self.engine.connect() as connection:
+                return {unit or "unknown": int(amount or 0) for unit, amount in connection.execute(sums)}
+        except SQLAlchemyError as error:
+            raise self._unreachable(error) from None
 
     def recorded_between(self, start: datetime | None, end: datetime | None) -> Iterator[LedgerRecord]:
         """

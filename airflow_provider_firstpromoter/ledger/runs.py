@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -41,6 +42,10 @@ ABANDONED_AFTER = timedelta(days=7)
 #: What a run of a query has read.
 READ_ALL = "all"
 READ_SINCE = "since "
+#: What the run history names as the DAG of the provider's own commands.
+COMMANDS = "airflow firstpromoter"
+#: For how long, and how many at most, runs that no XCom tells of are named by later ones.
+REPORTED_FOR, MOST_REPORTED = timedelta(days=90), 20
 
 
 def runs_table(beside: Table) -> Table:
@@ -63,8 +68,13 @@ def runs_table(beside: Table) -> Table:
         Column("still_open", BigInteger, comment="rejected and changed events that an earlier run reported"),
         Column("mismatches", BigInteger, comment="of a reconciliation"),
         Column("sent", BigInteger),
+        Column("rechecked", BigInteger, comment="of those sent, the ones that were not_referred before"),
         Column("requests", BigInteger, comment="HTTP requests, retries included"),
-        Column("rewards", Text, comment="JSON: commissions in effect by unit; minor units when cash"),
+        Column(
+            "rewards",
+            Text,
+            comment="JSON: change of the commissions in effect by unit; minor units when cash",
+        ),
         Column("amounts", Text, comment="JSON: what was recorded by currency, minor units"),
         Column("rewards_unknown", BigInteger),
         Column("without_sale_event_id", BigInteger),
@@ -179,6 +189,50 @@ class RunHistory(ManagedTable):
         bounds += [datetime.fromisoformat(one.removeprefix(READ_SINCE)) for one in before]
         return min(bounds)
 
+    def report(self) -> list[dict[str, Any]]:
+        """
+        Return what the tries of this task run add up to and, for Airflow's page, the runs that no XCom tells of.
+
+        Those are the newest runs of commands, and of this DAG that have not ended: a kill leaves no XCom behind.
+
+        :returns: this run first; plain JSON
+        """
+        if not self.exists():
+            return []
+        c = self.table.c
+        mine, commands = c.dag_id == self.run.dag_id, c.dag_id == COMMANDS
+        untold = or_(commands, and_(mine, c.ended_at.is_(None)))
+        recent = and_(c.account == self.account, untold, c.started_at >= now() - REPORTED_FOR)
+        newest = select(c.run_id).where(recent).order_by(c.started_at.desc()).limit(MOST_REPORTED)
+        try:
+            with self.engine.connect() as connection:
+                run_ids = [self.run.run_id, *connection.execute(newest).scalars()]
+                where = and_(c.account == self.account, or_(mine, commands), c.run_id.in_(run_ids))
+                rows = connection.execute(select(self.table).where(where).order_by(c.started_at)).all()
+        except SQLAlchemyError as error:
+            raise self._unreachable(error) from None
+        tries: dict[RunKey, list[Any]] = {self.run: []}
+        for row in rows:
+            tries.setdefault(RunKey(row.dag_id, row.run_id, row.task_id, row.map_index), []).append(row)
+        return [_added_up(key, rows) for key, rows in tries.items() if rows]
+
+    def unaccounted(self, rewards: Mapping[str, int]) -> dict[str, int]:
+        """
+        Return what of the ledger's commissions the other runs of the history do not account for, by unit.
+
+        :param rewards: what the ledger has in effect
+        """
+        c = self.table.c
+        rest = Counter(rewards)
+        try:
+            with self.engine.connect() as connection:
+                others = select(c.rewards).where(c.account == self.account, c.id != self._id, c.rewards.is_not(None))
+                for booked in connection.execute(others).scalars():
+                    rest.subtract(json.loads(booked))
+        except SQLAlchemyError as error:
+            raise self._unreachable(error) from None
+        return {unit: amount for unit, amount in rest.items() if amount}
+
     def _starts(self, where: ColumnElement[bool]) -> list[datetime]:
         if not self.exists():
             return []
@@ -281,6 +335,31 @@ class RunHistory(ManagedTable):
         return totals
 
 
+def _added_up(run: RunKey, tries: Sequence[Any]) -> dict[str, Any]:
+    """Add up the tries of a task run as plain JSON: what a try did not settle, the next one handled again."""
+    last = tries[-1]
+    outcomes: Counter[str] = Counter()
+    rewards: Counter[str] = Counter()
+    for row in tries:
+        outcomes.update({one.value: row._mapping[one.value] or 0 for one in Outcome if one.settled or row is last})
+        rewards.update(json.loads(row.rewards or "{}"))
+
+    return {
+        **run._asdict(),
+        "kind": last.kind,
+        "tries": len(tries),
+        "started_at": tries[0].started_at.isoformat(),
+        "ended_at": last.ended_at and last.ended_at.isoformat(),
+        "outcomes": {name: count for name, count in outcomes.items() if count},
+        "rewards": {unit: amount for unit, amount in rewards.items() if amount},
+        **{name: sum(row._mapping[name] or 0 for row in tries) for name in ("sent", "rechecked", "requests")},
+        "still_open": last.still_open or 0,
+        "mismatches": last.mismatches or 0,
+        "stopped_because": last.stopped_because,
+        "error": last.error,
+    }
+
+
 def counts_of(totals: Totals, summary: Summary) -> dict[str, Any]:
     """
     Return the columns of a try.
@@ -292,6 +371,7 @@ def counts_of(totals: Totals, summary: Summary) -> dict[str, Any]:
         "still_open": summary.still_open,
         "read": summary.read,
         "sent": summary.sent,
+        "rechecked": summary.rechecked,
         "requests": summary.requests,
         "rewards": json.dumps(dict(totals.rewards)),
         "amounts": json.dumps(dict(totals.amounts)),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlencode
@@ -10,6 +11,7 @@ from urllib.parse import urlencode
 from airflow.providers.common.compat.sdk import BaseOperator, BaseOperatorLink
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_1_PLUS
 
+from airflow_provider_firstpromoter.exceptions import FirstPromoterError
 from airflow_provider_firstpromoter.parameters import CallName, checked_window
 
 if TYPE_CHECKING:
@@ -22,15 +24,15 @@ if TYPE_CHECKING:
     from airflow_provider_firstpromoter.sync import FailOn, Sync
 
 
-class RefundRunsLink(BaseOperatorLink):
+class FirstPromoterLink(BaseOperatorLink):
     """
-    Opens the page "Refund runs" at the run of this task instance.
+    Opens the page "FirstPromoter" at the run of this task instance.
 
     The link is relative, as Airflow's pages resolve it below their own base path: the worker that writes it need not
     know under which URL people reach Airflow.
     """
 
-    name = "Refund runs"
+    name = "FirstPromoter"
 
     def get_link(self, operator: BaseOperator, *, ti_key: Any) -> str:
         """
@@ -44,7 +46,7 @@ class RefundRunsLink(BaseOperatorLink):
             "task_id": ti_key.task_id,
             "map_index": -1 if ti_key.map_index is None else ti_key.map_index,
         }
-        return f"plugin/refund-runs?{urlencode(query)}"
+        return f"plugin/firstpromoter?{urlencode(query)}"
 
 
 class SqlFile:
@@ -81,7 +83,7 @@ class FirstPromoterOperator(BaseOperator):
     template_ext: Sequence[str] = ()
     ui_color = "#d9eaf7"
     #: Before Airflow 3.1 there is no such page.
-    operator_extra_links = (RefundRunsLink(),) if AIRFLOW_V_3_1_PLUS else ()
+    operator_extra_links = (FirstPromoterLink(),) if AIRFLOW_V_3_1_PLUS else ()
 
     def __init__(
         self,
@@ -95,6 +97,29 @@ class FirstPromoterOperator(BaseOperator):
         self.firstpromoter_conn_id = firstpromoter_conn_id
         self.ledger_conn_id = ledger_conn_id
         self.ledger_table = ledger_table
+        self._has_summary = False
+
+    def _known(self) -> dict[str, Any]:
+        """Return what is known of a run that ended early, as its summary has it."""
+        raise NotImplementedError
+
+    def _push_summary(self, context: Context, summary: dict[str, Any]) -> None:
+        context["ti"].xcom_push(key="summary", value=summary)
+        self._has_summary = True
+
+    @contextmanager
+    def _errors_in_summary(self, context: Context) -> Iterator[None]:
+        """Push the error of a run that ends before it has pushed its summary: the page names it then."""
+        self._has_summary = False
+        try:
+            yield
+        except BaseException as error:
+            if self.do_xcom_push and not self._has_summary:
+                try:
+                    self._push_summary(context, {**self._known(), "error": f"{type(error).__name__}: {error}"})
+                except Exception as failure:  # the error itself says more
+                    self.log.warning("Airflow's page does not show this run: %s", type(failure).__name__)
+            raise
 
     def _task(self, context: Context) -> dict[str, Any]:
         """Return what every run is told about its task."""
@@ -214,6 +239,17 @@ class TrackingOperator(FirstPromoterOperator):
         )
         return self._sync
 
+    def _known(self) -> dict[str, Any]:
+        if self._sync is None:
+            return {"kind": f"{self.call}s"}
+        known = self._sync.summary.to_json()
+        if self._sync.killed.is_set():  # there is no time to ask the database
+            return known
+        try:
+            return {**known, "history": self._sync.history()}
+        except FirstPromoterError:
+            return known
+
     def _push_results(self, context: Context, sync: Sync, return_value: Any, **more: Any) -> Any:
         """
         Log the summary, push the results to XCom, and only then fail the task if the run calls for it.
@@ -229,7 +265,8 @@ class TrackingOperator(FirstPromoterOperator):
         summary = sync.total()
         self.log.info("%s", log_text.table(summary))
         if self.do_xcom_push:
-            for key, value in {"summary": summary.to_json(), **more, "return_value": return_value}.items():
+            self._push_summary(context, {**summary.to_json(), "history": sync.history()})
+            for key, value in {**more, "return_value": return_value}.items():
                 context["ti"].xcom_push(key=key, value=value)
         sync.raise_for_summary()
         attach_asset_events(self.outlets, context, summary.to_json(), sync.since_last_event)

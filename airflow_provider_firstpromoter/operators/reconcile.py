@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from airflow_provider_firstpromoter.exceptions import ConnectionSettingsError
 from airflow_provider_firstpromoter.operators.base import FirstPromoterOperator, SqlFile
 from airflow_provider_firstpromoter.parameters import check_times, time_before
 
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
 
 class LedgerOperator(FirstPromoterOperator):
     """Base class of the operators that compare a ledger with FirstPromoter's commissions."""
+
+    #: What the run is called in its summary.
+    kind: ClassVar[str] = "reconcile"
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -37,26 +42,28 @@ class LedgerOperator(FirstPromoterOperator):
         self._hook = FirstPromoterHook(self.firstpromoter_conn_id)
         return self._hook, self._task(context)
 
+    def _known(self) -> dict[str, Any]:
+        known: dict[str, Any] = {"kind": self.kind, "call": f"{self.call}s"}
+        if self._hook is not None:
+            with suppress(ConnectionSettingsError):
+                account = self._hook.account
+                known |= {"account": account.key, "host": account.host, "currency": account.extra.currency}
+        known["started_at"] = self._started_at.isoformat(timespec="seconds")
+        return {**known, "ended_at": datetime.now(UTC).isoformat(timespec="seconds")}
+
     def _push(
         self,
         context: Context,
-        kind: str,
         report: ReconcileReport | RevertReport,
         value: dict[str, Any],
+        error: Exception | None = None,
     ) -> dict[str, Any]:
         """Log a report, and push it to XCom: as ``return_value``, and as the ``summary`` that Airflow's page shows."""
         self.log.info("%s", report.text())
-        if self.do_xcom_push and self._hook is not None:
-            account = self._hook.account
-            details = {
-                "kind": kind,
-                "account": account.key,
-                "host": account.host,
-                "started_at": self._started_at.isoformat(timespec="seconds"),
-                "ended_at": datetime.now(UTC).isoformat(timespec="seconds"),
-            }
+        if self.do_xcom_push:
             context["ti"].xcom_push(key="return_value", value=value)
-            context["ti"].xcom_push(key="summary", value={**details, **report.to_json()})
+            more = {"history": report.history, "error": f"{type(error).__name__}: {error}" if error else None}
+            self._push_summary(context, {**self._known(), **report.to_json(), **more})
         return value
 
 
@@ -173,6 +180,10 @@ class ReconcileOperator(SqlFile, LedgerOperator):
         :raises SyncInterruptedError: if the task is killed
         :raises ValueError: if a day is not a date
         """
+        with self._errors_in_summary(context):
+            return self._execute(context)
+
+    def _execute(self, context: Context) -> dict[str, Any]:
         from airflow_provider_firstpromoter.calls import CALLS
         from airflow_provider_firstpromoter.database import CallQuery
         from airflow_provider_firstpromoter.ledger import Ledger
@@ -199,7 +210,7 @@ class ReconcileOperator(SqlFile, LedgerOperator):
                 **task,
             ).run()
         report_mismatches(self.firstpromoter_conn_id, report.mismatches)
-        value = self._push(context, "reconcile", report, report.to_json())
+        value = self._push(context, report, report.to_json())
         if self.do_xcom_push:
             context["ti"].xcom_push(key="no_longer_selected", value=report.unselected)
         report.raise_if_more_than(self.max_mismatches)

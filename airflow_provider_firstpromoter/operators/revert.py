@@ -66,6 +66,7 @@ class RevertOperator(LedgerOperator):
         "max_reverted",
         *LedgerOperator.template_fields,
     )
+    kind = "revert"
     ui_color = "#f7e1d9"
 
     def __init__(
@@ -117,6 +118,10 @@ class RevertOperator(LedgerOperator):
         :raises LedgerError: if the ledger's database refuses
         :raises SyncInterruptedError: if the task is killed
         """
+        with self._errors_in_summary(context):
+            return self._execute(context)
+
+    def _execute(self, context: Context) -> dict[str, Any]:
         from airflow_provider_firstpromoter.calls import CALLS
         from airflow_provider_firstpromoter.exceptions import RunRefusedError
         from airflow_provider_firstpromoter.ledger import Ledger
@@ -131,10 +136,10 @@ class RevertOperator(LedgerOperator):
             revert = Revert(hook, ledger, selection, preview=preview, max_reverted=max_reverted or 0, **task)
             try:
                 report = revert.run()
-            except RunRefusedError:
-                self._push(context, "revert", revert.report, revert.report.to_json(MOST_TO_REVERT))
+            except RunRefusedError as refused:
+                self._push(context, revert.report, revert.report.to_json(MOST_TO_REVERT), refused)
                 raise
-        value = self._push(context, "revert", report, report.to_json(MOST_TO_REVERT))
+        value = self._push(context, report, report.to_json(MOST_TO_REVERT))
         report.raise_if_failed()
         return value
 

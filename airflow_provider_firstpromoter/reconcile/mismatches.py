@@ -151,7 +151,7 @@ class ReconcileReport(RunReport):
 
     def history_counts(self) -> dict[str, int]:
         """Return the columns of the run history that a reconciliation fills."""
-        return {"mismatches": self.mismatches}
+        return {"mismatches": self.mismatches, "already_recorded": self.adopted + self.recovered}
 
     def add(self, mismatches: Iterable[Mismatch], accepted: set[Key]) -> None:
         """

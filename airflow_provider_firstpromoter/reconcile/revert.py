@@ -152,6 +152,7 @@ class Revert(LedgerRun[RevertReport]):
             self.report.raise_if_more_than(self.max_reverted)
             denied = [one.event_id for one in checked if one.decision is Decision.ALREADY_DENIED]
             self.ledger.mark_reverted(denied, self.run_key, now())
+            self.report.written_only = len(denied)
             self._deny([one for one in checked if one.decision is Decision.REVERT])
         for warning in self.report.incomplete:
             self.log.warning("%s", warning)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from airflow_provider_firstpromoter.calls import Commission
+from airflow_provider_firstpromoter.calls import Commission, reward_text
 from airflow_provider_firstpromoter.exceptions import EventsFailedError, RunRefusedError
 from airflow_provider_firstpromoter.reconcile.scaffold import RunReport
 
@@ -115,6 +115,7 @@ class RevertReport(RunReport):
     :param differs: refunds to revert whose commissions differ from the ledger
     :param to_deny: the sums of the commissions to deny by unit, negative
     :param reverted: refunds that this run reverted in FirstPromoter
+    :param written_only: refunds that FirstPromoter had denied before, and that the ledger has as reverted now
     :param denied: the sums of the commissions that this run denied by unit, negative
     :param failed: refunds whose commissions were to be denied and are not
     :param failures: the first of them
@@ -130,6 +131,7 @@ class RevertReport(RunReport):
     differs: int = 0
     to_deny: Counter[str] = field(default_factory=Counter)
     reverted: int = 0
+    written_only: int = 0
     denied: Counter[str] = field(default_factory=Counter)
     failed: int = 0
     failures: list[str] = field(default_factory=list)
@@ -189,7 +191,7 @@ class RevertReport(RunReport):
 
     def history_counts(self) -> dict[str, int]:
         """Return the columns of the run history that a revert fills."""
-        return {"reverted": self.reverted, "failed": self.failed}
+        return {"reverted": self.reverted + self.written_only, "failed": self.failed}
 
     def to_json(self, most: int = MOST_CASES) -> dict[str, Any]:
         """
@@ -229,6 +231,9 @@ class RevertReport(RunReport):
             for name, value in self.to_json().items()
             if name not in ("selection", "preview", self.call.plural, "cases", "failures", "warnings")
         }
+        for name in ("to_deny", "denied"):
+            sums = (reward_text(amount, unit, self.currency) for unit, amount in getattr(self, name).items())
+            shown[name] = ", ".join(sums) or 0
         lines = [f"  {name:<18}  {value}" for name, value in shown.items()]
         for decision, cases in self.cases.items():
             lines += [f"  {decision}: {_describe(one)}" for one in cases[:MOST_CASES]]
@@ -250,7 +255,7 @@ class RevertReport(RunReport):
         :raises RunRefusedError: if there are more; nothing was denied
         """
         if self.to_revert > max_reverted:
-            sums = ", ".join(f"{amount} {unit}" for unit, amount in self.to_deny.items())
+            sums = ", ".join(reward_text(amount, unit, self.currency) for unit, amount in self.to_deny.items())
             raise RunRefusedError(
                 f"{self.call.counted(self.to_revert)} ({self.selection}; commissions of {sums}) would be reverted, and "
                 f"max_reverted is {max_reverted}. Nothing was denied. Look at the preview"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import time
 from dataclasses import dataclass, field
@@ -22,14 +23,18 @@ class RunReport:
     What both reports have.
 
     :param call: whose events it counts
+    :param currency: the account's, if its connection names it
     :param requests: HTTP requests, retries included
     :param seconds: the time that it took
+    :param history: what the run history says of it, and of runs that no XCom tells of
     """
 
     call: Call = field(default=REFUND, kw_only=True)
+    currency: str | None = field(default=None, kw_only=True)
     warnings: list[str] = field(default_factory=list, kw_only=True)
     requests: int = field(default=0, kw_only=True)
     seconds: float = field(default=0.0, kw_only=True)
+    history: list[dict[str, Any]] = field(default_factory=list, kw_only=True)
 
     def warn(self, warning: str) -> None:
         """Keep a warning, unless there are many."""
@@ -73,6 +78,7 @@ class LedgerRun(Generic[R]):
         self.ledger = ledger
         ledger.cancelled = ledger.commissions.cancelled = self.hook.cancelled  # no wait for a lock outlasts a kill
         self.report = report
+        report.currency = self.hook.account.extra.currency
         self.run_key = run or RunKey()
         self.writes = writes
         self.history = RunHistory(ledger, self.run_key, try_number, kind=self.KIND)
@@ -122,9 +128,17 @@ class LedgerRun(Generic[R]):
         raise NotImplementedError
 
     def _finish_history(self, error: BaseException | None) -> None:
+        if not self.writes:
+            return
         counts: dict[str, Any] = {**self.report.history_counts(), "requests": self.report.requests}
         try:
+            killed = self.hook.cancelled.is_set()  # the next run adds up what this one has no time for
+            if not killed:
+                # Whatever changed the ledger's commissions and is in no other row, a killed run's too, is in this one.
+                counts["rewards"] = json.dumps(self.history.unaccounted(self.ledger.rewards_in_effect()))
             self.history.finish(counts, error)
+            if not killed:
+                self.report.history = self.history.report()
         except LedgerError as refused:
             if error is None:
                 raise

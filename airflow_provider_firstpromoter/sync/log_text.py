@@ -11,7 +11,7 @@ from pathlib import Path
 
 from airflow.providers.common.compat.sdk import Stats
 
-from airflow_provider_firstpromoter.calls import CALLS, Call, Outcome, Row, Summary
+from airflow_provider_firstpromoter.calls import CALLS, Call, Outcome, Row, Summary, money_text, reward_text
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 
 PROGRESS_EVERY_SECONDS = 10.0
@@ -144,12 +144,15 @@ def table(summary: Summary) -> str:
     }
     lines += [(text, str(value)) for name, text in names.items() if (value := getattr(summary, name))]
     call = CALLS[summary.kind.removesuffix("s")]
-    lines += [(f"{call.verb}, {unit}", str(amount)) for unit, amount in sorted(summary.rewards.items()) if amount]
+    own = summary.currency
+    lines += [(call.verb, reward_text(amount, unit, own)) for unit, amount in sorted(summary.rewards.items()) if amount]
     lines += [
-        (f"{call.happened}, {currency}", str(amount)) for currency, amount in sorted(summary.amounts.items()) if amount
+        (call.happened, money_text(amount, own if currency == "account" else currency))
+        for currency, amount in sorted(summary.amounts.items())
+        if amount
     ]
     if summary.would_be_sent is not None:
-        lines += _would_be_sent(summary.would_be_sent)
+        lines += _would_be_sent(summary.would_be_sent, own)
     lines += [("HTTP requests", str(summary.requests)), ("seconds", f"{summary.seconds:.1f}")]
     width = max(len(name) for name, _ in lines)
     title = "Preview: nothing was sent or written" if summary.preview else "Summary"
@@ -158,7 +161,8 @@ def table(summary: Summary) -> str:
     text += [f"  {name:<{width}}  {value:>12}" for name, value in lines]
     if summary.would_be_sent is not None:
         text += [
-            f"  would send {one['event_id']!r} by {one['identified_by']}: {one['amount']} in {one['currency']}"
+            f"  would send {one['event_id']!r} by {one['identified_by']}: "
+            + money_text(one["amount"], own if one["currency"] == "account" else one["currency"])
             + {True: "", None: "", False: "; FirstPromoter lists no commission of its sale"}[one.get("sale_found")]
             for one in summary.would_be_sent["sample"]
         ]
@@ -168,13 +172,13 @@ def table(summary: Summary) -> str:
     return "\n".join(text)
 
 
-def _would_be_sent(would: dict[str, object]) -> list[tuple[str, str]]:
+def _would_be_sent(would: dict[str, object], own: str | None) -> list[tuple[str, str]]:
     lines = [("would be sent", str(would["events"]))]
     by_currency = would["by_currency"]
     assert isinstance(by_currency, dict)
     for currency, totals in by_currency.items():
-        lines.append((f"  sum, minor units of {currency}", str(totals["sum"])))
-        lines.append((f"  largest, minor units of {currency}", str(totals["largest"])))
+        name = own if currency == "account" else currency
+        lines += [(f"  {what}", money_text(totals[what], name)) for what in ("sum", "largest")]
     if would.get("rechecks_a_day") is not None:
         lines.append(("rechecks a day, at most", str(would["rechecks_a_day"])))
     return lines

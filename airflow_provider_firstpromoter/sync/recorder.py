@@ -57,6 +57,10 @@ class Recorder:
         self._recorded: dict[str, tuple[Row, Result, LedgerWrite]] = {}
         self._flushed_at = time.monotonic()
 
+    def history(self) -> list[dict[str, Any]]:
+        """Return what the run history says of the task run; see :meth:`RunHistory.report`."""
+        return self._history.report() if self._history is not None else []
+
     def start(self, on_result: OnResult | None = None) -> None:
         """
         Write the row of this try into the run history.

@@ -170,6 +170,14 @@ class Sync:
             self._total = self._recorder.total()
         return self._total
 
+    def history(self) -> list[dict[str, Any]]:
+        """
+        Return what the run history says of this task run, all tries together, and of runs that no XCom tells of.
+
+        :raises LedgerError: if the ledger's database refuses
+        """
+        return self._recorder.history()
+
     def since_last_event(self, *, only_recorded: bool = False) -> Totals:
         """
         Return what the task has done since its last asset event, runs that failed included.
@@ -289,7 +297,12 @@ class Sync:
 def new_summary(account: Account, options: SyncOptions) -> Summary:
     """Return the summary of a run that begins."""
     return Summary(
-        kind=options.call.plural, preview=options.preview, account=account.key, host=account.host, started_at=now()
+        kind=options.call.plural,
+        preview=options.preview,
+        account=account.key,
+        host=account.host,
+        currency=account.extra.currency,
+        started_at=now(),
     )
 
 

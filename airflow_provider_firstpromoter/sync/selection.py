@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any, NamedTuple
 
 from airflow_provider_firstpromoter.account import Account
-from airflow_provider_firstpromoter.calls import SALE, Call, Row, TrackedEvent, Validation
+from airflow_provider_firstpromoter.calls import SALE, Call, Row, TrackedEvent, Validation, money_text
 from airflow_provider_firstpromoter.exceptions import AccessRefusedError, InvalidRowError, ReadError, RunRefusedError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import Ledger
@@ -249,11 +249,10 @@ class PendingTotals:
     def text(self) -> str:
         """Return the sums in words."""
         return ", ".join(
-            f"{self.sums[currency]} minor units of {_name(currency)} "
-            f"({self.counts[currency]} {self._call.plural}, the largest {self.largest[currency]})"
+            f"{self._amount(self.sums, currency)} ({self.counts[currency]} {self._call.plural}, "
+            f"the largest {self._amount(self.largest, currency)})"
             for currency in sorted(self.sums)
         )
 
-
-def _name(currency: str) -> str:
-    return "the account's currency" if currency == "account" else currency
+    def _amount(self, amounts: Mapping[str, int], currency: str) -> str:
+        return money_text(amounts[currency], self._how.currency if currency == "account" else currency)

@@ -107,6 +107,10 @@ class SqlToFirstPromoterOperator(SqlFile, TrackingOperator):
         :raises EventsFailedError: if some could not be sent; a retry sends them again
         :raises EventsRejectedError: if more were rejected or changed than ``max_rejected`` allows
         """
+        with self._errors_in_summary(context):
+            return self._execute(context)
+
+    def _execute(self, context: Context) -> dict[str, Any]:
         from airflow_provider_firstpromoter.calls import CALLS
         from airflow_provider_firstpromoter.database import CallQuery
 

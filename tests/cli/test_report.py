@@ -74,14 +74,14 @@ def test_report_is_readable_on_a_terminal(
 
     assert max(map(len, printed.splitlines())) <= width
     words = set(printed.split())
-    assert {EVENT_IDS[1], "stripe_1", "rejected:", "amara", "-123456"} <= words, "none of them is folded"
+    assert {EVENT_IDS[1], "stripe_1", "rejected:", "amara", "-1,234.56"} <= words, "none of them is folded"
     assert "commission 9" in printed
     assert {"12345", "already_recorded,", "ValueError", "killed", RUN.dag_id, RUN.task_id} <= words
     assert " mismatches" not in printed, "of which there are none"
     assert EVENT_IDS[2] not in printed, "what became of every refund is printed on request"
     assert "re_of_another_account" not in printed
     assert set(EVENT_IDS) <= set(statuses.split())
-    assert "1234567 USD" in " ".join(statuses.split())
+    assert "12,345.67 USD" in " ".join(statuses.split())
 
 
 def test_report_for_programs_has_every_column(ledger: Ledger, cli: Callable[..., Any]) -> None:

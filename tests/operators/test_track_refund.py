@@ -117,7 +117,8 @@ def test_invalid_refunds_raise_before_any_request(wrong: Any, message: str, sand
 
     assert isinstance(refused.value, AirflowFailException), "no retry mends it"
     assert sandbox.request_counts() == {}
-    assert task.ti.pushed == {}
+    assert list(task.ti.pushed) == ["summary"], "only the error, for the page"
+    assert task.summary["error"].startswith("InputError: ")
 
 
 def test_column_outside_identify_by_is_ignored(sandbox: Sandbox) -> None:

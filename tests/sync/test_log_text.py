@@ -54,7 +54,14 @@ def test_progress_past_the_total_has_no_time_left() -> None:
 
 def test_table_has_every_count_above_zero() -> None:
     summary = Summary(
-        account="acc", host="api.example.com", left_pending=3, repeated=2, rechecked=1, requests=7, seconds=1.25
+        account="acc",
+        host="api.example.com",
+        currency="USD",
+        left_pending=3,
+        repeated=2,
+        rechecked=1,
+        requests=7,
+        seconds=1.25,
     )
     reward = Commission(id=1, amount=-200, unit="cash")
     recorded = Result(event_id="re_1", outcome=Outcome.RECORDED, sent=True, commissions=(reward,))
@@ -81,8 +88,8 @@ def test_table_has_every_count_above_zero() -> None:
         "of the rejected and changed, reported before 1",
         "recorded, reward unknown 1",
         "recorded without sale_event_id 1",
-        "reversed, cash -200",
-        "refunded, EUR 1000",
+        "reversed -2.00 USD",
+        "refunded 10.00 EUR",
         "HTTP requests 7",
         "seconds 1.2",
         "warning: look at this",
@@ -115,13 +122,13 @@ def test_table_of_a_preview_has_what_would_be_sent() -> None:
     }
     lines = [" ".join(line.split()) for line in table(Summary(preview=True, would_be_sent=would)).splitlines()]
     assert lines[0].startswith("Preview: nothing was sent or written")
-    assert [line for line in lines if "would" in line or "minor" in line] == [
+    assert [line for line in lines if "would" in line or "sum" in line or "largest" in line] == [
         "would be sent 3",
-        "sum, minor units of EUR 3500",
-        "largest, minor units of EUR 2500",
-        "sum, minor units of account 70",
-        "largest, minor units of account 70",
-        "would send 're_1' by email: 2500 in EUR",
+        "sum 35.00 EUR",
+        "largest 25.00 EUR",
+        "sum 70 minor units of the account currency",
+        "largest 70 minor units of the account currency",
+        "would send 're_1' by email: 25.00 EUR",
     ]
 
 

@@ -100,8 +100,9 @@ def test_more_than_max_pending_raises_before_the_first_request(warehouse: Any, s
     assert isinstance(refused.value, AirflowFailException), "a retry would not mend it"
     assert str(refused.value).startswith(
         "5 refunds are pending, more than max_pending=4: "
-        "1000 minor units of EUR (2 refunds, the largest 500), "
-        "3000 minor units of the account's currency (3 refunds, the largest 1000). Nothing was sent."
+        "10.00 EUR (2 refunds, the largest 5.00 EUR), "
+        "3,000 minor units of the account currency (3 refunds, "
+        "the largest 1,000 minor units of the account currency). Nothing was sent."
     )
     assert sandbox.request_counts() == {}
 

@@ -126,6 +126,15 @@ export async function readSummary({ dagId, runId, taskId, mapIndex }, signal) {
   }
 }
 
+/** The name by which Airflow shows a DAG; its id if Airflow does not say. */
+export async function readDagName(dagId, signal) {
+  try {
+    return (await get(`dags/${inPath(dagId)}`, {}, signal)).dag_display_name ?? dagId;
+  } catch {
+    return dagId;
+  }
+}
+
 /** The name of the operator's class; null if Airflow does not say. */
 export async function readOperator(dagId, taskId, signal) {
   try {

@@ -2,32 +2,37 @@
  * Finds what needs attention: what the last run of each task reported and what it still counts as open.
  */
 
-import { MISMATCHES, taskKey } from "./summary.js";
+import { COMMANDS, MISMATCHES, taskKey } from "./summary.js";
 
 /** A reward that changed is news, not a mistake: the ledger has it already. */
 const NO_MISTAKE = "reward_changed";
-/** What only a person can resolve. A failed refund is sent again by the next run. */
+/** What only a person can resolve. A failed event is sent again by the next run. */
 const LASTING = new Set(["rejected", "changed"]);
 
 /**
  * @param {Array} runs newest first
- * @param {function} namesAllOpen whether a run names or counts every refund that is open at its end. One that reads a
- *   query does; one that is given a list knows of no other refund.
- * @returns {{items: Array, open: number, unnamed: Array, notes: Array}} `items` are refunds and mismatches with their
- *   reasons; `open` is how many there are, also those that no run names; `unnamed` are runs that count more than they
- *   name; `notes` are runs that ended early or warn
+ * @param {function} namesAllOpen whether a run names or counts every event that is open at its end. One that reads a
+ *   query does; one that is given a list knows of no other event.
+ * @returns {{items: Array, open: number, stillOpen: number, unnamed: Array, notes: Array}} `items` are events and mismatches with their
+ *   reasons; `open` is how many there are, also those that no run names,
+ *   and `stillOpen` those of them that no run sends again; `unnamed` are runs that count more than they
+ *   name; `notes` are runs that ended early or warn, the last of each task
  */
 export function needsAttention(runs, namesAllOpen) {
-  const found = { items: new Map(), open: 0, unnamed: [], notes: [] };
+  const found = { items: new Map(), open: 0, stillOpen: 0, unnamed: [], notes: [] };
   const tasks = Map.groupBy(
-    runs.filter((run) => !run.preview),
+    runs.filter((run) => !run.preview && !(run.isUntold && run.dagId === COMMANDS)),
     taskKey,
   );
-  for (const [last, ...earlier] of tasks.values()) {
+  for (const of of tasks.values()) {
+    const newest = of[0];
+    if (newest.stoppedBecause || newest.error || newest.warnings.length) found.notes.push(newest);
+    // A run that ended early looked at nothing: what the one before it found still stands.
+    const [last, ...earlier] = of.filter((run) => !run.error && !run.isUntold);
+    if (!last) continue;
     if (last.kind === "reconcile") addMismatches(found, last);
     else if (last.kind === "revert") addReverts(found, last);
     else addProblems(found, last, earlier, namesAllOpen(last));
-    if (last.stoppedBecause || last.warnings.length) found.notes.push(last);
   }
   const items = [...found.items.values()];
   const order = [...MISMATCHES.keys(), "failed", "changed", "rejected"];
@@ -57,6 +62,7 @@ function addProblems(found, last, earlier, namesAllOpen) {
   }
   const open = Math.max(counted, last.problems.length) + (namesAllOpen ? 0 : more);
   found.open += open;
+  found.stillOpen += open - (last.outcomes.get("failed") ?? 0);
   const missing = Math.max(counted - last.problems.length - (namesAllOpen ? more : 0), 0);
   if (missing) found.unnamed.push({ run: last, missing });
 }
@@ -64,12 +70,14 @@ function addProblems(found, last, earlier, namesAllOpen) {
 function add(found, run, problem, earlier) {
   const key = JSON.stringify([
     run.account,
+    run.call,
     problem.eventId || [run.dagId, run.runId, found.items.size],
     problem.outcome,
   ]);
   const before = found.items.get(key);
   if (before) {
-    found.open -= 1; // two tasks report the same refund
+    found.open -= 1; // two tasks report the same event
+    if (problem.outcome !== "failed") found.stillOpen -= 1;
     return;
   }
   const same = (one) => problem.eventId && one.eventId === problem.eventId && one.outcome === problem.outcome;
@@ -86,7 +94,7 @@ function addReverts(found, run) {
 
 function addMismatches(found, run) {
   for (const one of run.cases.filter((one) => one.kind !== NO_MISTAKE)) {
-    const key = JSON.stringify([run.account, one.kind, one.eventId, one.commissionId]);
+    const key = JSON.stringify([run.account, run.call, one.kind, one.eventId, one.commissionId]);
     if (!found.items.has(key)) {
       found.items.set(key, { ...one, outcome: one.kind, mismatch: one, isNew: false, run, since: run.endedAt });
     }

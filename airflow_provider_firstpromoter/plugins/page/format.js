@@ -29,15 +29,17 @@ export const counted = (value, one, several = `${one}s`) => `${count(value)} ${v
 export function money(minor, currency = null) {
   const code = currency && /^[A-Za-z]{3}$/.test(currency) ? currency.toUpperCase() : null;
   const digits = code && ZERO_DECIMAL.has(code) ? 0 : 2;
-  const style = code ? { style: "currency", currency: code, currencyDisplay: "code" } : {};
-  return new Intl.NumberFormat(undefined, {
-    ...style,
-    minimumFractionDigits: digits,
-    maximumFractionDigits: digits,
-  })
+  const number = new Intl.NumberFormat(undefined, { minimumFractionDigits: digits, maximumFractionDigits: digits })
     .format(minor / 10 ** digits)
     .replace("-", "−");
+  return code ? `${number}\u00a0${code}` : number;
 }
+
+/** A number and what follows it, such as its currency. */
+export const numberAndUnit = (text) => text.split(/[\s\u00a0](.*)/, 2);
+
+/** An amount of minor units in whole units of the currency, as a number. */
+export const wholeUnits = (minor, currency) => minor / (ZERO_DECIMAL.has(currency?.toUpperCase()) ? 1 : 100);
 
 /** A sum of rewards: money if the unit is `cash`, else a number of that unit. */
 export function reward(amount, unit, currency = null) {
@@ -45,8 +47,9 @@ export function reward(amount, unit, currency = null) {
 }
 
 const times = (options) => new Intl.DateTimeFormat(undefined, { timeZone, ...options });
-const moment = times({ dateStyle: "medium", timeStyle: "short" });
-const exact = times({ dateStyle: "medium", timeStyle: "medium" });
+// One clock everywhere, in the charts too.
+const moment = times({ dateStyle: "medium", timeStyle: "short", hourCycle: "h23" });
+const exact = times({ dateStyle: "medium", timeStyle: "medium", hourCycle: "h23" });
 const clock = times({ hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 const shortDay = times({ month: "short", day: "numeric" });
 const parts = new Intl.DateTimeFormat("en-CA", {

@@ -1,5 +1,5 @@
 /**
- * The page "Refund runs": loads the runs that the reader may see, and draws them.
+ * The page "FirstPromoter": loads the runs that the reader may see, and draws them.
  */
 
 import {
@@ -9,26 +9,32 @@ import {
   forEachAtOnce,
   homeUrl,
   listSummaries,
+  logUrl,
+  readDagName,
   readOperator,
   readSummary,
+  runUrl,
 } from "./airflow.js";
 import { needsAttention } from "./attention.js";
 import { el } from "./dom.js";
-import { counted, timeZone } from "./format.js";
+import { counted, exactTime, timeZone } from "./format.js";
 import { runDetails, runList } from "./runs.js";
-import { instanceKey, parseRun } from "./summary.js";
+import { CALLS, instanceKey, isElsewhere, parseRun } from "./summary.js";
 import * as views from "./views.js";
 
 /** Runs whose summaries are read at first, and with every "Read older runs": each is a request. */
 const RUNS_AT_ONCE = 200;
-/** The operator that reads a query, and so knows all refunds that are open. */
+/** The operator that reads a query, and so knows all events that are open. */
 const QUERY_OPERATOR = "SqlToFirstPromoterOperator";
+/** All operators that write a summary. */
+const OPERATOR = /^(SqlToFirstPromoter|(Track|Reconcile|Revert)\w+)Operator$/;
 /** Milliseconds between two drawings while runs are still being read. */
 const REDRAW = 400;
 
 const $ = (id) => document.getElementById(id);
 const query = addressQuery();
 const state = {
+  call: CALLS.has(query.get("call")) ? query.get("call") : "",
   account: query.get("account") ?? "",
   dag: query.get("dag") ?? "",
   period: query.has("period") ? query.get("period") : "7",
@@ -41,10 +47,12 @@ const state = {
   /** The class of each task's operator. */
   operators: new Map(),
   unreadable: 0,
+  /** The tasks of runs whose summary Airflow keeps outside its database, by instance. */
+  elsewhere: new Map(),
 };
 let loading = new AbortController();
 
-/** The task instance that the address names, as the operators' link "Refund runs" does. */
+/** The task instance that the address names, as the operators' link "FirstPromoter" does. */
 function selectedInstance() {
   if (!query.get("run_id")) return null;
   const mapIndex = Number.parseInt(query.get("map_index") ?? "", 10);
@@ -98,7 +106,8 @@ async function readValues(signal) {
         const found = await readSummary(fromEntry(entry), signal);
         const run = found && parseRun({ ...entry, ...found });
         state.read.set(readKey(entry), run);
-        if (!run) strangers.add(task);
+        if (found && isElsewhere(found)) state.elsewhere.set(readKey(entry), fromEntry(entry));
+        else if (!run) strangers.add(task);
       } catch (error) {
         // One run that cannot be read must not hide the others; a session that ended hides all.
         if (!(error instanceof AirflowError) || error.status === 401 || error.status === 0) throw error;
@@ -116,7 +125,7 @@ async function readValues(signal) {
 
 /** Asks once for the operator of every task whose runs are shown. */
 async function readOperators(signal) {
-  const tasks = new Map(runs().map((run) => [operatorKey(run), run]));
+  const tasks = new Map([...runs(), ...state.elsewhere.values()].map((run) => [operatorKey(run), run]));
   const unknown = [...tasks].filter(([key]) => !state.operators.has(key));
   await forEachAtOnce(unknown, async ([key, run]) => {
     state.operators.set(key, await readOperator(run.dagId, run.taskId, signal));
@@ -124,20 +133,38 @@ async function readOperators(signal) {
 }
 
 const operatorKey = (run) => JSON.stringify([run.dagId, run.taskId]);
-const namesAllOpen = (run) => state.operators.get(operatorKey(run)) === QUERY_OPERATOR;
+/** A run that read only what is new of its query names no other event either. */
+const namesAllOpen = (run) =>
+  state.operators.get(operatorKey(run)) === QUERY_OPERATOR && (!run.read || run.read === "all");
 
-/** The runs that were read and pass the filters, newest first. */
+/** How many summaries of this provider's tasks Airflow keeps where this page cannot read them. */
+const elsewhere = () =>
+  [...state.elsewhere.values()].filter((one) => OPERATOR.test(state.operators.get(operatorKey(one)) ?? "")).length;
+
+/** The runs that were read, and those that only other runs tell of: each once, as the last one tells it. */
+function allRuns() {
+  const told = state.entries.map((entry) => state.read.get(readKey(entry))).filter(Boolean);
+  const hasSummary = new Set(state.entries.map((entry) => instanceKey(fromEntry(entry))));
+  const untold = new Map();
+  for (const run of told.toReversed().flatMap((one) => one.untold)) {
+    const key = instanceKey(run);
+    if (!hasSummary.has(key)) untold.set(JSON.stringify([key, run.account, run.call]), run);
+  }
+  return [...told, ...untold.values()];
+}
+
+/** The runs that pass the filters, newest first. A command belongs to no DAG. */
 function runs() {
   const from = since();
-  return state.entries
-    .map((entry) => state.read.get(readKey(entry)))
-    .filter((run) => run && (!from || run.endedAt >= from))
+  return allRuns()
+    .filter((run) => !from || run.endedAt >= from)
+    .filter((run) => !state.call || run.call === state.call)
     .filter((run) => (!state.account || run.account === state.account) && (!state.dag || run.dagId === state.dag))
     .sort((a, b) => b.endedAt - a.endedAt);
 }
 
 function draw() {
-  const all = [...state.read.values()].filter(Boolean);
+  const all = allRuns();
   options(
     $("account"),
     "All accounts",
@@ -146,13 +173,16 @@ function draw() {
   );
   options($("dag"), "All DAGs", new Map(all.map((run) => [run.dagId, run.dagName])), state.dag);
   const shown = runs();
-  const several = new Set(shown.map((run) => run.account)).size > 1;
+  const several = {
+    accounts: new Set(shown.map((run) => run.account)).size > 1,
+    calls: new Set(shown.map((run) => run.call)).size > 1,
+  };
   $("content").hidden = !shown.length;
   $("message").hidden = true;
   if (!shown.length) return;
   const attention = needsAttention(shown, namesAllOpen);
   $("totals").replaceChildren(...views.totals(shown, attention));
-  $("outcomes").replaceChildren(...views.outcomes(shown));
+  $("outcomes").replaceChildren(...views.outcomes(shown, attention));
   $("money").replaceChildren(...views.moneyOverTime(shown));
   $("attention").replaceChildren(...views.attention(attention, several));
   $("runs").replaceChildren(...runList(shown, several, olderButton()));
@@ -199,7 +229,7 @@ function busy(text) {
 function done() {
   $("main").setAttribute("aria-busy", "false");
   const shown = runs().length;
-  const time = new Date().toLocaleTimeString(undefined, { timeZone });
+  const time = exactTime(new Date());
   const older = unreadBefore();
   $("status").textContent = !shown
     ? ""
@@ -207,7 +237,8 @@ function done() {
   if (!shown) empty();
   $("notes").textContent = [
     `Times are in ${timeZone}.`,
-    "You see the runs of the DAGs that Airflow lets you read, for as long as Airflow keeps their XComs.",
+    "The page shows the runs of all DAGs whose XComs you may read, for as long as Airflow keeps them.",
+    elsewhere() && elsewhereInWords(),
     !state.complete && "There are more runs than this page lists; choose a shorter time.",
     state.unreadable && `${counted(state.unreadable, "run")} could not be read.`,
   ]
@@ -215,15 +246,21 @@ function done() {
     .join(" ");
 }
 
+const elsewhereInWords = () =>
+  `${counted(elsewhere(), "run")} cannot be shown: Airflow keeps the XComs outside its database, where this page ` +
+  "cannot read them. The run history beside the ledger has every run: airflow firstpromoter report CONN_ID.";
+
 function empty() {
-  const filtered = state.account || state.dag || state.period;
+  const filtered = state.call || state.account || state.dag || state.period;
   message(
     "No runs here",
-    filtered
-      ? "No run that you may see matches these filters. Choose a longer time, or all accounts and DAGs."
+    elsewhere()
+      ? elsewhereInWords()
+      : filtered
+      ? "No run that you may see matches these filters. Choose a longer time, or all calls, accounts and DAGs."
       : "No run of this provider’s operators has written its summary yet, or you may not see the DAGs that did.",
     filtered &&
-      el("button", { type: "button", onclick: () => choose({ account: "", dag: "", period: "" }) }, "Show all runs"),
+      el("button", { type: "button", onclick: () => choose({ call: "", account: "", dag: "", period: "" }) }, "Show all runs"),
   );
 }
 
@@ -269,25 +306,34 @@ async function showSelected() {
   const close = el("button", { type: "button", class: "link", onclick: closeSelected }, "Close");
   const title = (text) =>
     el("div", { class: "heading" }, el("h2", { id: "selected-title", tabindex: "-1" }, text), close);
-  place.replaceChildren(title("This run"), el("p", { class: "muted" }, "Reading its summary …"));
+  const { selected } = state;
+  const named = (dagName) => title(`This run: ${dagName} › ${selected.taskId}`);
+  const links = el(
+    "p",
+    {},
+    el("a", { href: logUrl(selected) }, "Log"),
+    " · ",
+    el("a", { href: runUrl(selected) }, `DAG run ${selected.runId}`),
+  );
+  place.replaceChildren(named(selected.dagId), el("p", { class: "muted" }, "Reading its summary …"));
   try {
-    const entry = await readSummary(state.selected);
+    const entry = await readSummary(selected);
     const run = entry && parseRun(entry);
+    const why =
+      entry && isElsewhere(entry)
+        ? "Airflow keeps its summary outside its database, where this page cannot read it. The run history beside the ledger has it: airflow firstpromoter report CONN_ID."
+        : "Airflow has no summary of it: it is still running, it was killed, or its XComs were cleared. Its log says more.";
     place.replaceChildren(
-      title(run ? `This run: ${run.dagName} › ${run.taskId}` : "This run"),
-      ...(run
-        ? runDetails(run)
-        : [
-            el(
-              "p",
-              {},
-              "Airflow has no summary of it: it is still running, it ended before it could write one, or its XComs were cleared.",
-            ),
-          ]),
+      named(run ? run.dagName : await readDagName(selected.dagId)),
+      ...(run ? runDetails(run) : [el("p", {}, why), links]),
     );
     $("selected-title").focus();
   } catch (error) {
-    place.replaceChildren(title("This run"), el("p", {}, `Its summary could not be read: ${error.message}.`));
+    place.replaceChildren(
+      named(selected.dagId),
+      el("p", {}, `Its summary could not be read: ${error.message}.`),
+      links,
+    );
   }
 }
 
@@ -301,7 +347,7 @@ function closeSelected() {
 /** Keeps what is chosen in this page's address, so that a reload finds it. */
 function remember() {
   const chosen = new URLSearchParams();
-  for (const name of ["account", "dag"]) if (state[name]) chosen.set(name, state[name]);
+  for (const name of ["call", "account", "dag"]) if (state[name]) chosen.set(name, state[name]);
   if (state.period !== "7") chosen.set("period", state.period);
   if (state.selected) {
     chosen.set("dag_id", state.selected.dagId);
@@ -315,16 +361,19 @@ function remember() {
 function choose(chosen) {
   Object.assign(state, chosen, { limit: RUNS_AT_ONCE });
   $("period").value = state.period;
+  $("call").value = state.call;
   remember();
   load();
 }
 
+$("call").addEventListener("change", (event) => choose({ call: event.target.value }));
 $("account").addEventListener("change", (event) => choose({ account: event.target.value }));
 $("dag").addEventListener("change", (event) => choose({ dag: event.target.value }));
 $("period").addEventListener("change", (event) => choose({ period: event.target.value }));
 $("refresh").addEventListener("click", load);
 if (![...$("period").options].some((option) => option.value === state.period)) state.period = "7";
 $("period").value = state.period;
+$("call").value = state.call;
 followLinksOutside();
 remember();
 load();

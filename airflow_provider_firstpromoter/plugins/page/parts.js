@@ -6,7 +6,7 @@ import { runUrl } from "./airflow.js";
 import { outcomeClass } from "./charts.js";
 import { el, table } from "./dom.js";
 import { count, money, reward } from "./format.js";
-import { MISMATCHES, OUTCOMES } from "./summary.js";
+import { CALLS, COMMANDS, MISMATCHES, OUTCOMES } from "./summary.js";
 
 /** Rows of a table that are shown at first, and with every "Show more". */
 const ROWS = 50;
@@ -22,15 +22,18 @@ export function outcomeChip(name) {
   return el("span", { class: `chip ${className}` }, MISMATCHES.get(name) ?? OUTCOMES.get(name) ?? name);
 }
 
-/** The event_id, or what there is in its place. */
-export function refundId(one) {
-  return (
-    one.eventId || el("span", { class: "muted" }, one.commissionId ? `commission ${one.commissionId}` : "no event_id")
-  );
+/** The cell with the event_id, or with what there is in its place. */
+export function eventCell(one) {
+  const other = one.commissionId ? `commission ${one.commissionId}` : "no event_id";
+  return el("td", {}, el("div", { class: one.eventId ? "id" : "muted" }, one.eventId || other));
 }
 
-/** The task's name, as a link to its DAG run. */
+/** The word for the call of a run, where both are shown. */
+export const callChip = (run) => el("span", { class: "chip plain" }, `${CALLS.get(run.call).one}s`);
+
+/** The task's name, as a link to its DAG run; a command has none. */
 export function taskName(run) {
+  if (run.dagId === COMMANDS) return el("code", {}, `${COMMANDS} ${run.taskId}`);
   const mapped = run.mapIndex >= 0 ? ` [${run.mapIndex}]` : "";
   return el(
     "a",
@@ -46,13 +49,14 @@ export function note(run, head = null) {
     "div",
     { class: "note" },
     head,
+    run.error ? el("p", {}, el("strong", {}, "Failed: "), run.error) : null,
     run.stoppedBecause ? el("p", {}, el("strong", {}, "Stopped early: "), run.stoppedBecause) : null,
     run.warnings.map((warning) => el("p", {}, el("strong", {}, "Warning: "), warning)),
   );
 }
 
-export function mismatchInWords(one) {
-  const amount = (value) => (value === null ? "none" : money(value, one.currency));
+export function mismatchInWords(one, { currency }) {
+  const amount = (value) => (value === null ? "none" : money(value, one.currency ?? currency));
   const differs = one.ledgerAmount !== one.firstpromoterAmount;
   return (
     [

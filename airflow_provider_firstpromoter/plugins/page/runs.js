@@ -6,27 +6,27 @@ import { logUrl, runUrl } from "./airflow.js";
 import { legend, outcomeClass } from "./charts.js";
 import { el } from "./dom.js";
 import { count, counted, dateTime, duration, exactTime, money } from "./format.js";
-import { heading, longTable, mismatchInWords, note, outcomeChip, refundId, sums, taskName } from "./parts.js";
-import { MISMATCHES, OUTCOMES } from "./summary.js";
+import { callChip, eventCell, heading, longTable, mismatchInWords, note, outcomeChip, sums, taskName } from "./parts.js";
+import { CALLS, COMMANDS, MISMATCHES, OUTCOMES } from "./summary.js";
 
 let lastId = 0;
 
-export function runList(runs, severalAccounts, olderButton) {
+export function runList(runs, several, olderButton) {
   return [
     heading("runs-title", "Runs", el("span", { class: "muted" }, counted(runs.length, "run"))),
     longTable(
       "Runs",
-      ["Ended", "Task", ...(severalAccounts ? ["Account"] : []), "Outcomes", "Reversed", "Log and details"],
-      runs.map((run) => () => runRows(run, severalAccounts)),
+      ["Ended", "Task", ...(several.accounts ? ["Account"] : []), "Outcomes", "Commissions", "Log and details"],
+      runs.map((run) => () => runRows(run, several)),
       "runs",
     ),
     olderButton,
   ].filter(Boolean);
 }
 
-function runRows(run, severalAccounts) {
+function runRows(run, several) {
   const id = `details-${(lastId += 1)}`;
-  const details = el("tr", { class: "details", hidden: true }, el("td", { colspan: severalAccounts ? 6 : 5, id }, ""));
+  const details = el("tr", { class: "details", hidden: true }, el("td", { colspan: several.accounts ? 6 : 5, id }, ""));
   const toggle = el(
     "button",
     { type: "button", class: "link", "aria-expanded": "false", "aria-controls": id },
@@ -48,20 +48,21 @@ function runRows(run, severalAccounts) {
         el("time", { datetime: run.endedAt.toISOString(), title: exactTime(run.endedAt) }, dateTime(run.endedAt)),
         el("div", { class: "muted small" }, duration(run.seconds)),
       ),
-      el("td", {}, taskName(run), badges(run)),
-      severalAccounts ? el("td", { class: "when" }, run.account || "unknown") : null,
+      el("td", {}, taskName(run), several.calls ? callChip(run) : null, badges(run)),
+      several.accounts ? el("td", { class: "when" }, run.account || "unknown") : null,
       el(
         "td",
         {},
-        run.kind === "refunds" ? proportions(run.outcomes) : null,
-        el("div", { class: "small" }, inWords[run.kind](run)),
+        run.kind === "events" ? proportions(run.news) : null,
+        el("div", { class: "small" }, inWords[run.isUntold ? "events" : run.kind](run)),
+        run.error ? el("div", { class: "small error" }, run.error) : null,
       ),
       el(
         "td",
         { class: "number" },
         sums(run.rewards, run.currency).map((one) => el("div", {}, one)),
       ),
-      el("td", { class: "actions" }, el("a", { href: logUrl(run) }, "Log"), toggle),
+      el("td", { class: "actions" }, logLink(run, "Log"), toggle),
     ),
     details,
   ];
@@ -72,21 +73,26 @@ function badges(run) {
     run.preview && el("span", { class: "chip plain" }, "preview"),
     run.kind === "reconcile" && el("span", { class: "chip plain" }, "reconciliation"),
     run.kind === "revert" && el("span", { class: "chip plain" }, "revert"),
+    run.tries > 1 && el("span", { class: "chip plain" }, counted(run.tries, "try", "tries")),
+    run.error && el("span", { class: "chip outcome-failed" }, run.isUntold && !run.seconds ? "no end" : "failed"),
     run.stoppedBecause && el("span", { class: "chip outcome-failed" }, "stopped early"),
   ];
 }
 
+/** A command writes no log in Airflow. */
+const logLink = (run, text) => (run.dagId === COMMANDS ? null : el("a", { href: logUrl(run) }, text));
+
 /** What a run of each kind did, in a line. */
-const inWords = { refunds: outcomesInWords, reconcile: reconciliationInWords, revert: revertInWords };
+const inWords = { events: outcomesInWords, reconcile: reconciliationInWords, revert: revertInWords };
 
 function outcomesInWords(run) {
-  const found = [...OUTCOMES.keys(), ...run.outcomes.keys()].filter(
-    (name, i, all) => run.outcomes.get(name) && all.indexOf(name) === i,
+  const found = [...OUTCOMES.keys(), ...run.news.keys()].filter(
+    (name, i, all) => run.news.get(name) > 0 && all.indexOf(name) === i,
   );
-  return (
-    found.map((name) => `${count(run.outcomes.get(name))} ${OUTCOMES.get(name) ?? name}`).join(" · ") ||
-    "nothing to send"
-  );
+  const words = found.map((name) => `${count(run.news.get(name))} ${OUTCOMES.get(name) ?? name}`);
+  if (run.rechecked) words.push(`${count(run.rechecked)} rechecked`);
+  if (run.stillOpen) words.push(`${count(run.stillOpen)} still open`);
+  return words.join(" · ") || (run.error ? "" : "nothing to send");
 }
 
 function reconciliationInWords(run) {
@@ -110,11 +116,10 @@ function revertInWords(run) {
 
 /** A thin bar with the share of each outcome. */
 function proportions(counts) {
-  const all = [...counts.values()].reduce((total, value) => total + value, 0);
-  if (!all) return null;
+  if (![...counts.values()].some((value) => value > 0)) return null;
   const bar = el("div", { class: "proportions", "aria-hidden": "true" });
   for (const name of [...OUTCOMES.keys(), ...[...counts.keys()].filter((name) => !OUTCOMES.has(name))]) {
-    if (!counts.get(name)) continue;
+    if (!(counts.get(name) > 0)) continue;
     const part = el("i", { class: outcomeClass(name) });
     part.style.flexGrow = String(counts.get(name));
     bar.append(part);
@@ -126,9 +131,9 @@ const fact = (label, value) => (value ? el("div", {}, el("dt", {}, label), el("d
 const some = (label, value) => (value ? fact(label, count(value)) : null);
 
 /** What a preview says: how many, and the sum and the largest amount of each currency. */
-function wouldBeSent({ wouldBeSent: would }) {
+function wouldBeSent({ wouldBeSent: would, currency: own }) {
   if (!would) return [];
-  const named = (currency) => (currency === "account" ? "" : currency);
+  const named = (currency) => (currency === "account" ? own : currency);
   return [
     fact("Would be sent", count(would.events)),
     ...would.currencies.map(({ currency, sum, largest }) =>
@@ -140,7 +145,7 @@ function wouldBeSent({ wouldBeSent: would }) {
   ];
 }
 
-const refundFacts = (run) => [
+const eventFacts = (run) => [
   fact("Read", run.read),
   fact("Sent", count(run.sent)),
   some("Settled before", run.skipped),
@@ -148,11 +153,15 @@ const refundFacts = (run) => [
   some("Repeated rows", run.repeated),
   some("Left pending", run.leftPending),
   some("Reported before, still open", run.stillOpen),
+  some("Matched by e-mail, not by the row’s uid", run.matchedByEmail),
   some("Rewards not known", run.rewardsUnknown),
   some("Without sale_event_id", run.withoutSale),
   ...wouldBeSent(run),
-  fact("Reversed", sums(run.rewards, run.currency).join(", ")),
-  fact("Refunded", [...run.amounts].map(([currency, amount]) => money(amount, currency)).join(", ")),
+  fact(run.call === "sales" ? "Earned" : "Reversed", sums(run.rewards, run.currency).join(", ")),
+  fact(
+    run.call === "sales" ? "Sold" : "Refunded",
+    [...run.amounts].map(([name, amount]) => money(amount, name === "account" ? run.currency : name)).join(", "),
+  ),
 ];
 
 const reconciliationFacts = (run) => [
@@ -161,6 +170,7 @@ const reconciliationFacts = (run) => [
   some("Accepted", run.accepted),
   some("Adopted", run.adopted),
   some("Recovered", run.recovered),
+  fact("Commissions changed by", sums(run.rewards, run.currency).join(", ")),
 ];
 
 const revertFacts = (run) => [
@@ -174,37 +184,47 @@ const revertFacts = (run) => [
   fact("Denied commissions", sums(run.denied, run.currency).join(", ")),
 ];
 
+const untoldFacts = (run) => [
+  some("Sent", run.sent),
+  some("Mismatches", run.mismatches),
+  fact("Commissions changed by", sums(run.rewards, run.currency).join(", ")),
+];
+
 /** All that a run's summary says. */
 export function runDetails(run) {
+  const isTask = run.dagId !== COMMANDS;
   const common = [
-    fact("DAG run", el("a", { href: runUrl(run) }, run.runId)),
-    fact("Log", el("a", { href: logUrl(run) }, `${run.taskId}${run.mapIndex >= 0 ? ` [${run.mapIndex}]` : ""}`)),
+    fact("Call", CALLS.get(run.call).one),
+    isTask && fact("DAG run", el("a", { href: runUrl(run) }, run.runId)),
+    fact("Log", logLink(run, `${run.taskId}${run.mapIndex >= 0 ? ` [${run.mapIndex}]` : ""}`)),
     fact("Account", run.account || "unknown"),
     fact("Started", exactTime(run.startedAt)),
     fact("Ended", `${exactTime(run.endedAt)} (${duration(run.seconds).replaceAll(" ", "\u00a0")})`),
     fact("Requests", count(run.requests)),
   ];
-  const own = { refunds: refundFacts, reconcile: reconciliationFacts, revert: revertFacts }[run.kind](run);
+  const facts = run.isUntold ? untoldFacts : { events: eventFacts, reconcile: reconciliationFacts, revert: revertFacts }[run.kind];
+  const own = facts(run);
   return [
+    run.isUntold ? el("p", {}, "From the run history: the run itself left no summary in Airflow.") : null,
     run.preview ? el("p", {}, "A preview: nothing was sent or written.") : null,
-    run.outcomes.size ? legend(run.outcomes) : null,
+    run.news.size || run.stillOpen ? legend(run.news, run.stillOpen) : null,
     el("dl", { class: "facts" }, [...common, ...own].filter(Boolean)),
-    run.stoppedBecause || run.warnings.length ? note(run) : null,
+    run.error || run.stoppedBecause || run.warnings.length ? note(run) : null,
     run.problems.length || run.cases.length
       ? longTable(
-          "Refunds with a reason",
-          ["What", "Refund", "Reason"],
+          "Events with a reason",
+          ["What", "Event", "Reason"],
           [...run.problems, ...run.cases.map((one) => ({ ...one, outcome: one.kind, mismatch: one }))].map(
             (one) => () =>
               el(
                 "tr",
                 {},
                 el("td", {}, outcomeChip(one.outcome)),
-                el("td", { class: "id" }, refundId(one)),
+                eventCell(one),
                 el(
                   "td",
                   { class: "reason" },
-                  one.mismatch ? mismatchInWords(one.mismatch) : one.reason || "no reason given",
+                  one.mismatch ? mismatchInWords(one.mismatch, run) : one.reason || "no reason given",
                 ),
               ),
           ),

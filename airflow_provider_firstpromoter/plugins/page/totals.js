@@ -3,6 +3,7 @@
  */
 
 import { count, dateTime, dayKey, daysBetween, hourKey, monthDay, monthName, timeOfDay } from "./format.js";
+import { CALLS } from "./summary.js";
 
 /** More runs than this are drawn as one bar an hour, a day or a week. */
 const MOST_BARS = 60;
@@ -10,8 +11,18 @@ const MOST_BARS = 60;
 const MOST_DAYS = 120;
 const HOUR = 3_600_000;
 
-/** Runs that sent refunds, or would have: no previews, no reconciliations. */
-export const sending = (runs) => runs.filter((run) => run.kind === "refunds" && !run.preview);
+/** What changes a promoter's balance, in the order in which it is drawn, with the words for it. */
+export const CHANGES = new Map([
+  ["earned", "earned"],
+  ["reversed", "reversed"],
+  ["reverted", "reverts"],
+  ["reconciled", "reconciliations"],
+]);
+
+/** Runs that changed, or would have changed, what the ledger says: no previews. */
+export const done = (runs) => runs.filter((run) => !run.preview);
+/** Runs that sent events. */
+export const sending = (runs) => done(runs).filter((run) => run.kind === "events");
 
 export const sum = (runs, value) => runs.reduce((total, run) => total + value(run), 0);
 
@@ -20,6 +31,12 @@ export function addUp(maps) {
   const total = new Map();
   for (const map of maps) for (const [name, value] of map) total.set(name, (total.get(name) ?? 0) + value);
   return total;
+}
+
+/** What the runs are about: `refund`, `sale`, or `event` where they are about both. */
+export function nounOf(runs) {
+  const calls = new Set(runs.map((run) => run.call));
+  return calls.size === 1 ? CALLS.get([...calls][0]).one : "event";
 }
 
 /**
@@ -38,7 +55,7 @@ export function barsOverTime(runs) {
       bars: oldestFirst.map((run, i) => ({
         label: !severalDays ? timeOfDay(run.endedAt) : days[i] === days[i - 1] ? "" : monthDay(run.endedAt),
         title: `${dateTime(run.endedAt)} · ${run.dagName}`,
-        counts: run.outcomes,
+        counts: run.news,
         runs: 1,
       })),
     };
@@ -62,7 +79,7 @@ export function barsOverTime(runs) {
 }
 
 function bar(label, runs) {
-  return { label, title: label, counts: addUp(runs.map((run) => run.outcomes)), runs: runs.length };
+  return { label, title: label, counts: addUp(runs.map((run) => run.news)), runs: runs.length };
 }
 
 function hoursBetween(first, last) {
@@ -74,41 +91,50 @@ function hoursBetween(first, last) {
   }
 }
 
+/** Which change of a promoter's balance a run made. */
+const changeOf = (run) => ({ revert: "reverted", reconcile: "reconciled" })[run.kind] ?? CALLS.get(run.call).commissions;
+
 /**
- * What was reversed on each day, or in each month where there are many days, by account and unit: sums of different
- * currencies mean nothing.
+ * By how much the commissions in effect changed on each day, or in each month where there are many days, by account and
+ * unit: sums of different currencies mean nothing.
  *
- * @returns {{each: string, series: Array<{account: string, unit: string, currency: string|null, total: number,
- *   bars: Array<{label: string, amount: number}>}>}} the largest sum first
+ * @returns {{each: string, series: Array<{account: string, unit: string, currency: string|null, byCall: Map,
+ *   changes: Map, net: number, bars: Array<{label: string, changes: Map}>}>}} `byCall` has what the ledger of each call
+ *   adds up to, reverts and reconciliations included; the largest sum is first
  */
-export function reversedOverTime(runs) {
-  if (!runs.length) return { each: "day", series: [] };
-  const ends = runs.map((run) => run.endedAt);
+export function moneyByDay(runs) {
+  const changed = done(runs).filter((run) => run.rewards.size);
+  if (!changed.length) return { each: "day", series: [] };
+  const ends = done(runs).map((run) => run.endedAt);
   let slots = daysBetween(new Date(Math.min(...ends)), new Date(Math.max(...ends)));
   const monthly = slots.length > MOST_DAYS;
   const keyOf = (key) => (monthly ? key.slice(0, 7) : key);
   if (monthly) slots = [...new Set(slots.map(({ key }) => keyOf(key)))].map((key) => ({ key, label: monthName(key) }));
   const series = new Map();
-  for (const run of runs) {
+  for (const run of changed) {
     for (const [unit, amount] of run.rewards) {
-      const key = JSON.stringify([run.account, unit, run.currency]);
-      if (!series.has(key)) {
-        series.set(key, { account: run.account, unit, currency: run.currency, total: 0, bySlot: new Map() });
-      }
+      const key = JSON.stringify([run.account, unit]);
+      if (!series.has(key)) series.set(key, { account: run.account, unit, currency: null, of: [] });
       const one = series.get(key);
-      const slot = keyOf(dayKey(run.endedAt));
-      one.total += amount;
-      one.bySlot.set(slot, (one.bySlot.get(slot) ?? 0) + amount);
+      one.currency ??= run.currency;
+      one.of.push({ call: run.call, change: changeOf(run), slot: keyOf(dayKey(run.endedAt)), amount });
     }
   }
+  const sums = (entries, by) => addUp(entries.map((entry) => new Map([[entry[by], entry.amount]])));
   return {
     each: monthly ? "month" : "day",
     series: [...series.values()]
-      .map(({ bySlot, ...one }) => ({
-        ...one,
-        bars: slots.map(({ key, label }) => ({ label, amount: bySlot.get(key) ?? 0 })),
-      }))
-      .sort((a, b) => a.total - b.total),
+      .map(({ of, ...one }) => {
+        const bySlot = Map.groupBy(of, ({ slot }) => slot);
+        return {
+          ...one,
+          byCall: sums(of, "call"),
+          changes: sums(of, "change"),
+          net: of.reduce((total, { amount }) => total + amount, 0),
+          bars: slots.map(({ key, label }) => ({ label, changes: sums(bySlot.get(key) ?? [], "change") })),
+        };
+      })
+      .sort((a, b) => Math.abs(b.net) - Math.abs(a.net)),
   };
 }
 

@@ -2,40 +2,32 @@
  * Draws the totals, the charts and what needs attention.
  */
 
-import { moneyChart, outcomesChart } from "./charts.js";
+import { capital, moneyChart, outcomesChart } from "./charts.js";
 import { el } from "./dom.js";
-import { count, counted, dateTime, reward } from "./format.js";
-import { heading, longTable, mismatchInWords, note, outcomeChip, refundId, taskName } from "./parts.js";
-import { addUp, barsOverTime, reversedOverTime, sending, sum } from "./totals.js";
+import { count, counted, dateTime, numberAndUnit, reward } from "./format.js";
+import { callChip, eventCell, heading, longTable, mismatchInWords, note, outcomeChip, taskName } from "./parts.js";
+import { CALLS, OUTCOMES } from "./summary.js";
+import { addUp, barsOverTime, done, moneyByDay, nounOf, sending, sum } from "./totals.js";
 
 export function totals(runs, attention) {
-  const sent = sending(runs);
-  const outcomes = addUp(sent.map((run) => run.outcomes));
-  const { series } = reversedOverTime(sent);
-  const several = new Set(series.map((one) => one.account)).size > 1;
-  const previews = runs.filter((run) => run.preview).length;
-  const ofKind = (kind) => runs.filter((run) => run.kind === kind && !run.preview).length;
+  const [all, sent] = [done(runs), sending(runs)];
+  const outcomes = addUp(all.map((run) => run.news));
+  const previews = runs.length - all.length;
+  const ofKind = (kind) => all.filter((run) => run.kind === kind).length;
   const others = [
     previews && counted(previews, "preview"),
     ofKind("reconcile") && counted(ofKind("reconcile"), "reconciliation"),
     ofKind("revert") && counted(ofKind("revert"), "revert"),
   ];
-  const tile = (id, label, value, note, className = "") =>
-    el(
-      "div",
-      { class: `tile ${className}` },
-      el("h3", {}, label),
-      el("p", { class: "value", id: `total-${id}` }, value),
-      el("p", { class: "muted" }, note),
-    );
+  const noun = nounOf(runs);
   return [
-    tile("runs", "Runs", count(sent.length), others.filter(Boolean).join(", ") || "that sent refunds"),
+    tile("runs", "Runs", count(sent.length), others.filter(Boolean).join(", ") || `that sent ${noun}s`),
     tile(
       "sent",
-      "Refunds sent",
+      `${capital(noun)}s sent`,
       count(sum(sent, (run) => run.sent)),
       counted(
-        sum(sent, (run) => run.requests),
+        sum(all, (run) => run.requests),
         "request",
       ),
     ),
@@ -43,26 +35,12 @@ export function totals(runs, attention) {
       "recorded",
       "Recorded",
       count(outcomes.get("recorded") ?? 0),
-      [
-        outcomes.get("already_recorded") && `${count(outcomes.get("already_recorded"))} already recorded`,
-        outcomes.get("not_referred") && `${count(outcomes.get("not_referred"))} not referred`,
-      ]
-        .filter(Boolean)
-        .join(", ") || "commissions reversed",
+      ["already_recorded", "not_referred", "reverted"]
+        .filter((name) => outcomes.get(name))
+        .map((name) => `${count(outcomes.get(name))} ${OUTCOMES.get(name)}`)
+        .join(", ") || "by FirstPromoter",
     ),
-    tile(
-      "reversed",
-      "Reversed",
-      series.length ? series.slice(0, 2).map((one) => el("span", {}, reward(one.total, one.unit, one.currency))) : "0",
-      series.length > 2
-        ? `and ${counted(series.length - 2, "other sum")} below`
-        : several
-          ? series.map((one) => one.account || "unknown").join(", ")
-          : series.length
-            ? "of promoters’ commissions"
-            : "nothing reversed",
-      series.length > 1 ? "double" : "",
-    ),
+    ...moneyTiles(runs),
     tile(
       "attention",
       "Need attention",
@@ -73,29 +51,64 @@ export function totals(runs, attention) {
   ];
 }
 
-export function outcomes(runs) {
-  const sent = sending(runs).filter((run) => run.outcomes.size);
-  const over = barsOverTime(sent);
+/** What was earned and what was reversed; where there is both, side by side, and their net. */
+function moneyTiles(runs) {
+  const { series } = moneyByDay(runs);
+  const calls = [...CALLS].filter(([call]) => runs.some((run) => run.call === call));
+  const several = new Set(series.map((one) => one.account)).size > 1;
+  const sums = (id, label, of, words) => {
+    const shown = series.filter((one) => of(one) !== undefined);
+    const values = shown.slice(0, 2).map((one) => {
+      const [number, unit] = numberAndUnit(reward(of(one), one.unit, one.currency));
+      return el("span", {}, number, unit ? el("small", {}, ` ${unit}`) : null);
+    });
+    const note =
+      shown.length > 2
+        ? `and ${counted(shown.length - 2, "other sum")} below`
+        : several
+          ? shown.map((one) => one.account || "unknown").join(", ")
+          : words;
+    return tile(id, label, values.length ? values : "0", note, `money ${shown.length > 1 ? "double" : ""}`);
+  };
+  const ofCall = ([call, { commissions }]) =>
+    sums(commissions, capital(commissions), (one) => one.byCall.get(call), "of promoters’ commissions");
+  const net = calls.length > 1 ? [sums("net", "Net", (one) => one.net, "earned less reversed")] : [];
+  return [...calls.map(ofCall), ...net];
+}
+
+const tile = (id, label, value, note, className = "") =>
+  el(
+    "div",
+    { class: `tile ${className}` },
+    el("h3", {}, label),
+    el("p", { class: "value", id: `total-${id}` }, value),
+    el("p", { class: "muted" }, note),
+  );
+
+export function outcomes(runs, attention) {
+  const noun = nounOf(runs);
+  const shown = done(runs).filter((run) => run.news.size);
+  const over = barsOverTime(shown);
   return [
     heading(
       "outcomes-title",
-      "Refunds by outcome",
-      el("span", { class: "muted" }, sent.length ? `Each bar is a ${over.each}` : ""),
+      `${capital(noun)}s by outcome`,
+      el("span", { class: "muted" }, shown.length ? `Each bar is a ${over.each}` : ""),
     ),
-    ...(sent.length ? outcomesChart(over) : [el("p", { class: "empty" }, "No run had a refund to send.")]),
+    ...(shown.length
+      ? outcomesChart(over, noun, attention.stillOpen)
+      : [el("p", { class: "empty" }, `No run had a ${noun} to send.`)]),
   ];
 }
 
 export function moneyOverTime(runs) {
-  const { each, series } = reversedOverTime(sending(runs));
+  const { each, series } = moneyByDay(runs);
   const several = new Set(series.map((one) => one.account)).size > 1;
-  const notes = [];
-  if (series.some((one) => one.unit === "cash" && !one.currency)) {
-    notes.push("Cash is in the account’s currency, shown with two decimals.");
-  }
+  const calls = [...CALLS].filter(([call]) => runs.some((run) => run.call === call));
+  const title = calls.map(([, { commissions }]) => commissions).join(" and ");
   return [
-    heading("money-title", `Reversed per ${each}`),
-    series.length ? null : el("p", { class: "empty" }, "No commission was reversed."),
+    heading("money-title", `${capital(title)} per ${each}`),
+    series.length ? null : el("p", { class: "empty" }, "No commission changed."),
     ...series.map((one) =>
       el(
         "div",
@@ -104,16 +117,22 @@ export function moneyOverTime(runs) {
           "h3",
           {},
           several ? `${one.account || "unknown account"} · ` : "",
-          reward(one.total, one.unit, one.currency),
+          reward(one.net, one.unit, one.currency),
         ),
         moneyChart(each, one, series.length > 1),
       ),
     ),
-    notes.length ? el("p", { class: "muted small" }, notes.join(" ")) : null,
+    series.some((one) => one.unit === "cash" && !one.currency)
+      ? el(
+          "p",
+          { class: "muted small" },
+          "The connection does not name the account’s currency: amounts are shown with two decimals.",
+        )
+      : null,
   ].filter(Boolean);
 }
 
-export function attention({ items, open, unnamed, notes }, severalAccounts) {
+export function attention({ items, open, unnamed, notes }, several) {
   const quiet = !items.length && !open && !notes.length;
   return [
     heading("attention-title", "Needs attention", open ? el("span", { class: "badge" }, count(open)) : null),
@@ -125,9 +144,9 @@ export function attention({ items, open, unnamed, notes }, severalAccounts) {
     ),
     items.length
       ? longTable(
-          "Refunds that need attention",
-          ["What", ...(severalAccounts ? ["Account"] : []), "Refund", "Reason", "Since", "Reported by"],
-          items.map((item) => () => attentionRow(item, severalAccounts)),
+          "What needs attention",
+          ["What", ...(several.accounts ? ["Account"] : []), "Event", "Reason", "Since", "Reported by"],
+          items.map((item) => () => attentionRow(item, several)),
         )
       : null,
     items.some((item) => item.notSince)
@@ -141,7 +160,7 @@ export function attention({ items, open, unnamed, notes }, severalAccounts) {
       el(
         "p",
         { class: "muted" },
-        `${counted(missing, "more refund")} counted by `,
+        `${counted(missing, "more event")} counted by `,
         taskName(run),
         ", which does not name them all; the ledger’s view of open problems does.",
       ),
@@ -149,20 +168,20 @@ export function attention({ items, open, unnamed, notes }, severalAccounts) {
   ].filter(Boolean);
 }
 
-function attentionRow(item, severalAccounts) {
+function attentionRow(item, several) {
   return el(
     "tr",
     {},
     el("td", {}, outcomeChip(item.outcome), item.isNew ? el("span", { class: "new" }, "new") : null),
-    severalAccounts ? el("td", { class: "when" }, item.run.account || "unknown") : null,
-    el("td", { class: "id" }, refundId(item)),
-    el("td", { class: "reason" }, item.mismatch ? mismatchInWords(item.mismatch) : item.reason || "no reason given"),
+    several.accounts ? el("td", { class: "when" }, item.run.account || "unknown") : null,
+    eventCell(item),
+    el("td", { class: "reason" }, item.mismatch ? mismatchInWords(item.mismatch, item.run) : item.reason || "no reason given"),
     el(
       "td",
       { class: "when" },
       dateTime(item.since),
       item.notSince ? el("div", { class: "muted small" }, "not named since") : null,
     ),
-    el("td", {}, taskName(item.run)),
+    el("td", {}, taskName(item.run), several.calls ? callChip(item.run) : null),
   );
 }

@@ -77,8 +77,9 @@ class Airflow3Form(Form):
         kind.blur()
 
     def show_extra(self) -> None:
-        self.form.get_by_role("button", name="Ledger, currency and limits").click()
-        self.field("Ledger table").wait_for()
+        for section, field in (("Ledger connection and currency", "Ledger table"), ("Limits", "Timeout in seconds")):
+            self.form.get_by_role("button", name=section).click()
+            self.field(field).wait_for()
 
     def labels(self) -> list[str]:
         return [label.inner_text().rstrip("*\n ") for label in self.form.locator("label").all() if label.is_visible()]

@@ -1,4 +1,4 @@
-"""The page "Refund runs" as a user sees it, inside Airflow's own pages."""
+"""The page "FirstPromoter" as a user sees it, inside Airflow's own pages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def plain(text: str) -> str:
 
 class RefundRunsPage:
     """
-    The page "Refund runs".
+    The page "FirstPromoter".
 
     :param page: a browser's page of a user who is logged in, or who needs no login
     :param url: the address of Airflow's pages, without a slash at the end
@@ -23,10 +23,10 @@ class RefundRunsPage:
         self.page = page
         self.url = url
         #: Airflow shows the page in a frame.
-        self.frame = page.frame_locator("iframe[title='Refund runs']")
+        self.frame = page.frame_locator("iframe[title='FirstPromoter']")
 
     def open(self, query: str = "") -> RefundRunsPage:
-        self.page.goto(f"{self.url}/plugin/refund-runs{query}")
+        self.page.goto(f"{self.url}/plugin/firstpromoter{query}")
         return self.wait()
 
     def wait(self) -> RefundRunsPage:

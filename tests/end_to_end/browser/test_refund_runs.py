@@ -1,5 +1,5 @@
 """
-The page "Refund runs" behind a base path, with several users: who sees which runs, filters, links and states.
+The page "FirstPromoter" behind a base path, with several users: who sees which runs, filters, links and states.
 
 The runs are real: two DAGs of two teams, run by ``airflow dags test`` against the sandbox.
 """
@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import pytest
 
-from airflow_provider_firstpromoter.plugins.refund_runs import URL_PREFIX
+from airflow_provider_firstpromoter.plugins.firstpromoter import URL_PREFIX
 from tests.end_to_end.browser.airflow_server import AIRFLOW_3
 from tests.end_to_end.browser.refund_runs import RefundRunsPage, plain
 from tests.end_to_end.browser.teams import EU, HOSTILE, US, Teams, summary
@@ -29,7 +29,7 @@ pytestmark = [
 def test_page_shows_an_admin_the_runs_of_every_dag(as_user: Callable[..., RefundRunsPage]) -> None:
     page = as_user("ada").open()
     assert page.runs() == [EU, US]
-    assert page.legend() == {"recorded": 3, "not referred": 1, "rejected": 1}
+    assert page.legend() == {"recorded": 3, "not referred": 1, "rejected": 1, "still open": 1}
     assert page.bars() == [4, 1]
     assert page.options("DAG") == ["All DAGs", "Refunds <i>eu</i>", "Refunds <i>us</i>"]
 
@@ -102,7 +102,7 @@ def test_extra_link_opens_the_page_at_the_run_of_the_task(as_user: Callable[...,
     page = as_user("uma")
     (run,) = teams.admin.get(f"{teams.url}/api/v2/dags/refunds_us/dagRuns", timeout=30).json()["dag_runs"]
     page.page.goto(f"{teams.url}/dags/refunds_us/runs/{quote(run['dag_run_id'])}/tasks/sync_refunds/details")
-    page.page.get_by_role("link", name="Refund runs").click()
+    page.page.get_by_role("link", name="FirstPromoter").click()
     page.wait()
     selected = page.frame.locator("#selected")
     selected.get_by_text("Without sale_event_id").wait_for()
@@ -175,7 +175,7 @@ def test_page_can_be_used_by_keyboard_and_screen_reader(as_user: Callable[..., R
     button = page.frame.get_by_role("button", name="Details")
     assert button.get_attribute("aria-expanded") == "true"
     page.frame.get_by_role("term").filter(has_text="Requests").wait_for()
-    assert page.frame.get_by_role("heading").all_inner_texts()[0] == "Refund runs"
+    assert page.frame.get_by_role("heading").all_inner_texts()[0] == "FirstPromoter"
     page.frame.get_by_role("img", name="Refunds by outcome, a bar for each run: 2 recorded").wait_for()
     page.frame.get_by_role("region", name="Needs attention").wait_for()
     page.frame.get_by_role("table", name="Runs").wait_for()

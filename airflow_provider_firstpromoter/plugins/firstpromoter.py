@@ -1,5 +1,5 @@
 """
-The page "Refund runs": what every run sent and reversed, and which refunds need attention.
+The page "FirstPromoter": what every run sent, earned and reversed, and what needs attention.
 
 The page consists of static files. Its script reads the XComs ``summary`` from Airflow's public REST API, with the
 session of the user who opens it, so that Airflow alone decides which DAGs that user sees.
@@ -12,15 +12,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowPlugin
-from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_1_PLUS
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_1_PLUS, AIRFLOW_V_3_2_PLUS
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 #: Where Airflow's server serves the files, below its own base path.
-URL_PREFIX = "/firstpromoter/refund-runs"
-#: The page's place in Airflow's own pages: ``<base URL>/plugin/refund-runs``.
-URL_ROUTE = "refund-runs"
+URL_PREFIX = "/firstpromoter/page"
+#: The page's place in Airflow's own pages: ``<base URL>/plugin/firstpromoter``.
+URL_ROUTE = "firstpromoter"
+#: Its place before it showed sales too.
+OLD_URL_ROUTE = "refund-runs"
 FILES = Path(__file__).with_name("page")
 #: Browsers run no script but the page's own files and load nothing from elsewhere; only Airflow itself may frame it.
 HEADERS = {
@@ -57,21 +59,22 @@ class StaticPage:
         return Files(directory=FILES, html=True)
 
 
-class RefundRunsPlugin(AirflowPlugin):
-    """Adds the page "Refund runs" to Airflow's menu *Browse*; before Airflow 3.1, which has no such pages, nothing."""
+class FirstPromoterPlugin(AirflowPlugin):
+    """Adds the page "FirstPromoter" to the menu *Browse*; before Airflow 3.1, which has no such pages, nothing."""
 
     name = "firstpromoter"
     if AIRFLOW_V_3_1_PLUS:
-        fastapi_apps = [{"app": StaticPage(), "url_prefix": URL_PREFIX, "name": "FirstPromoter: refund runs"}]
+        fastapi_apps = [{"app": StaticPage(), "url_prefix": URL_PREFIX, "name": "FirstPromoter"}]
         # Without a slash in front: Airflow's pages resolve it below their own base path.
-        external_views = [
-            {
-                "name": "Refund runs",
-                "href": f"{URL_PREFIX.removeprefix('/')}/",
-                "icon": f"{URL_PREFIX.removeprefix('/')}/icon.svg",
-                "icon_dark_mode": f"{URL_PREFIX.removeprefix('/')}/icon-dark.svg",
-                "url_route": URL_ROUTE,
-                "category": "browse",
-                "destination": "nav",
-            }
-        ]
+        _view = {
+            "name": "FirstPromoter",
+            "href": f"{URL_PREFIX.removeprefix('/')}/",
+            "icon": f"{URL_PREFIX.removeprefix('/')}/icon.svg",
+            "icon_dark_mode": f"{URL_PREFIX.removeprefix('/')}/icon-dark.svg",
+            "url_route": URL_ROUTE,
+            "category": "browse",
+            "destination": "nav",
+        }
+        external_views = [_view]
+        if AIRFLOW_V_3_2_PLUS:  # which knows a page without an entry in a menu
+            external_views.append({**_view, "url_route": OLD_URL_ROUTE, "destination": "base"})

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from airflow_provider_firstpromoter.calls import ZERO_DECIMAL_CURRENCIES, Outcome
-from airflow_provider_firstpromoter.plugins.refund_runs import (
+from airflow_provider_firstpromoter.plugins.firstpromoter import (
     FILES,
     URL_PREFIX,
     URL_ROUTE,
-    RefundRunsPlugin,
+    FirstPromoterPlugin,
     StaticPage,
 )
 from airflow_provider_firstpromoter.reconcile import MismatchKind
@@ -25,6 +25,8 @@ from airflow_provider_firstpromoter.reconcile import MismatchKind
 AIRFLOW = importlib.metadata.version("apache-airflow")
 #: The first version whose pages can have a page of a plugin.
 HAS_PAGES = tuple(map(int, AIRFLOW.split(".")[:2])) >= (3, 1)
+#: And without an entry in its menus.
+HAS_HIDDEN_PAGES = tuple(map(int, AIRFLOW.split(".")[:2])) >= (3, 2)
 SCRIPTS = sorted(FILES.glob("*.js"))
 
 
@@ -70,15 +72,18 @@ def test_entry_point_of_the_package_names_the_plugin() -> None:
         for entry_point in importlib.metadata.entry_points(group="airflow.plugins")
         if entry_point.value.startswith("airflow_provider_firstpromoter.")
     )
-    assert entry_point.load() is RefundRunsPlugin
+    assert entry_point.load() is FirstPromoterPlugin
 
 
 @pytest.mark.skipif(not HAS_PAGES, reason="Airflow's pages can have a page of a plugin from 3.1 on")
 def test_plugin_adds_the_page_to_the_menu_browse() -> None:
-    (app,) = RefundRunsPlugin.fastapi_apps
+    (app,) = FirstPromoterPlugin.fastapi_apps
     assert app["url_prefix"] == URL_PREFIX
-    (view,) = RefundRunsPlugin.external_views
-    assert (view["name"], view["category"], view["url_route"]) == ("Refund runs", "browse", URL_ROUTE)
+    view, *old = FirstPromoterPlugin.external_views
+    # The old address leads there too, without an entry in a menu, where Airflow knows such pages.
+    assert [one["url_route"] for one in old if one["destination"] == "base"] == ["refund-runs"] * HAS_HIDDEN_PAGES
+    assert len(old) == HAS_HIDDEN_PAGES
+    assert (view["name"], view["category"], view["url_route"]) == ("FirstPromoter", "browse", URL_ROUTE)
     # Without a slash in front: else Airflow's pages would leave out their base path.
     for name in ("href", "icon", "icon_dark_mode"):
         assert view[name].startswith(f"{URL_PREFIX[1:]}/")
@@ -87,13 +92,13 @@ def test_plugin_adds_the_page_to_the_menu_browse() -> None:
 
 @pytest.mark.skipif(HAS_PAGES, reason="Airflow's pages can have a page of a plugin from 3.1 on")
 def test_plugin_adds_nothing_before_airflow_3_1() -> None:
-    assert not getattr(RefundRunsPlugin, "fastapi_apps", None)
-    assert not getattr(RefundRunsPlugin, "external_views", None)
+    assert not getattr(FirstPromoterPlugin, "fastapi_apps", None)
+    assert not getattr(FirstPromoterPlugin, "external_views", None)
 
 
 def test_loading_the_plugin_does_not_import_a_web_framework() -> None:
     code = "import airflow.plugins_manager, sys; before = set(sys.modules); "
-    code += f"import {RefundRunsPlugin.__module__}; print(*(set(sys.modules) - before))"
+    code += f"import {FirstPromoterPlugin.__module__}; print(*(set(sys.modules) - before))"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
     loaded = {name.split(".")[0] for name in ran.stdout.split()}
     assert "airflow_provider_firstpromoter" in loaded
@@ -124,7 +129,7 @@ def test_page_serves_its_files(path: str, content_type: str) -> None:
     assert "unsafe" not in response.headers["content-security-policy"]
 
 
-@pytest.mark.parametrize("path", ["/nothing", "/../refund_runs.py", "/%2e%2e/refund_runs.py", "//etc/passwd", "/page"])
+@pytest.mark.parametrize("path", ["/nothing", "/../firstpromoter.py", "/%2e%2e/firstpromoter.py", "//etc/passwd"])
 def test_page_serves_nothing_but_its_files(path: str) -> None:
     from starlette.exceptions import HTTPException
 
