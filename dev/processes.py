@@ -33,15 +33,16 @@ class ProcessFailed(Exception):
     A child process failed, or was not ready in time.
 
     :param sentence: what failed, for the user
-    :param log: the file that holds the output of the process
+    :param log: the file that holds the output of the process; None if it did not start
     """
 
-    def __init__(self, sentence: str, log: Path) -> None:
+    def __init__(self, sentence: str, log: Path | None = None) -> None:
         super().__init__(sentence)
         self.log = log
         #: The end of the output, read now because the file may be deleted soon.
-        self.last_lines = log.read_text(errors="replace").splitlines()[-LAST_LINES:] if log.exists() else []
-        self.add_note("\n".join([f"The last lines of {log}:", *self.last_lines]))
+        self.last_lines = log.read_text(errors="replace").splitlines()[-LAST_LINES:] if log and log.exists() else []
+        if log:
+            self.add_note("\n".join([f"The last lines of {log}:", *self.last_lines]))
 
 
 class Process(subprocess.Popen[bytes]):

@@ -14,10 +14,11 @@ from dev.processes import ProcessFailed, exit_on_signals
 console = Console(highlight=False)
 
 
-def run_tool(tool: Callable[[], int]) -> int:
+def run_tool(tool: Callable[[], int], *, until_stopped: bool = False) -> int:
     """
     Run a tool and print why it failed or was stopped.
 
+    :param until_stopped: whether Ctrl-C is how the tool is meant to end
     :return: the exit code for the shell
     """
     exit_on_signals()
@@ -28,7 +29,7 @@ def run_tool(tool: Callable[[], int]) -> int:
         return 1
     except KeyboardInterrupt:
         console.print("\nStopped. No process is left running.")
-        return 130
+        return 0 if until_stopped else 130
 
 
 @contextmanager
@@ -52,8 +53,9 @@ def print_claim(sentence: str, holds: bool) -> None:
 
 def print_failure(failure: ProcessFailed) -> None:
     """Print what failed, after the last lines of the log."""
-    console.rule(f"[red]The last lines of {failure.log}", align="left")
-    for line in failure.last_lines:
-        console.print(line, markup=False, soft_wrap=True)
-    console.rule(style="red")
+    if failure.log:
+        console.rule(f"[red]The last lines of {failure.log}", align="left")
+        for line in failure.last_lines:
+            console.print(line, markup=False, soft_wrap=True)
+        console.rule(style="red")
     console.print(f"[red]{failure}[/]")

@@ -47,6 +47,10 @@ class Airflow:
         """Write the connections of a JSON file into Airflow's database."""
         self._run("connections", "import", str(file))
 
+    def create_pool(self, name: str) -> None:
+        """Create a pool with one slot."""
+        self._run("pools", "set", name, "1", "of the demo")
+
     def run_dag(self, dag_id: str, while_running: Callable[[], object]) -> DagRun:
         """
         Run a DAG once, task after task and without a scheduler, as ``airflow dags test`` does it.

@@ -9,7 +9,7 @@ from datetime import date, timedelta
 from rich.table import Table
 
 from dev.demo.claims import Claim
-from dev.demo.stage import DAG, Run, Stage
+from dev.demo.stage import BOTH_CALLS, CURRENCY, DAG, Run, Stage
 from dev.demo.warehouse import Row
 from dev.terminal import console, print_claim, step
 
@@ -24,11 +24,6 @@ QUESTIONS = (
         "started_at recorded not_referred rejected requests rewards",
     ),
     ("Which rows need attention?", "--view open", "event_id problem reason last_seen_at"),
-    (
-        "How much was reversed per promoter per month? (in cents)",
-        "--view reversed",
-        "year month promoter_id promoter_ref refunds reversed",
-    ),
 )
 OUTCOMES = ("recorded", "already_recorded", "not_referred", "rejected")
 
@@ -85,7 +80,7 @@ def print_runs(runs: Sequence[Run], promoters: Mapping[str, str]) -> None:
     table.add_section()
     for promoter_id in sorted({promoter_id for run in runs for promoter_id in run.rewards}):
         table.add_row(
-            f"rewards of {promoters.get(promoter_id, promoter_id)} (dollars)",
+            f"rewards of {promoters.get(promoter_id, promoter_id)} ({CURRENCY})",
             *(f"{run.rewards.get(promoter_id, 0) / 100:,.2f}" for run in runs),
         )
     for column in table.columns[1:]:
@@ -99,6 +94,30 @@ def print_view(question: str, rows: Sequence[Mapping[str, str]], columns: Sequen
     for row in rows:
         table.add_row(*(_short(column, row[column]) for column in columns))
     console.print(table)
+
+
+def run_both_calls(stage: Stage) -> None:
+    """Run the DAG of both calls, show the number of requests meanwhile, and print what it sent."""
+    command = f"airflow dags test {BOTH_CALLS}"
+    with step(command) as status:
+        run, sold, refunded = stage.run_both_calls(
+            lambda count: status.update(f"{command} ... {count} requests at the sandbox")
+        )
+    states = ", ".join(f"{task} {state}" for task, state in sorted(run.states.items(), reverse=True))
+    console.print(f"  The sandbox received [bold]{sold}[/] sales and [bold]{refunded}[/] refunds ({states}).")
+
+
+def print_net(rows: Sequence[Mapping[str, str]]) -> None:
+    """Print what each promoter earned in each month, and what of it was reversed."""
+    title = f"What does each promoter earn, net of refunds? (in {CURRENCY})"
+    table = Table("month", "promoter", "earned", "reversed", "net", title=title, title_justify="left")
+    for row in rows:
+        amounts = (f"{int(row[name]) / 100:,.2f}" for name in ("earned", "reversed", "net"))
+        table.add_row(f"{row['year']}-{int(row['month']):02}", row["promoter_ref"], *amounts)
+    for column in table.columns[2:]:
+        column.justify = "right"
+    console.print(table)
+    console.print("The other refunds are of sales before the first day: only what they reversed is in the ledger.")
 
 
 def print_claims(claims: Sequence[Claim]) -> None:

@@ -18,6 +18,10 @@ from dev.demo.dag_runs import Airflow, DagRun
 from dev.sandbox import SandboxProcess
 
 DAG = "refunds_to_firstpromoter"
+#: Sends sales, and after them refunds.
+BOTH_CALLS = "sales_and_refunds"
+#: The account's currency: amounts are shown with it.
+CURRENCY = "USD"
 #: The referral ids of the promoters, who take turns in referring customers.
 PROMOTERS = ("amara", "bruno", "chidi", "dana")
 
@@ -88,6 +92,22 @@ class Stage:
         self.runs.append(run)
         return run
 
+    def run_both_calls(self, on_progress: Callable[[int], object]) -> tuple[DagRun, int, int]:
+        """
+        Run the DAG of both calls.
+
+        :param on_progress: called a few times a second with the number of requests that the sandbox has received
+        :return: the DAG run, and how many sales and refunds were sent
+        """
+
+        def sent() -> list[int]:
+            return [len(self.sandbox.refund_requests(call=call)) for call in ("sale", "refund")]
+
+        before = sent()
+        dag_run = self.airflow.run_dag(BOTH_CALLS, lambda: on_progress(sum(sent()) - sum(before)))
+        sold, refunded = (now - then for now, then in zip(sent(), before, strict=True))
+        return dag_run, sold, refunded
+
     def report(self, arguments: str) -> list[dict[str, str]]:
         """
         Return the rows that the ledger's command line prints.
@@ -119,7 +139,7 @@ def connections(home: Home, sandbox: SandboxProcess) -> dict[str, dict[str, Any]
     """Return the two Airflow connections that the example DAG needs."""
     return {
         # The port makes the Test button of Airflow 3.3.1 and 3.3.2 work; the one in the base URL is used.
-        "firstpromoter_default": {**sandbox.connection(), "port": 443},
+        "firstpromoter_default": {**sandbox.connection(currency=CURRENCY), "port": 443},
         "warehouse": {"conn_type": "sqlite", "host": str(warehouse_of(home))},
     }
 

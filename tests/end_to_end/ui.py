@@ -110,7 +110,7 @@ class Ui(Api):
 @contextmanager
 def running_ui(folder: Path, new_airflow_db: Path) -> Iterator[Ui]:
     """
-    Run ``make ui`` for the block; the example DAG has run once.
+    Run ``make ui`` for the block; both of its DAGs have run once.
 
     :param new_airflow_db: a database of Airflow's own as it is at first
     """
@@ -119,5 +119,5 @@ def running_ui(folder: Path, new_airflow_db: Path) -> Iterator[Ui]:
     environment = {**os.environ, "PORT": str(port)}
     with running(command, env=environment, log=folder / "ui.log", stop_signal=signal.SIGINT) as process:
         ui = Ui(url, Home(folder / ".ui"), process)
-        ui.wait_for_runs(1)
+        ui.wait_until(lambda: "Press Ctrl-C" in (folder / "ui.log").read_text(), "make ui")
         yield ui

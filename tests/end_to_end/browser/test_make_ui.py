@@ -1,4 +1,4 @@
-"""What ``make ui`` shows: the example DAG, run by a real scheduler, and the page "Refund runs"."""
+"""What ``make ui`` shows: the example DAG, run by a real scheduler, and the page "FirstPromoter"."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from urllib.parse import quote
 import pytest
 
 from dev.demo import warehouse
-from dev.demo.stage import DAG, refer_customers
+from dev.demo.stage import BOTH_CALLS, DAG, refer_customers
 from tests.end_to_end.browser.airflow_server import AIRFLOW_3
 from tests.end_to_end.browser.refund_runs import RefundRunsPage
 from tests.end_to_end.ui import Ui
@@ -70,31 +70,39 @@ def test_refund_runs_page_after_three_runs_equals_the_ledger_and_the_audit(
     sent = {request["body"]["event_id"] for request in ui.sandbox.refund_requests()}
     assert rewards.items() <= in_sandbox.items()
 
-    shown = RefundRunsPage(page, ui.url).open()
-    assert shown.total("runs") == "3"
+    shown = RefundRunsPage(page, ui.url).open().choose("Call", "Refunds")
+    assert shown.total("runs") == "4"
     assert int(shown.total("recorded")) == ledger["recorded"]
     assert shown.legend()["already recorded"] == ledger["already_recorded"]
     assert shown.legend()["not referred"] == ledger["not_referred"]
     assert on_record == len(in_sandbox)
     assert int(shown.total("sent")) == on_record + ledger["not_referred"] == len(sent)
-    assert shown.total("reversed") == f"{sum(rewards.values()) / 100:,.2f}"
+    assert shown.total("reversed") == f"{sum(rewards.values()) / 100:,.2f} USD"
     assert list(shown.reversed_per_day().values())[-1] == shown.total("reversed")
-    assert len(shown.bars()) == 3
-    assert sum(shown.bars()) == sum(shown.legend().values())
+    assert len(shown.bars()) == 4
+    legend = shown.legend()
+    still_open = legend.pop("still open")
+    assert legend["rejected"] == len(mistakes)
+    assert sum(shown.bars()) == sum(legend.values())
     # Nobody has corrected the mistakes since.
     attention = shown.attention()
+    assert still_open == len(attention)
     assert {what for what, _, _ in attention} == {"rejected"}
     assert {row.event_id for row in mistakes if row.event_id and len(row.event_id) < 256} <= {
         row[1] for row in attention
     }
-    assert shown.runs() == [f"{DAG} > track_refunds"] * 3
-    screenshot("refund-runs", height=1180, width=1500)
-    page.evaluate("localStorage.setItem('theme', 'dark')")
-    shown.open()
-    screenshot("refund-runs-dark", height=720, width=1500)
+    track, sync = f"{DAG} > track_refunds", f"{BOTH_CALLS} > sync_refunds"
+    assert shown.runs() == [track, track, sync, track]
+    shown.choose("Call", "All calls")
+    in_effect = "SELECT sum(amount) FROM firstpromoter_{}_commissions WHERE coalesce(status, '') <> 'denied'"
+    sums = [ui.ledger(in_effect.format(table))[0][0] for table in ("sales", "refunds")]
+    assert [shown.total(name) for name in ("earned", "reversed", "net")] == [
+        f"{amount / 100:,.2f} USD" for amount in (*sums, sum(sums))
+    ]
+    screenshot("page", height=1180, width=1500)
 
     shown.frame.locator("#runs").get_by_role("link", name="Log").first.click()
     page.get_by_text("Summary").first.wait_for()
     page.get_by_role("link", name="Details").click()
-    page.get_by_role("link", name="Refund runs").click()
+    page.get_by_role("link", name="FirstPromoter").click()
     shown.wait().frame.get_by_role("heading", name=re.compile("This run:.*track_refunds")).wait_for()
