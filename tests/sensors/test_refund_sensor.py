@@ -206,7 +206,7 @@ def test_deferrable_sensor_returns_pending_refunds_without_deferring(sqlite: Any
 
 
 def test_trigger_has_the_parameters_of_the_sensor_and_no_refund(sqlite: Any) -> None:
-    sqlite.fill([refund(1)])
+    sqlite.fill([refund(1, loaded_at="2026-01-01")], loaded_at="VARCHAR(40)")
     track(refund(1))
     month = timedelta(days=30)
     given = {
