@@ -13,12 +13,13 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 
 from rich.console import Console
 
 from dev.airflow import ROOT
 from dev.benchmarks import accounts, adoption, cpu, dag_run, elsewhere, growth, imports, memory, settled, throughput
+from dev.benchmarks.disturbance import Disturbance
 from dev.benchmarks.plot import svg
 from dev.benchmarks.sizes import Sizes
 from dev.benchmarks.stage import Stage
@@ -71,7 +72,7 @@ def main() -> int:
     console.print(f"\n{description} The benchmark took {(time.monotonic() - started) / 60:.1f} minutes.\n")
     console.print(table(rows))
     for row in rows:
-        console.print(f"[bold]{row.what}[/]: {row.note}")
+        console.print(f"[bold]{row.what}[/]: {row.explained}")
     stored = _store(measured)
     if options.publish:
         if missing := set(ROWS) - set(stored):
@@ -88,10 +89,13 @@ def _measure(names: list[str], sizes: Sizes, progress: Console) -> tuple[dict[st
     with Stage.fresh() as stage:
         for name in names:
             began = time.monotonic()
+            watch = Disturbance()
             # No spinner, because it would use a part of the processor time that is measured.
             progress.print(f"{name} ...", end=" ")
             try:
-                measured[name] = ROWS[name](stage, sizes)
+                one = ROWS[name](stage, sizes)
+                disturbed = watch.found()
+                measured[name] = Measured([replace(row, disturbed=disturbed) for row in one.rows], one.curves)
             except Exception as error:
                 failed = True
                 progress.print(f"failed: {type(error).__name__}: {error}", markup=False)

@@ -48,7 +48,7 @@ def row(stage: Stage, sizes: Sizes) -> Measured:
     share = sum(shares) / len(shares)
     missed = [at_least(100 * share, 100 * TARGET, "%"), f"{refused} responses of 429" if refused else ""]
     row = Row(
-        f"{sizes.accounts} accounts at once, {sizes.account_windows} windows of {LIMIT} per {sizes.window} s each",
+        f"{sizes.accounts} accounts at once, {sizes.account_windows} window of {LIMIT} per {sizes.window} s each",
         f"{size * len(names):,} refunds, {60 * share * LIMIT * len(names) / sizes.window:,.0f} a minute, "
         f"{refused} responses of 429",
         f"the sum of their limits: {60 * LIMIT * len(names) / sizes.window:,.0f} a minute",

@@ -33,19 +33,19 @@ HEAVY = {
     "urllib3",
     "uvicorn",
 }
+ROUNDS = 3
 #: The target, in milliseconds.
 TARGET = 150.0
 
 
-def row(stage: Stage, sizes: Sizes) -> Measured:
+def row(stage: Stage, _sizes: Sizes) -> Measured:
     ours = [
         f"{package}.{module.name}"
         for package in OURS
         for module in pkgutil.iter_modules(importlib.import_module(package).__path__)
     ]
     turns = [
-        (measured(stage, imported, modules=ours), measured(stage, imported, modules=THEIRS))
-        for _ in range(sizes.repeats)
+        (measured(stage, imported, modules=ours), measured(stage, imported, modules=THEIRS)) for _ in range(ROUNDS)
     ]
     mine, theirs = (statistics.median(turn[side]["milliseconds"] for turn in turns) for side in (0, 1))
     heavy = turns[0][0]["heavy"]
@@ -56,7 +56,7 @@ def row(stage: Stage, sizes: Sizes) -> Measured:
         f"{mine:.0f} ms, heavy: {', '.join(heavy) or 'nothing'}",
         f"at most {TARGET:.0f} ms, nothing heavy",
         " and ".join(filter(None, [at_most(mine, TARGET, " ms"), ", ".join(heavy)])),
-        f"medians of {sizes.repeats} fresh interpreters each, in turns. Heavy is any of {', '.join(sorted(HEAVY))} "
+        f"medians of {ROUNDS} fresh interpreters each, in turns. Heavy is any of {', '.join(sorted(HEAVY))} "
         "that airflow.sdk does not import itself.",
     )
     return Measured([row])

@@ -38,6 +38,7 @@ class Row:
     :param figure: the ratio, or what else the target is about
     :param missed: by how much the target was missed; empty if it was met
     :param note: how it was measured
+    :param disturbed: what else kept the machine busy meanwhile; empty if nothing did
     """
 
     what: str
@@ -47,11 +48,19 @@ class Row:
     target: str
     missed: str
     note: str
+    disturbed: str = ""
+
+    @property
+    def explained(self) -> str:
+        """How it was measured, and what disturbed it."""
+        return f"{self.note} Meanwhile {self.disturbed}." if self.disturbed else self.note
 
     @property
     def met(self) -> str:
         if self.target == "-":
             return "-"
+        if self.missed and self.disturbed:
+            return f"not known: {self.disturbed}; missed by {self.missed}"
         return f"missed by {self.missed}" if self.missed else "yes"
 
 
@@ -108,7 +117,7 @@ def markdown(description: str, rows: list[Row], *, best: bool = False) -> str:
     cells += [[row.what, row.ours, row.against, f"**{row.figure}**", row.target, row.met] for row in rows]
     lines = [f"| {' | '.join(line[:4] if best else line)} |" for line in cells]
     if not best:
-        lines += ["", *(f"- **{row.what}**: {row.note}" for row in rows)]
+        lines += ["", *(f"- **{row.what}**: {row.explained}" for row in rows)]
     return "\n".join([*lines, "", f"Measured on: {description}"])
 
 
