@@ -28,6 +28,11 @@ from tests.databases import Database, PostgreSQLDatabases, make_database
 from tests.spreading import Spreading
 from tests.support import EVERY_DATABASE, SECOND_KEY
 
+# Databases wait for the disk at every commit, which is most of the time of many tests. In memory they need not.
+IN_MEMORY = Path("/dev/shm")
+if "TMPDIR" not in os.environ and IN_MEMORY.is_dir() and shutil.disk_usage(IN_MEMORY).free > 2 * 2**30:
+    os.environ["TMPDIR"] = tempfile.tempdir = str(IN_MEMORY)
+
 # Airflow reads these when it is first imported. The user's own Airflow must not affect the tests, nor they it.
 for name in set(os.environ) - set(without_airflow(os.environ)):
     del os.environ[name]
@@ -41,10 +46,10 @@ settings.register_profile(
     "suite",
     deadline=None,
     derandomize=True,
-    max_examples=200,
+    max_examples=100,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
-settings.register_profile("soak", settings.get_profile("suite"), derandomize=False, max_examples=2000)
+settings.register_profile("soak", settings.get_profile("suite"), derandomize=False, max_examples=1000)
 settings.load_profile("suite")
 
 

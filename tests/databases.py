@@ -73,12 +73,16 @@ class Database:
         columns = {**COLUMNS, **types}
         self.run(f"CREATE TABLE IF NOT EXISTS {table} ({', '.join(f'{c} {t}' for c, t in columns.items())})")
         place = "?" if self.kind in ("sqlite", "duckdb") else "%s"
-        for _, alike in itertools.groupby(rows, key=tuple):
-            batch = list(alike)
-            self.run(
-                f"INSERT INTO {table} ({', '.join(batch[0])}) VALUES ({', '.join([place] * len(batch[0]))})",
-                [tuple(row.values()) for row in batch],
-            )
+        for names, alike in itertools.groupby(rows, key=tuple):
+            insert, values = f"INSERT INTO {table} ({', '.join(names)}) VALUES", f"({', '.join([place] * len(names))})"
+            batch = [tuple(row.values()) for row in alike]
+            if self.kind != "duckdb":
+                self.run(f"{insert} {values}", batch)
+                continue
+            # Its driver inserts one row after the other, each in milliseconds.
+            for start in range(0, len(batch), 500):
+                part = batch[start : start + 500]
+                self.run(f"{insert} {', '.join([values] * len(part))}", tuple(itertools.chain.from_iterable(part)))
 
     def dispose(self) -> None:
         for engine in self._engines:

@@ -158,7 +158,7 @@ def test_sql_and_python_agree_which_rows_are_settled(database: Any, monkeypatch:
     monkeypatch.setattr(merge_join, "FEW_ROWS", 0)
     agreement = Agreement(Side(database))
 
-    @settings(max_examples=15, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=10, suppress_health_check=list(HealthCheck))
     @given(cases())
     def agree(cases: list[Case]) -> None:
         agreement.write(cases)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import textwrap
+import multiprocessing
+import resource
 from collections.abc import Callable
 from datetime import timedelta
 from itertools import product
@@ -188,22 +187,26 @@ def test_error_of_either_side_names_the_side(new_side: Callable[[str, str], Side
         came(source, ledger)
 
 
-DISK_FULL = """
-    import resource, sys
-    from airflow_provider_firstpromoter.database import ScratchDatabase
+def fill_the_disk(told: Any) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
-    with ScratchDatabase("CREATE TABLE t (x TEXT)") as database:
-        database.insert("INSERT INTO t VALUES (?)", (("x" * 1000,) for _ in range(10_000)))
-"""
+    try:
+        with ScratchDatabase("CREATE TABLE t (x TEXT)") as database:
+            database.insert("INSERT INTO t VALUES (?)", (("x" * 1000,) for _ in range(10_000)))
+    except SpoolError as error:
+        told.send(str(error))
 
 
 def test_full_disk_of_the_worker_is_explained() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(DISK_FULL)], capture_output=True, text=True, timeout=60, check=False
-    )
+    fork = multiprocessing.get_context("fork")
+    told, tell = fork.Pipe(duplex=False)
+    process = fork.Process(target=fill_the_disk, args=(tell,))
+    process.start()
+    process.join(60)
 
-    assert "SpoolError: The rows of this run could not be kept on the worker's disk: " in done.stderr
-    assert "TMPDIR" in done.stderr
+    assert told.poll()
+    message = told.recv()
+    assert message.startswith("The rows of this run could not be kept on the worker's disk: ")
+    assert "TMPDIR" in message
 
 
 def test_full_disk_ends_the_local_join(new_side: Callable[[str, str], Side], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ from tests.support import ALL_REFUNDS, Task, ledger_outcomes
 
 #: ``make soak`` sets others.
 SEED = int(os.environ.get("SEED", "1"))
-COUNT = 280
+COUNT = 140
 MOST_RUNS = 40
 REFUND = "/track/refund"
 LISTING = "/company/commissions"

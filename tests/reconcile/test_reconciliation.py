@@ -35,13 +35,13 @@ def test_unreadable_commissions_change_nothing(account: AccountWithLedger, impat
 
 def test_many_pages_of_commissions_are_read(account: AccountWithLedger) -> None:
     account.sandbox.add_commissions(
-        {"event_id": f"x_{n:05}", "uid": f"cus_{n % 1000}", "sale_amount": -(100_000 + n)} for n in range(1730)
+        {"event_id": f"x_{n:05}", "uid": f"cus_{n % 1000}", "sale_amount": -(100_000 + n)} for n in range(630)
     )
 
     report = account.reconcile(adopt=True)
 
-    assert (report["adopted"], report["requests"], report["commissions"]) == (1730, 19, 1730)
-    assert account.reconcile()["matched"] == 1730
+    assert (report["adopted"], report["requests"], report["commissions"]) == (630, 8, 630)
+    assert account.reconcile()["matched"] == 630
 
 
 def test_memory_does_not_grow_with_the_commissions(
