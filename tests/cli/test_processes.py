@@ -66,7 +66,7 @@ def test_command_finds_connections_in_environment_database_and_secrets_backend(
 
     assert done.returncode == 0, done.stderr
     assert {row["check"]: row["result"] for row in json.loads(done.stdout)} == dict.fromkeys(
-        ("connection", "ledger", "query"), "ok"
+        ("connection", "commissions", "ledger", "query"), "ok"
     ), "and nothing but JSON is on standard output"
     if program is MODULE:
         done = run(*program, "report", "in_nothing", env=connections)
