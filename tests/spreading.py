@@ -21,6 +21,7 @@ TOGETHER = {
     "tests/end_to_end/browser/test_run_summaries.py": "an Airflow of two teams",
     "tests/end_to_end/browser/test_connection_form.py": "the Airflow of make ui",
     "tests/end_to_end/browser/test_make_ui.py": "the Airflow of make ui",
+    "tests/end_to_end/browser/test_refund_approval.py": "the Airflow of make ui",
     "tests/end_to_end/test_scheduler.py": "the Airflow of make ui",
 }
 
@@ -76,6 +77,14 @@ class Spreading:
             skipped[reason.removeprefix("Skipped: ")] += 1
         for reason, count in sorted(skipped.items()):
             terminalreporter.write_line(f"{count} skipped: {reason}")
+        if hasattr(terminalreporter.config, "workerinput") or not self._seconds:
+            return
+        failed = len({r.nodeid for kind in ("failed", "error") for r in terminalreporter.stats.get(kind, [])})
+        passed = len(terminalreporter.stats.get("passed", []))
+        if failed:
+            terminalreporter.write_line(f"{failed} failed, {passed} passed. Again: make test ARGS=--last-failed")
+        elif passed:
+            terminalreporter.write_line(f"All tests that can run here passed: {passed}.")
 
     def pytest_sessionfinish(self, session: Any) -> None:
         if self._measure and not hasattr(session.config, "workerinput"):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Literal
+from typing import Any, Literal
 
 from airflow_provider_firstpromoter.calls import REFUND, AmountUnit, Call, Identity, Outcome, Row, TrackedEvent
 from airflow_provider_firstpromoter.ledger import LedgerRecord
@@ -22,7 +22,8 @@ class SyncOptions:
 
     :param call: what the rows are
     :param limit: events to send at most; the rest stays pending
-    :param max_pending: more events to send than this end the run before its first request; None allows any number
+    :param max_pending: more events to send than this end the run before its first request; None allows any number, the
+        summary of a preview what that preview found
     :param max_age: an older sale that was never sent ends the run before its first request; None allows any age
     :param incremental: how a run of a query reads only what is new; None reads everything
     :param recover_rewards: None looks rewards up in a retry only, where an earlier try may have reversed them
@@ -39,7 +40,7 @@ class SyncOptions:
     retry_rejected: bool = False
     preview: bool = False
     limit: int | None = None
-    max_pending: int | None = None
+    max_pending: int | Mapping[str, Any] | None = None
     max_age: timedelta | None = None
     incremental: Incremental | None = None
     recover_rewards: bool | None = None

@@ -105,7 +105,12 @@ class Selection:
 
 def warnings_before_sending(spool: Spool, reading: Reading, options: SyncOptions) -> list[str]:
     """Refuse a run of more events than ``max_pending``, unless it is a preview, and return what is suspicious."""
-    call, most = options.call, options.max_pending
+    if isinstance(options.max_pending, Mapping):
+        _refuse_what_is_not_approved(options.max_pending, PendingTotals(spool, reading, options.call))
+        most = None
+    else:
+        most = options.max_pending
+    call = options.call
     pending, of_one_uid = spool.pending, spool.most_of_one_uid
     warnings = []
     if of_one_uid >= MANY_OF_ONE_UID:
@@ -123,6 +128,24 @@ def warnings_before_sending(spool: Spool, reading: Reading, options: SyncOptions
             )
         warnings.append(finding)
     return warnings
+
+
+def _refuse_what_is_not_approved(preview: Mapping[str, Any], totals: PendingTotals) -> None:
+    """Refuse a run that would send more than a preview found, or whose ``max_pending`` is the summary of no preview."""
+    found = preview.get("would_be_sent")
+    if not isinstance(found, Mapping):
+        raise RunRefusedError(
+            "max_pending is the summary of a run that was no preview. Nothing was sent. Pass a number, None, or what a "
+            "task with preview=True returned"
+        )
+    sums = {currency: one["sum"] for currency, one in found["by_currency"].items()}
+    if totals.counts.total() > found["events"] or any(
+        total > sums.get(currency, 0) for currency, total in totals.sums.items()
+    ):
+        raise RunRefusedError(
+            f"More is pending than the preview found: {totals.text()}; the preview found {found['events']}, with the "
+            f"sums {sums}. Nothing was sent. Run the preview again, and approve what it finds then"
+        )
 
 
 def warnings_of_age(spool: Spool, options: SyncOptions, now: datetime) -> list[str]:

@@ -42,7 +42,8 @@ class SqlToFirstPromoterOperator(SqlFile, TrackingOperator):
     :param limit: events to send at most; the rest stays pending and is counted. Which ones come first among those
         never sent is the database's choice: an ``ORDER BY`` of the query is lost in the join with the ledger
     :param max_pending: more pending events than this fail the task before the first request; None allows any number,
-        for an intended backfill
+        for an intended backfill. The summary of a preview, or the XComArg that holds it, allows what that preview
+        found: no more events, and no larger sum of any currency
     :param max_age: only for sales, and only where the query has ``sold_at``: an older sale that was never sent fails
         the task before the first request, because a sale counts on the day on which it is sent; None allows any age
     :param incremental_column: a column of the query that never decreases for a row that changes, such as the time at
@@ -59,6 +60,7 @@ class SqlToFirstPromoterOperator(SqlFile, TrackingOperator):
         "parameters",
         "sql_conn_id",
         "full_scan",
+        "max_pending",
         *FirstPromoterOperator.template_fields,
     )
     template_fields_renderers = {"sql": "sql", "parameters": "json"}
@@ -71,7 +73,7 @@ class SqlToFirstPromoterOperator(SqlFile, TrackingOperator):
         call: CallName = "refund",
         parameters: Mapping[str, Any] | Sequence[Any] | None = None,
         limit: int | None = None,
-        max_pending: int | None = 10_000,
+        max_pending: Any = 10_000,
         max_age: timedelta | None = timedelta(days=7),
         incremental_column: str | None = None,
         lookback: timedelta = timedelta(days=3),
@@ -114,7 +116,8 @@ class SqlToFirstPromoterOperator(SqlFile, TrackingOperator):
         from airflow_provider_firstpromoter.calls import CALLS
         from airflow_provider_firstpromoter.database import CallQuery
 
-        options: dict[str, Any] = {"limit": self.limit, "max_pending": self.max_pending, "max_age": self.max_age}
+        most = int(self.max_pending) if isinstance(self.max_pending, str) else self.max_pending  # as Jinja renders it
+        options: dict[str, Any] = {"limit": self.limit, "max_pending": most, "max_age": self.max_age}
         options["incremental"] = Incremental.of(
             self.incremental_column, self.lookback, self.full_scan_every, self.full_scan
         )

@@ -113,6 +113,36 @@ def test_more_than_max_pending_raises_before_the_first_request(warehouse: Any, s
     )
 
 
+def test_summary_of_a_preview_bounds_number_and_sum_of_what_is_sent(sqlite: Any, sandbox: Sandbox) -> None:
+    """As where a person has approved it in between."""
+    sqlite.fill(refunds(3, amount=1000))
+    found = sync_task(preview=True).run()
+
+    sqlite.fill(refunds(1, start=3, amount=1))
+    for change in ("SELECT 1", "UPDATE refunds SET amount = 999 WHERE event_id = 're_00000'"):
+        sqlite.run(change)
+        with pytest.raises(RunRefusedError, match=r"^More is pending than the preview found: .*\. Nothing was sent"):
+            sync_task(max_pending=found).run()
+    for change in (
+        "DELETE FROM refunds WHERE event_id = 're_00000'",
+        "UPDATE refunds SET amount = 1002 WHERE amount = 1",
+    ):
+        sqlite.run(change)
+    for change in ("currency = 'EUR', amount = 1", "currency = NULL, amount = 1001"):
+        sqlite.run(f"UPDATE refunds SET {change} WHERE event_id = 're_00003'")
+        with pytest.raises(RunRefusedError, match=r"the preview found 3, with the sums \{'account': 3000\}"):
+            sync_task(max_pending=found).run()
+    assert sandbox.request_counts() == {}
+
+    sqlite.run("UPDATE refunds SET amount = 1000 WHERE event_id = 're_00003'")
+    sent_now = sync_task(max_pending=found).run()
+    assert (sent_now["sent"], sent_now["amounts"]) == (3, {"account": 3000})
+
+    sqlite.fill(refunds(1, start=4))
+    with pytest.raises(RunRefusedError, match="was no preview"):
+        sync_task(max_pending=sent_now, run_id="manual__2").run()
+
+
 def test_max_pending_counts_events_that_would_be_sent_and_no_other_rows(sqlite: Any, sandbox: Sandbox) -> None:
     """Eight rows that are never sent kept two good ones from being sent, for ever."""
     sqlite.fill([*refunds(8, amount=0), *refunds(2, start=8), *refunds(2, start=8)])
