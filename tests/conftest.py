@@ -104,6 +104,14 @@ def sandbox(_served: Any, request: pytest.FixtureRequest) -> Any:
     return _served
 
 
+@pytest.fixture(scope="session")
+def call(request: pytest.FixtureRequest) -> Any:
+    """What is tracked; ``tests.support.BOTH_CALLS`` runs a test with each."""
+    from airflow_provider_firstpromoter.calls import REFUND, SALE
+
+    return {one.name: one for one in (REFUND, SALE)}[getattr(request, "param", "refund")]
+
+
 @pytest.fixture
 def new_sandbox() -> Iterator[Callable[..., Any]]:
     """Starts a further one for this test: ``new_sandbox(requests_per_minute=10)``, the fields of its Settings."""

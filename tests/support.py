@@ -14,6 +14,8 @@ import pytest
 ALL_REFUNDS = "SELECT * FROM refunds"
 #: Runs a test, or a module as its ``pytestmark``, with either shape of FirstPromoter's 200 to a refund.
 BOTH_SHAPES = pytest.mark.parametrize("sandbox", ["older", "newer"], indirect=True)
+#: Runs a test with refunds and with sales: its own argument ``call``, or that of its fixtures.
+BOTH_CALLS = pytest.mark.parametrize("call", ["refund", "sale"], indirect=True)
 #: Another API key of the account of the fixture ``sandbox``.
 SECOND_KEY = "second-sandbox-api-key"
 #: The kinds of databases on which the ledger is tested.
@@ -91,6 +93,11 @@ def shorten_retry_waits(set_attribute: Callable[[Any, str, float], None] = setat
         set_attribute(client, f"LONGEST_{name}", seconds)
     set_attribute(client, "SHORTEST_RETRY_AFTER", 0.05)
     set_attribute(client, "LONGEST_JITTER", 0.0)
+
+
+def tracker(hook: Any, call: Any) -> Any:
+    """Return the hook's method for a call."""
+    return getattr(hook, f"track_{call.name}")
 
 
 class TaskInstance:

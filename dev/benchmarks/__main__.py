@@ -18,7 +18,19 @@ from dataclasses import fields, replace
 from rich.console import Console
 
 from dev.airflow import ROOT
-from dev.benchmarks import accounts, adoption, cpu, dag_run, elsewhere, growth, imports, memory, settled, throughput
+from dev.benchmarks import (
+    accounts,
+    adoption,
+    both_calls,
+    cpu,
+    dag_run,
+    elsewhere,
+    growth,
+    imports,
+    memory,
+    settled,
+    throughput,
+)
 from dev.benchmarks.disturbance import Disturbance
 from dev.benchmarks.plot import svg
 from dev.benchmarks.sizes import Sizes
@@ -38,6 +50,7 @@ ROWS: dict[str, Callable[[Stage, Sizes], Measured]] = {
     "adoption": adoption.row,
     "memory": memory.row,
     "cpu": cpu.rows,
+    "sales": both_calls.row,
     "imports": imports.row,
 }
 STORE = ROOT / ".bench.json"

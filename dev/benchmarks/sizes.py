@@ -26,4 +26,5 @@ class Sizes:
     pending: int = _size(100_000, "refunds of the row 'memory'")
     written: int = _size(3000, "refunds of each round of the row 'growth'")
     cpu: int = _size(2000, "refunds in each round of the row 'cpu', and a tenth of that with latency")
+    sales: int = _size(10_000, "sales of the row 'sales', and a tenth of that in refunds")
     repeats: int = _size(2, "rounds of each of the two measurements of a row, where that is cheap")

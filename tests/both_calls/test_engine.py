@@ -19,13 +19,12 @@ from airflow_provider_firstpromoter.reconcile import MismatchKind
 from airflow_provider_firstpromoter.sandbox import Sandbox
 from airflow_provider_firstpromoter.sensors.unrecorded import UnrecordedRefundSensor, UnrecordedSaleSensor
 from airflow_provider_firstpromoter.transfers.sql_to_firstpromoter import SqlToFirstPromoterOperator
-from tests.support import ALL_REFUNDS, Task, nonzero_outcomes
+from tests.support import ALL_REFUNDS, BOTH_CALLS, Task, nonzero_outcomes
 
 CLASSES: dict[str, tuple[Any, Any, Any, Any]] = {
     "refund": (TrackRefundOperator, UnrecordedRefundSensor, ReconcileRefundsOperator, RevertRefundsOperator),
     "sale": (TrackSaleOperator, UnrecordedSaleSensor, ReconcileSalesOperator, RevertSalesOperator),
 }
-BOTH_CALLS = pytest.mark.parametrize("call", [REFUND, SALE], ids=["refund", "sale"])
 
 
 class Engine:
@@ -199,6 +198,16 @@ def test_changed_amount_is_named_and_not_sent(engine: Engine, call: Call) -> Non
 
     assert nonzero_outcomes(summary) == {"changed": 1}
     assert len(engine.requests(call)) == 1
+
+
+@BOTH_CALLS
+def test_event_that_is_deleted_later_is_no_longer_selected(engine: Engine, call: Call) -> None:
+    engine.database.fill([event(1), event(2)])
+    engine.sync(call)
+    engine.database.run("DELETE FROM refunds WHERE event_id = 'ev_2'")
+
+    assert engine.reconcile(call, sql=ALL_REFUNDS, sql_conn_id="warehouse")["no_longer_selected"] == 1
+    assert len(engine.requests(call)) == 2
 
 
 def test_sale_and_refund_with_one_event_id_are_in_two_ledgers(engine: Engine) -> None:

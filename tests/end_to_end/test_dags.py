@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
@@ -143,6 +144,37 @@ def test_dag_of_the_readme(
 
     assert run.states == {"sync_refunds": "success"}
     assert [one.event_id for one in firstpromoter.recorded()] == ["re_1"]
+
+
+def test_sales_and_refunds(
+    firstpromoter: Sandbox, new_database: Callable[..., Any], run_dag: Callable[..., Any]
+) -> None:
+    """Each sale makes its commission before its refund reverses it, and both assets have an event."""
+    warehouse = new_database("sqlite", "warehouse")
+    firstpromoter.add_lead(uid="cus_new", promoter="anna", bought=False)
+    when = {"status": "succeeded", "sold_at": f"{datetime.now(UTC):%Y-%m-%d}"}
+    sales = [refund(number, event_id=f"ch_{number}", **when) for number in (1, 2)]
+    sales.append({**sales[0], "event_id": "ch_new", "uid": "cus_new"})
+    warehouse.fill(sales, "sales", status="VARCHAR(20)", sold_at="VARCHAR(20)")
+    refunded = {"status": "succeeded", "refunded_at": when["sold_at"]}
+    refunds = [
+        refund(1, sale_event_id="ch_1", **refunded),
+        refund(9, uid="cus_new", sale_event_id="ch_new", **refunded),
+    ]
+    warehouse.fill(refunds, status="VARCHAR(20)", refunded_at="VARCHAR(20)")
+
+    run = run_dag(example("sales_and_refunds"))
+
+    assert run.states == {"sync_sales": "success", "sync_refunds": "success"}
+    assert [run.xcom(task)["rewards"] for task in ("sync_sales", "sync_refunds")] == [{"cash": 600}, {"cash": -400}]
+    assert [request.status for request in firstpromoter.refund_requests()] == [200, 200], "not a 204 before its sale"
+    assert {one.promoter_ref_id: one.amount for one in firstpromoter.balances()} == {"anna": 0, "ben": 200}
+    events = {uri.rpartition("/")[2]: extra for uri, extra in asset_events()[-2:]}
+    assert {name: extra["rewards.cash"] for name, extra in events.items()} == {"sales": 600, "refunds": -400}
+
+    again = run_dag(example("sales_and_refunds"))
+
+    assert [again.xcom(task)["requests"] for task in ("sync_sales", "sync_refunds")] == [0, 0]
 
 
 def test_reversed_commission_triggers_an_asset_event(

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from airflow_provider_firstpromoter import calls
-from airflow_provider_firstpromoter.calls import Refund, Result
+from airflow_provider_firstpromoter.calls import Call, Refund, Result
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook, track_event
 from airflow_provider_firstpromoter.sandbox import Sandbox
 from tests.http_server import EMAIL, REFUND, Server, bodies, listing
-from tests.support import BOTH_SHAPES
+from tests.support import BOTH_CALLS, BOTH_SHAPES, tracker
 
 LISTING = "/company/commissions"
 #: Ways in which the commissions cannot be read.
@@ -127,10 +127,11 @@ def test_409_on_a_first_ask_is_recorded_even_if_its_reward_cannot_be_read(
 # --- a 204 or 404 after a lost response ---
 
 
+@BOTH_CALLS
 @pytest.mark.parametrize("lost", ["reset_after", "truncated", "500"])
 @pytest.mark.parametrize("status", [404, 204])
 def test_204_or_404_after_a_lost_response_is_recorded_if_its_commission_is_found(
-    lost: Any, status: int, sandbox: Sandbox, hook: Any
+    lost: Any, status: int, call: Call, sandbox: Sandbox, hook: Any
 ) -> None:
     sandbox.add_lead(uid="cus_1")
     if lost == "500":
@@ -142,17 +143,20 @@ def test_204_or_404_after_a_lost_response_is_recorded_if_its_commission_is_found
     else:
         sandbox.fault("status", status=204)
 
-    result = hook.track_refund(REFUND, recover_rewards=False)
+    result = tracker(hook, call)(REFUND, recover_rewards=False)
 
     assert (result.outcome, result.http_status) == ("already_recorded", status)
     assert result.message == f"{status} after a lost response; its commission was found"
-    assert result.rewards == {"cash": sandbox.recorded()[0].reward_amount}
+    assert result.rewards == {"cash": sandbox.recorded(call.name)[0].reward_amount}
 
 
-def test_404_after_a_lost_response_that_recorded_nothing_is_not_referred(sandbox: Sandbox, hook: Any) -> None:
+@BOTH_CALLS
+def test_404_after_a_lost_response_that_recorded_nothing_is_not_referred(
+    call: Call, sandbox: Sandbox, hook: Any
+) -> None:
     sandbox.fault("reset_after")  # the API's 404 is lost
 
-    result = hook.track_refund(REFUND)
+    result = tracker(hook, call)(REFUND)
 
     assert (result.outcome, result.http_status) == ("not_referred", 404)
     assert (
@@ -161,30 +165,34 @@ def test_404_after_a_lost_response_that_recorded_nothing_is_not_referred(sandbox
     assert result.lost, "the commissions can lag: a later 404 is looked up again"
 
 
+@BOTH_CALLS
 @unreadable
 def test_404_after_a_lost_response_fails_if_the_commissions_cannot_be_read(
-    fault: dict[str, Any], sandbox: Sandbox, hook: Any
+    fault: dict[str, Any], call: Call, sandbox: Sandbox, hook: Any
 ) -> None:
-    sandbox.fault("reset_after", path="/track/refund")
+    sandbox.fault("reset_after", path=call.path)
     sandbox.add_lead(uid="cus_1")
-    not_found(sandbox, path="/track/refund")
+    not_found(sandbox, path=call.path)
     sandbox.fault(**fault, path=LISTING, times=None)
 
-    result = hook.track_refund(REFUND)
+    result = tracker(hook, call)(REFUND)
 
     assert (result.outcome, result.http_status) == ("failed", 404)
     assert result.message.startswith("404 after a lost response, and ")
     assert (result.lost, result.unmatched) == (True, True), "the next run must believe neither 404 nor 409"
 
 
+@BOTH_CALLS
 @pytest.mark.parametrize("recorded", [True, False])
-def test_404_after_an_earlier_runs_lost_response_is_looked_up(recorded: bool, sandbox: Sandbox, hook: Any) -> None:
+def test_404_after_an_earlier_runs_lost_response_is_looked_up(
+    recorded: bool, call: Call, sandbox: Sandbox, hook: Any
+) -> None:
     sandbox.add_lead(uid="cus_1")
     if recorded:
-        hook.track_refund(REFUND)
-    not_found(sandbox, path="/track/refund")
+        tracker(hook, call)(REFUND)
+    not_found(sandbox, path=call.path)
 
-    result = hook.track_refund(REFUND, lost=True)
+    result = tracker(hook, call)(REFUND, lost=True)
 
     assert result.outcome == ("already_recorded" if recorded else "not_referred")
 
@@ -226,20 +234,21 @@ def test_404_after_a_request_that_was_not_processed_needs_no_lookup(
 # --- the reward of a lost response ---
 
 
+@BOTH_CALLS
 @pytest.mark.parametrize("when", ["in-this-run", "in-an-earlier-run"])
 def test_reward_of_a_lost_response_is_looked_up_whatever_recover_rewards_says(
-    when: str, sandbox: Sandbox, hook: Any
+    when: str, call: Call, sandbox: Sandbox, hook: Any
 ) -> None:
     sandbox.add_lead(uid="cus_1")
     if when == "in-this-run":
         sandbox.fault("reset_after")
     else:
-        hook.track_refund(REFUND)
+        tracker(hook, call)(REFUND)
 
-    result = hook.track_refund(REFUND, recover_rewards=False, lost=when == "in-an-earlier-run")
+    result = tracker(hook, call)(REFUND, recover_rewards=False, lost=when == "in-an-earlier-run")
 
     assert (result.outcome, result.http_status) == ("already_recorded", 409)
-    assert result.rewards == {"cash": sandbox.recorded()[0].reward_amount}
+    assert result.rewards == {"cash": sandbox.recorded(call.name)[0].reward_amount}
 
 
 # --- alternatives ---
@@ -278,20 +287,21 @@ def test_refund_is_not_referred_only_if_no_alternative_is_found(sandbox: Sandbox
 # --- a 409 in other words ---
 
 
+@BOTH_CALLS
 @pytest.mark.parametrize("message", ["Conflict", "The event with the id 're_1' already exists."])
 @pytest.mark.parametrize("recorded", [True, False])
 def test_409_in_other_words_is_settled_by_its_commission_alone(
-    recorded: bool, message: str, sandbox: Sandbox, hook: Any
+    recorded: bool, message: str, call: Call, sandbox: Sandbox, hook: Any
 ) -> None:
     sandbox.add_lead(uid="cus_1")
     if recorded:
-        hook.track_refund(REFUND)
-    sandbox.fault("status", status=409, message=message, path="/track/refund")
+        tracker(hook, call)(REFUND)
+    sandbox.fault("status", status=409, message=message, path=call.path)
 
-    result = hook.track_refund(REFUND, recover_rewards=False)
+    result = tracker(hook, call)(REFUND, recover_rewards=False)
 
     assert (result.outcome, result.http_status) == ("already_recorded" if recorded else "failed", 409)
-    assert [one.amount for one in result.commissions] == ([-400] if recorded else [])
+    assert [one.amount for one in result.commissions] == ([call.sign * 400] if recorded else [])
     assert result.lost is not recorded, "a later 404 is looked up"
     assert "409, but not" in result.message
 

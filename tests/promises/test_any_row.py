@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,9 +15,13 @@ from jsonschema import Draft202012Validator
 from airflow_provider_firstpromoter.api.responses import ApiResponse
 from airflow_provider_firstpromoter.calls import REFUND as CALL
 from airflow_provider_firstpromoter.calls import (
+    Call,
+    Cancellation,
     Outcome,
     Refund,
     Result,
+    Signup,
+    TrackedEvent,
     Validation,
     amount_text,
     fingerprint,
@@ -27,6 +31,7 @@ from airflow_provider_firstpromoter.hooks.tracking_call import result_from
 from airflow_provider_firstpromoter.ledger import Ledger, LedgerWrite, RunKey
 from airflow_provider_firstpromoter.sandbox.schema import DOCUMENT
 from tests.ledger.rows import THEN
+from tests.support import BOTH_CALLS
 
 # Airflow 3 serializes for XCom in its SDK, Airflow 2 in its models.
 try:
@@ -34,7 +39,11 @@ try:
 except ImportError:
     from airflow.models.xcom import BaseXCom  # type: ignore[no-redef]
 
-PUBLISHED = Draft202012Validator(DOCUMENT["components"]["schemas"]["Refund"])
+#: By the name of the call.
+PUBLISHED = {
+    name: Draft202012Validator(DOCUMENT["components"]["schemas"][name.capitalize()])
+    for name in ("refund", "sale", "signup", "cancellation")
+}
 
 TEXTS = st.text(st.characters(codec=None), max_size=300)
 VALUES = st.one_of(
@@ -50,17 +59,20 @@ VALUES = st.one_of(
     st.datetimes(),
     st.sampled_from(["USD", "jpy", "KWD", "true", "0", 1, 1.0, "1999", "19.99", "x" * 255, "x" * 256]),
 )
-#: Good but for a column or two.
-ROWS = st.builds(
-    lambda good, odd: {**good, **odd},
-    st.sampled_from(
-        [
-            {"event_id": "re_1", "amount": 5, "uid": "cus_1", "email": "jane@example.com"},
-            {"event_id": "re_1", "amount": "19.99", "currency": "EUR", "email": "jane@example.com"},
-        ]
-    ),
-    st.dictionaries(st.sampled_from(CALL.columns), VALUES, max_size=3),
-)
+IDS = {"uid": "cus_1", "email": "jane@example.com"}
+GOOD: list[dict[str, Any]] = [
+    {"event_id": "re_1", "amount": 5, **IDS},
+    {"event_id": "re_1", "amount": "19.99", "currency": "EUR", "email": "jane@example.com"},
+]
+
+
+def rows_of(columns: Iterable[str], good: Sequence[dict[str, Any]] = GOOD) -> st.SearchStrategy[dict[str, Any]]:
+    """Rows that are good but for a column or two."""
+    odd = st.dictionaries(st.sampled_from(sorted(columns)), VALUES, max_size=3)
+    return st.builds(lambda good, odd: {**good, **odd}, st.sampled_from(good), odd)
+
+
+ROWS = rows_of(CALL.columns)
 HOWS = st.builds(
     Validation,
     amount_unit=st.sampled_from(["minor", "major"]),
@@ -69,10 +81,10 @@ HOWS = st.builds(
 )
 
 
-def read(row: dict[str, Any], how: Validation) -> Refund | tuple[str | None, str]:
-    """The refund, or why it is none."""
+def read(row: dict[str, Any], how: Validation, call: Call = CALL) -> TrackedEvent | tuple[str | None, str]:
+    """The refund or sale, or why it is none."""
     try:
-        return Refund.from_row(row, how)
+        return call.read(row, how)
     except InvalidRowError as invalid:
         return invalid.event_id, invalid.reason
 
@@ -82,22 +94,41 @@ def through_xcom(value: Any) -> Any:
     return BaseXCom.deserialize_value(SimpleNamespace(value=BaseXCom.serialize_value(value)))
 
 
-@given(ROWS, HOWS)
-def test_request_body_of_any_row_satisfies_the_published_schema(row: dict[str, Any], how: Validation) -> None:
-    refund = read(row, how)
-    if not isinstance(refund, Refund):
+@BOTH_CALLS
+@settings(max_examples=settings().max_examples // 2)
+@given(data=st.data(), how=HOWS)
+def test_request_body_of_any_row_satisfies_the_published_schema(
+    call: Call, data: st.DataObject, how: Validation
+) -> None:
+    event = read(data.draw(rows_of(call.columns)), how, call)
+    if not isinstance(event, TrackedEvent):
         reject()
-    for identity, _ in refund.identities(how.identify_by):
-        PUBLISHED.validate(refund.body(identity))
+    for identity, _ in event.identities(how.identify_by):
+        PUBLISHED[call.name].validate(event.body(identity))
 
 
-@given(ROWS, HOWS)
-def test_row_means_the_same_after_xcom(row: dict[str, Any], how: Validation) -> None:
+@pytest.mark.parametrize("lead", [Signup, Cancellation])
+@settings(max_examples=settings().max_examples // 4)
+@given(data=st.data())
+def test_request_body_of_any_lead_satisfies_the_published_schema(lead: type[Cancellation], data: st.DataObject) -> None:
+    try:
+        one = lead.read(data.draw(rows_of(lead.model_fields, [{**IDS, "tid": "t"}, {**IDS, "ref_id": "anna"}])))
+    except InvalidRowError:
+        reject()
+    for identity, _ in one.identities():
+        PUBLISHED[lead.call_name].validate(one.body(identity))
+
+
+@BOTH_CALLS
+@settings(max_examples=settings().max_examples // 2)
+@given(data=st.data(), how=HOWS)
+def test_row_means_the_same_after_xcom(call: Call, data: st.DataObject, how: Validation) -> None:
     """The reasons may differ, where an id is none, but never whether it is sent, and what."""
-    travelled = through_xcom([CALL.portable(row)])[0]
-    before, after = read(row, how), read(travelled, how)
-    assert isinstance(after, Refund) == isinstance(before, Refund)
-    if isinstance(before, Refund):
+    row = data.draw(rows_of(call.columns))
+    travelled = through_xcom([call.portable(row)])[0]
+    before, after = read(row, how, call), read(travelled, how, call)
+    assert isinstance(after, TrackedEvent) == isinstance(before, TrackedEvent)
+    if isinstance(before, TrackedEvent):
         assert after == before
 
 
@@ -148,7 +179,7 @@ def test_result_is_unchanged_by_the_ledger(kind: str, new_database: Callable[...
         writes: list[LedgerWrite] = []
         for row, answer in given:
             valid = read({**row, "event_id": f"re_{next(numbers)}"}, Validation())
-            if isinstance(valid, Refund):
+            if isinstance(valid, TrackedEvent):
                 refund, result = valid, result_from(CALL, answer, [valid], "uid", 1)
             else:
                 refund, result = None, Result(event_id=valid[0], outcome=Outcome.REJECTED, message=valid[1])

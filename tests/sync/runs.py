@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
-from airflow_provider_firstpromoter.calls import Result, Row, Summary, numbered
+from airflow_provider_firstpromoter.calls import REFUND, SALE, Result, Row, Summary, numbered
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import Ledger, LedgerRecord, RunHistory, RunKey
-from airflow_provider_firstpromoter.sandbox import Sandbox
+from airflow_provider_firstpromoter.sandbox import RecordedEvent, Sandbox
 from airflow_provider_firstpromoter.sync import Sync, SyncOptions
 
 #: Three letters, so it passes our validation; FirstPromoter does not know it and answers 400.
@@ -47,7 +47,7 @@ class Run:
 
     def start(self, given: Iterable[Mapping[str, Any]], as_query: bool = False) -> None:
         try:
-            self.sync.run(numbered(given), on_result=self._take, report_settled=not as_query)
+            self.sync.run(numbered(given, self.sync.options.call), on_result=self._take, report_settled=not as_query)
         finally:
             self.results = dict(sorted(self.results.items()))
 
@@ -67,6 +67,8 @@ class Run:
 class Refunds:
     """An account, its ledger and its FirstPromoter: runs a sync as the operators do, with all objects fresh."""
 
+    call = REFUND
+
     def __init__(self, sandbox: Sandbox, connect: Callable[..., str], ledger_conn_id: str) -> None:
         self.sandbox = sandbox
         self.connect = connect
@@ -81,7 +83,7 @@ class Refunds:
     @property
     def ledger(self) -> Ledger:
         hook = FirstPromoterHook()
-        return Ledger.required(hook.account, self.ledger_conn_id)
+        return Ledger.required(hook.account, self.ledger_conn_id, call=self.call)
 
     def make(self, run_id: str | None = None, task_id: str = "task", try_number: int = 1, **options: Any) -> Sync:
         """
@@ -92,13 +94,13 @@ class Refunds:
         """
         self.number += 1
         run = RunKey("dag", run_id or f"run_{self.number}", task_id, -1)
-        return Sync(FirstPromoterHook(), self.ledger, SyncOptions(**options), run, try_number=try_number)
+        return Sync(FirstPromoterHook(), self.ledger, SyncOptions(self.call, **options), run, try_number=try_number)
 
     def __call__(self, *given: Mapping[str, Any], as_query: bool = False, **options: Any) -> Run:
         """
         Run to the end.
 
-        :param as_query: whether settled refunds are only counted as skipped, as those of a query are
+        :param as_query: whether settled events are only counted as skipped, as those of a query are
         :param options: as :meth:`make` takes them
         """
         run = Run(self.make(**options))
@@ -107,9 +109,13 @@ class Refunds:
 
     def sent(self) -> list[str]:
         """The event_ids of the requests since this was last asked, in the order in which they came."""
-        requests = self.sandbox.refund_requests(after=self.seen)
+        requests = self.sandbox.tracking_requests(self.call.name, after=self.seen)
         self.seen += len(requests)
         return [request.body["event_id"] for request in requests]
+
+    def recorded(self) -> list[RecordedEvent]:
+        """What FirstPromoter has recorded of the call."""
+        return self.sandbox.recorded(self.call.name)
 
     def stored(self) -> dict[str, str]:
         """The ledger: each event_id's outcome."""
@@ -144,6 +150,12 @@ class Refunds:
                     .where(ledger.table.c.event_id == event_id)
                     .values(first_sent_at=first - timedelta(days=days), last_sent_at=last - timedelta(days=days))
                 )
+
+
+class Sales(Refunds):
+    """The same for sales."""
+
+    call = SALE
 
 
 def cancelled_when(sync: Sync, ready: Callable[[], bool]) -> Callable[[], float]:

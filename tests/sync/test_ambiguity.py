@@ -11,7 +11,7 @@ from airflow_provider_firstpromoter.calls import Outcome, numbered
 from airflow_provider_firstpromoter.exceptions import SyncInterruptedError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.sync import dispatcher
-from tests.support import refund, refunds
+from tests.support import BOTH_CALLS, refund, refunds
 from tests.sync.runs import A_MONTH, EVERY_TIME, LISTING, NOT_FOUND, Refunds, cancelled_when, on_both
 
 TWO_IDS = refund(77, email="by-mail@example.com")
@@ -344,6 +344,7 @@ def test_two_tasks_at_once_record_each_refund_once_and_report_its_reward_once(
         }
 
 
+@BOTH_CALLS
 def test_refund_settled_by_another_process_between_the_passes_is_skipped(track: Refunds) -> None:
     """It was pending when it was read, and is settled when its turn comes."""
 
@@ -355,12 +356,13 @@ def test_refund_settled_by_another_process_between_the_passes_is_skipped(track: 
         yield refund(1)
 
     sync = track.make()
-    sync.run(numbered(rows()))
+    sync.run(numbered(rows(), track.call))
 
     assert track.sent() == ["re_1"]
     assert (sync.summary.outcomes[Outcome.RECORDED], sync.summary.skipped) == (1, 1)
 
 
+@BOTH_CALLS
 def test_refund_changed_by_another_process_between_the_passes_is_compared_again(track: Refunds) -> None:
     def rows() -> Any:
         for _ in range(500):
@@ -370,7 +372,7 @@ def test_refund_changed_by_another_process_between_the_passes_is_compared_again(
         yield refund(1)
 
     sync = track.make()
-    sync.run(numbered(rows()))
+    sync.run(numbered(rows(), track.call))
 
     assert track.sent() == ["re_1"]
     assert sync.summary.outcomes[Outcome.CHANGED] == 1

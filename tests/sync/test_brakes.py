@@ -13,7 +13,7 @@ from airflow_provider_firstpromoter.exceptions import (
     EventsFailedError,
     EventsRejectedError,
 )
-from tests.support import refund, refunds
+from tests.support import BOTH_CALLS, refund, refunds
 from tests.sync.runs import EVERY_TIME, UNKNOWN_CURRENCY, Refunds
 
 
@@ -53,9 +53,10 @@ def test_rejections_with_others_in_between_do_not_stop_the_run(track: Refunds) -
     run.sync.raise_for_summary()
 
 
+@BOTH_CALLS
 def test_conflicts_in_other_words_do_not_stop_the_run(track: Refunds) -> None:
     """They fail, each by itself: the API works."""
-    track.sandbox.fault("status", status=409, message="Conflict", path="/track/refund", times=12)
+    track.sandbox.fault("status", status=409, message="Conflict", path=track.call.path, times=12)
 
     run = track(*refunds(13), max_in_flight=1)
 
@@ -129,6 +130,7 @@ def test_api_key_revoked_during_the_run_ends_it_and_keeps_the_results(track: Ref
         run.sync.raise_for_summary()
 
 
+@BOTH_CALLS
 @pytest.mark.parametrize(
     "fault",
     [

@@ -11,7 +11,7 @@ from sqlalchemy import update
 from airflow_provider_firstpromoter.calls import Outcome, numbered
 from airflow_provider_firstpromoter.ledger import RunHistory, RunKey, now
 from airflow_provider_firstpromoter.sync import Sync
-from tests.support import refund
+from tests.support import BOTH_CALLS, refund
 from tests.sync.runs import Refunds, on_both
 
 
@@ -23,9 +23,10 @@ def run_with_meanwhile(sync: Sync, *rows: Any, meanwhile: Callable[[], None]) ->
         if waiting:
             waiting.pop()()
 
-    sync.run(numbered(rows), on_result=call_once)
+    sync.run(numbered(rows, sync.options.call), on_result=call_once)
 
 
+@BOTH_CALLS
 @on_both
 def test_lost_response_of_one_task_survives_the_404_of_another(track: Refunds) -> None:
     """One hears 404, then the sale comes, and the other's refund is recorded and its response lost."""
@@ -34,11 +35,11 @@ def test_lost_response_of_one_task_survives_the_404_of_another(track: Refunds) -
     def record_and_lose_the_response() -> None:
         track.sandbox.add_lead(uid="cus_77")
         track.sandbox.fault("reset_after")
-        second.run(numbered([refund(77)]))
+        second.run(numbered([refund(77)], track.call))
 
     run_with_meanwhile(first, refund(77), meanwhile=record_and_lose_the_response)
     assert second.summary.outcomes[Outcome.FAILED] == 1
-    assert len(track.sandbox.recorded()) == 1
+    assert len(track.recorded()) == 1
 
     retry = track(refund(77))
 
@@ -49,19 +50,20 @@ def test_lost_response_of_one_task_survives_the_404_of_another(track: Refunds) -
 # --- what asset events report ---
 
 
+@BOTH_CALLS
 @on_both
 def test_event_of_one_run_leaves_a_run_under_way_its_own_to_report(track: Refunds) -> None:
     slow, fast = track.make(run_id="slow"), track.make(run_id="fast")
     reported = []
 
     def end_first() -> None:
-        fast.run(numbered([refund(9)]))
+        fast.run(numbered([refund(9)], track.call))
         reported.append(fast.since_last_event(only_recorded=True))
 
     run_with_meanwhile(slow, refund(0), refund(1), meanwhile=end_first)
     reported.append(slow.since_last_event(only_recorded=True))
 
-    assert len(track.sandbox.recorded()) == 3
+    assert len(track.recorded()) == 3
     assert [totals.outcomes[Outcome.RECORDED] for totals in reported] == [1, 2]
 
 
@@ -108,6 +110,7 @@ def test_runs_that_end_at_once_report_what_an_earlier_run_reversed_once(track: R
 # --- what is accepted meanwhile ---
 
 
+@BOTH_CALLS
 @on_both
 def test_amount_that_is_accepted_during_a_run_stays_accepted(track: Refunds) -> None:
     track(refund(0, amount=1000))

@@ -9,7 +9,7 @@ import pytest
 
 from airflow_provider_firstpromoter.calls import Outcome
 from airflow_provider_firstpromoter.exceptions import EventsRejectedError
-from tests.support import refund, refunds
+from tests.support import BOTH_CALLS, refund, refunds
 from tests.sync.runs import EVERY_TIME, UNKNOWN_CURRENCY, Refunds, on_both
 
 OLD, NEW = "old@example.com", "new@example.com"
@@ -101,6 +101,7 @@ def valid_and_invalid_uid() -> list[dict[str, Any]]:
     return [refund(0), refund(0, uid="undefined")]
 
 
+@BOTH_CALLS
 @on_both
 @pytest.mark.parametrize(
     ("multiplied", "reason"),

@@ -24,8 +24,8 @@ from airflow_provider_firstpromoter.parameters import Incremental
 from airflow_provider_firstpromoter.sandbox import Sandbox
 from airflow_provider_firstpromoter.sync import Sync
 from tests.support import refund
+from tests.sync.histories import KilledError
 from tests.sync.runs import Refunds
-from tests.sync.test_random_histories import KilledError
 
 SEED = int(os.environ.get("SEED", "1"))
 COUNT = int(os.environ.get("HISTORIES", "12"))

@@ -11,7 +11,7 @@ import pytest
 from airflow_provider_firstpromoter.calls import numbered
 from airflow_provider_firstpromoter.exceptions import AccessRefusedError, EventsRejectedError, SyncInterruptedError
 from tests.ledger.rows import THEN
-from tests.support import refund, refunds
+from tests.support import BOTH_CALLS, refund, refunds
 from tests.sync.runs import EVERY_TIME, UNKNOWN_CURRENCY, Refunds, Run, on_both
 
 NULL_CUSTOMERS = [refund(number, event_id=f"re_null_{number}", uid=None) for number in range(27)]
@@ -95,6 +95,7 @@ def test_rejected_row_that_is_sent_again_and_rejected_again_is_new(track: Refund
     assert is_red(track(row, retry_rejected=True)), "FirstPromoter was asked again, and said no again"
 
 
+@BOTH_CALLS
 @on_both
 def test_row_without_event_id_makes_one_run_red_until_its_content_changes(track: Refunds) -> None:
     """The ledger remembers it by its content."""
@@ -127,6 +128,7 @@ def test_changed_refund_makes_one_run_red_until_its_amount_changes_again(track: 
     assert not is_red(track(refund(0, amount=6)))
 
 
+@BOTH_CALLS
 @on_both
 def test_changed_refund_whose_row_is_as_before_is_settled_and_its_next_change_is_new(track: Refunds) -> None:
     track(refund(0))
@@ -240,7 +242,7 @@ def attention(track: Refunds) -> dict[str, tuple[Any, ...]]:
     with ledger.engine.connect() as connection:
         rows = connection.exec_driver_sql(
             "SELECT event_id, outcome, message, changed_amount, judged_at IS NOT NULL, last_seen_at IS NOT NULL "
-            "FROM firstpromoter_refunds WHERE outcome IN ('rejected', 'failed') "
+            f"FROM {track.call.ledger_table} WHERE outcome IN ('rejected', 'failed') "
             "OR (changed_amount IS NOT NULL AND accepted_at IS NULL) ORDER BY event_id"
         ).all()
     return {row[0]: tuple(row[1:]) for row in rows}

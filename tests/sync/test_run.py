@@ -18,7 +18,7 @@ from airflow_provider_firstpromoter.exceptions import (
     EventsRejectedError,
 )
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
-from tests.support import BOTH_SHAPES, nonzero_outcomes, refund, refunds
+from tests.support import BOTH_CALLS, BOTH_SHAPES, nonzero_outcomes, refund, refunds, tracker
 from tests.sync.runs import UNKNOWN_CURRENCY, Refunds, on_both
 
 # --- every answer has one outcome, and the ledger keeps those that the table says ---
@@ -54,6 +54,7 @@ def test_settled_and_rejected_results_are_stored(
     assert run.outcomes == {outcome: 1}
 
 
+@BOTH_CALLS
 @pytest.mark.parametrize(
     "fault",
     [
@@ -83,7 +84,7 @@ def test_failed_refund_is_stored_and_sent_again(track: Refunds, fault: dict[str,
     assert track.sent() == ["re_0", "re_0"]
     assert again.results[0].outcome.on_record
     assert track.stored() == {"re_0": again.results[0].outcome.value}
-    assert [recorded.event_id for recorded in track.sandbox.recorded()] == ["re_0"]
+    assert [recorded.event_id for recorded in track.recorded()] == ["re_0"]
     again.sync.raise_for_summary()
 
 
@@ -95,10 +96,11 @@ def test_refunds_failed_error_is_retried_by_airflow() -> None:
 # --- settled refunds ---
 
 
+@BOTH_CALLS
 @BOTH_SHAPES
 @on_both
 def test_settled_refund_is_not_sent_and_its_stored_result_returned(track: Refunds) -> None:
-    FirstPromoterHook().track_refund(refund(1))
+    tracker(FirstPromoterHook(), track.call)(refund(1))
     given = [refund(0), refund(1), refund(99)]
     first = track(*given)
     assert first.outcomes == {"recorded": 1, "already_recorded": 1, "not_referred": 1}
@@ -174,6 +176,7 @@ def test_same_amount_in_another_unit_is_not_changed(track: Refunds) -> None:
     assert (again.outcomes, track.sent()) == ({"recorded": 1}, [])
 
 
+@BOTH_CALLS
 @pytest.mark.parametrize(
     ("amount", "reason"),
     [
@@ -283,6 +286,7 @@ def test_response_lost_after_the_other_ids_204_is_looked_up_in_the_commissions(t
 # --- limit and preview ---
 
 
+@BOTH_CALLS
 def test_limit_leaves_the_rest_pending(track: Refunds) -> None:
     given = refunds(10)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
-from tests.support import refund
+from tests.support import BOTH_CALLS, refund, tracker
 from tests.sync.runs import Refunds
 
 
@@ -13,6 +13,7 @@ def sent_by(track: Refunds, run_id: str) -> set[str]:
     return {one.event_id for one in track.ledger.sent_by_run("dag", run_id)}
 
 
+@BOTH_CALLS
 def test_409_after_a_lost_response_of_an_earlier_run_keeps_that_run_as_sender(track: Refunds) -> None:
     track.sandbox.fault("reset_after", event_id="re_0")
     track(refund(0), refund(1), run_id="wrong")
@@ -25,9 +26,10 @@ def test_409_after_a_lost_response_of_an_earlier_run_keeps_that_run_as_sender(tr
     assert (sent_by(track, "wrong"), sent_by(track, "next")) == ({"re_0", "re_1"}, set())
 
 
+@BOTH_CALLS
 def test_409_without_a_lost_response_has_no_known_sender(track: Refunds) -> None:
     """A run that was killed before it wrote anything, or another tool."""
-    FirstPromoterHook().track_refund(refund(0))
+    tracker(FirstPromoterHook(), track.call)(refund(0))
 
     track(refund(0), run_id="next")
 
