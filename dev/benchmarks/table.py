@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import re
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -117,8 +118,17 @@ def markdown(description: str, rows: list[Row], *, best: bool = False) -> str:
     cells += [[row.what, row.ours, row.against, f"**{row.figure}**", row.target, row.met] for row in rows]
     lines = [f"| {' | '.join(line[:4] if best else line)} |" for line in cells]
     if not best:
-        lines += ["", *(f"- **{row.what}**: {row.explained}" for row in rows)]
+        lines += ["", *_notes(rows)]
     return "\n".join([*lines, "", f"Measured on: {description}"])
+
+
+def _notes(rows: list[Row]) -> Iterator[str]:
+    """Yield how each row was measured, without what the row before says in the same words."""
+    before: list[str] = []
+    for row in rows:
+        said = re.split(r"(?<=[.]) ", row.explained)
+        yield f"- **{row.what}**: {' '.join(one for one in said if one not in before)}"
+        before = said
 
 
 def replace_between_marks(file: Path, text: str) -> None:
