@@ -234,12 +234,16 @@ def contradiction(row: Row, other: Row) -> str:
     return f"another row of the query has this event_id and was sent; they differ in {', '.join(columns)}"
 
 
-def other_lead(event_id: str, call: Call) -> str:
-    """Return why an event that is recorded needs attention: two customers can share an e-mail address."""
+def other_lead(undo: str, accept: str) -> str:
+    """
+    Return why an event that is recorded needs attention: two customers can share an e-mail address.
+
+    :param undo: the command that previews its revert
+    :param accept: the command that accepts it as it is
+    """
     return (
         "is recorded by its e-mail, and FirstPromoter's lead has another uid than the row: it may be another customer. "
-        f"To undo it: Revert{call.plural.capitalize()}Operator(event_ids=[{event_id!r}], ...); to leave it: airflow "
-        "firstpromoter accept"
+        f"To undo it: {undo}, and the same with --max-reverted=1; to leave it: {accept}"
     )
 
 

@@ -8,6 +8,7 @@ reports them.
 from __future__ import annotations
 
 import logging
+import shlex
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -32,10 +33,17 @@ class Recorder:
     :param summary: the counts and sums of this try
     :param run: the task run that reports the results
     :param history: where they are written; None writes nothing: a preview, or a run without a ledger
+    :param command: returns a command on the run's ledger: takes its name, and event_ids
     """
 
     def __init__(
-        self, summary: Summary, run: RunKey, history: RunHistory | None, progress: Progress, log: logging.Logger
+        self,
+        summary: Summary,
+        run: RunKey,
+        history: RunHistory | None,
+        progress: Progress,
+        log: logging.Logger,
+        command: Callable[..., str],
     ) -> None:
         self.summary = summary
         self.progress = progress
@@ -46,6 +54,7 @@ class Recorder:
         self._run = run
         self._history = history
         self._log = log
+        self._command = command
         self._key = b""
         self._seen_at = history.started_at if history else now()
         self._on_result: OnResult | None = None
@@ -133,7 +142,8 @@ class Recorder:
         # Two customers can share an e-mail address.
         self.summary.matched_by_email += result.matched_by == "email" and job.event.uid is not None
         if result.outcome.on_record and result.lead_differs:
-            reason = log_text.other_lead(write.event_id, job.row.call)
+            undo = f"{self._command('revert')} {shlex.quote(f'--event-id={write.event_id}')}"
+            reason = log_text.other_lead(undo, self._command("accept", write.event_id))
             self._new_problems.append(write.event_id)
             self._decide(job.row, Result(event_id=write.event_id, outcome=Outcome.CHANGED, message=reason))
 

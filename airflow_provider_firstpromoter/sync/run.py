@@ -76,7 +76,9 @@ class Sync:
             if not self.options.preview:
                 history = RunHistory(ledger, self.run_key, try_number, kind)
         self.summary = new_summary(hook.account, self.options)
-        self._recorder = Recorder(self.summary, self.run_key, history, Progress(hook, self.summary, self.log), self.log)
+        self._recorder = Recorder(
+            self.summary, self.run_key, history, Progress(hook, self.summary, self.log), self.log, self._command
+        )
         self._dispatcher = Dispatcher(hook, self.options, self._recorder, self.killed, self.log)
         self._report_settled = False
         self._total: Summary | None = None
@@ -213,13 +215,16 @@ class Sync:
         if error := self._dispatcher.fatal or error_of(self.summary, self.options, self._accept):
             raise error
 
-    def _accept(self, event_id: str) -> str:
-        """Return the command that accepts the changed amount of an event."""
+    def _command(self, name: str, *event_ids: str) -> str:
+        """Return a command on this run's ledger, ready to paste."""
         account, ledger, call = self.hook.account, self.ledger, self.options.call
         if ledger is None:
-            return account.command_line("accept", event_id, call=call)
+            return account.command_line(name, *event_ids, call=call)
         where = {"ledger_conn_id": ledger.name, "ledger_table": ledger.table.fullname}
-        return account.command_line("accept", event_id, **where, call=call)
+        return account.command_line(name, *event_ids, **where, call=call)
+
+    def _accept(self, event_id: str) -> str:
+        return self._command("accept", event_id)
 
     def _raise_if_killed(self) -> None:
         stop_if_cancelled(self.killed)
