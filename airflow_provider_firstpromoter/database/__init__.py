@@ -18,7 +18,6 @@ from airflow_provider_firstpromoter.database.table import (
     covering_index,
     ddl_text,
     key_text,
-    retry_on_conflict,
     sparse_text,
 )
 from airflow_provider_firstpromoter.database.upsert import When
@@ -44,7 +43,6 @@ __all__ = [
     "key_text",
     "kind_of_dialect",
     "may_refuse_a_value",
-    "retry_on_conflict",
     "sparse_text",
     "stop_if_cancelled",
     "without_semicolon",

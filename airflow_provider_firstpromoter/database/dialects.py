@@ -122,13 +122,9 @@ class DatabaseKind:
     query: QuerySql | None = None
 
 
-def _names(cursor: Any) -> list[str]:
-    return [str(column[0]) for column in cursor.description or ()]
-
-
 def _columns_of_subquery(cursor: Any, sql: str, parameters: Parameters) -> list[str]:
     execute(cursor, f"SELECT * FROM (\n{sql}\n) q WHERE 1 = 0", parameters)
-    return _names(cursor)
+    return [str(column[0]) for column in cursor.description or ()]
 
 
 def _text_of_parts(concat: Callable[[list[str]], str]) -> Callable[[str, Iterable[str]], str]:

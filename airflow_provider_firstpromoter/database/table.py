@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Self, TypeVar
 
@@ -25,7 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import Connection, Dialect, Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.schema import CreateIndex, CreateTable
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, stop_when_event_set
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, stop_any, stop_when_event_set
 from tenacity.wait import wait_random
 
 from airflow_provider_firstpromoter.calls import MAX_ID_LENGTH
@@ -225,7 +225,13 @@ class ManagedTable:
         It may refuse because another writer was faster, a lock was not free, or the connection was dropped. Each try
         waits for a lock for two seconds; after a kill there is no further one.
         """
-        return retry_on_conflict(change, *arguments, cancelled=self.cancelled)
+        retrying = Retrying(
+            retry=retry_if_exception_type(DBAPIError),
+            stop=stop_any(stop_after_attempt(5), stop_when_event_set(self.cancelled)),
+            wait=wait_random(0.05, 0.3),
+            reraise=True,
+        )
+        return retrying(change, *arguments)
 
     def ddl(self) -> str:
         """Return the statements that create the table and its indexes, in the database's own dialect."""
@@ -244,7 +250,7 @@ class ManagedTable:
         Insert rows whose key is absent, and update those whose key exists; safe with two writers at once.
 
         One statement for each few hundred rows, in the caller's transaction. Another writer's change in the same
-        moment may be refused by the database: see :func:`retry_on_conflict`.
+        moment may be refused by the database: see :meth:`retry`.
 
         :param rows: all with the same columns, the key's among them, and each key once
         :param update: the columns that are set where the key exists
@@ -301,8 +307,19 @@ class ManagedTable:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _unreachable(self, error: Exception) -> LedgerError:
-        return LedgerError(f"{self} cannot be read: {first_line(error)}")
+    @contextlib.contextmanager
+    def reading(self, **options: Any) -> Iterator[Connection]:
+        """
+        Open a connection to read from this table and those beside it.
+
+        :param options: SQLAlchemy's execution options
+        :raises LedgerError: if the database refuses
+        """
+        try:
+            with self.engine.connect().execution_options(**options) as connection:
+                yield connection
+        except SQLAlchemyError as error:
+            raise LedgerError(f"{self} cannot be read: {first_line(error)}") from None
 
     def __str__(self) -> str:
         return f"The {self.WHAT} {self.table.fullname!r} of connection {self.name!r}"
@@ -329,15 +346,3 @@ def _add_column(table: ManagedTable, column: Column[Any]) -> str:
 
 def _dotted(version: tuple[Any, ...]) -> str:
     return ".".join(map(str, version))
-
-
-def retry_on_conflict(change: Callable[..., T], *arguments: Any, cancelled: threading.Event | None = None) -> T:
-    """Make a change, and try again if the database refuses it, because another writer may have been faster."""
-    stop: Any = stop_after_attempt(5)
-    retrying = Retrying(
-        retry=retry_if_exception_type(DBAPIError),
-        stop=stop | stop_when_event_set(cancelled) if cancelled else stop,
-        wait=wait_random(0.05, 0.3),
-        reraise=True,
-    )
-    return retrying(change, *arguments)

@@ -4,9 +4,8 @@ The ledger of one account and call: SQL tables with one row per event_id and one
 This package uses SQL and no HTTP.
 """
 
-from airflow_provider_firstpromoter.ledger.reading import SentEvent
 from airflow_provider_firstpromoter.ledger.records import LedgerRecord, RunKey, key_of
-from airflow_provider_firstpromoter.ledger.runs import COMMANDS, READ_ALL, READ_SINCE, RunHistory, counts_of
+from airflow_provider_firstpromoter.ledger.runs import COMMANDS, READ_ALL, RunHistory, counts_of
 from airflow_provider_firstpromoter.ledger.store import Ledger, Written, now
 from airflow_provider_firstpromoter.ledger.table import commissions_table, ledger_table, salt_table
 from airflow_provider_firstpromoter.ledger.writes import LedgerWrite
@@ -14,13 +13,11 @@ from airflow_provider_firstpromoter.ledger.writes import LedgerWrite
 __all__ = [
     "COMMANDS",
     "READ_ALL",
-    "READ_SINCE",
     "Ledger",
     "LedgerRecord",
     "LedgerWrite",
     "RunHistory",
     "RunKey",
-    "SentEvent",
     "Written",
     "commissions_table",
     "counts_of",

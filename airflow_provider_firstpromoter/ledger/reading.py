@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import and_, case, exists, false, func, literal_column, or_, select, true
 from sqlalchemy.engine import Connection, Engine
@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.sql.elements import ColumnElement
 
 from airflow_provider_firstpromoter.calls import REFUND, Call, Commission, Outcome, Totals, batches
-from airflow_provider_firstpromoter.database import ManagedTable, errors_as
+from airflow_provider_firstpromoter.database import ManagedTable, errors_as, first_line
 from airflow_provider_firstpromoter.exceptions import LedgerError
 from airflow_provider_firstpromoter.ledger.records import LedgerRecord, RunKey
 from airflow_provider_firstpromoter.ledger.table import (
@@ -30,23 +30,6 @@ COMMISSION_FIELDS = tuple(
     name for name in Commission.model_fields if name not in ("event_id", "lead_uid", "lead_email")
 )
 COLUMN_OF = {name: "commission_id" if name == "id" else name for name in COMMISSION_FIELDS}
-
-
-class SentEvent(NamedTuple):
-    """
-    An event that was sent and is recorded: what is needed to recognize a duplicate of it.
-
-    :param sent_amount: positive, minor units of ``sent_currency``
-    :param sent_currency: None is the account's own
-    :param recorded_amount: minor units of the account currency
-    """
-
-    event_id: str
-    lead_id: int
-    sent_amount: int | None
-    sent_currency: str | None
-    recorded_amount: int | None
-    last_sent_at: datetime
 
 
 class LedgerReader(ManagedTable):
@@ -128,18 +111,15 @@ class LedgerReader(ManagedTable):
         try:
             self.retry(read)  # a connection that was dropped since the last batch is opened again
         except SQLAlchemyError as error:
-            raise self._unreachable(error) from None
+            raise LedgerError(f"{self} cannot be read: {first_line(error)}") from None
         return found
 
     def stream(self, where: ColumnElement[bool], *, commissions: bool = True) -> Iterator[LedgerRecord]:
         """Read the events of the account that fulfil a condition, in the order of their event_ids."""
         if not self.exists():
             return
-        try:
-            with self.engine.connect().execution_options(stream_results=True) as connection:
-                yield from self._select(connection, where, commissions)
-        except SQLAlchemyError as error:
-            raise self._unreachable(error) from None
+        with self.reading(stream_results=True) as connection:
+            yield from self._select(connection, where, commissions)
 
     def failed(self, most: int) -> list[str] | None:
         """
@@ -152,12 +132,9 @@ class LedgerReader(ManagedTable):
         of_account = c.account == self.account
         # A constant in the SQL, so that the database sees that its index has them.
         failed = select(c.event_id).where(of_account, literal_column(f"outcome = '{Outcome.FAILED.value}'"))
-        try:
-            with self.engine.connect() as connection:
-                found = list(connection.execute(failed.limit(most)).scalars())
-                is_any = found or connection.execute(select(c.event_id).where(of_account).limit(1)).first()
-        except SQLAlchemyError as error:
-            raise self._unreachable(error) from None
+        with self.reading() as connection:
+            found = list(connection.execute(failed.limit(most)).scalars())
+            is_any = found or connection.execute(select(c.event_id).where(of_account).limit(1)).first()
         return found if is_any else None
 
     def _find(self, connection: Connection, event_ids: Collection[str], commissions: bool) -> dict[str, LedgerRecord]:
@@ -192,11 +169,8 @@ class LedgerReader(ManagedTable):
         c = self.table.c
         recent = and_(c.first_sent_at > since, or_(c[self.call.moment].is_(None), c[self.call.moment] > since))
         where = and_(c.account == self.account, c.outcome == Outcome.NOT_REFERRED, recent)
-        try:
-            with self.engine.connect() as connection:
-                return connection.execute(select(func.count()).select_from(self.table).where(where)).scalar_one()
-        except SQLAlchemyError as error:
-            raise self._unreachable(error) from None
+        with self.reading() as connection:
+            return connection.execute(select(func.count()).select_from(self.table).where(where)).scalar_one()
 
     def records_of_run(self, run: RunKey) -> Iterator[LedgerRecord]:
         """Return every event whose outcome this task run decided, in the order of the event_ids."""
@@ -226,21 +200,18 @@ class LedgerReader(ManagedTable):
             .where(of_run, _in_effect(other))
             .group_by(other.unit)
         )
-        try:
-            with self.engine.connect() as connection:
-                for row in connection.execute(counts):
-                    if row.outcome.settled:
-                        totals.outcomes[row.outcome] += row.events
-                    if row.outcome.on_record:
-                        totals.rewards_unknown += int(row.unknown)
-                        totals.without_sale_event_id += int(row.without_sale)
-                        if row.amount is not None:
-                            totals.amounts[row.sent_currency or "account"] += int(row.amount)
-                for row in connection.execute(rewards):
+        with self.reading() as connection:
+            for row in connection.execute(counts):
+                if row.outcome.settled:
+                    totals.outcomes[row.outcome] += row.events
+                if row.outcome.on_record:
+                    totals.rewards_unknown += int(row.unknown)
+                    totals.without_sale_event_id += int(row.without_sale)
                     if row.amount is not None:
-                        totals.rewards[row.unit or "unknown"] += int(row.amount)
-        except SQLAlchemyError as error:
-            raise self._unreachable(error) from None
+                        totals.amounts[row.sent_currency or "account"] += int(row.amount)
+            for row in connection.execute(rewards):
+                if row.amount is not None:
+                    totals.rewards[row.unit or "unknown"] += int(row.amount)
         return totals
 
     def rewards_in_effect(self) -> dict[str, int]:
@@ -251,11 +222,8 @@ class LedgerReader(ManagedTable):
         """
         c = self.commissions.table.c
         sums = select(c.unit, func.sum(c.amount)).where(c.account == self.account, _in_effect(c)).group_by(c.unit)
-        try:
-            with self.engine.connect() as connection:
-                return {unit or "unknown": int(amount or 0) for unit, amount in connection.execute(sums)}
-        except SQLAlchemyError as error:
-            raise self._unreachable(error) from None
+        with self.reading() as connection:
+            return {unit or "unknown": int(amount or 0) for unit, amount in connection.execute(sums)}
 
     def recorded_between(self, start: datetime | None, end: datetime | None) -> Iterator[LedgerRecord]:
         """
@@ -274,26 +242,13 @@ class LedgerReader(ManagedTable):
             where.append(c.last_sent_at < end)
         yield from self.stream(and_(*where))
 
-    def sent_to_leads(self, lead_ids: Collection[int]) -> Iterator[SentEvent]:
+    def sent_to_leads(self, lead_ids: Collection[int]) -> Iterator[LedgerRecord]:
         """Read the recorded events of these leads that were sent, unless all of their commissions are denied."""
-        if not self.exists():
-            return
         c = self.table.c
-        columns = [c[name] for name in SentEvent._fields]
-        has_effect = self._has_commission(_in_effect)
-        try:
-            with self.engine.connect() as connection:
-                for batch in batches(lead_ids):
-                    where = and_(
-                        c.account == self.account,
-                        self._sent_and_recorded(),
-                        c.lead_id.in_(batch),
-                        or_(c.commissions_known.is_(None), c.commissions_known != true(), has_effect),
-                    )
-                    for row in connection.execute(select(*columns).where(where)):
-                        yield SentEvent(**row._mapping)
-        except SQLAlchemyError as error:
-            raise self._unreachable(error) from None
+        not_denied = or_(c.commissions_known.is_(None), c.commissions_known != true(), self._has_commission(_in_effect))
+        for batch in batches(lead_ids):
+            of_leads = and_(self._sent_and_recorded(), c.lead_id.in_(batch), not_denied)
+            yield from self.stream(of_leads, commissions=False)
 
     def sent_without_lead(self) -> Iterator[LedgerRecord]:
         """Read the recorded events that were sent and whose lead is not known, because their commissions are not."""

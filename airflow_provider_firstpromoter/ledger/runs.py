@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import uuid
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import (
     BigInteger,
@@ -19,7 +19,6 @@ from sqlalchemy import (
     Table,
     Text,
     and_,
-    case,
     func,
     insert,
     or_,
@@ -39,13 +38,13 @@ from airflow_provider_firstpromoter.ledger.writes import LedgerWrite
 
 #: A try that has not ended so long after it started was killed.
 ABANDONED_AFTER = timedelta(days=7)
-#: What a run of a query has read.
+#: What a run of a query has read, if nothing was left out.
 READ_ALL = "all"
-READ_SINCE = "since "
 #: What the run history names as the DAG of the provider's own commands.
 COMMANDS = "airflow firstpromoter"
 #: For how long, and how many at most, runs that no XCom tells of are named by later ones.
 REPORTED_FOR, MOST_REPORTED = timedelta(days=90), 20
+T = TypeVar("T")
 
 
 def runs_table(beside: Table) -> Table:
@@ -129,19 +128,14 @@ class RunHistory(ManagedTable):
         self.ledger.check_with(self.ledger.commissions, self.ledger.salts, self)
         self.ledger.ensure()
         self.ensure()
-        earlier = 0
-        c = self.table.c
-        of_this_run = and_(c.account == self.account, *(c[name] == value for name, value in self.run._asdict().items()))
 
-        def change() -> None:
-            nonlocal earlier
-            with self.engine.begin() as connection:
-                earlier = connection.execute(
-                    select(func.count()).select_from(self.table).where(of_this_run)
-                ).scalar_one()
-                connection.execute(insert(self.table).values(self._row))
+        def change(connection: Connection) -> int:
+            tries = select(func.count()).select_from(self.table).where(self.of_this_run())
+            earlier: int = connection.execute(tries).scalar_one()
+            connection.execute(insert(self.table).values(self._row))
+            return earlier
 
-        self._change(change)
+        earlier = self._change(change)
         self._started = True
         return earlier
 
@@ -154,40 +148,6 @@ class RunHistory(ManagedTable):
         """Return when the tries started that sent events and have not ended: they were killed, or are under way."""
         c = self.table.c
         return self._starts(and_(c.kind.in_(("query", "list")), c.ended_at.is_(None)))
-
-    def bound(self, query: str, lookback: timedelta, full_scan_every: timedelta) -> datetime | None:
-        """
-        Return since when a run of a query has to read what is new: shortly before the newest complete run started.
-
-        A try of a task run that ended in an error reads no less than its earlier ones, whose problems it reports again.
-
-        :param query: what the column ``completed`` begins with in its runs
-        :param lookback: how much earlier
-        :param full_scan_every: the longest time between two runs that read everything
-        :returns: None if it has to read everything
-        :raises LedgerError: if the database refuses
-        """
-        if not self.exists():
-            return None
-        c, latest = self.table.c, now()
-        # A start that is still to come is of a clock that was wrong.
-        same = and_(c.account == self.account, c.completed.startswith(query), c.started_at <= latest)
-        of_task = and_(c.account == self.account, *(c[name] == value for name, value in self.run._asdict().items()))
-        starts = select(func.max(c.started_at), func.max(case((c.read == READ_ALL, c.started_at)))).where(same)
-        tries = select(c.read).where(of_task, c.kind == "query", c.error.is_not(None), c.read.is_not(None))
-        try:
-            with self.engine.connect() as connection:
-                newest, newest_full = connection.execute(starts).one()
-                before = list(connection.execute(tries).scalars()) if self.run.run_id is not None else []
-        except SQLAlchemyError as error:
-            raise self._unreachable(error) from None
-        # A daily run that starts a little earlier than yesterday's must not leave it for another day.
-        due = newest_full is None or latest - newest_full >= full_scan_every - full_scan_every / 48
-        if due or READ_ALL in before:
-            return None
-        bounds: list[datetime] = [newest - lookback]
-        bounds += [datetime.fromisoformat(one.removeprefix(READ_SINCE)) for one in before]
-        return min(bounds)
 
     def report(self) -> list[dict[str, Any]]:
         """
@@ -204,13 +164,10 @@ class RunHistory(ManagedTable):
         untold = or_(commands, and_(mine, c.ended_at.is_(None)))
         recent = and_(c.account == self.account, untold, c.started_at >= now() - REPORTED_FOR)
         newest = select(c.run_id).where(recent).order_by(c.started_at.desc()).limit(MOST_REPORTED)
-        try:
-            with self.engine.connect() as connection:
-                run_ids = [self.run.run_id, *connection.execute(newest).scalars()]
-                where = and_(c.account == self.account, or_(mine, commands), c.run_id.in_(run_ids))
-                rows = connection.execute(select(self.table).where(where).order_by(c.started_at)).all()
-        except SQLAlchemyError as error:
-            raise self._unreachable(error) from None
+        with self.reading() as connection:
+            run_ids = [self.run.run_id, *connection.execute(newest).scalars()]
+            where = and_(c.account == self.account, or_(mine, commands), c.run_id.in_(run_ids))
+            rows = connection.execute(select(self.table).where(where).order_by(c.started_at)).all()
         tries: dict[RunKey, list[Any]] = {self.run: []}
         for row in rows:
             tries.setdefault(RunKey(row.dag_id, row.run_id, row.task_id, row.map_index), []).append(row)
@@ -224,25 +181,19 @@ class RunHistory(ManagedTable):
         """
         c = self.table.c
         rest = Counter(rewards)
-        try:
-            with self.engine.connect() as connection:
-                others = select(c.rewards).where(c.account == self.account, c.id != self._id, c.rewards.is_not(None))
-                for booked in connection.execute(others).scalars():
-                    rest.subtract(json.loads(booked))
-        except SQLAlchemyError as error:
-            raise self._unreachable(error) from None
+        with self.reading() as connection:
+            others = select(c.rewards).where(c.account == self.account, c.id != self._id, c.rewards.is_not(None))
+            for booked in connection.execute(others).scalars():
+                rest.subtract(json.loads(booked))
         return {unit: amount for unit, amount in rest.items() if amount}
 
     def _starts(self, where: ColumnElement[bool]) -> list[datetime]:
         if not self.exists():
             return []
         c = self.table.c
-        try:
-            with self.engine.connect() as connection:
-                rows = connection.execute(select(c.started_at).where(c.account == self.account, where))
-                return [row.started_at for row in rows]
-        except SQLAlchemyError as error:
-            raise self._unreachable(error) from None
+        with self.reading() as connection:
+            rows = connection.execute(select(c.started_at).where(c.account == self.account, where))
+            return [row.started_at for row in rows]
 
     def write(
         self, writes: Sequence[LedgerWrite], counts: Callable[[Mapping[str, LedgerRecord]], dict[str, Any]]
@@ -271,12 +222,8 @@ class RunHistory(ManagedTable):
         if not self._started:
             return
         columns = {**columns, "ended_at": now(), "error": type(error).__name__ if error else None}
-
-        def change() -> None:
-            with self.engine.begin() as connection:
-                connection.execute(update(self.table).where(self.table.c.id == self._id).values(columns))
-
-        self._change(change)
+        end = update(self.table).where(self.table.c.id == self._id).values(columns)
+        self._change(lambda connection: connection.execute(end))
 
     def report_by_event(self, *, only_recorded: bool = False) -> Totals:
         """
@@ -298,52 +245,56 @@ class RunHistory(ManagedTable):
         over = or_(c.ended_at.is_not(None), c.run_id == task.run_id, c.started_at < now() - ABANDONED_AFTER)
         unreported = and_(of_this_task, c.event_run_id.is_(None), over)
         by_this_run = and_(of_this_task, c.event_run_id == task.run_id)
-        reported = Totals()
 
-        def change() -> None:
-            nonlocal reported
-            with self.engine.connect() as connection:
-                # Marked before they are read: of two runs that end at once, one reports each try.
-                connection.execute(update(self.table).where(unreported).values(event_run_id=task.run_id))
-                reported = self._totals_of(connection, by_this_run)
-                if only_recorded and not reported.outcomes[Outcome.RECORDED]:
-                    return  # without a commit
+        def change(connection: Connection) -> Totals:
+            # Marked before they are read: of two runs that end at once, one reports each try.
+            connection.execute(update(self.table).where(unreported).values(event_run_id=task.run_id))
+            reported = _settled_by(connection.execute(select(self.table).where(by_this_run)))
+            if only_recorded and not reported.outcomes[Outcome.RECORDED]:
+                connection.rollback()
+            else:
                 connection.execute(update(self.table).where(by_this_run).values(event_at=now()))
+            return reported
+
+        return self._change(change)
+
+    def of_this_run(self) -> ColumnElement[bool]:
+        """Return the condition that selects the tries of this task run."""
+        c = self.table.c
+        return and_(c.account == self.account, *(c[name] == value for name, value in self.run._asdict().items()))
+
+    def _change(self, change: Callable[[Connection], T]) -> T:
+        def in_transaction() -> T:
+            with self.engine.connect() as connection:
+                result = change(connection)
                 connection.commit()
+                return result
 
-        self._change(change)
-        return reported
-
-    def _change(self, change: Any) -> None:
         try:
-            self.retry(change)
+            return self.retry(in_transaction)
         except SQLAlchemyError as error:
             raise LedgerError(
                 f"{self} cannot be written: {first_line(error)}. "
                 "The ledger's user needs the rights to read, insert and update rows"
             ) from None
 
-    def _totals_of(self, connection: Connection, where: Any) -> Totals:
-        """Add up what several tries settled; what they did not settle was handled again by the next one."""
-        totals = Totals()
-        for row in connection.execute(select(self.table).where(where)):
-            totals.outcomes.update({one: row._mapping[one.value] or 0 for one in Outcome if one.settled})
-            totals.rewards.update(json.loads(row.rewards or "{}"))
-            totals.amounts.update(json.loads(row.amounts or "{}"))
-            totals.rewards_unknown += row.rewards_unknown or 0
-            totals.without_sale_event_id += row.without_sale_event_id or 0
-        return totals
+
+def _settled_by(tries: Iterable[Any]) -> Totals:
+    """Add up what several tries settled; what they did not settle was handled again by the next one."""
+    totals = Totals()
+    for row in tries:
+        totals.outcomes.update({one: row._mapping[one.value] or 0 for one in Outcome if one.settled})
+        totals.rewards.update(json.loads(row.rewards or "{}"))
+        totals.amounts.update(json.loads(row.amounts or "{}"))
+        totals.rewards_unknown += row.rewards_unknown or 0
+        totals.without_sale_event_id += row.without_sale_event_id or 0
+    return totals
 
 
 def _added_up(run: RunKey, tries: Sequence[Any]) -> dict[str, Any]:
-    """Add up the tries of a task run as plain JSON: what a try did not settle, the next one handled again."""
-    last = tries[-1]
-    outcomes: Counter[str] = Counter()
-    rewards: Counter[str] = Counter()
-    for row in tries:
-        outcomes.update({one.value: row._mapping[one.value] or 0 for one in Outcome if one.settled or row is last})
-        rewards.update(json.loads(row.rewards or "{}"))
-
+    """Return the tries of a task run as plain JSON: what they settled, and what the last one left."""
+    last, totals = tries[-1], _settled_by(tries)
+    outcomes = {one.value: totals.outcomes[one] if one.settled else last._mapping[one.value] for one in Outcome}
     return {
         **run._asdict(),
         "kind": last.kind,
@@ -351,7 +302,7 @@ def _added_up(run: RunKey, tries: Sequence[Any]) -> dict[str, Any]:
         "started_at": tries[0].started_at.isoformat(),
         "ended_at": last.ended_at and last.ended_at.isoformat(),
         "outcomes": {name: count for name, count in outcomes.items() if count},
-        "rewards": {unit: amount for unit, amount in rewards.items() if amount},
+        "rewards": {unit: amount for unit, amount in totals.rewards.items() if amount},
         **{name: sum(row._mapping[name] or 0 for row in tries) for name in ("sent", "rechecked", "requests")},
         "still_open": last.still_open or 0,
         "mismatches": last.mismatches or 0,

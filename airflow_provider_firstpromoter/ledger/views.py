@@ -219,7 +219,7 @@ def _status(tables: Tables, call: Call) -> Any:
 def _rewards_of_events(commissions: Table) -> Any:
     """Sum the commissions of each event; amounts of several units are never added, and are left out."""
     c = commissions.c
-    state = _state(commissions)
+    state = case((c.is_paid == true(), _text("paid")), else_=func.coalesce(c.status, _text("unknown")))
 
     def the_only(column: Any, several: Any) -> Any:
         return case((func.min(column) == func.max(column), func.min(column)), else_=several)
@@ -236,11 +236,6 @@ def _rewards_of_events(commissions: Table) -> Any:
         the_only(state, _text("several")).label("reward_status"),
         the_only(c.promoter_id, null()).label("promoter_id"),
     ).group_by(c.account, c.event_id)
-
-
-def _state(commissions: Table) -> Any:
-    c = commissions.c
-    return case((c.is_paid == true(), _text("paid")), else_=func.coalesce(c.status, _text("unknown")))
 
 
 def _by_promoter(tables: Tables, call: Call) -> Any:

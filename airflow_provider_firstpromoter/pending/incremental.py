@@ -16,16 +16,20 @@ from datetime import date, datetime, timedelta
 from itertools import chain, islice
 from typing import Any, NamedTuple
 
+from sqlalchemy import and_, case, func, select
+
 from airflow_provider_firstpromoter.calls import Identity, Outcome, Row, batches, event_id_of, numbered
 from airflow_provider_firstpromoter.database import INCREMENTAL_DATABASES, Binds, CallQuery
 from airflow_provider_firstpromoter.exceptions import InputError, SourceError
-from airflow_provider_firstpromoter.ledger import READ_ALL, READ_SINCE, Ledger, RunHistory, RunKey
+from airflow_provider_firstpromoter.ledger import READ_ALL, Ledger, RunHistory, RunKey, now
 from airflow_provider_firstpromoter.parameters import Incremental
 from airflow_provider_firstpromoter.pending.antijoin import FEW_UNSETTLED, few_rows, unsettled_rows, without_settled
 from airflow_provider_firstpromoter.pending.rules import Action, PendingRules, classify_rows
 
 log = logging.getLogger(__name__)
 
+#: What a run that read only what is new writes into the run history, before the time.
+READ_SINCE = "since "
 #: By so much is the time of a zone behind UTC at most: a column without a zone may be of any.
 BEHIND_UTC = timedelta(hours=12)
 
@@ -96,11 +100,29 @@ class QueryReading:
         return PendingRules(self.ledger.salt.encode(), self.recheck_unreferred, self.retry_rejected)
 
     def _since(self, incremental: Incremental) -> datetime | None:
-        if incremental.full_scan or not self.ledger.exists() or not self.ledger.salt:
+        """
+        Return since when to read what is new: shortly before the newest complete run started; None reads everything.
+
+        A try of a task run that ended in an error reads no less than its earlier ones, whose problems it reports again.
+        """
+        history = RunHistory(self.ledger, self.run or RunKey())
+        if incremental.full_scan or not self.ledger.exists() or not self.ledger.salt or not history.exists():
             return None
-        return RunHistory(self.ledger, self.run or RunKey()).bound(
-            self.key(), incremental.lookback, incremental.full_scan_every
-        )
+        c, latest = history.table.c, now()
+        # A start that is still to come is of a clock that was wrong.
+        same = and_(c.account == history.account, c.completed.startswith(self.key()), c.started_at <= latest)
+        starts = select(func.max(c.started_at), func.max(case((c.read == READ_ALL, c.started_at)))).where(same)
+        of_run = and_(history.of_this_run(), c.kind == "query", c.error.is_not(None), c.read.is_not(None))
+        with history.reading() as connection:
+            newest, newest_full = connection.execute(starts).one()
+            tries = connection.execute(select(c.read).where(of_run)).scalars().all()
+        before = tries if history.run.run_id is not None else []
+        # A daily run that starts a little earlier than yesterday's must not leave it for another day.
+        longest = incremental.full_scan_every - incremental.full_scan_every / 48
+        if newest_full is None or latest - newest_full >= longest or READ_ALL in before:
+            return None
+        bounds: list[datetime] = [newest - incremental.lookback]
+        return min(bounds + [datetime.fromisoformat(one.removeprefix(READ_SINCE)) for one in before])
 
     def _column(self, column: str) -> _Column:
         """

@@ -80,7 +80,7 @@ def join_locally(
 
         lookup: Lookup = lambda event_ids: {}  # noqa: ARG005, E731
         if not is_all:
-            facts = _facts_of(ledger, datetime.now(UTC), recheck_unreferred, query.source.cancelled)
+            facts = _settled_facts(query, ledger, recheck_unreferred)
             stack.enter_context(closing(facts))
             cancelled = query.source.cancelled
             lookup = _Merge(facts).lookup if is_sorted else stack.enter_context(_OnDisk(facts, cancelled)).lookup
@@ -212,25 +212,27 @@ class Facts(NamedTuple):
     digests: str | None
 
 
-def _facts_of(
-    ledger: Ledger, now: datetime, recheck_unreferred: timedelta | None, cancelled: threading.Event | None
+def _settled_facts(
+    query: CallQuery, ledger: Ledger, recheck_unreferred: timedelta | None
 ) -> Generator[Sequence[Facts], None, None]:
     """
-    Stream the facts of an account, in batches, in the order of the event_ids' bytes.
+    Stream what settles rows of the query's call, in batches, in the order of the event_ids' bytes.
 
-    :param now: aware
     :param recheck_unreferred: events that are due to be sent again are not settled
     :returns: tuples with the fields of :class:`Facts`
     :raises LedgerError: if the database refuses
     """
     sql = ledger.sql_of_database()
+    source = Source.from_engine(ledger.engine, ledger.name, query.source.cancelled)
     bind = Binds(None, sql.placeholders)
     on_record = outcome_list(outcome for outcome in Outcome if outcome.on_record)
     by_content = outcome_list(outcome for outcome in Outcome if outcome.settled and outcome.remembers_content)
     always = outcome_list(
         outcome for outcome in Outcome if outcome.settled and not outcome.on_record and not outcome.remembers_content
     )
-    due = recheck_condition(lambda value: bind(ledger.driver_value(value)), ledger.call.moment, now, recheck_unreferred)
+    due = recheck_condition(
+        lambda value: bind(ledger.driver_value(value)), query.call.moment, datetime.now(UTC), recheck_unreferred
+    )
     unless_due = f"WHEN {due} THEN NULL " if due else ""
     text, parameters = bind.complete(
         "",
@@ -247,7 +249,7 @@ def _facts_of(
     )
     with (
         errors_as(LedgerError, f"{ledger} cannot be read"),
-        closing(Source.from_engine(ledger.engine, ledger.name, cancelled).fetch(text, parameters)) as batches,
+        closing(source.fetch(text, parameters)) as batches,
     ):
         for batch in batches:
             yield batch.rows  # type: ignore[misc]

@@ -159,12 +159,9 @@ class MismatchTable(ManagedTable):
             where.append(c.happened_at >= start)
         if end is not None:
             where.append(c.happened_at < end)
-        try:
-            with self.engine.connect().execution_options(stream_results=True) as connection:
-                for row in connection.execute(select(c.kind, c.event_id, c.commission_id).where(*where)):
-                    yield tuple(row)
-        except SQLAlchemyError as error:
-            raise self._unreachable(error) from None
+        with self.reading(stream_results=True) as connection:
+            for row in connection.execute(select(c.kind, c.event_id, c.commission_id).where(*where)):
+                yield tuple(row)
 
     def resolve(self, resolved_keys: Iterable[Key]) -> None:
         """

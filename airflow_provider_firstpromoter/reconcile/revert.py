@@ -187,9 +187,8 @@ class Revert(LedgerRun[RevertReport]):
         dag_id, run_id = self.selection.dag_id, self.selection.run_id
         if dag_id is None or run_id is None:
             return
-        starts = [one.first_sent_at for one in selected if one.first_sent_at is not None]
-        start = min([*starts, *filter(None, [self.history.first_start(dag_id, run_id)])], default=None)
-        if start is not None:
+        starts = [self.history.first_start(dag_id, run_id), *(one.first_sent_at for one in selected)]
+        if start := min(filter(None, starts), default=None):
             yield from self.ledger.sent_by_unknown(start)
 
     def _deny(self, events: Sequence[CheckedEvent]) -> None:

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 
 from airflow_provider_firstpromoter.calls import Call, Commission, Outcome
 from airflow_provider_firstpromoter.database import ScratchDatabase
-from airflow_provider_firstpromoter.ledger import LedgerRecord, SentEvent
+from airflow_provider_firstpromoter.ledger import LedgerRecord
 from airflow_provider_firstpromoter.reconcile.compare import EventPair, is_recoverable
 from airflow_provider_firstpromoter.reconcile.reading import known_in_effect
 
@@ -123,7 +123,7 @@ class Staging(ScratchDatabase):
         known = ((one.event_id, number) for one in records if one.recorded for number in known_in_effect(one))
         self.insert("INSERT OR IGNORE INTO known VALUES (?, ?)", known)
 
-    def add_sent_to_leads(self, refunds: Iterable[SentEvent]) -> None:
+    def add_sent_to_leads(self, refunds: Iterable[LedgerRecord]) -> None:
         """Add refunds that were sent, so that duplicates of them are recognized."""
         self.insert(
             "INSERT OR IGNORE INTO sent_to_leads VALUES (?, ?, ?, ?, ?)",
@@ -131,7 +131,7 @@ class Staging(ScratchDatabase):
                 (
                     one.event_id,
                     one.lead_id,
-                    one.last_sent_at.timestamp(),
+                    one.last_sent_at and one.last_sent_at.timestamp(),
                     _original(one.sent_amount and self.sign * one.sent_amount, one.sent_currency),
                     one.recorded_amount
                     if one.recorded_amount is not None or one.sent_currency

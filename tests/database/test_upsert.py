@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Column, Index, Integer, MetaData, String, Table, and_, create_engine, event, or_, select
 
 from airflow_provider_firstpromoter.calls import batches
-from airflow_provider_firstpromoter.database import ManagedTable, Utc, key_text, retry_on_conflict
+from airflow_provider_firstpromoter.database import ManagedTable, Utc, key_text
 from tests.support import needs_locks
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -275,7 +275,7 @@ def test_two_writers_at_once_leave_the_stronger_row(
         notes = managed(engine)
         rows = [row(f"re_{number}", STRENGTHS[rank - 1], rank, message=f"{rank}") for number in range(count)]
         for part in batches(rows[::-1] if backwards else rows, 60):
-            retry_on_conflict(partial(write, notes, *part, when=stronger_or_later))
+            notes.retry(partial(write, notes, *part, when=stronger_or_later))
 
     at_once(lambda: writer(engines[0], rank, False), lambda: writer(engines[1], 4 - rank, True))
 
