@@ -4,8 +4,7 @@ The vocabulary of the provider: what a refund, an outcome, a result and a summar
 Pure functions and data types: no input or output, no Airflow, and no import of another package of the provider.
 """
 
-from airflow_provider_firstpromoter.calls.call import Call, TrackedEvent, event_id_of
-from airflow_provider_firstpromoter.calls.lead import Cancellation, Signup
+from airflow_provider_firstpromoter.calls.call import Call, Cancellation, Signup, TrackedEvent, event_id_of
 from airflow_provider_firstpromoter.calls.masking import MAX_MESSAGE_LENGTH, masked
 from airflow_provider_firstpromoter.calls.outcome import Outcome
 from airflow_provider_firstpromoter.calls.refund import (

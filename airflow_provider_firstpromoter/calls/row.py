@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import datetime
 from decimal import Context, Decimal
 from itertools import islice
 from typing import Any, TypeVar
@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from airflow_provider_firstpromoter.calls.call import Call, event_id_from, portable_value
 from airflow_provider_firstpromoter.calls.refund import REFUND
 from airflow_provider_firstpromoter.calls.sale import SALE
-from airflow_provider_firstpromoter.calls.values import MAX_AMOUNT_LENGTH, amount_text, canonical_text
+from airflow_provider_firstpromoter.calls.values import MAX_AMOUNT_LENGTH, amount_text, canonical_text, read_moment
 
 #: Hexadecimal digits of one token.
 TOKEN_LENGTH = 16
@@ -89,28 +89,6 @@ class Row:
             REASON_COLUMN: self.reason,
         }
         return {**values, **{name: value for name, value in extra.items() if value is not None}}
-
-
-def read_moment(value: object) -> datetime | None:
-    """
-    Read a time of a report column.
-
-    :param value: a datetime, a date, or ISO 8601 text; without a zone it is taken for UTC
-    :returns: aware, UTC; None for anything else: a report column never keeps a row from being sent
-    """
-    if isinstance(value, str):
-        try:
-            value = datetime.fromisoformat(value.strip())
-        except ValueError:
-            return None
-    if isinstance(value, date) and not isinstance(value, datetime):
-        value = datetime(value.year, value.month, value.day)
-    if not isinstance(value, datetime):
-        return None
-    try:
-        return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
-    except (OverflowError, ValueError):
-        return None
 
 
 def numbered(mappings: Iterable[Mapping[str, Any]], call: Call = REFUND) -> Iterator[Row]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from datetime import UTC, date, datetime
 from decimal import Context, Decimal
 from numbers import Integral, Real
 from typing import Literal, NamedTuple, TypeAlias
@@ -245,3 +246,25 @@ def money_text(minor: int, currency: str | None) -> str:
 def reward_text(amount: int, unit: str | None, currency: str | None) -> str:
     """Return a sum of commissions: money of the account's currency if the unit is ``cash``, else a number of it."""
     return money_text(amount, currency) if unit == "cash" else f"{amount:,} {unit or 'unknown'}"
+
+
+def read_moment(value: object) -> datetime | None:
+    """
+    Read a time.
+
+    :param value: a datetime, a date, or ISO 8601 text; without a zone it is taken for UTC
+    :returns: aware, UTC; None for anything else
+    """
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value.strip())
+        except ValueError:
+            return None
+    if isinstance(value, date) and not isinstance(value, datetime):
+        value = datetime(value.year, value.month, value.day)
+    if not isinstance(value, datetime):
+        return None
+    try:
+        return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+    except (OverflowError, ValueError):
+        return None
