@@ -6,6 +6,11 @@ import re
 from abc import ABC, abstractmethod
 from typing import Any
 
+from airflow_provider_firstpromoter.get_provider_info import CONN_FIELDS
+
+#: The section of each field of the extra: Airflow 3 shows one section at a time.
+SECTIONS: dict[str, str] = {field["label"]: field["schema"]["section"] for field in CONN_FIELDS.values()}
+
 
 class Form(ABC):
     """
@@ -25,10 +30,6 @@ class Form(ABC):
 
     @abstractmethod
     def open(self) -> None: ...
-
-    @abstractmethod
-    def show_extra(self) -> None:
-        """Show the fields of the extra where Airflow folds them away."""
 
     @abstractmethod
     def labels(self) -> list[str]:
@@ -76,11 +77,6 @@ class Airflow3Form(Form):
         self.field("Account ID").wait_for()
         kind.blur()
 
-    def show_extra(self) -> None:
-        for section, field in (("Ledger connection and currency", "Ledger table"), ("Limits", "Timeout in seconds")):
-            self.form.get_by_role("button", name=section).click()
-            self.field(field).wait_for()
-
     def labels(self) -> list[str]:
         return [label.inner_text().rstrip("*\n ") for label in self.form.locator("label").all() if label.is_visible()]
 
@@ -93,7 +89,11 @@ class Airflow3Form(Form):
 
     def _group(self, label: str) -> Any:
         has = self.page.locator("label").filter(has_text=re.compile(f"^{label}"))
-        return self.form.locator("[data-scope=field][data-part=root]").filter(has=has)
+        group = self.form.locator("[data-scope=field][data-part=root]").filter(has=has)
+        if label in SECTIONS and not group.is_visible():
+            self.form.get_by_role("button", name=SECTIONS[label]).click()
+            group.wait_for()
+        return group
 
     def save(self) -> None:
         self.conn_id = self.field("Connection ID").input_value()
@@ -126,9 +126,6 @@ class Airflow2Form(Form):
         self.form = self.page.locator("#model_form")
         self.page.locator("#conn_type").select_option(label="FirstPromoter", force=True)
         self.page.evaluate("$('#conn_type').trigger('change')")
-
-    def show_extra(self) -> None:
-        pass
 
     def labels(self) -> list[str]:
         return [label.inner_text().rstrip("* ") for label in self.form.locator("label").all() if label.is_visible()]
