@@ -16,8 +16,9 @@ from airflow_provider_firstpromoter.exceptions import AccessRefusedError, SyncIn
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook, track_event
 from airflow_provider_firstpromoter.pending import Action
 from airflow_provider_firstpromoter.sync import log_text
-from airflow_provider_firstpromoter.sync.job import Job, SyncOptions
 from airflow_provider_firstpromoter.sync.recorder import Recorder
+from airflow_provider_firstpromoter.sync.selection import SyncOptions
+from airflow_provider_firstpromoter.sync.spool import Job
 
 #: Seconds; how soon a kill is noticed.
 TICK = 0.25

@@ -14,10 +14,9 @@ from collections.abc import Sequence
 from airflow_provider_firstpromoter.calls import Outcome, Result, Row, TrackedEvent, content_token
 from airflow_provider_firstpromoter.pending import Action, ClassifiedRow, decide
 from airflow_provider_firstpromoter.sync.dispatcher import Dispatcher
-from airflow_provider_firstpromoter.sync.job import Job
 from airflow_provider_firstpromoter.sync.recorder import Recorder
 from airflow_provider_firstpromoter.sync.selection import Reading
-from airflow_provider_firstpromoter.sync.spool import Group
+from airflow_provider_firstpromoter.sync.spool import Group, Job
 
 
 class GroupHandler:

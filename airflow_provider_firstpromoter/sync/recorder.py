@@ -16,8 +16,8 @@ from typing import Any
 from airflow_provider_firstpromoter.calls import Outcome, Result, Row, Summary, Totals, same_amount
 from airflow_provider_firstpromoter.ledger import LedgerRecord, LedgerWrite, RunHistory, RunKey, counts_of, key_of, now
 from airflow_provider_firstpromoter.sync import log_text
-from airflow_provider_firstpromoter.sync.job import Job
 from airflow_provider_firstpromoter.sync.log_text import Progress
+from airflow_provider_firstpromoter.sync.spool import Job
 
 #: Results are written when this number has been collected, or this number of seconds has passed.
 FLUSH_EVERY_RESULTS = 500

@@ -21,7 +21,6 @@ from airflow_provider_firstpromoter.ledger import Ledger, RunHistory, RunKey, no
 from airflow_provider_firstpromoter.pending import PendingRules, QueryReading
 from airflow_provider_firstpromoter.sync import log_text
 from airflow_provider_firstpromoter.sync.dispatcher import Dispatcher
-from airflow_provider_firstpromoter.sync.job import SyncOptions
 from airflow_provider_firstpromoter.sync.log_text import Progress
 from airflow_provider_firstpromoter.sync.plan import GroupHandler
 from airflow_provider_firstpromoter.sync.recorder import OnResult, Recorder
@@ -29,6 +28,7 @@ from airflow_provider_firstpromoter.sync.selection import (
     PendingTotals,
     Reading,
     Selection,
+    SyncOptions,
     validation_of,
     warnings_before_sending,
     warnings_of_age,

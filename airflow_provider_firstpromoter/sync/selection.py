@@ -1,20 +1,31 @@
-"""Chooses the rows of a run that need handling, before anything is sent, and adds up what would be sent."""
+"""What a run does before anything is sent: it chooses the rows that need handling, and adds up what would be sent."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from airflow_provider_firstpromoter.account import Account
-from airflow_provider_firstpromoter.calls import SALE, Call, Row, TrackedEvent, Validation, money_text
+from airflow_provider_firstpromoter.calls import (
+    REFUND,
+    SALE,
+    AmountUnit,
+    Call,
+    Identity,
+    Row,
+    TrackedEvent,
+    Validation,
+    money_text,
+)
 from airflow_provider_firstpromoter.exceptions import AccessRefusedError, InvalidRowError, ReadError, RunRefusedError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import Ledger
+from airflow_provider_firstpromoter.parameters import Incremental
 from airflow_provider_firstpromoter.pending import Action, ClassifiedRow, PendingRules, classify_rows
-from airflow_provider_firstpromoter.sync.job import SyncOptions
 from airflow_provider_firstpromoter.sync.log_text import are_pending
 from airflow_provider_firstpromoter.sync.spool import Spool
 
@@ -27,6 +38,40 @@ WHOLE_AND_LARGE = 10_000
 MANY_OF_ONE_UID = 50
 #: Sales that are older are named before they are sent.
 WEEK = timedelta(days=7)
+
+
+FailOn = Literal["new", "any"]
+
+
+@dataclass(frozen=True)
+class SyncOptions:
+    """
+    The parameters of a run; the operators' parameters of the same names say more.
+
+    :param call: what the rows are
+    :param limit: events to send at most; the rest stays pending
+    :param max_pending: more events to send than this end the run before its first request; None allows any number, the
+        summary of a preview what that preview found
+    :param max_age: an older sale that was never sent ends the run before its first request; None allows any age
+    :param incremental: how a run of a query reads only what is new; None reads everything
+    :param recover_rewards: None looks rewards up in a retry only, where an earlier try may have reversed them
+    """
+
+    call: Call = REFUND
+    amount_unit: AmountUnit = "minor"
+    identify_by: Sequence[Identity] = ("uid", "email")
+    skip_email_notification: bool | None = None
+    max_in_flight: int = 8
+    max_rejected: int | None = 0
+    fail_on: FailOn = "new"
+    recheck_unreferred: timedelta | None = None
+    retry_rejected: bool = False
+    preview: bool = False
+    limit: int | None = None
+    max_pending: int | Mapping[str, Any] | None = None
+    max_age: timedelta | None = None
+    incremental: Incremental | None = None
+    recover_rewards: bool | None = None
 
 
 class Reading(NamedTuple):

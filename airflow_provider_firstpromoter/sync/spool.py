@@ -2,18 +2,30 @@
 A private place on disk for the rows of a run.
 
 A rate-limited run lasts hours, and the warehouse's transaction must not: so the rows are read at once, and sent from
-here, event by event, in the order in which a run sends them.
+here, event by event, in the order in which a run sends them: the rows of one event_id as a :class:`Group`, of which
+:func:`~airflow_provider_firstpromoter.sync.plan.job_of` makes a :class:`Job`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from airflow_provider_firstpromoter.calls import REFUND, Call, Row, batches, content_token
+from airflow_provider_firstpromoter.calls import (
+    REFUND,
+    Call,
+    Identity,
+    Outcome,
+    Row,
+    TrackedEvent,
+    batches,
+    content_token,
+)
 from airflow_provider_firstpromoter.database import ScratchDatabase
+from airflow_provider_firstpromoter.ledger import LedgerRecord
 from airflow_provider_firstpromoter.pending import Action, ClassifiedRow
 
 #: The actions that send, in the order of a run: events never tried, then those tried before, then rechecks.
@@ -67,6 +79,54 @@ class Group(NamedTuple):
     rows: list[Row]
     total: int = 1
     refused: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """
+    An event that is to be sent.
+
+    :param record: what the ledger has of it; None if nothing
+    :param action: what the run selected it for; None if it selected it for another reason than to send it
+    :param alternatives: further rows of the event_id that differ in the e-mail alone
+    :param others: further rows of the event_id that differ in anything else
+    :param refused: those of its rows that cannot be sent: the ledger remembers their contents with the job's outcome
+    """
+
+    row: Row
+    event: TrackedEvent
+    record: LedgerRecord | None = None
+    action: Action | None = Action.SEND
+    alternatives: tuple[tuple[Row, TrackedEvent], ...] = ()
+    others: tuple[Row, ...] = ()
+    refused: tuple[Row, ...] = ()
+
+    def rows(self) -> Iterator[Row]:
+        """Return the rows that wait for this job."""
+        yield self.row
+        yield from (row for row, _ in self.alternatives)
+        yield from self.others
+
+    @property
+    def is_recheck(self) -> bool:
+        """Whether it was not referred before, and has not changed."""
+        return self.action is Action.RECHECK
+
+    @property
+    def was_unmatched(self) -> bool:
+        """Whether a request of an earlier run was answered with 204 or 404."""
+        if self.record is None or self.record.first_sent_at is None:
+            return False
+        return bool(self.record.unmatched) or self.record.outcome is not Outcome.FAILED
+
+    @property
+    def was_lost(self) -> bool:
+        """Whether the response to a request of an earlier run was lost."""
+        return self.record is not None and self.record.first_sent_at is not None and bool(self.record.lost)
+
+    def may_be_unmatched(self, identify_by: Sequence[Identity]) -> bool:
+        """Return whether one of its requests may have been answered with 204 or 404, when the last response is lost."""
+        return bool(self.alternatives) or len(self.event.identities(identify_by)) > 1 or self.was_unmatched
 
 
 class Spool:
