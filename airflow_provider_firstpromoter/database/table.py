@@ -101,6 +101,7 @@ class ManagedTable:
     :param engine: for the database that holds the table
     :param table: the columns that it must have
     :param name: the connection's id, for error messages
+    :param cancelled: set when the task was killed: nothing is tried again then
     """
 
     #: The table's name in error messages.
@@ -108,12 +109,11 @@ class ManagedTable:
     #: Letters by which the names of tables, indexes and views beside it are longer than its own.
     LONGER_BESIDE = 0
 
-    def __init__(self, engine: Engine, table: Table, name: str) -> None:
+    def __init__(self, engine: Engine, table: Table, name: str, cancelled: threading.Event | None = None) -> None:
         self.engine = engine
         self.table = table
         self.name = name
-        #: Set when the task was killed: nothing is tried again then.
-        self.cancelled = threading.Event()
+        self.cancelled = cancelled or threading.Event()
         self._checked = False
         self._statements: dict[Upsert, Statement] = {}
 

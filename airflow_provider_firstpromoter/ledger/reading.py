@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime
 from itertools import groupby
@@ -40,6 +41,7 @@ class LedgerReader(ManagedTable):
     :param account: :attr:`Account.key`
     :param table: ``table`` or ``schema.table``; by default the call's
     :param name: the connection's id, for error messages
+    :param cancelled: set when the task was killed: nothing is tried again then, in none of its tables
     """
 
     WHAT = "ledger"
@@ -52,12 +54,13 @@ class LedgerReader(ManagedTable):
         table: str | None = None,
         name: str = "ledger",
         call: Call = REFUND,
+        cancelled: threading.Event | None = None,
     ) -> None:
-        super().__init__(engine, ledger_table(table, call), name)
+        super().__init__(engine, ledger_table(table, call), name, cancelled)
         self.call = call
         self.account = account
-        self.commissions = ManagedTable(engine, commissions_table(self.table), name)
-        self.salts = ManagedTable(engine, salt_table(self.table), name)
+        self.commissions = ManagedTable(engine, commissions_table(self.table), name, self.cancelled)
+        self.salts = ManagedTable(engine, salt_table(self.table), name, self.cancelled)
         self._salt = ""
 
     def ensure(self) -> None:

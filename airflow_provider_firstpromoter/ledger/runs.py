@@ -102,8 +102,7 @@ class RunHistory(ManagedTable):
     WHAT = "run history"
 
     def __init__(self, ledger: Ledger, run: RunKey, try_number: int = 1, kind: str = "query") -> None:
-        super().__init__(ledger.engine, runs_table(ledger.table), ledger.name)
-        self.cancelled = ledger.cancelled
+        super().__init__(ledger.engine, runs_table(ledger.table), ledger.name, ledger.cancelled)
         self.ledger = ledger
         self.account = ledger.account
         self.run = run

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -42,36 +43,54 @@ class Ledger(LedgerReader):
     """The ledger of one account and call; the parameters are those of :class:`LedgerReader`."""
 
     @classmethod
-    def from_connection(cls, conn_id: str, account: str, table: str | None = None, call: Call = REFUND) -> Self:
+    def from_connection(
+        cls,
+        conn_id: str,
+        account: str,
+        table: str | None = None,
+        call: Call = REFUND,
+        cancelled: threading.Event | None = None,
+    ) -> Self:
         """Return the ledger in the database of an Airflow SQL connection."""
-        return cls(engine_for(conn_id), account, table, conn_id, call)
+        return cls(engine_for(conn_id), account, table, conn_id, call, cancelled)
 
     def beside(self, table: str, call: Call) -> Self:
         """Return another call's ledger of the same account, in the same database."""
-        return type(self)(self.engine, self.account, table, self.name, call)
+        return type(self)(self.engine, self.account, table, self.name, call, self.cancelled)
 
     @classmethod
     def of(
-        cls, account: Account, conn_id: str | None = None, table: str | None = None, call: Call = REFUND
+        cls,
+        account: Account,
+        conn_id: str | None = None,
+        table: str | None = None,
+        call: Call = REFUND,
+        cancelled: threading.Event | None = None,
     ) -> Self | None:
         """
         Return the account's ledger.
 
         :param conn_id: its SQL connection; by default the one in the FirstPromoter connection's extra
         :param table: its table; by default likewise
+        :param cancelled: set when the task was killed
         :returns: None if neither names a connection
         """
         conn_id = conn_id or account.extra.ledger_conn_id
         if conn_id is None:
             return None
-        return cls.from_connection(conn_id, account.key, table or account.ledger_table(call), call)
+        return cls.from_connection(conn_id, account.key, table or account.ledger_table(call), call, cancelled)
 
     @classmethod
     def required(
-        cls, account: Account, conn_id: str | None = None, table: str | None = None, call: Call = REFUND
+        cls,
+        account: Account,
+        conn_id: str | None = None,
+        table: str | None = None,
+        call: Call = REFUND,
+        cancelled: threading.Event | None = None,
     ) -> Self:
         """Return the account's ledger, for tasks that need one."""
-        ledger = cls.of(account, conn_id, table, call)
+        ledger = cls.of(account, conn_id, table, call, cancelled)
         if ledger is None:
             raise ConnectionSettingsError(
                 f"No ledger is named, so it cannot be known which {call.plural} are pending. Set 'ledger_conn_id' in "

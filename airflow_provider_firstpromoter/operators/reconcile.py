@@ -198,7 +198,7 @@ class ReconcileOperator(SqlFile, LedgerOperator):
             if self.sql and self.sql_conn_id
             else None
         )
-        with Ledger.required(hook.account, self.ledger_conn_id, self.ledger_table, call) as ledger:
+        with Ledger.required(hook.account, self.ledger_conn_id, self.ledger_table, call, hook.cancelled) as ledger:
             report = Reconciliation(
                 hook,
                 ledger,

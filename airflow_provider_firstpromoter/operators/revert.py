@@ -132,7 +132,8 @@ class RevertOperator(LedgerOperator):
             raise ValueError("preview=False needs max_reverted: the number that the preview reported")
         selection = RevertSelection.of(self.event_ids, self.of_dag_id, self.of_run_id, self.sent_from, self.sent_to)
         hook, task = self._start(context)
-        with Ledger.required(hook.account, self.ledger_conn_id, self.ledger_table, CALLS[self.call]) as ledger:
+        call = CALLS[self.call]
+        with Ledger.required(hook.account, self.ledger_conn_id, self.ledger_table, call, hook.cancelled) as ledger:
             revert = Revert(hook, ledger, selection, preview=preview, max_reverted=max_reverted or 0, **task)
             try:
                 report = revert.run()

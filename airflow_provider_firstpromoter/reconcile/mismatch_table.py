@@ -91,7 +91,7 @@ class MismatchTable(ManagedTable):
     WHAT = "table of mismatches"
 
     def __init__(self, ledger: Ledger, run: RunKey | None = None) -> None:
-        super().__init__(ledger.engine, mismatch_table(ledger.table.fullname + SUFFIX), ledger.name)
+        super().__init__(ledger.engine, mismatch_table(ledger.table.fullname + SUFFIX), ledger.name, ledger.cancelled)
         self.account = ledger.account
         self.run = run or RunKey()
 

@@ -64,7 +64,6 @@ class Reconciliation(LedgerRun[ReconcileReport]):
         super().__init__(CommissionReader(hook, ledger.call, log), ledger, report, run=run, try_number=try_number)
         report.accept = self.command("accept")
         self.table = table
-        table.cancelled = hook.cancelled
         self.period = period
         self.adopt = adopt
         self.query = query

@@ -76,7 +76,6 @@ class LedgerRun(Generic[R]):
         self.hook = reader.hook
         self.log = reader.log
         self.ledger = ledger
-        ledger.cancelled = ledger.commissions.cancelled = self.hook.cancelled  # no wait for a lock outlasts a kill
         self.report = report
         report.currency = self.hook.account.extra.currency
         self.run_key = run or RunKey()

@@ -69,12 +69,10 @@ class Sync:
         self.run_key = run or RunKey()
         self.log = log or logging.getLogger(__name__)
         #: Set when the task was killed. The hook's own flag is also set where a run stops early: it ends requests only.
-        self.killed = threading.Event()
+        self.killed = ledger.cancelled if ledger is not None else threading.Event()
         history = None
-        if ledger is not None:
-            ledger.cancelled = self.killed
-            if not self.options.preview:
-                history = RunHistory(ledger, self.run_key, try_number, kind)
+        if ledger is not None and not self.options.preview:
+            history = RunHistory(ledger, self.run_key, try_number, kind)
         self.summary = new_summary(hook.account, self.options)
         self._recorder = Recorder(
             self.summary, self.run_key, history, Progress(hook, self.summary, self.log), self.log, self._command

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 import traceback
 from collections.abc import Callable
 from typing import Any
@@ -153,6 +155,23 @@ def test_locked_ledger_error_has_no_values(
     assert HUSH not in said(caught.value)
     write(ledger, [to_write("re_1")])
     assert known(ledger).outcome is Outcome.RECORDED
+
+
+@pytest.mark.parametrize("beside", ["commissions", "salts"])
+def test_kill_ends_the_tries_of_a_table_beside_the_ledger(
+    beside: str, new_database: Callable[..., Any], new_engine: Callable[[str], Any]
+) -> None:
+    """Each try waits for a second; without the kill there are five."""
+    database, killed = new_database("sqlite"), threading.Event()
+    ledger = Ledger(new_engine(f"{database.url}?timeout=1"), "acc", name="warehouse", cancelled=killed)
+    with database.engine().connect() as connection:
+        connection.exec_driver_sql("BEGIN EXCLUSIVE")
+        threading.Timer(0.2, killed.set).start()
+        start = time.monotonic()
+        with pytest.raises(LedgerError, match="lock"):
+            getattr(ledger, beside).ensure()
+        assert time.monotonic() - start < 3
+        connection.rollback()
 
 
 @pytest.mark.parametrize(
