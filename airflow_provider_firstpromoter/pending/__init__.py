@@ -5,6 +5,7 @@ Decides which rows of a query need sending: the rules in Python and in SQL, and 
 from airflow_provider_firstpromoter.pending.incremental import QueryReading
 from airflow_provider_firstpromoter.pending.lookup import PendingEvents
 from airflow_provider_firstpromoter.pending.rules import (
+    SENDING,
     Action,
     ClassifiedRow,
     NextStep,
@@ -14,6 +15,7 @@ from airflow_provider_firstpromoter.pending.rules import (
 )
 
 __all__ = [
+    "SENDING",
     "Action",
     "ClassifiedRow",
     "NextStep",

@@ -29,6 +29,7 @@ from airflow_provider_firstpromoter.pending.incremental import QueryReading
 from airflow_provider_firstpromoter.pending.rules import (
     REASON_RECHECK,
     REASON_RETRY,
+    SENDING,
     Action,
     ClassifiedRow,
     PendingRules,
@@ -98,9 +99,8 @@ class PendingEvents:
             yield numbered(rows, call), ledger, reading.rules()
 
 
-#: The places of a row in the order of a run; what needs attention; and what is passed on only with its event.
-_PLACES = {Action.SEND: 1, Action.SEND_AGAIN: 2, Action.RECHECK: 3, Action.CHANGED: 4}
-_ATTENTION, _BESIDE = 4, 5
+#: The places after those of :data:`SENDING`: what needs attention, and what is passed on only with its event.
+_ATTENTION, _BESIDE = len(SENDING), len(SENDING) + 1
 #: Different rows of one event_id that are passed on: one more than can still be one event, so that all are refused.
 MOST_ROWS = 6
 _SCHEMA = """
@@ -168,7 +168,9 @@ def _place(one: ClassifiedRow) -> int:
     only_validation_refused = one.record is not None and one.record.http_status is None
     if one.row.event_id is None or (one.action is Action.STILL_REJECTED and only_validation_refused):
         return _ATTENTION
-    return _PLACES.get(one.action, _BESIDE)
+    if one.action in SENDING:
+        return SENDING.index(one.action)
+    return _ATTENTION if one.action is Action.CHANGED else _BESIDE
 
 
 def _values(one: ClassifiedRow, place: int) -> tuple[Any, ...]:

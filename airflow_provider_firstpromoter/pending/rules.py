@@ -51,10 +51,9 @@ class Action(Enum):
     #: Rejected before, and the row is still the same.
     STILL_REJECTED = "still_rejected"
 
-    @property
-    def sends(self) -> bool:
-        """Whether the row is sent."""
-        return self in (Action.SEND, Action.SEND_AGAIN, Action.RECHECK)
+
+#: The actions that send, in the order of a run: events never tried, then those tried before, then rechecks.
+SENDING = (Action.SEND, Action.SEND_AGAIN, Action.RECHECK)
 
 
 @dataclass(frozen=True)
@@ -219,17 +218,15 @@ def classify_rows(
 
 class NextStep(NamedTuple):
     """
-    What follows for a row: an event to send, or else a result, or else the ledger's record.
+    What follows for a row: an event to send, or else a result; neither for one that is settled.
 
     :param event: what is to be sent
     :param result: the result of a row that is not sent
-    :param record: the ledger's record; beside an event or a result, the earlier one of the same event_id
     :param known: whether the ledger already has the same problem
     """
 
     event: TrackedEvent | None = None
     result: Result | None = None
-    record: LedgerRecord | None = None
     known: bool = False
 
 
@@ -241,9 +238,9 @@ def decide(classified: ClassifiedRow, how: Validation) -> NextStep:
     """
     row, action, record = classified
     if record is not None and action is Action.SETTLED:
-        return NextStep(record=record)
+        return NextStep()
     if record is not None and action is Action.STILL_REJECTED and record.http_status is not None:
-        return NextStep(result=_stored_problem(record), record=record, known=True)
+        return NextStep(result=record.result(), known=True)
     # A row that the provider's validation refused is validated again: that costs no request, and rules may change.
     try:
         event = row.call.read(row.values, how)
@@ -254,13 +251,13 @@ def decide(classified: ClassifiedRow, how: Validation) -> NextStep:
         result = Result(event_id=row.event_id, outcome=Outcome.REJECTED, message=reason)
         if record is not None:  # a response that was lost before is still lost when the row is corrected
             result = result.model_copy(update={"lost": bool(record.lost), "unmatched": bool(record.unmatched)})
-        return NextStep(result=result, record=record, known=action is Action.STILL_REJECTED)
+        return NextStep(result=result, known=action is Action.STILL_REJECTED)
     if record is not None and action in (Action.CHANGED, Action.COMPARE):
         if _same_money(event, record, how):
-            return NextStep(record=record)
+            return NextStep()
         was = record.row_amount or f"{abs(record.recorded_amount or 0)} (minor units, in FirstPromoter)"
         return _changed(row, record, f"is recorded with amount {was}, and the row now says {row.amount}")
-    return NextStep(event=event, record=record)
+    return NextStep(event=event)
 
 
 def _same_money(event: TrackedEvent, record: LedgerRecord, how: Validation) -> bool:
@@ -274,10 +271,6 @@ def _same_money(event: TrackedEvent, record: LedgerRecord, how: Validation) -> b
     return event.amount == abs(record.recorded_amount)
 
 
-def _stored_problem(record: LedgerRecord) -> Result:
-    return record.result().model_copy(update={"message": record.message})
-
-
 def _changed(row: Row, record: LedgerRecord, reason: str) -> NextStep:
     result = Result(event_id=row.event_id, outcome=Outcome.CHANGED, message=reason)
-    return NextStep(result=result, record=record, known=record.changed_amount == (row.amount or ""))
+    return NextStep(result=result, known=record.changed_amount == (row.amount or ""))

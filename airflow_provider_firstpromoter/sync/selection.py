@@ -25,7 +25,7 @@ from airflow_provider_firstpromoter.exceptions import AccessRefusedError, Invali
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import Ledger
 from airflow_provider_firstpromoter.parameters import Incremental
-from airflow_provider_firstpromoter.pending import Action, ClassifiedRow, PendingRules, classify_rows
+from airflow_provider_firstpromoter.pending import SENDING, Action, ClassifiedRow, PendingRules, classify_rows
 from airflow_provider_firstpromoter.sync.log_text import are_pending
 from airflow_provider_firstpromoter.sync.spool import Spool
 
@@ -140,7 +140,7 @@ class Selection:
         A row that only validation refused is sent if a corrected parameter makes it valid.
         """
         row, action, record = one
-        if action.sends and self._reading.event(row) is None:
+        if action in SENDING and self._reading.event(row) is None:
             return ClassifiedRow(row, Action.STILL_REJECTED, record)
         was_invalid = action is Action.STILL_REJECTED and record is not None and record.http_status is None
         if was_invalid and self._reading.event(row) is not None:

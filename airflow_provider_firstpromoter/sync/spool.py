@@ -26,10 +26,8 @@ from airflow_provider_firstpromoter.calls import (
 )
 from airflow_provider_firstpromoter.database import ScratchDatabase
 from airflow_provider_firstpromoter.ledger import LedgerRecord
-from airflow_provider_firstpromoter.pending import Action, ClassifiedRow
+from airflow_provider_firstpromoter.pending import SENDING, Action, ClassifiedRow
 
-#: The actions that send, in the order of a run: events never tried, then those tried before, then rechecks.
-SENDING = (Action.SEND, Action.SEND_AGAIN, Action.RECHECK)
 #: A row that is settled comes after those of its event_id that are sent, and after its problems.
 SETTLED = len(SENDING) + 1
 #: Different rows of one event_id that can still be one event: as many addresses of a customer are tried.

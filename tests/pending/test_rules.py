@@ -242,7 +242,7 @@ def decision(of: Row, record: LedgerRecord | None, how: Validation | None = None
 
 def test_row_to_send_comes_to_its_refund() -> None:
     for record in (None, known(Outcome.FAILED), known(Outcome.REJECTED, row(amount=0))):
-        assert decision(row(), record) == NextStep(event=Refund.from_row(row().values), record=record)
+        assert decision(row(), record) == NextStep(event=Refund.from_row(row().values))
 
 
 def test_row_that_validation_refuses_is_a_new_problem_until_the_ledger_has_it() -> None:
