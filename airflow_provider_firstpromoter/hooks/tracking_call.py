@@ -105,7 +105,7 @@ def _lookup(call: Call, first: Result, *, recover: bool) -> Lookup | None:
 def track_event(
     client: Client,
     call: Call,
-    rows: Sequence[TrackedEvent],
+    events: Sequence[TrackedEvent],
     identify_by: Sequence[Identity],
     *,
     recover_rewards: bool,
@@ -114,25 +114,25 @@ def track_event(
     lost: bool = False,
 ) -> Result:
     """
-    Send one row of a call and return its result; the parameters are those of the hook's ``track_refund``.
+    Send one event of a call and return its result; the parameters are those of the hook's ``track_refund``.
 
-    :param rows: the row, then the same row with other ids of the customer
+    :param events: the event, then the same one with other ids of the customer
     """
-    private = tuple({value for row in rows for value in (row.uid, row.email)})
+    private = tuple({value for event in events for value in (event.uid, event.email)})
     result = None
     try:
-        for row, identity in _requests(rows, identify_by):
-            body = row.body(identity)
+        for event, identity in _requests(events, identify_by):
+            body = event.body(identity)
             response, attempts, lost_now = client.request("POST", call.path, json=body, private=private)
             lost = lost or lost_now
-            result = result_from(call, response, rows, identity, attempts, unmatched=unmatched, lost=lost)
+            result = result_from(call, response, events, identity, attempts, unmatched=unmatched, lost=lost)
             unmatched, lost = unmatched or result.outcome is Outcome.NOT_REFERRED, result.lost
             if result.outcome is not Outcome.NOT_REFERRED:
                 break
         if result is None:
-            raise InvalidRowError(rows[0].event_id, f"has none of {' or '.join(identify_by)}", call.name)
+            raise InvalidRowError(events[0].event_id, f"has none of {' or '.join(identify_by)}", call.name)
         if lookup := _lookup(call, result, recover=recover_rewards):
-            result = _looked_up(client, call, result, lookup, rows, log)
+            result = _looked_up(client, call, result, lookup, events, log)
     except (AccessRefusedError, SyncInterruptedError) as error:
         error.lost, error.unmatched = error.lost or lost, unmatched
         raise
@@ -182,7 +182,7 @@ def track_lead(client: Client, lead: Cancellation, identify_by: Sequence[Identit
 def result_from(
     call: Call,
     response: ApiResponse,
-    rows: Sequence[TrackedEvent],
+    events: Sequence[TrackedEvent],
     identity: Identity,
     attempts: int,
     *,
@@ -190,7 +190,7 @@ def result_from(
     lost: bool = False,
 ) -> Result:
     """Return the result that a response shows by itself, in either shape of a 200, with allow-listed fields only."""
-    outcome = outcome_of(call, response, rows[0].event_id)
+    outcome = outcome_of(call, response, events[0].event_id)
     recorded: dict[str, Any] = {}
     if outcome is Outcome.RECORDED:
         payload = response.payload
@@ -203,10 +203,10 @@ def result_from(
             "lead_id": answered.lead_id,
             "commissions": commissions,
             "matched_by": identity,
-            "lead_differs": identity == "email" and _lead_differs((answered, *commissions), rows),
+            "lead_differs": identity == "email" and _lead_differs((answered, *commissions), events),
         }
     return Result(
-        event_id=rows[0].event_id,
+        event_id=events[0].event_id,
         outcome=outcome,
         sent=True,
         http_status=response.status,
@@ -218,7 +218,7 @@ def result_from(
 
 
 def _looked_up(
-    client: Client, call: Call, result: Result, lookup: Lookup, rows: Sequence[TrackedEvent], log: logging.Logger
+    client: Client, call: Call, result: Result, lookup: Lookup, events: Sequence[TrackedEvent], log: logging.Logger
 ) -> Result:
     """Return the result after its commissions were looked up."""
     why, message = lookup.why, result.message
@@ -233,7 +233,7 @@ def _looked_up(
             log.warning("The commissions of %s %r are not known. %s", call.name, result.event_id, error)
         return result.model_copy(update=update)
     if found:
-        update = {**recorded_facts(found), "lead_differs": _lead_differs(found, rows)}
+        update = {**recorded_facts(found), "lead_differs": _lead_differs(found, events)}
         if why:
             update |= {"outcome": Outcome.ALREADY_RECORDED, "message": f"{why}; its commission was found"}
     elif why:
@@ -247,19 +247,21 @@ def _looked_up(
     return result.model_copy(update=update)
 
 
-def _requests(rows: Sequence[TrackedEvent], identify_by: Sequence[Identity]) -> Iterator[tuple[TrackedEvent, Identity]]:
-    """Yield the row and the id to send in each request, in order; each id of the customer once."""
+def _requests(
+    events: Sequence[TrackedEvent], identify_by: Sequence[Identity]
+) -> Iterator[tuple[TrackedEvent, Identity]]:
+    """Yield the event and the id to send in each request, in order; each id of the customer once."""
     tried: set[tuple[Identity, str]] = set()
-    for row in rows:
-        for identity, value in row.identities(identify_by):
+    for event in events:
+        for identity, value in event.identities(identify_by):
             if (identity, value) not in tried:
                 tried.add((identity, value))
-                yield row, identity
+                yield event, identity
 
 
-def _lead_differs(commissions: Sequence[Commission], rows: Sequence[TrackedEvent]) -> bool:
-    """Whether FirstPromoter's lead has another uid than the row: two customers can share an e-mail address."""
-    uids = {row.uid for row in rows if row.uid is not None}
+def _lead_differs(commissions: Sequence[Commission], events: Sequence[TrackedEvent]) -> bool:
+    """Whether FirstPromoter's lead has another uid than the event: two customers can share an e-mail address."""
+    uids = {event.uid for event in events if event.uid is not None}
     return bool(uids) and any(one.lead_uid is not None and one.lead_uid not in uids for one in commissions)
 
 

@@ -299,7 +299,7 @@ class Ledger(LedgerReader):
         return may_refuse_a_value(error, self.sql_of_database().failed_checks)
 
     def _cut(self, write: LedgerWrite) -> LedgerWrite:
-        """Cut each text to what its column holds: this is the one place where that happens."""
+        """Cut each text to what its column holds."""
         values = {name: _shortened(value, self.table, name) for name, value in write.values.items()}
         return replace(write, values=values)
 

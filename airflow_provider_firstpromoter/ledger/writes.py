@@ -237,10 +237,10 @@ class LedgerWrite:
         )
 
     @classmethod
-    def of_changed(cls, record: LedgerRecord, amount: str | None, seen_at: datetime) -> Self:
+    def of_changed(cls, event_id: str, outcome: Outcome, amount: str | None, seen_at: datetime) -> Self:
         """Return that the row of a recorded event has another amount now: not reported and not accepted yet."""
         values = {"changed_amount": amount or "", "last_seen_at": seen_at, **dict.fromkeys(REPORT_COLUMNS)}
-        return cls(record.event_id, Rule.CHANGED, {"outcome": record.outcome, **values})
+        return cls(event_id, Rule.CHANGED, {"outcome": outcome, **values})
 
     @classmethod
     def of_seen(cls, record: LedgerRecord, seen_at: datetime) -> Self:

@@ -113,7 +113,7 @@ class Recorder:
         elif record is None or result.outcome is Outcome.REJECTED:
             self._write(row, result.model_copy(update={"event_id": key}), None, record, contents)
         else:
-            self._writes.append(LedgerWrite.of_changed(record, row.amount, self._seen_at))
+            self._writes.append(LedgerWrite.of_changed(record.event_id, record.outcome, row.amount, self._seen_at))
         if new:
             self._new_problems.append(key)
         self._count(row, result, new=new)
@@ -153,9 +153,9 @@ class Recorder:
             reason = log_text.contradiction(job.row, row)
             self._count(row, Result(event_id=row.event_id, outcome=Outcome.CHANGED, message=reason))
             if result.outcome.on_record and not same_amount(job.row.amount, row.amount):
-                record = LedgerRecord(event_id=str(result.event_id), outcome=result.outcome)
-                self._writes.append(LedgerWrite.of_changed(record, row.amount, self._seen_at))
-                self._new_problems.append(record.event_id)
+                event_id = str(result.event_id)
+                self._writes.append(LedgerWrite.of_changed(event_id, result.outcome, row.amount, self._seen_at))
+                self._new_problems.append(event_id)
 
     def add_unsent(self, job: Job) -> None:
         """Count an event that a preview does not send."""

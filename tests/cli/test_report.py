@@ -159,7 +159,7 @@ def test_report_of_nothing_is_well_formed(
 
 
 def test_accept_ends_a_changed_amount_and_a_mismatch(ledger: Ledger, cli: Callable[..., Any]) -> None:
-    ledger.write([LedgerWrite.of_changed(known(ledger, EVENT_IDS[0]), "700", STAYS)], RUN)
+    ledger.write([LedgerWrite.of_changed(EVENT_IDS[0], known(ledger, EVENT_IDS[0]).outcome, "700", STAYS)], RUN)
 
     done = cli("accept", "firstpromoter_default", EVENT_IDS[0], "stripe_1", "--commission", "9")
 

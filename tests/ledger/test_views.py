@@ -65,7 +65,7 @@ def fill(ledger: Ledger) -> None:
         FIRST,
     )
     records = [known(ledger, event_id) for event_id in ("re_changed", "re_accepted")]
-    ledger.write([LedgerWrite.of_changed(record, "700", stays) for record in records], SECOND)
+    ledger.write([LedgerWrite.of_changed(record.event_id, record.outcome, "700", stays) for record in records], SECOND)
     ledger.mark(["re_accepted"], accepted_at=THEN)
     history.finish({"requests": 11, "sent": 10})
     again = RunHistory(ledger, SECOND)  # its query no longer has re_left

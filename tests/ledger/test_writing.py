@@ -211,7 +211,7 @@ def test_one_of_two_racing_task_runs_claims_each_reward(
 
 
 def changed(ledger: Ledger, amount: str, at: datetime = THEN) -> None:
-    ledger.write([LedgerWrite.of_changed(known(ledger), amount, at)], SECOND)
+    ledger.write([LedgerWrite.of_changed("re_1", known(ledger).outcome, amount, at)], SECOND)
 
 
 def test_changed_amount_is_kept_beside_the_recorded_row(ledger: Ledger, database: Any) -> None:
