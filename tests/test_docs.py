@@ -16,6 +16,7 @@ from airflow_provider_firstpromoter import exceptions
 from airflow_provider_firstpromoter.account import Extra
 from airflow_provider_firstpromoter.calls import (
     MANY_DECIMAL_CURRENCIES,
+    REFUND,
     ZERO_DECIMAL_CURRENCIES,
     Commission,
     Outcome,
@@ -98,7 +99,7 @@ def test_every_error_is_documented(error: str) -> None:
     assert f"`{error}`" in page("on-call.md")
 
 
-@pytest.mark.parametrize("column", [column.name for column in ledger_table().columns])
+@pytest.mark.parametrize("column", [column.name for column in ledger_table(call=REFUND).columns])
 def test_every_ledger_column_is_documented(column: str) -> None:
     assert f"`{column}`" in page("ledger.md")
 
@@ -177,7 +178,7 @@ def test_comment_in_sql_has_no_apostrophe(path: Path) -> None:
 
 def test_documented_queries_run_on_a_ledger(tmp_path: Path) -> None:
     engine = create_engine(f"sqlite:///{tmp_path / 'ledger.db'}", future=True)
-    ledger = Ledger(engine, "account")
+    ledger = Ledger(engine, "account", call=REFUND)
     ledger.ensure()
     reward = Commission(id=1, amount=-400, unit="cash", status="pending")
     results = {
@@ -195,7 +196,7 @@ def test_documented_queries_run_on_a_ledger(tmp_path: Path) -> None:
 
 def test_documented_queries_run_on_the_mismatch_table(tmp_path: Path) -> None:
     engine = create_engine(f"sqlite:///{tmp_path / 'ledger.db'}", future=True)
-    ledger = Ledger(engine, "account")
+    ledger = Ledger(engine, "account", call=REFUND)
     ledger.ensure()
     reward = Commission(id=1, amount=-400, unit="cash", status="pending")
     result = Result(event_id="re_1", outcome=Outcome.RECORDED, sent=True, commissions=(reward,))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Context, Decimal
 from itertools import islice
@@ -62,10 +62,10 @@ class Row:
     happened_at: datetime | None = None
     digest: str | None = None
     reason: str | None = None
-    call: Call = REFUND
+    call: Call = field(kw_only=True)
 
     @classmethod
-    def read(cls, position: int, mapping: Mapping[str, Any], call: Call = REFUND) -> Row:
+    def read(cls, position: int, mapping: Mapping[str, Any], call: Call) -> Row:
         """Read a mapping of column names, in any case, to values."""
         values = call.known_columns(mapping)
         extra = {str(name).lower(): value for name, value in mapping.items()}
@@ -77,7 +77,7 @@ class Row:
             read_moment(extra.get(call.moment)),
             _text(extra.get(DIGEST_COLUMN)),
             _text(extra.get(REASON_COLUMN)),
-            call,
+            call=call,
         )
 
     def portable(self) -> dict[str, str | int | bool | None]:
@@ -91,7 +91,7 @@ class Row:
         return {**values, **{name: value for name, value in extra.items() if value is not None}}
 
 
-def numbered(mappings: Iterable[Mapping[str, Any]], call: Call = REFUND) -> Iterator[Row]:
+def numbered(mappings: Iterable[Mapping[str, Any]], call: Call) -> Iterator[Row]:
     """Read the rows of a source, in its order, one at a time."""
     return (Row.read(position, mapping, call) for position, mapping in enumerate(mappings))
 

@@ -77,11 +77,11 @@ def check(args: Namespace) -> int:
 
 def _check_ledger(args: Namespace, account: Account) -> str:
     """Write a row, read it, and roll it back: in the ledger or, where there is none yet, in a table of this check."""
-    with Ledger.required(account, args.ledger_conn_id, args.ledger_table, args.call) as ledger:
+    with Ledger.required(account, args.ledger_conn_id, args.ledger_table, call=args.call) as ledger:
         if ledger.exists():
             _write_and_read(ledger, ledger.account)
             return f"{ledger} can be read and written"
-        probe = ManagedTable(ledger.engine, ledger_table(f"{ledger.table.fullname}_check", ledger.call), ledger.name)
+        probe = ManagedTable(ledger.engine, ledger_table(ledger.call, f"{ledger.table.fullname}_check"), ledger.name)
         probe.ensure()
         try:
             _write_and_read(probe, ledger.account)

@@ -110,7 +110,7 @@ def _logging(*, verbose: bool) -> Iterator[None]:
 def opened(args: Namespace) -> Iterator[tuple[FirstPromoterHook, Ledger]]:
     """Open the account and the ledger that the arguments name."""
     hook = FirstPromoterHook(args.conn_id)
-    with Ledger.required(hook.account, args.ledger_conn_id, args.ledger_table, args.call) as ledger:
+    with Ledger.required(hook.account, args.ledger_conn_id, args.ledger_table, call=args.call) as ledger:
         yield hook, ledger
 
 

@@ -91,7 +91,7 @@ def _plain(value: Any) -> Any:
 
 def tables_of(name: str, call: Call) -> Tables:
     """Return the tables of a ledger."""
-    ledger = ledger_table(name, call)
+    ledger = ledger_table(call, name)
     return Tables(ledger, commissions_table(ledger), runs_table(ledger), mismatch_table(name + MISMATCHES))
 
 

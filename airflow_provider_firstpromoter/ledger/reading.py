@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.sql.elements import ColumnElement
 
-from airflow_provider_firstpromoter.calls import REFUND, Call, Commission, Outcome, Totals, batches
+from airflow_provider_firstpromoter.calls import Call, Commission, Outcome, Totals, batches
 from airflow_provider_firstpromoter.database import ManagedTable, errors_as, first_line
 from airflow_provider_firstpromoter.exceptions import LedgerError
 from airflow_provider_firstpromoter.ledger.records import LedgerRecord, RunKey
@@ -53,10 +53,11 @@ class LedgerReader(ManagedTable):
         account: str,
         table: str | None = None,
         name: str = "ledger",
-        call: Call = REFUND,
+        *,
+        call: Call,
         cancelled: threading.Event | None = None,
     ) -> None:
-        super().__init__(engine, ledger_table(table, call), name, cancelled)
+        super().__init__(engine, ledger_table(call, table), name, cancelled)
         self.call = call
         self.account = account
         self.commissions = ManagedTable(engine, commissions_table(self.table), name, self.cancelled)

@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from airflow_provider_firstpromoter.account import Account
-from airflow_provider_firstpromoter.calls import REFUND, Call, Commission, Outcome, Result, batches, shortened
+from airflow_provider_firstpromoter.calls import Call, Commission, Outcome, Result, batches, shortened
 from airflow_provider_firstpromoter.database import engine_for, first_line, may_refuse_a_value
 from airflow_provider_firstpromoter.exceptions import ConnectionSettingsError, LedgerError
 from airflow_provider_firstpromoter.ledger.reading import COLUMN_OF, LedgerReader
@@ -48,15 +48,16 @@ class Ledger(LedgerReader):
         conn_id: str,
         account: str,
         table: str | None = None,
-        call: Call = REFUND,
+        *,
+        call: Call,
         cancelled: threading.Event | None = None,
     ) -> Self:
         """Return the ledger in the database of an Airflow SQL connection."""
-        return cls(engine_for(conn_id), account, table, conn_id, call, cancelled)
+        return cls(engine_for(conn_id), account, table, conn_id, call=call, cancelled=cancelled)
 
     def beside(self, table: str, call: Call) -> Self:
         """Return another call's ledger of the same account, in the same database."""
-        return type(self)(self.engine, self.account, table, self.name, call, self.cancelled)
+        return type(self)(self.engine, self.account, table, self.name, call=call, cancelled=self.cancelled)
 
     @classmethod
     def of(
@@ -64,7 +65,8 @@ class Ledger(LedgerReader):
         account: Account,
         conn_id: str | None = None,
         table: str | None = None,
-        call: Call = REFUND,
+        *,
+        call: Call,
         cancelled: threading.Event | None = None,
     ) -> Self | None:
         """
@@ -78,7 +80,9 @@ class Ledger(LedgerReader):
         conn_id = conn_id or account.extra.ledger_conn_id
         if conn_id is None:
             return None
-        return cls.from_connection(conn_id, account.key, table or account.ledger_table(call), call, cancelled)
+        return cls.from_connection(
+            conn_id, account.key, table or account.ledger_table(call), call=call, cancelled=cancelled
+        )
 
     @classmethod
     def required(
@@ -86,11 +90,12 @@ class Ledger(LedgerReader):
         account: Account,
         conn_id: str | None = None,
         table: str | None = None,
-        call: Call = REFUND,
+        *,
+        call: Call,
         cancelled: threading.Event | None = None,
     ) -> Self:
         """Return the account's ledger, for tasks that need one."""
-        ledger = cls.of(account, conn_id, table, call, cancelled)
+        ledger = cls.of(account, conn_id, table, call=call, cancelled=cancelled)
         if ledger is None:
             raise ConnectionSettingsError(
                 f"No ledger is named, so it cannot be known which {call.plural} are pending. Set 'ledger_conn_id' in "

@@ -10,7 +10,6 @@ from airflow_provider_firstpromoter.calls import (
     MAX_AMOUNT_LENGTH,
     MAX_ID_LENGTH,
     MAX_MESSAGE_LENGTH,
-    REFUND,
     Call,
     Outcome,
 )
@@ -37,7 +36,7 @@ class OutcomeText(TypeDecorator):  # type: ignore[type-arg]
         return Outcome(value) if value else None
 
 
-def ledger_table(name: str | None = None, call: Call = REFUND) -> Table:
+def ledger_table(call: Call, name: str | None = None) -> Table:
     """
     Return the ledger's table. Columns may only be added, and new ones must be nullable.
 

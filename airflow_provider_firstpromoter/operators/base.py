@@ -219,7 +219,7 @@ class TrackingOperator(FirstPromoterOperator):
         find_ledger = Ledger.required if ledger_required else Ledger.of
         self._sync = Sync(
             hook,
-            find_ledger(hook.account, self.ledger_conn_id, self.ledger_table, call),
+            find_ledger(hook.account, self.ledger_conn_id, self.ledger_table, call=call),
             SyncOptions(
                 call=call,
                 amount_unit=self.amount_unit,

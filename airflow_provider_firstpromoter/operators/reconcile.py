@@ -198,7 +198,10 @@ class ReconcileOperator(SqlFile, LedgerOperator):
             if self.sql and self.sql_conn_id
             else None
         )
-        with Ledger.required(hook.account, self.ledger_conn_id, self.ledger_table, call, hook.cancelled) as ledger:
+        ledger = Ledger.required(
+            hook.account, self.ledger_conn_id, self.ledger_table, call=call, cancelled=hook.cancelled
+        )
+        with ledger:
             report = Reconciliation(
                 hook,
                 ledger,

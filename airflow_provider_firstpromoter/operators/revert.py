@@ -133,7 +133,10 @@ class RevertOperator(LedgerOperator):
         selection = RevertSelection.of(self.event_ids, self.of_dag_id, self.of_run_id, self.sent_from, self.sent_to)
         hook, task = self._start(context)
         call = CALLS[self.call]
-        with Ledger.required(hook.account, self.ledger_conn_id, self.ledger_table, call, hook.cancelled) as ledger:
+        ledger = Ledger.required(
+            hook.account, self.ledger_conn_id, self.ledger_table, call=call, cancelled=hook.cancelled
+        )
+        with ledger:
             revert = Revert(hook, ledger, selection, preview=preview, max_reverted=max_reverted or 0, **task)
             try:
                 report = revert.run()

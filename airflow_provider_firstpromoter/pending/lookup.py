@@ -82,7 +82,7 @@ class PendingEvents:
     @contextmanager
     def _reading(self) -> Iterator[tuple[Iterator[Row], Ledger, PendingRules]]:
         account, call = FirstPromoterHook(self.firstpromoter_conn_id).account, CALLS[self.call]
-        ledger = Ledger.required(account, self.ledger_conn_id, self.ledger_table, call)
+        ledger = Ledger.required(account, self.ledger_conn_id, self.ledger_table, call=call)
         query = CallQuery.from_connection(
             self.sql_conn_id, self.sql, self.parameters, statement_timeout=self.statement_timeout, call=call
         )

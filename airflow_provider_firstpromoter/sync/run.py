@@ -146,7 +146,7 @@ class Sync:
         error: BaseException | None = None
         try:
             self._recorder.start(on_result)
-            with Spool(self._raise_if_killed, self.options.call) as spool:
+            with Spool(self.options.call, self._raise_if_killed) as spool:
                 self._send_all(rows, spool)
         except BaseException as raised:
             error = raised

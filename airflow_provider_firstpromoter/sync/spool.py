@@ -15,7 +15,6 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from airflow_provider_firstpromoter.calls import (
-    REFUND,
     Call,
     Identity,
     Outcome,
@@ -131,11 +130,11 @@ class Spool:
     """
     Rows on disk, in groups of one event_id.
 
-    :param raise_if_killed: called often enough that no statement outlasts a kill
     :param call: what the rows are
+    :param raise_if_killed: called often enough that no statement outlasts a kill
     """
 
-    def __init__(self, raise_if_killed: Callable[[], None] = lambda: None, call: Call = REFUND) -> None:
+    def __init__(self, call: Call, raise_if_killed: Callable[[], None] = lambda: None) -> None:
         self._call = call
         self._database = ScratchDatabase(SCHEMA, raise_if_killed)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import multiprocessing
 from typing import Any
 
+from airflow_provider_firstpromoter.calls import REFUND
 from dev.benchmarks.child import measured
 from dev.benchmarks.plot import Curve
 from dev.benchmarks.sizes import Sizes
@@ -93,7 +94,7 @@ def all_at_once(names: list[str], size: int, window: float) -> dict[str, float]:
             (names, size),
         )
     account: Account = FirstPromoterHook(_conn_id(names[0])).account
-    with Ledger.required(account) as ledger:
+    with Ledger.required(account, call=REFUND) as ledger:
         ledger.ensure()
     engine.dispose()
     fork = multiprocessing.get_context("fork")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from typing import Any
 
+from airflow_provider_firstpromoter.calls import REFUND
 from dev.benchmarks.work import SQL
 from dev.sandbox import ACCOUNT_ID
 
@@ -32,7 +33,7 @@ def fill(settled: int, new: int, event_id: str = SEQUENTIAL, unmatched: str = "f
     fill_warehouse(settled + new, event_id)
     account = FirstPromoterHook().account
     assert account.key == ACCOUNT
-    ledger = Ledger.required(account)
+    ledger = Ledger.required(account, call=REFUND)
     ledger.ensure()
     with ledger.engine.begin() as connection:
         connection.exec_driver_sql(

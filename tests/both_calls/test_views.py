@@ -35,7 +35,7 @@ def row(
 
 
 def test_views_over_both_ledgers(database: Any) -> None:
-    refunds = Ledger(database.engine(), "account")
+    refunds = Ledger(database.engine(), "account", call=REFUND)
     sales = refunds.beside("firstpromoter_sales", SALE)
     for ledger in (refunds, sales):
         ledger.ensure()

@@ -9,28 +9,28 @@ from itertools import count
 
 import pytest
 
-from airflow_provider_firstpromoter.calls import DIGEST_COLUMN, REASON_COLUMN, same_amount
+from airflow_provider_firstpromoter.calls import DIGEST_COLUMN, REASON_COLUMN, REFUND, same_amount
 from airflow_provider_firstpromoter.calls.row import Row, batches, numbered
 
 ROW = {"event_id": "re_1", "amount": Decimal("19.90"), "uid": 7, "email": "jane@example.com"}
 
 
 def test_rows_are_numbered_in_order_and_keep_known_columns_only() -> None:
-    rows = list(numbered([{"EVENT_ID": 7, "Amount": Decimal("1.50"), "note": "x"}, {"uid": "cus_1"}]))
+    rows = list(numbered([{"EVENT_ID": 7, "Amount": Decimal("1.50"), "note": "x"}, {"uid": "cus_1"}], call=REFUND))
     assert rows == [
-        Row(0, {"event_id": 7, "amount": Decimal("1.50")}, "7", "1.50"),
-        Row(1, {"uid": "cus_1"}, None, None),
+        Row(0, {"event_id": 7, "amount": Decimal("1.50")}, "7", "1.50", call=REFUND),
+        Row(1, {"uid": "cus_1"}, None, None, call=REFUND),
     ]
 
 
 def test_rows_are_read_one_by_one() -> None:
-    endless = numbered({"event_id": number, "amount": 1} for number in count())
+    endless = numbered(({"event_id": number, "amount": 1} for number in count()), call=REFUND)
     assert [next(endless).position for _ in range(3)] == [0, 1, 2]
 
 
 @pytest.mark.parametrize("amount", ["jane@example.com", "12 EUR", None, float("nan"), "", b"\xff", "9" * 65], ids=repr)
 def test_amount_that_is_no_number_is_not_kept(amount: object) -> None:
-    assert next(numbered([{**ROW, "amount": amount}])).amount is None
+    assert next(numbered([{**ROW, "amount": amount}], call=REFUND)).amount is None
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_amount_that_is_no_number_is_not_kept(amount: object) -> None:
     ids=repr,
 )
 def test_refunded_at_is_read_as_utc_and_an_unreadable_one_is_absent(held: object, read: datetime | None) -> None:
-    row = next(numbered([{**ROW, "REFUNDED_AT": held}]))
+    row = next(numbered([{**ROW, "REFUNDED_AT": held}], call=REFUND))
     assert row.happened_at == read
     assert row.happened_at is None or row.happened_at.utcoffset() == timedelta(0)
     assert "refunded_at" not in row.values
@@ -67,25 +67,25 @@ def test_row_is_the_same_after_json_with_its_report_columns() -> None:
         REASON_COLUMN: "recheck",
         "note": "stays",
     }
-    row = next(numbered([given]))
+    row = next(numbered([given], call=REFUND))
     travelled = json.loads(json.dumps(row.portable()))
     assert {type(value) for value in travelled.values()} <= {str, int, bool, type(None)}
-    assert Row.read(0, travelled) == row
+    assert Row.read(0, travelled, call=REFUND) == row
     assert "note" not in travelled
 
 
 def test_portable_row_without_report_columns_has_no_further_keys() -> None:
-    assert next(numbered([{**ROW, "amount": "19.90"}])).portable() == {**ROW, "amount": "19.90"}
+    assert next(numbered([{**ROW, "amount": "19.90"}], call=REFUND)).portable() == {**ROW, "amount": "19.90"}
 
 
 @pytest.mark.parametrize("held", [None, "", 7, b"x", ["recheck"]], ids=repr)
 def test_reason_or_digest_that_is_no_text_is_absent(held: object) -> None:
-    row = next(numbered([{**ROW, DIGEST_COLUMN: held, REASON_COLUMN: held}]))
+    row = next(numbered([{**ROW, DIGEST_COLUMN: held, REASON_COLUMN: held}], call=REFUND))
     assert (row.digest, row.reason) == (None, None)
 
 
 def test_batches_are_full_except_the_last() -> None:
-    rows = list(numbered({"event_id": number, "amount": 1} for number in range(7)))
+    rows = list(numbered(({"event_id": number, "amount": 1} for number in range(7)), call=REFUND))
     assert [len(batch) for batch in batches(rows, 3)] == [3, 3, 1]
     assert [row for batch in batches(rows, 3) for row in batch] == rows
     assert list(batches([], 3)) == []

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_firstpromoter.calls import Outcome
+from airflow_provider_firstpromoter.calls import REFUND, Outcome
 from airflow_provider_firstpromoter.ledger import Ledger, RunHistory, RunKey
 from airflow_provider_firstpromoter.reconcile import MismatchTable
 from tests.ledger.rows import known, run_script, to_write, write
@@ -28,7 +28,7 @@ def ledger(database: Any, connect: Callable[..., str], monkeypatch: pytest.Monke
     monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps(database.connection))
     if database.connection is None:  # no provider of it is installed here
         monkeypatch.setattr("airflow_provider_firstpromoter.ledger.store.engine_for", lambda _: database.engine())
-    return Ledger.required(FirstPromoterHook().account)
+    return Ledger.required(FirstPromoterHook().account, call=REFUND)
 
 
 def test_ddl_prints_statements_that_make_every_table(database: Any, ledger: Ledger, cli: Callable[..., Any]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_firstpromoter.calls import Commission, Outcome, Summary
+from airflow_provider_firstpromoter.calls import REFUND, Commission, Outcome, Summary
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import Ledger, LedgerWrite, RunHistory, RunKey
 from airflow_provider_firstpromoter.ledger.runs import counts_of
@@ -28,7 +28,7 @@ STAYS = datetime.now(UTC) + timedelta(hours=1)
 def ledger(warehouse: Any, connect: Callable[..., str]) -> Ledger:
     """A ledger of three refunds, two mismatches and two runs, beside rows of another account."""
     connect(ledger_conn_id="warehouse", currency="USD")
-    ledger = Ledger.required(FirstPromoterHook().account)
+    ledger = Ledger.required(FirstPromoterHook().account, call=REFUND)
     ledger.ensure()
     commission = Commission(id=1, amount=-123456, unit="cash", promoter_id=7, promoter_ref="amara")
     recorded = to_write(EVENT_IDS[0], amount=1234567, commissions=(commission,))
@@ -48,7 +48,7 @@ def ledger(warehouse: Any, connect: Callable[..., str]) -> Ledger:
             Mismatch(MismatchKind.RECORDED_TWICE, "stripe_1", 10, THEN, other_event_id=EVENT_IDS[0]),
         ]
     )
-    other = Ledger(ledger.engine, "other", name="warehouse")
+    other = Ledger(ledger.engine, "other", name="warehouse", call=REFUND)
     write(other, [to_write("re_of_another_account", Outcome.REJECTED, seen_at=STAYS)])
     return ledger
 

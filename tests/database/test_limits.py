@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_firstpromoter.calls import REFUND
 from airflow_provider_firstpromoter.database import CallQuery, Source, engine_for
 from airflow_provider_firstpromoter.exceptions import ConnectionSettingsError, LedgerError, SyncInterruptedError
 from airflow_provider_firstpromoter.ledger import Ledger
@@ -26,7 +27,7 @@ def test_database_of_a_narrow_encoding_is_refused_by_name(
     server, name = postgresql_databases.server, f"narrow_{encoding.lower()}"
     server.execute("postgres", f"CREATE DATABASE {name} ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0")
     set_connection("ledger", **server.connection(name))
-    ledger = Ledger.from_connection("ledger", "acc")
+    ledger = Ledger.from_connection("ledger", "acc", call=REFUND)
 
     with ledger, pytest.raises(ConnectionSettingsError, match=f"'ledger': the database has the encoding {encoding}"):
         ledger.ensure()
@@ -37,7 +38,7 @@ def test_connection_of_a_narrow_client_encoding_stores_every_text(
 ) -> None:
     database = new_database("postgresql")
     set_connection("ledger", **database.connection, extra={"options": "-c client_encoding=LATIN1"})
-    with Ledger.from_connection("ledger", "acc") as ledger:
+    with Ledger.from_connection("ledger", "acc", call=REFUND) as ledger:
         ledger.ensure()
         write(ledger, [to_write("łukasz “…” 日 \U0001f600")])
         assert list(ledger.find({"łukasz “…” 日 \U0001f600"})) == ["łukasz “…” 日 \U0001f600"]
@@ -47,12 +48,12 @@ def test_table_of_a_narrow_encoding_is_refused_with_the_statement_that_mends_it(
     new_database: Callable[..., Any],
 ) -> None:
     database = new_database("mariadb")
-    ledger = Ledger(database.engine(), "acc", name="ledger")
+    ledger = Ledger(database.engine(), "acc", name="ledger", call=REFUND)
     ledger.ensure()
     database.run("ALTER TABLE firstpromoter_refunds MODIFY message VARCHAR(500) CHARACTER SET latin1")
 
     with pytest.raises(ConnectionSettingsError, match=r"message has the encoding latin1.*CONVERT TO .* utf8mb4"):
-        Ledger(database.engine(), "acc", name="ledger").ensure()
+        Ledger(database.engine(), "acc", name="ledger", call=REFUND).ensure()
 
 
 # --- names ---
@@ -65,8 +66,8 @@ def test_ledger_whose_name_is_too_long_is_refused_before_it_is_made(
     database = new_database(kind)
     most = {"postgresql": 39, "mariadb": 40}[kind]
 
-    Ledger(database.engine(), "acc", "l" * most, name="ledger").ensure()
-    too_long = Ledger(database.engine(), "acc", "l" * (most + 1), name="ledger")
+    Ledger(database.engine(), "acc", "l" * most, name="ledger", call=REFUND).ensure()
+    too_long = Ledger(database.engine(), "acc", "l" * (most + 1), name="ledger", call=REFUND)
     for use in (too_long.exists, too_long.ensure):
         with pytest.raises(ConnectionSettingsError, match=rf"has a name of {most + 1} letters; .* takes {most}"):
             use()
@@ -142,7 +143,7 @@ def test_statement_ends_with_a_kill(database: Any) -> None:
 
 def test_locked_row_is_waited_for_with_a_bound_and_no_longer_after_a_kill(new_database: Callable[..., Any]) -> None:
     database = new_database("postgresql", "ledger")
-    with Ledger.from_connection("ledger", "acc") as ledger:
+    with Ledger.from_connection("ledger", "acc", call=REFUND) as ledger:
         ledger.ensure()
         write(ledger, [to_write("re_1")])
         with database.engine().begin() as other:
@@ -158,7 +159,7 @@ def test_locked_row_is_waited_for_with_a_bound_and_no_longer_after_a_kill(new_da
 
 def test_dropped_connection_is_opened_again_to_read(new_database: Callable[..., Any]) -> None:
     database = new_database("postgresql", "ledger")
-    with Ledger.from_connection("ledger", "acc") as ledger:
+    with Ledger.from_connection("ledger", "acc", call=REFUND) as ledger:
         ledger.ensure()
         write(ledger, [to_write("re_1")])
         for _ in range(3):

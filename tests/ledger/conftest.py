@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine
 
+from airflow_provider_firstpromoter.calls import REFUND
 from airflow_provider_firstpromoter.ledger import Ledger
 
 
@@ -16,7 +17,7 @@ def open_ledger(database: Any) -> Callable[..., Ledger]:
     """The ledger through an engine of its own, as another process would have it."""
 
     def open_ledger(account: str = "acc", table: str = "firstpromoter_refunds") -> Ledger:
-        return Ledger(database.engine(), account, table, name="warehouse")
+        return Ledger(database.engine(), account, table, name="warehouse", call=REFUND)
 
     return open_ledger
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import ProgrammingError
 
-from airflow_provider_firstpromoter.calls import Commission, Outcome
+from airflow_provider_firstpromoter.calls import REFUND, Commission, Outcome
 from airflow_provider_firstpromoter.database import may_refuse_a_value
 from airflow_provider_firstpromoter.exceptions import LedgerError
 from airflow_provider_firstpromoter.ledger import Ledger
@@ -113,7 +113,7 @@ def test_read_only_database_error_has_the_statement_that_makes_the_table(
     database: Any, new_engine: Callable[[str], Any]
 ) -> None:
     database.run("CREATE TABLE something (x INTEGER)")
-    ledger = Ledger(new_engine(_read_only(database)), "acc", name="warehouse")
+    ledger = Ledger(new_engine(_read_only(database)), "acc", name="warehouse", call=REFUND)
     assert ledger.find({"re_1"}) == {}
     with pytest.raises(LedgerError, match="of connection 'warehouse' cannot be created: ") as caught:
         ledger.ensure()
@@ -125,7 +125,7 @@ def test_read_only_ledger_can_be_read(
 ) -> None:
     open_ledger().ensure()
     write(open_ledger(), [to_write()])
-    ledger = Ledger(new_engine(_read_only(database)), "acc", name="warehouse")
+    ledger = Ledger(new_engine(_read_only(database)), "acc", name="warehouse", call=REFUND)
     assert known(ledger).outcome is Outcome.RECORDED
     with pytest.raises(LedgerError, match="of connection 'warehouse' refused 1 results: "):
         write(ledger, [to_write("re_2")])
@@ -142,8 +142,8 @@ def test_locked_ledger_error_has_no_values(
     kind: str, impatience: str, lock: str, new_database: Callable[..., Any], new_engine: Callable[[str], Any]
 ) -> None:
     database = new_database(kind)
-    Ledger(database.engine(), "acc").ensure()
-    ledger = Ledger(new_engine(database.url + impatience), "acc", name="warehouse")
+    Ledger(database.engine(), "acc", call=REFUND).ensure()
+    ledger = Ledger(new_engine(database.url + impatience), "acc", name="warehouse", call=REFUND)
     locker = database.engine()
     with locker.connect() as connection:
         connection.exec_driver_sql(lock)
@@ -163,7 +163,7 @@ def test_kill_ends_the_tries_of_a_table_beside_the_ledger(
 ) -> None:
     """Each try waits for a second; without the kill there are five."""
     database, killed = new_database("sqlite"), threading.Event()
-    ledger = Ledger(new_engine(f"{database.url}?timeout=1"), "acc", name="warehouse", cancelled=killed)
+    ledger = Ledger(new_engine(f"{database.url}?timeout=1"), "acc", name="warehouse", cancelled=killed, call=REFUND)
     with database.engine().connect() as connection:
         connection.exec_driver_sql("BEGIN EXCLUSIVE")
         threading.Timer(0.2, killed.set).start()
@@ -184,7 +184,7 @@ def test_kill_ends_the_tries_of_a_table_beside_the_ledger(
     ],
 )
 def test_unreachable_database_error_has_no_password(url: str, new_engine: Callable[[str], Any]) -> None:
-    ledger = Ledger(new_engine(url), "acc", name="warehouse")
+    ledger = Ledger(new_engine(url), "acc", name="warehouse", call=REFUND)
     for use in (ledger.ensure, ledger.exists, lambda: ledger.find({"re_1"}), lambda: write(ledger, [to_write()])):
         with pytest.raises(LedgerError, match=r"'warehouse' (cannot be read|refused 1 results): ") as caught:
             use()

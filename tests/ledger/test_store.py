@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_firstpromoter.account import Account
-from airflow_provider_firstpromoter.calls import Commission, Outcome, Result
+from airflow_provider_firstpromoter.calls import REFUND, Commission, Outcome, Result
 from airflow_provider_firstpromoter.database import engine_for
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import Ledger, RunKey
@@ -208,7 +208,7 @@ def test_records_of_run_finds_the_rows_of_a_task_run(ledger: Ledger, open_ledger
 def test_airflow_connection_opens_the_database(kind: str, new_database: Callable[..., Any]) -> None:
     database = new_database(kind, "finance")
     for _ in range(2):
-        ledger = Ledger(engine_for("finance"), "acc")
+        ledger = Ledger(engine_for("finance"), "acc", call=REFUND)
         ledger.ensure()
         write(ledger, [to_write()])
         assert known(ledger).outcome is Outcome.RECORDED

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy.dialects import postgresql, sqlite
 
-from airflow_provider_firstpromoter.calls import Outcome
+from airflow_provider_firstpromoter.calls import REFUND, Outcome
 from airflow_provider_firstpromoter.database import ddl_text
 from airflow_provider_firstpromoter.exceptions import LedgerError
 from airflow_provider_firstpromoter.ledger import Ledger
@@ -107,7 +107,7 @@ def test_table_can_be_in_another_schema(
 @pytest.mark.parametrize(("dialect", "type_"), [(postgresql.dialect(), "TEXT"), (sqlite.dialect(), "VARCHAR")])
 def test_columns_of_the_join_that_may_be_all_null_have_no_length_in_postgresql(dialect: Any, type_: str) -> None:
     """It would take them for hundreds of bytes wide, and choose the slower join of a large ledger."""
-    ddl = ddl_text(ledger_table(), dialect)
+    ddl = ddl_text(ledger_table(call=REFUND), dialect)
 
     for name in ("row_digest", "changed_amount"):
         assert re.search(rf"\t{name} {type_}\b", ddl)

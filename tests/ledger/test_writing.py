@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_firstpromoter.calls import DIGEST_COLUMN, Commission, Outcome, fingerprint, numbered
+from airflow_provider_firstpromoter.calls import DIGEST_COLUMN, REFUND, Commission, Outcome, fingerprint, numbered
 from airflow_provider_firstpromoter.ledger import Ledger, LedgerWrite, RunKey
 from tests.ledger.rows import THEN, by, count, known, to_write, write
 from tests.support import needs_locks
@@ -256,7 +256,7 @@ def test_problem_seen_again_changes_nothing_else(ledger: Ledger, database: Any) 
 def test_renewed_fingerprint_changes_nothing_else(ledger: Ledger) -> None:
     write(ledger, [to_write(outcome=Outcome.NOT_REFERRED), to_write("re_2", Outcome.RECORDED)], FIRST)
     ledger.mark(["re_2"], row_amount=None)
-    row = next(numbered([{"event_id": "re_1", "amount": "7.0", "uid": "cus_1", DIGEST_COLUMN: "d 2"}]))
+    row = next(numbered([{"event_id": "re_1", "amount": "7.0", "uid": "cus_1", DIGEST_COLUMN: "d 2"}], call=REFUND))
     before = [known(ledger), known(ledger, "re_2")]
 
     ledger.write([write for one in before for write in LedgerWrite.of_settled(one, [row], b"key")], SECOND)

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import insert
 
-from airflow_provider_firstpromoter.calls import DIGEST_COLUMN, Outcome
+from airflow_provider_firstpromoter.calls import DIGEST_COLUMN, REFUND, Outcome
 from airflow_provider_firstpromoter.database import CallQuery, Source
 from airflow_provider_firstpromoter.ledger import Ledger
 from airflow_provider_firstpromoter.pending.antijoin import without_settled
@@ -41,7 +41,7 @@ class Side:
         self.any_text = "VARCHAR(400) CHARACTER SET utf8mb4" if database.kind == "mariadb" else "VARCHAR(400)"
         self.name = name
         self.engine = database.engine()
-        self.ledger = Ledger(self.engine, "acc", name=name)
+        self.ledger = Ledger(self.engine, "acc", name=name, call=REFUND)
 
     def fill(self, *rows: dict[str, Any], **types: str) -> None:
         self.database.fill(rows, **types)

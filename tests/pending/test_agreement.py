@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import delete
 
-from airflow_provider_firstpromoter.calls import DIGEST_COLUMN, Outcome, Row, amount_text, fingerprint
+from airflow_provider_firstpromoter.calls import DIGEST_COLUMN, REFUND, Outcome, Row, amount_text, fingerprint
 from airflow_provider_firstpromoter.pending import merge_join
 from airflow_provider_firstpromoter.pending.rules import Action, PendingRules
 from tests.pending.joining import WAYS, Side, unsettled
@@ -115,7 +115,7 @@ class Agreement:
             [
                 self._ledger_row(case, digests[case.row["event_id"]])
                 for case in cases
-                if case.ledger["outcome"] is not None and Row.read(0, case.row).event_id is not None
+                if case.ledger["outcome"] is not None and Row.read(0, case.row, call=REFUND).event_id is not None
             ]
         )
 
@@ -143,7 +143,7 @@ class Agreement:
         records = self.side.ledger.find({case.row["event_id"] for case in cases})
         pending = set()
         for case in cases:
-            row = Row.read(0, case.row)
+            row = Row.read(0, case.row, call=REFUND)
             record = records.get(row.event_id) if row.event_id else None
             if RULES.classify(row, record, datetime.now(UTC)) is not Action.SETTLED:
                 pending.add(case.row["event_id"])

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_firstpromoter.calls import Outcome
+from airflow_provider_firstpromoter.calls import REFUND, Outcome
 from airflow_provider_firstpromoter.exceptions import InputError, SourceError
 from airflow_provider_firstpromoter.ledger import Ledger
 from airflow_provider_firstpromoter.pending import merge_join
@@ -228,7 +228,7 @@ def test_missing_ledger_is_not_created(beside: Side) -> None:
     beside.fill(refund_with_id("re_1"))
 
     assert came(beside) == ["re_1"]
-    assert not Ledger(beside.engine, "acc").exists()
+    assert not Ledger(beside.engine, "acc", call=REFUND).exists()
 
 
 @pytest.mark.parametrize("name", ["warehouse", "another_connection"])

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import create_engine
 
 from airflow_provider_firstpromoter.calls import (
+    REFUND,
     Outcome,
     Refund,
     Result,
@@ -35,13 +36,13 @@ MONTH = 30 * DAY
 
 
 def row(event_id: object = "re_1", amount: object = 1000, **columns: object) -> Row:
-    return next(numbered([{"event_id": event_id, "amount": amount, "uid": "cus_1", **columns}]))
+    return next(numbered([{"event_id": event_id, "amount": amount, "uid": "cus_1", **columns}], call=REFUND))
 
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Iterator[Ledger]:
     engine = create_engine(f"sqlite:///{tmp_path / 'ledger.db'}", future=True)
-    ledger = Ledger(engine, "acc-1")
+    ledger = Ledger(engine, "acc-1", call=REFUND)
     ledger.ensure()
     yield ledger
     engine.dispose()
@@ -70,7 +71,7 @@ def settle(
 
 
 def found(rows: list[dict[str, object]], ledger: Ledger, limit: int = 100, **how: Any) -> list[Row]:
-    given = numbered({"uid": "cus_1", **row} for row in rows)
+    given = numbered(({"uid": "cus_1", **row} for row in rows), call=REFUND)
     return find_pending(given, ledger, PendingRules(KEY, **how), limit=limit)
 
 
@@ -130,7 +131,7 @@ def test_rows_that_were_rejected_together_are_pending_again_after_twenty_hours_o
 ) -> None:
     settle(ledger, row("re_1"), Outcome.REJECTED, ago, sent=False, alone=False)
 
-    rows = list(numbered({"event_id": "re_1", "amount": 1000, "uid": uid} for uid in ("cus_1", "cus_2")))
+    rows = list(numbered(({"event_id": "re_1", "amount": 1000, "uid": uid} for uid in ("cus_1", "cus_2")), call=REFUND))
     assert len(find_pending(rows, ledger, PendingRules(KEY), limit=10)) == found
 
 
@@ -169,17 +170,19 @@ def test_question_whether_any_is_pending_ends_with_the_first(ledger: Ledger) -> 
             taken += 1
             yield {"event_id": taken, "amount": 1, "uid": "cus_1"}
 
-    assert is_any_pending(numbered(rows()), ledger, PendingRules(KEY))
+    assert is_any_pending(numbered(rows(), call=REFUND), ledger, PendingRules(KEY))
     assert taken <= 1000
 
 
 def test_rows_that_another_account_settled_are_pending(ledger: Ledger) -> None:
-    settle(Ledger(ledger.engine, "acc-1@staging.example.com"), row("re_1"), Outcome.RECORDED)
+    settle(Ledger(ledger.engine, "acc-1@staging.example.com", call=REFUND), row("re_1"), Outcome.RECORDED)
     assert pending([{"event_id": "re_1", "amount": 1000}], ledger) == ["re_1"]
 
 
 def test_every_row_is_sent_without_a_ledger() -> None:
-    (batch,) = classify_rows(numbered([{"event_id": "a", "amount": 1}, {"amount": 1}]), None, PendingRules(KEY))
+    (batch,) = classify_rows(
+        numbered([{"event_id": "a", "amount": 1}, {"amount": 1}], call=REFUND), None, PendingRules(KEY)
+    )
     assert [(one.row.position, one.action, one.record) for one in batch] == [
         (0, Action.SEND, None),
         (1, Action.SEND, None),
@@ -189,7 +192,7 @@ def test_every_row_is_sent_without_a_ledger() -> None:
 def test_row_comes_with_its_ledger_record(ledger: Ledger) -> None:
     settle(ledger, row("settled"), Outcome.RECORDED)
     rows = [{"event_id": "new", "amount": 1}, {"event_id": "settled", "amount": 1000}]
-    (batch,) = classify_rows(numbered(rows), ledger, PendingRules(KEY))
+    (batch,) = classify_rows(numbered(rows, call=REFUND), ledger, PendingRules(KEY))
     assert [one.action for one in batch] == [Action.SEND, Action.SETTLED]
     assert batch[0].record is None
     assert batch[1].record is not None
@@ -202,7 +205,7 @@ def test_row_comes_with_its_ledger_record(ledger: Ledger) -> None:
 
 def test_batch_is_checked_against_the_ledger_when_it_is_read(ledger: Ledger) -> None:
     rows = [{"event_id": number, "amount": 1000, "uid": "cus_1"} for number in range(501)]
-    batches = classify_rows(numbered(rows), ledger, PendingRules(KEY))
+    batches = classify_rows(numbered(rows, call=REFUND), ledger, PendingRules(KEY))
     assert {one.action for one in next(batches)} == {Action.SEND}
     settle(ledger, row(500), Outcome.RECORDED)  # by another task meanwhile
     assert [one.action for one in next(batches)] == [Action.SETTLED]

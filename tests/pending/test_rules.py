@@ -10,6 +10,7 @@ import pytest
 from airflow_provider_firstpromoter.calls import (
     DIGEST_COLUMN,
     REASON_COLUMN,
+    REFUND,
     Outcome,
     Refund,
     Result,
@@ -37,7 +38,7 @@ MONTH = 30 * DAY
 
 
 def row(event_id: object = "re_1", amount: object = 1000, **columns: object) -> Row:
-    return next(numbered([{"event_id": event_id, "amount": amount, "uid": "cus_1", **columns}]))
+    return next(numbered([{"event_id": event_id, "amount": amount, "uid": "cus_1", **columns}], call=REFUND))
 
 
 def known(outcome: Outcome, of: Row | None = None, first: datetime = NOW - 5 * DAY, **fields: Any) -> LedgerRecord:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_firstpromoter.calls import DIGEST_COLUMN, Outcome
+from airflow_provider_firstpromoter.calls import DIGEST_COLUMN, REFUND, Outcome
 from airflow_provider_firstpromoter.ledger import Ledger
 from tests.pending.joining import Side, ago, digests, unsettled
 from tests.support import ALL_REFUNDS, refund_with_id
@@ -104,7 +104,7 @@ def test_digest_tells_rows_and_columns_and_accounts_apart(beside: Side, way: str
     just_email = beside.query("SELECT event_id, amount, uid AS email FROM refunds WHERE uid <> ''")
     assert set(digests(way, just_uid, beside.ledger)).isdisjoint(digests(way, just_email, beside.ledger))
 
-    other_account = Ledger(beside.engine, "other", name="warehouse")
+    other_account = Ledger(beside.engine, "other", name="warehouse", call=REFUND)
     other_account.ensure()
     assert set(digests(way, beside.query(), other_account)).isdisjoint(found)
 

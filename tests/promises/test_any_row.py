@@ -169,7 +169,7 @@ def test_result_is_unchanged_by_xcom(answer: ApiResponse) -> None:
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 def test_result_is_unchanged_by_the_ledger(kind: str, new_database: Callable[..., Any]) -> None:
-    ledger = Ledger(new_database(kind).engine(), "acc")
+    ledger = Ledger(new_database(kind).engine(), "acc", call=CALL)
     ledger.ensure()
 
     @settings(max_examples=settings().max_examples // 4)  # a statement or two for each

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import sqlalchemy
 
-from airflow_provider_firstpromoter.calls import Outcome, numbered
+from airflow_provider_firstpromoter.calls import REFUND, Outcome, numbered
 from airflow_provider_firstpromoter.database.query import CallQuery
 from airflow_provider_firstpromoter.exceptions import LedgerError, SourceError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
@@ -35,7 +35,11 @@ def rows(sandbox: Any, connect: Callable[..., str], monkeypatch: pytest.MonkeyPa
 
 def make(ledger_conn_id: str) -> Sync:
     hook = FirstPromoterHook()
-    return Sync(hook, Ledger.required(hook.account, ledger_conn_id), SyncOptions(recover_rewards=True, max_in_flight=2))
+    return Sync(
+        hook,
+        Ledger.required(hook.account, ledger_conn_id, call=REFUND),
+        SyncOptions(recover_rewards=True, max_in_flight=2),
+    )
 
 
 def run(sync: Sync, rows: list[dict[str, Any]], after: int = 10**9, harm: Callable[[], object] | None = None) -> int:
@@ -49,7 +53,7 @@ def run(sync: Sync, rows: list[dict[str, Any]], after: int = 10**9, harm: Callab
             harm()
 
     try:
-        sync.run(numbered(rows), on_result, report_settled=True)
+        sync.run(numbered(rows, call=REFUND), on_result, report_settled=True)
     finally:
         assert sync.ledger is not None
         sync.ledger.engine.dispose()

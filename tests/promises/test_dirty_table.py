@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 from sqlalchemy import select
 
-from airflow_provider_firstpromoter.calls import Outcome
+from airflow_provider_firstpromoter.calls import REFUND, Outcome
 from airflow_provider_firstpromoter.database import CallQuery
 from airflow_provider_firstpromoter.database.source import Source
 from airflow_provider_firstpromoter.exceptions import EventsRejectedError
@@ -105,7 +105,7 @@ def run(database: Any, run_id: str) -> Sync:
     """Run the query once, with warehouse and ledger in the same database."""
     hook = FirstPromoterHook()
     engine = database.engine()
-    ledger = Ledger(engine, hook.account.key, name="warehouse")
+    ledger = Ledger(engine, hook.account.key, name="warehouse", call=REFUND)
     sync = Sync(hook, ledger, SyncOptions(), RunKey("dag", run_id, "sync", -1), kind="query")
     with sync:
         sync.run_query(CallQuery(Source.from_engine(engine, "warehouse"), ALL_REFUNDS))
@@ -114,7 +114,7 @@ def run(database: Any, run_id: str) -> Sync:
 
 def open_problems(database: Any) -> set[str]:
     """Return the event_ids of the view ``open``."""
-    ledger = Ledger(database.engine(), "", name="warehouse")
+    ledger = Ledger(database.engine(), "", name="warehouse", call=REFUND)
     tables = Tables(ledger.table, ledger.commissions.table, RunHistory(ledger, RunKey()).table, None)
     (shown,) = [one.query.subquery() for one in views(tables) if one.name == "open"]
     with ledger.engine.connect() as connection:

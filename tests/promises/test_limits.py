@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_firstpromoter.calls import MAX_MESSAGE_LENGTH, numbered
+from airflow_provider_firstpromoter.calls import REFUND as CALL
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import Ledger
 from airflow_provider_firstpromoter.sync import Sync, SyncOptions
@@ -173,10 +174,10 @@ def test_message_of_nearly_a_megabyte_reaches_neither_ledger_nor_log(
     database = new_database("sqlite", "ledger")
     sandbox.fault("status", status=status, message="long " * 190_000)
     hook = FirstPromoterHook()
-    ledger = Ledger.required(hook.account, "ledger")
+    ledger = Ledger.required(hook.account, "ledger", call=CALL)
     sync = Sync(hook, ledger, SyncOptions(max_rejected=None))
 
-    summary = sync.run(numbered([REFUND]))
+    summary = sync.run(numbered([REFUND], call=CALL))
     ledger.engine.dispose()
 
     stored = database.run("SELECT * FROM firstpromoter_refunds")

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_firstpromoter.calls import REFUND
 from airflow_provider_firstpromoter.cli.definition import main
 from airflow_provider_firstpromoter.exceptions import ReconciliationMismatchError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
@@ -18,7 +19,7 @@ CHANGE_AMOUNT = "UPDATE commissions SET sale_amount = ?, original_sale_amount = 
 
 
 def accept(*event_ids: str, commission_ids: tuple[int, ...] = ()) -> list[Mismatch]:
-    ledger = Ledger.required(FirstPromoterHook().account)
+    ledger = Ledger.required(FirstPromoterHook().account, call=REFUND)
     return MismatchTable(ledger).accept(event_ids, commission_ids)
 
 
@@ -107,7 +108,7 @@ def test_commission_without_an_event_id_is_accepted_by_its_own_id(account: Accou
 def test_accept_leaves_other_accounts_alone(account: AccountWithLedger) -> None:
     account.commission("by_hand", "cus_7", 4711)
     account.reconcile()
-    ledger = Ledger.required(FirstPromoterHook().account)
+    ledger = Ledger.required(FirstPromoterHook().account, call=REFUND)
     ledger.account = "another account"
 
     assert MismatchTable(ledger).accept(["by_hand"]) == []

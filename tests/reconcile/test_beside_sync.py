@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_firstpromoter.calls import numbered
+from airflow_provider_firstpromoter.calls import REFUND, numbered
 from airflow_provider_firstpromoter.exceptions import EventsFailedError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import Ledger, RunKey
@@ -19,16 +19,16 @@ def send_while_reconciling(*, adopt: bool) -> tuple[Sync, dict[str, Any]]:
     """Send a refund, and reconcile before its result is written; return the run and the reconciliation's report."""
     hook = FirstPromoterHook()
     run = RunKey("dag", "run_sync", "sync", -1)
-    sync = Sync(hook, Ledger.required(hook.account), SyncOptions(), run)
+    sync = Sync(hook, Ledger.required(hook.account, call=REFUND), SyncOptions(), run)
     reports = []
 
     def reconcile(*_: Any) -> None:
         hook = FirstPromoterHook()
-        ledger = Ledger.required(hook.account)
+        ledger = Ledger.required(hook.account, call=REFUND)
         nightly = RunKey("dag", "nightly", "reconcile", -1)
         reports.append(Reconciliation(hook, ledger, Period(), adopt=adopt, run=nightly).run().to_json())
 
-    sync.run(numbered([refund(1)]), on_result=reconcile)
+    sync.run(numbered([refund(1)], call=REFUND), on_result=reconcile)
     (report,) = reports
     return sync, report
 
@@ -44,7 +44,7 @@ def assert_it_belongs_to_the_run_that_sent_it(account: AccountWithLedger, sync: 
     )
     hook = FirstPromoterHook()
     selection = RevertSelection(dag_id="dag", run_id="run_sync")
-    report = Revert(hook, Ledger.required(hook.account), selection, preview=True).run()
+    report = Revert(hook, Ledger.required(hook.account, call=REFUND), selection, preview=True).run()
     assert report.to_revert == 1
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
+from airflow_provider_firstpromoter.calls import REFUND
 from airflow_provider_firstpromoter.ledger import Ledger
 from airflow_provider_firstpromoter.reconcile import Mismatch, MismatchKind, MismatchTable
 
@@ -17,7 +18,7 @@ OPEN = "resolved_at IS NULL AND accepted_at IS NULL"
 
 @pytest.fixture
 def table(database: Any) -> MismatchTable:
-    table = MismatchTable(Ledger(database.engine(), "acc", name="warehouse"))
+    table = MismatchTable(Ledger(database.engine(), "acc", name="warehouse", call=REFUND))
     table.ensure()
     return table
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_firstpromoter.calls import REFUND
 from airflow_provider_firstpromoter.exceptions import EventsFailedError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import Ledger
@@ -131,7 +132,7 @@ def test_two_reconciliations_at_once_recover_and_report_the_same(
 ) -> None:
     def reconciliation() -> Reconciliation:
         hook = FirstPromoterHook()
-        return Reconciliation(hook, Ledger.required(hook.account), Period())
+        return Reconciliation(hook, Ledger.required(hook.account, call=REFUND), Period())
 
     account.track(*(refund(n) for n in range(30)))
     for n in range(20):

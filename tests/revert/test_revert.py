@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_firstpromoter.api import commissions
+from airflow_provider_firstpromoter.calls import REFUND
 from airflow_provider_firstpromoter.cli.definition import main
 from airflow_provider_firstpromoter.exceptions import (
     AccessRefusedError,
@@ -429,7 +430,7 @@ def test_two_reverts_at_once_are_both_complete(account: AccountToRevert, at_once
     def revert() -> RevertReport:
         # Not the operator: Airflow 2 lets none be executed outside of the main thread.
         hook = FirstPromoterHook()
-        with Ledger.required(hook.account) as ledger:
+        with Ledger.required(hook.account, call=REFUND) as ledger:
             return Revert(hook, ledger, RevertSelection.of(**WRONG), preview=False, max_reverted=130).run()
 
     reports = at_once(revert, revert)

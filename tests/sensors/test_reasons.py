@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine
 
-from airflow_provider_firstpromoter.calls import REASON_COLUMN
+from airflow_provider_firstpromoter.calls import REASON_COLUMN, REFUND
 from airflow_provider_firstpromoter.exceptions import EventsFailedError
 from airflow_provider_firstpromoter.operators.track import TrackRefundOperator
 from airflow_provider_firstpromoter.sandbox import Sandbox
@@ -27,7 +27,7 @@ def let_hours_pass(warehouse: Any, hours: float) -> None:
     engine = create_engine(warehouse.url, future=True)
     from airflow_provider_firstpromoter.ledger import ledger_table
 
-    table = ledger_table()
+    table = ledger_table(call=REFUND)
     with engine.begin() as connection:
         for row in connection.execute(table.select().where(table.c.last_sent_at.is_not(None))).all():
             connection.execute(

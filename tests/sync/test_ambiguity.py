@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_firstpromoter.calls import Outcome, numbered
+from airflow_provider_firstpromoter.calls import REFUND, Outcome, numbered
 from airflow_provider_firstpromoter.exceptions import SyncInterruptedError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.sync import dispatcher
@@ -218,7 +218,7 @@ def interrupt(track: Refunds, *rows: dict[str, Any], when: Callable[[], bool], *
     sync = track.make(**options)
     since = cancelled_when(sync, when)
     with pytest.raises(SyncInterruptedError):
-        sync.run(numbered(rows))
+        sync.run(numbered(rows, call=REFUND))
     assert since() < 5
 
 
@@ -320,7 +320,7 @@ def test_two_tasks_at_once_record_each_refund_once_and_report_its_reward_once(
     def run(number: int) -> Any:
         sync, rows = syncs[number]
         sync.run(
-            numbered(rows),
+            numbered(rows, call=REFUND),
             on_result=lambda row, result: results[number].update({str(row.event_id): result}),
             report_settled=True,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_firstpromoter.calls import Outcome
+from airflow_provider_firstpromoter.calls import REFUND, Outcome
 from airflow_provider_firstpromoter.calls.row import numbered
 from airflow_provider_firstpromoter.exceptions import (
     SyncInterruptedError,
@@ -54,7 +54,7 @@ def test_kill_ends_a_rate_limited_run_in_time_and_keeps_the_results(track: Refun
     since = cancelled_when(sync, lambda: track.sandbox.request_counts() == answered)
 
     with pytest.raises(SyncInterruptedError):
-        sync.run(list(numbered(refunds(100))))
+        sync.run(list(numbered(refunds(100), call=REFUND)))
 
     assert since() < 3, "Airflow's SIGKILL follows five seconds after its SIGTERM"
     assert sorted(track.stored()) == sorted(track.sent())
@@ -67,7 +67,7 @@ def test_kill_does_not_wait_for_a_hanging_request(track: Refunds) -> None:
     since = cancelled_when(sync, lambda: len(track.sandbox.refund_requests()) == 40)
 
     with pytest.raises(SyncInterruptedError):
-        sync.run(list(numbered(refunds(40))))
+        sync.run(list(numbered(refunds(40), call=REFUND)))
 
     assert since() < 3
     settled = {event_id for event_id, outcome in track.stored().items() if outcome != "failed"}

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_firstpromoter.calls import Result
+from airflow_provider_firstpromoter.calls import REFUND, Result
 from airflow_provider_firstpromoter.calls.row import numbered
 from tests.support import refund, refunds
 from tests.sync.runs import Refunds, on_both
@@ -24,7 +24,7 @@ def test_results_are_in_the_ledger_while_the_run_goes_on(track: Refunds) -> None
         if sync.summary.sent in (499, 600):
             stored[sync.summary.sent] = len(track.stored())
 
-    sync.run(list(numbered(refunds(610))), on_result=look)
+    sync.run(list(numbered(refunds(610), call=REFUND)), on_result=look)
 
     assert stored == {499: 0, 600: 500}
     assert len(track.stored()) == 610
@@ -36,7 +36,7 @@ def test_slow_run_writes_its_results_after_a_while(track: Refunds, monkeypatch: 
     stored = []
 
     track.make(max_in_flight=1).run(
-        list(numbered(refunds(4))),
+        list(numbered(refunds(4), call=REFUND)),
         on_result=lambda row, result: stored.append(set(track.stored())) if result.event_id == "re_3" else None,
     )
 
@@ -52,7 +52,7 @@ def test_error_during_the_run_loses_no_result(track: Refunds) -> None:
             raise MemoryError
 
     with pytest.raises(MemoryError):
-        track.make(max_in_flight=1).run(list(numbered(refunds(10))), on_result=run_out_of_luck)
+        track.make(max_in_flight=1).run(list(numbered(refunds(10), call=REFUND)), on_result=run_out_of_luck)
 
     assert set(track.stored()) == set(track.sent())
 

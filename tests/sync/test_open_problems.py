@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_firstpromoter.calls import numbered
+from airflow_provider_firstpromoter.calls import REFUND, numbered
 from airflow_provider_firstpromoter.exceptions import AccessRefusedError, EventsRejectedError, SyncInterruptedError
 from tests.ledger.rows import THEN
 from tests.support import BOTH_CALLS, refund, refunds
@@ -194,7 +194,7 @@ def test_killed_run_has_reported_nothing(track: Refunds, monkeypatch: pytest.Mon
             raise SyncInterruptedError("killed")
 
     with pytest.raises(SyncInterruptedError):
-        track.make().run(numbered(rows), on_result=look)
+        track.make().run(numbered(rows, call=REFUND), on_result=look)
     assert track.stored()["re_0"] == "rejected"
 
     assert is_red(track(*rows))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from airflow_provider_firstpromoter.calls import numbered
+from airflow_provider_firstpromoter.calls import REFUND, numbered
 from airflow_provider_firstpromoter.exceptions import EventsRejectedError, RunRefusedError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import RunHistory, RunKey, now
@@ -23,7 +23,7 @@ def query(track: Refunds, *rows: Any, **options: Any) -> None:
     track.number += 1
     run = RunKey("dag", f"run_{track.number}", "task", -1)
     sync = Sync(FirstPromoterHook(), track.ledger, SyncOptions(**options), run, kind="query")
-    sync.run(numbered(rows))
+    sync.run(numbered(rows, call=REFUND))
 
 
 def open_problems(track: Refunds) -> set[str]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_firstpromoter.calls import Outcome, Result, numbered
+from airflow_provider_firstpromoter.calls import REFUND, Outcome, Result, numbered
 from airflow_provider_firstpromoter.exceptions import (
     AccessRefusedError,
     LedgerError,
@@ -45,7 +45,7 @@ def test_row_is_written_before_the_first_request(track: Refunds) -> None:
 
     def rows() -> Any:
         seen.extend(track.history())
-        yield from numbered([refund(0)])
+        yield from numbered([refund(0)], call=REFUND)
 
     sync.run(rows())
 
@@ -173,7 +173,7 @@ def test_counts_equal_the_ledger_after_every_flush(track: Refunds, monkeypatch: 
         looks.append(counts(history))
         assert counts(history) == in_ledger(track, "first")
 
-    sync.run(numbered(given), on_result=look)
+    sync.run(numbered(given, call=REFUND), on_result=look)
 
     assert len({tuple(sorted(look.items())) for look in looks}) > 4, "it was looked at between several flushes"
     (history,) = track.history()
@@ -187,7 +187,7 @@ def test_counts_equal_the_ledger_after_a_kill_by_sigterm(track: Refunds) -> None
     cancelled_when(sync, lambda: len(track.sandbox.refund_requests()) == 8)
 
     with pytest.raises(SyncInterruptedError):
-        sync.run(numbered(refunds(20)))
+        sync.run(numbered(refunds(20), call=REFUND))
 
     (row,) = track.history()
     assert counts(row) == {**in_ledger(track, "first"), "pending": row["pending"]}
@@ -209,10 +209,10 @@ def test_reward_that_another_run_owns_is_in_the_sums_of_one_row_only(track: Refu
         if result.reported_by is not None and result.reported_by["run_id"] == "early":
             sums.append(sum_of_history())  # the other one's result replaces this run's, right after it was written
         elif result.event_id == "re_0":
-            track.make(run_id="early", recover_rewards=True).run(numbered(given))
+            track.make(run_id="early", recover_rewards=True).run(numbered(given, call=REFUND))
             assert track.records()["re_0"].run_id == "early"
 
-    late.run(numbered(given), on_result=look)
+    late.run(numbered(given, call=REFUND), on_result=look)
 
     reversed_ = sum(recorded.reward_amount for recorded in track.sandbox.recorded())
     assert sums
@@ -228,12 +228,12 @@ PROGRAM = """
     from tests.sync.runs import Refunds
     from airflow_provider_firstpromoter.hooks import FirstPromoterHook
     from airflow_provider_firstpromoter.ledger import Ledger, RunKey
-    from airflow_provider_firstpromoter.calls import numbered
+    from airflow_provider_firstpromoter.calls import REFUND, numbered
     from airflow_provider_firstpromoter.sync import Sync, SyncOptions, recorder
 
     recorder.FLUSH_EVERY_RESULTS = 3
     hook = FirstPromoterHook()
-    ledger = Ledger.required(hook.account, "ledger")
+    ledger = Ledger.required(hook.account, "ledger", call=REFUND)
     sync = Sync(hook, ledger, SyncOptions(max_in_flight=1), RunKey("dag", "killed", "task", -1))
     rows = [{"event_id": f"re_{n}", "amount": 1000 + n, "uid": f"cus_{n}"} for n in range(10)]
 
@@ -241,7 +241,7 @@ PROGRAM = """
         if result.event_id == "re_7":
             os.kill(os.getpid(), signal.SIGKILL)
 
-    sync.run(numbered(rows), on_result=on_result)
+    sync.run(numbered(rows, REFUND), on_result=on_result)
 """
 
 

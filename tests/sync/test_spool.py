@@ -17,7 +17,15 @@ from uuid import UUID
 
 import pytest
 
-from airflow_provider_firstpromoter.calls import DIGEST_COLUMN, REASON_COLUMN, Outcome, Row, content_token, numbered
+from airflow_provider_firstpromoter.calls import (
+    DIGEST_COLUMN,
+    REASON_COLUMN,
+    REFUND,
+    Outcome,
+    Row,
+    content_token,
+    numbered,
+)
 from airflow_provider_firstpromoter.calls.row import BATCH
 from airflow_provider_firstpromoter.exceptions import SpoolError
 from airflow_provider_firstpromoter.ledger import LedgerRecord
@@ -31,11 +39,11 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 def to_send(mappings: Iterable[Mapping[str, Any]]) -> Iterator[ClassifiedRow]:
     """Rows that the ledger does not know."""
-    return (ClassifiedRow(row, Action.SEND, None) for row in numbered(mappings))
+    return (ClassifiedRow(row, Action.SEND, None) for row in numbered(mappings, call=REFUND))
 
 
 def through_spool(*mappings: Mapping[str, Any]) -> list[Row]:
-    with Spool() as spool:
+    with Spool(call=REFUND) as spool:
         spool.fill(to_send(mappings))
         assert len(spool) == len(mappings)
         first, again = list(spool), list(spool)
@@ -111,7 +119,7 @@ def test_row_from_the_spool_is_classified_like_the_original() -> None:
 
     spooled = through_spool(*mappings)
 
-    for row, direct in zip(spooled, numbered(mappings), strict=True):
+    for row, direct in zip(spooled, numbered(mappings, call=REFUND), strict=True):
         assert (row.event_id, row.amount) == (direct.event_id, direct.amount)
         assert content_token(row.values, KEY) == content_token(direct.values, KEY)
 
@@ -130,7 +138,7 @@ def test_rows_come_in_the_order_of_a_run() -> None:
     given = [
         known(row, action)
         for row, action in zip(
-            numbered(refund_with_id(f"re_{number}") for number in range(7)),
+            numbered((refund_with_id(f"re_{number}") for number in range(7)), call=REFUND),
             [
                 Action.RECHECK,
                 Action.SEND_AGAIN,
@@ -143,7 +151,7 @@ def test_rows_come_in_the_order_of_a_run() -> None:
             strict=True,
         )
     ]
-    with Spool() as spool:
+    with Spool(call=REFUND) as spool:
         spool.fill(given)
         order = [(group.action, row.event_id) for group in spool.groups() for row in group.rows]
     assert order == [
@@ -158,18 +166,18 @@ def test_rows_come_in_the_order_of_a_run() -> None:
 
 
 def test_rows_sent_before_come_longest_ago_first() -> None:
-    rows = list(numbered(refund_with_id(f"re_{number}") for number in range(4)))
+    rows = list(numbered((refund_with_id(f"re_{number}") for number in range(4)), call=REFUND))
     tried = [NOW, NOW - timedelta(days=2), NOW - timedelta(microseconds=1), NOW - timedelta(days=1)]
-    with Spool() as spool:
+    with Spool(call=REFUND) as spool:
         spool.fill(known(row, Action.SEND_AGAIN, moment) for row, moment in zip(rows, tried, strict=True))
         assert [group.rows[0].event_id for group in spool.groups()] == ["re_1", "re_3", "re_2", "re_0"]
 
 
 @pytest.mark.parametrize("kind", [UTC, timezone(timedelta(hours=9))], ids=["utc", "tokyo"])
 def test_times_of_whole_seconds_and_fractions_sort_together(kind: Any) -> None:
-    rows = list(numbered(refund_with_id(f"re_{number}") for number in range(3)))
+    rows = list(numbered((refund_with_id(f"re_{number}") for number in range(3)), call=REFUND))
     tried = [NOW + timedelta(seconds=1), NOW + timedelta(milliseconds=500), NOW]
-    with Spool() as spool:
+    with Spool(call=REFUND) as spool:
         spool.fill(known(row, Action.SEND_AGAIN, at.astimezone(kind)) for row, at in zip(rows, tried, strict=True))
         assert [group.rows[0].event_id for group in spool.groups()] == ["re_2", "re_1", "re_0"]
 
@@ -185,7 +193,7 @@ def test_rows_of_one_event_id_are_a_group_in_the_place_of_its_first_row() -> Non
         refund_with_id("7", 7),
         refund_with_id(7, 8),
     ]
-    with Spool() as spool:
+    with Spool(call=REFUND) as spool:
         spool.fill(to_send(mappings))
         groups = [[row.position for row in group.rows] for group in spool.groups()]
     assert groups == [[0, 3], [1], [2], [4], [5], [6, 7]]
@@ -193,8 +201,8 @@ def test_rows_of_one_event_id_are_a_group_in_the_place_of_its_first_row() -> Non
 
 def test_group_that_sends_has_the_rank_of_the_row_that_is_sent() -> None:
     """A row that is still rejected must not lift another row of its event_id before the new refunds."""
-    rows = list(numbered([refund_with_id("a", 0), refund_with_id("new"), refund_with_id("a", 5)]))
-    with Spool() as spool:
+    rows = list(numbered([refund_with_id("a", 0), refund_with_id("new"), refund_with_id("a", 5)], call=REFUND))
+    with Spool(call=REFUND) as spool:
         spool.fill(
             [known(rows[0], Action.STILL_REJECTED), known(rows[1], Action.SEND), known(rows[2], Action.SEND_AGAIN)]
         )
@@ -206,7 +214,7 @@ def test_rows_of_one_event_id_are_grouped_in_linear_time_and_few_are_read() -> N
     """A join without a condition: the refusal that is meant for it must not hang on it."""
     count = 30_000
     began = time.monotonic()
-    with Spool() as spool:
+    with Spool(call=REFUND) as spool:
         spool.fill(to_send(refund_with_id("re_1", uid=f"cus_{number}") for number in range(count)))
         (group,) = spool.groups()
         assert spool.pending == 0
@@ -219,7 +227,7 @@ def test_rows_of_one_event_id_are_grouped_in_linear_time_and_few_are_read() -> N
 
 @pytest.mark.parametrize("repeated", [1, 3])
 def test_pending_counts_events_and_not_rows(repeated: int) -> None:
-    with Spool() as spool:
+    with Spool(call=REFUND) as spool:
         spool.fill(to_send([refund_with_id(f"re_{number}") for number in range(4) for _ in range(repeated)]))
         assert (spool.pending, len(spool)) == (4, 4 * repeated)
         assert [(len(group.rows), group.total) for group in spool.groups()] == [(1, repeated)] * 4
@@ -227,7 +235,7 @@ def test_pending_counts_events_and_not_rows(repeated: int) -> None:
 
 def test_problems_that_were_reported_are_remembered_once_and_while_rows_are_read() -> None:
     count = 2 * BATCH
-    with Spool() as spool:
+    with Spool(call=REFUND) as spool:
         spool.fill(to_send(refund_with_id(f"re_{number:05}") for number in range(count)))
         for group in spool.groups():
             spool.note_reported([str(group.rows[0].event_id), "re_00000"])
@@ -239,7 +247,7 @@ def test_error_of_the_source_is_raised() -> None:
         yield from to_send([refund_with_id("re_1")])
         raise RuntimeError("the warehouse is gone")
 
-    with Spool() as spool, pytest.raises(RuntimeError, match="is gone"):
+    with Spool(call=REFUND) as spool, pytest.raises(RuntimeError, match="is gone"):
         spool.fill(rows())
 
 
@@ -247,7 +255,7 @@ def test_error_of_the_source_is_raised() -> None:
 
 
 def test_full_disk_is_named_with_the_folder_to_change() -> None:
-    with Spool() as spool:
+    with Spool(call=REFUND) as spool:
         spool._database.connection.execute("PRAGMA max_page_count = 4")
         with pytest.raises(SpoolError, match=r"worker's disk: database or disk is full.*TMPDIR"):
             spool.fill(to_send(refund_with_id(f"re_{number}", uid="c" * 200) for number in range(1000)))
@@ -260,13 +268,13 @@ PROGRAM = """
     import json, os, resource, signal, stat, sys
     from pathlib import Path
     from airflow_provider_firstpromoter.pending import Action, ClassifiedRow
-    from airflow_provider_firstpromoter.calls.row import numbered
+    from airflow_provider_firstpromoter.calls.row import REFUND, numbered
     from airflow_provider_firstpromoter.sync.spool import Spool
 
     folder, count, end = sys.argv[1], int(sys.argv[2]), sys.argv[3]
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    spool = Spool()
-    rows = numbered({"event_id": f"re_{n}", "amount": n, "uid": "c" * 200} for n in range(count))
+    spool = Spool(REFUND)
+    rows = numbered(({"event_id": f"re_{n}", "amount": n, "uid": "c" * 200} for n in range(count)), REFUND)
     spool.fill(ClassifiedRow(row, Action.SEND, None) for row in rows)
     read = sum(len(group.rows) for group in spool.groups())
     files = []

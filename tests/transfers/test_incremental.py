@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowException
 
+from airflow_provider_firstpromoter.calls import REFUND
 from airflow_provider_firstpromoter.exceptions import EventsFailedError, EventsRejectedError, RunRefusedError
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import Ledger, RunHistory, RunKey
@@ -209,7 +210,7 @@ def test_cleared_run_is_red_again_for_a_problem_that_its_bound_would_not_show(wa
 
 def test_view_open_keeps_what_a_bounded_run_did_not_look_at(warehouse: Warehouse) -> None:
     def shown() -> set[str]:
-        ledger = Ledger.required(FirstPromoterHook().account)
+        ledger = Ledger.required(FirstPromoterHook().account, call=REFUND)
         tables = Tables(ledger.table, ledger.commissions.table, RunHistory(ledger, RunKey()).table, None)
         (view,) = [one.query for one in views(tables) if one.name == "open"]
         with ledger, ledger.engine.connect() as connection:

@@ -13,7 +13,7 @@ pytest.importorskip("sqlglot", reason="needs an environment of its own: make tes
 
 import sqlglot
 
-from airflow_provider_firstpromoter.calls import Commission, Outcome, numbered
+from airflow_provider_firstpromoter.calls import REFUND, Commission, Outcome, numbered
 from airflow_provider_firstpromoter.database import CallQuery, Source
 from airflow_provider_firstpromoter.ledger import Ledger, LedgerRecord, LedgerWrite
 from airflow_provider_firstpromoter.pending.antijoin import without_settled
@@ -58,7 +58,7 @@ def ledger(request: pytest.FixtureRequest) -> Ledger:
     """A ledger without a database."""
     pytest.importorskip("snowflake.sqlalchemy")
     engine: Any = create_mock_engine(f"{request.param}://", executor=lambda *_: None)
-    return Ledger(engine, "acc", "finance.firstpromoter_refunds")
+    return Ledger(engine, "acc", "finance.firstpromoter_refunds", call=REFUND)
 
 
 def test_statements_that_make_the_ledger_parse(ledger: Ledger) -> None:
@@ -77,7 +77,7 @@ def test_statements_that_write_results_parse(ledger: Ledger) -> None:
         to_write("re_2", Outcome.REJECTED, known=True),
     ]
 
-    row = next(numbered([{"event_id": "re_3", "amount": 5, "uid": "cus_1"}]))
+    row = next(numbered([{"event_id": "re_3", "amount": 5, "uid": "cus_1"}], call=REFUND))
     record = LedgerRecord(event_id="re_3", outcome=Outcome.RECORDED, changed_amount="7", row_amount="5")
     writes += [LedgerWrite.of_seen(record, THEN), *LedgerWrite.of_settled(record, [row], b"key")]
 
