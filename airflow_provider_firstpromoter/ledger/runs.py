@@ -32,9 +32,8 @@ from sqlalchemy.sql.elements import ColumnElement
 from airflow_provider_firstpromoter.calls import MAX_MESSAGE_LENGTH, Outcome, Summary, Totals
 from airflow_provider_firstpromoter.database import ManagedTable, Utc, first_line, key_text
 from airflow_provider_firstpromoter.exceptions import LedgerError
-from airflow_provider_firstpromoter.ledger.records import LedgerRecord, RunKey
-from airflow_provider_firstpromoter.ledger.store import Ledger, Written, now
-from airflow_provider_firstpromoter.ledger.writes import LedgerWrite
+from airflow_provider_firstpromoter.ledger.records import RunKey
+from airflow_provider_firstpromoter.ledger.store import Ledger, now
 
 #: A try that has not ended so long after it started was killed.
 ABANDONED_AFTER = timedelta(days=7)
@@ -194,19 +193,9 @@ class RunHistory(ManagedTable):
             rows = connection.execute(select(c.started_at).where(c.account == self.account, where))
             return [row.started_at for row in rows]
 
-    def write(
-        self, writes: Sequence[LedgerWrite], counts: Callable[[Mapping[str, LedgerRecord]], dict[str, Any]]
-    ) -> Written:
-        """
-        Write results to the ledger, and the counts so far in the same transaction.
-
-        :param counts: returns their columns; called with the events that another task run has on record
-        """
-
-        def also(connection: Connection, claimed: Mapping[str, LedgerRecord]) -> None:
-            connection.execute(update(self.table).where(self.table.c.id == self._id).values(counts(claimed)))
-
-        return self.ledger.write(writes, self.run, also)
+    def update(self, connection: Connection, columns: Mapping[str, Any]) -> None:
+        """Set columns of this try, in the transaction of a connection: that of the results that they count."""
+        connection.execute(update(self.table).where(self.table.c.id == self._id).values(columns))
 
     def settled(self) -> Totals:
         """Return what all tries of the task run settled, from the ledger."""
@@ -221,8 +210,7 @@ class RunHistory(ManagedTable):
         if not self._started:
             return
         columns = {**columns, "ended_at": now(), "error": type(error).__name__ if error else None}
-        end = update(self.table).where(self.table.c.id == self._id).values(columns)
-        self._change(lambda connection: connection.execute(end))
+        self._change(lambda connection: self.update(connection, columns))
 
     def report_by_event(self, *, only_recorded: bool = False) -> Totals:
         """

@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from sqlalchemy.engine import Connection
+
 from airflow_provider_firstpromoter.calls import Outcome, Result, Row, Summary, Totals, same_amount
 from airflow_provider_firstpromoter.ledger import LedgerRecord, LedgerWrite, RunHistory, RunKey, counts_of, key_of, now
 from airflow_provider_firstpromoter.sync import log_text
@@ -247,7 +249,7 @@ class Recorder:
         self._flushed_at = time.monotonic()
         claimed: Mapping[str, LedgerRecord] = {}
         if self._history is not None and self._writes:
-            written = self._history.write(self._writes, self._counts)
+            written = self._history.ledger.write(self._writes, self._run, self._write_counts)
             claimed = written.claimed
             self.is_unstored |= bool(written.refused)
             for event_id, reason in {**written.noted, **written.refused}.items():
@@ -264,13 +266,14 @@ class Recorder:
                 for totals in (self.summary, self._decided):
                     totals.add_sums(result, **write.sent(row.call))
 
-    def _counts(self, claimed: Mapping[str, LedgerRecord]) -> dict[str, Any]:
-        """Return the columns of the run history, once the collected results are written."""
+    def _write_counts(self, connection: Connection, claimed: Mapping[str, LedgerRecord]) -> None:
+        """Write the counts into the run history, in the transaction of the collected results."""
+        assert self._history is not None
         totals = self._decided.model_copy(deep=True)
         for event_id, (row, result, write) in self._recorded.items():
             if event_id not in claimed:
                 totals.add_sums(result, **write.sent(row.call))
-        return counts_of(totals, self.summary)
+        self._history.update(connection, counts_of(totals, self.summary))
 
     def finish(self, error: BaseException | None, completed: str | None = None) -> None:
         """
