@@ -74,15 +74,16 @@ function add(found, run, problem, earlier) {
     problem.eventId || [run.dagId, run.runId, found.items.size],
     problem.outcome,
   ]);
+  const same = (one) => problem.eventId && one.eventId === problem.eventId && one.outcome === problem.outcome;
+  const since = (earlier.findLast((older) => older.problems.some(same)) ?? run).endedAt;
   const before = found.items.get(key);
   if (before) {
     found.open -= 1; // two tasks report the same event
     if (problem.outcome !== "failed") found.stillOpen -= 1;
+    if (since < before.since) before.since = since;
     return;
   }
-  const same = (one) => problem.eventId && one.eventId === problem.eventId && one.outcome === problem.outcome;
-  const first = earlier.findLast((older) => older.problems.some(same));
-  found.items.set(key, { ...problem, run, since: (first ?? run).endedAt });
+  found.items.set(key, { ...problem, run, since });
 }
 
 function addReverts(found, run) {

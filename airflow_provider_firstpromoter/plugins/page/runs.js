@@ -74,7 +74,8 @@ function badges(run) {
     run.kind === "reconcile" && el("span", { class: "chip plain" }, "reconciliation"),
     run.kind === "revert" && el("span", { class: "chip plain" }, "revert"),
     run.tries > 1 && el("span", { class: "chip plain" }, counted(run.tries, "try", "tries")),
-    run.error && el("span", { class: "chip outcome-failed" }, run.isUntold && !run.seconds ? "no end" : "failed"),
+    (run.error || run.endedWith) &&
+      el("span", { class: "chip outcome-failed" }, run.isUntold && !run.seconds ? "no end" : "failed"),
     run.stoppedBecause && el("span", { class: "chip outcome-failed" }, "stopped early"),
   ];
 }

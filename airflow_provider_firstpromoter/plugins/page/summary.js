@@ -142,6 +142,8 @@ function booked(row, run) {
   }
   return {
     tries: number(row.tries),
+    // It looked at every row all the same: `error` is of a run that did not.
+    endedWith: text(row.error),
     startedAt: date(row.started_at) ?? run.startedAt,
     sent: number(row.sent),
     requests: number(row.requests),

@@ -22,7 +22,7 @@ export const CHANGES = new Map([
 /** Runs that changed, or would have changed, what the ledger says: no previews. */
 export const done = (runs) => runs.filter((run) => !run.preview);
 /** Runs that sent events. */
-export const sending = (runs) => done(runs).filter((run) => run.kind === "events");
+export const sending = (runs) => done(runs).filter((run) => run.kind === "events" && run.sent);
 
 export const sum = (runs, value) => runs.reduce((total, run) => total + value(run), 0);
 

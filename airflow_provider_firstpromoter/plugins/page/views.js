@@ -10,18 +10,20 @@ import { CALLS, OUTCOMES } from "./summary.js";
 import { addUp, barsOverTime, done, moneyByDay, nounOf, sending, sum } from "./totals.js";
 
 export function totals(runs, attention) {
-  const [all, sent] = [done(runs), sending(runs)];
+  const all = done(runs);
+  const sent = sending(runs);
   const outcomes = addUp(all.map((run) => run.news));
   const previews = runs.length - all.length;
   const ofKind = (kind) => all.filter((run) => run.kind === kind).length;
-  const others = [
+  const noun = nounOf(runs);
+  const kinds = [
+    sent.length && `${count(sent.length)} sent ${noun}s`,
     previews && counted(previews, "preview"),
     ofKind("reconcile") && counted(ofKind("reconcile"), "reconciliation"),
     ofKind("revert") && counted(ofKind("revert"), "revert"),
   ];
-  const noun = nounOf(runs);
   return [
-    tile("runs", "Runs", count(sent.length), others.filter(Boolean).join(", ") || `that sent ${noun}s`),
+    tile("runs", "Runs", count(runs.length), kinds.filter(Boolean).join(", ") || `none sent ${noun}s`),
     tile(
       "sent",
       `${capital(noun)}s sent`,

@@ -27,8 +27,9 @@ from airflow_provider_firstpromoter.transfers.sql_to_firstpromoter import SqlToF
 from tests.cli.conftest import Done, cli
 from tests.end_to_end.browser.airflow_server import AIRFLOW_3
 from tests.support import Task
+from tests.sync.conftest import move_clock
 
-__all__ = ["cli"]
+__all__ = ["cli", "move_clock"]
 
 pytestmark = [
     pytest.mark.browser,
@@ -262,6 +263,47 @@ def test_numbers_equal_the_ledgers_after_any_history(
     )
     assert legend.get("reverted", 0) == count("outcome = 'reverted'")
     assert legend.get("still open", 0) == count("outcome = 'rejected'") == legend.get("rejected", 0)
+
+
+def test_two_tasks_that_read_the_same_rows(
+    sandbox: Sandbox,
+    connect: Callable[..., str],
+    new_database: Callable[..., Any],
+    move_clock: Callable[[float], None],
+    page: Any,
+) -> None:
+    """The row was first rejected by the one; the other has reported it since, and a third run was refused."""
+    connect(ledger_conn_id="warehouse")
+    sandbox.add_lead(uid="cus_1")
+    warehouse = new_database("sqlite", "warehouse")
+    warehouse.run("CREATE TABLE refunds (event_id TEXT, amount TEXT, uid TEXT)")
+    warehouse.run("INSERT INTO refunds VALUES ('re_1', '0', 'cus_1'), ('re_2', '1000', 'cus_1')")
+    airflow = Airflow()
+
+    def run(task_id: str, run_id: str) -> bool:
+        return airflow.run(
+            SqlToFirstPromoterOperator(task_id=task_id, sql="SELECT * FROM refunds", sql_conn_id="warehouse"), run_id
+        )
+
+    assert not run("first", "run-1"), "the row is rejected, which is new"
+    move_clock(2 * 60)
+    assert run("second", "run-2")
+    move_clock(2 * 60)
+    warehouse.run("INSERT INTO refunds VALUES ('re_3', '1000', 'cus_1')")
+    sandbox.fault("status", status=401)
+    assert not run("third", "run-3")
+
+    page.route(f"{URL}/**", airflow.answer)
+    page.goto(f"{URL}/firstpromoter/page/")
+    page.locator("main[aria-busy=false]").wait_for()
+    ended = page.locator("#runs table.runs time").all_inner_texts()
+    assert len(set(ended)) == 3
+    (since,) = page.locator("#attention tbody tr td.when").all_inner_texts()
+    assert since == ended[-1], "as the ledger has it"
+    badges = page.locator("#runs table.runs > tbody > tr > td:nth-child(2)").all_inner_texts()
+    assert ["failed" in badge for badge in badges] == [True, False, True]
+    assert page.locator("#total-runs").inner_text() == "3"
+    assert page.locator(".tile", has=page.locator("#total-runs")).inner_text().endswith("1 sent refunds")
 
 
 def test_summaries_that_are_kept_elsewhere_are_counted_and_said(page: Any) -> None:

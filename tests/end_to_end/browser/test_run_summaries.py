@@ -158,7 +158,9 @@ def test_previews_and_reconciliations_count_in_no_sum(
     }
     push("others_us", {**found, "warnings": [], "seconds": 2.0, "requests": 3}, "reconcile")
     page = as_user("uma").open("?dag=others_us")
-    assert (page.total("runs"), page.total("recorded"), page.total("reversed")) == ("1", "2", "-13.80")
+    assert (page.total("runs"), page.total("recorded"), page.total("reversed")) == ("3", "2", "-13.80")
+    tile = page.frame.locator(".tile").filter(has=page.frame.locator("#total-runs")).inner_text()
+    assert tile.endswith("1 sent refunds, 1 preview, 1 reconciliation")
     assert page.legend() == {"recorded": 2}
     assert page.attention() == [("recorded twice", "in_7", "as well as re_7")]
     assert page.runs() == ["others_us > reconcile", "others_us > sync_refunds", "others_us > sync_refunds"]
@@ -172,7 +174,7 @@ def test_revert_is_listed_and_its_failures_need_attention(
         "others_us", {**revert, "failed": 1, "failures": ["re_4"], "denied": {"cash": 700}, "requests": 3}, "reconcile"
     )
     page = as_user("uma").open("?dag=others_us")
-    assert page.total("runs") == "0"
+    assert page.total("runs") == "1"
     assert page.attention() == [("failed", "re_4", "its commission was to be denied, and is not")]
     assert "9 selected \u00b7 7 reverted \u00b7 1 failed" in page.frame.locator("#runs").inner_text()
     page.frame.get_by_role("button", name="Details").click()
