@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.schema import CreateTable
 
 from airflow_provider_firstpromoter.account import Account
-from airflow_provider_firstpromoter.calls import REFUND
+from airflow_provider_firstpromoter.calls import REFUND, Outcome
 from airflow_provider_firstpromoter.cli.console import (
     ATTENTION,
     LOG,
@@ -114,8 +114,8 @@ def _check_query(args: Namespace) -> str:
 
 
 def _query(args: Namespace) -> CallQuery:
-    if not args.sql or not args.sql_conn_id:
-        raise ValueError("A query needs --sql and --sql-conn-id")
+    if missing := [name for name in ("--sql", "--sql-conn-id") if not getattr(args, name[2:].replace("-", "_"))]:
+        raise ValueError(f"A query needs --sql and --sql-conn-id; missing: {', '.join(missing)}")
     sql = Path(args.sql).read_text() if args.sql.endswith(".sql") else args.sql
     return CallQuery.from_connection(args.sql_conn_id, sql, args.parameters, call=args.call)
 
@@ -178,7 +178,7 @@ def _confirmed(report: Any, args: Namespace) -> bool:
         return True  # what is denied already is still to be written to the ledger
     report.raise_if_more_than(args.max_reverted)
     LOG.warning(
-        "The commissions of %s %s are denied in FirstPromoter. Go on? (y/n)", report.to_revert, args.call.plural
+        "The commissions of %s will be denied in FirstPromoter. Go on? (y/n)", args.call.counted(report.to_revert)
     )
     return input().strip().lower() in ("y", "yes")
 
@@ -198,17 +198,24 @@ def accept(args: Namespace) -> None:
         changed = [event_id for event_id, record in records.items() if record.is_changed or record.lead_differs]
         ledger.mark(changed, accepted_at=now())
         for event_id in changed:
-            was, is_now = records[event_id].row_amount, records[event_id].changed_amount or "no amount"
-            print(f"{event_id}: recorded with amount {was}, and the row says {is_now}: accepted")
+            record = records[event_id]
+            what = "recorded by its e-mail, and the lead has another uid than the row"
+            if record.is_changed:
+                is_now = record.changed_amount or "no amount"
+                what = f"recorded with amount {record.row_amount}, and the row says {is_now}"
+            print(f"{event_id}: {what}: accepted")
         accepted = MismatchTable(ledger).accept(args.event_ids, args.commission)
         for one in accepted:
             name = one.event_id or f"commission {one.commission_id}"
             print(f"{name}: mismatch {one.kind} accepted")
     done: set[Any] = {*changed, *(one.event_id for one in accepted), *(one.commission_id for one in accepted)}
-    if missing := [str(one) for one in (*args.event_ids, *args.commission) if one not in done]:
-        raise LedgerError(
-            f"Nothing to accept for {', '.join(missing)}: neither changed nor an open mismatch in this ledger"
-        )
+    if missing := [one for one in (*args.event_ids, *args.commission) if one not in done]:
+        names = ", ".join(map(str, missing))
+        text = f"Nothing to accept for {names}: neither changed nor an open mismatch in this ledger"
+        rejected = [one for one in missing if one in records and records[one].outcome is Outcome.REJECTED]
+        if rejected:
+            text += f". A rejected row has to be corrected in the source: {', '.join(rejected)}"
+        raise LedgerError(text)
 
 
 @command
@@ -242,17 +249,31 @@ def _apply(tables: Tables, refunds: Tables, ledger: Ledger) -> None:
     dialect = ledger.engine.dialect
     for view in views_of(tables, ledger.call, refunds):
         name = f"{tables.ledger.fullname}_{view.name}"
-        make = view.create(tables.ledger, dialect)
+        create = view.create(tables.ledger, dialect, replace=False)
+        ways = {
+            "created": (create,),
+            "replaced, with the rights that it had": (view.create(tables.ledger, dialect),),
+            # It has other columns, or this database cannot replace one.
+            "dropped and created again; grant rights on it once more": (view.drop(tables.ledger, dialect), create),
+        }
+        with errors_as(LedgerError, f"The view {name} cannot be created"):
+            print(f"{name}: {_first_that_works(ledger, ways)}")
+
+
+def _first_that_works(ledger: Ledger, ways: Mapping[str, Sequence[str]]) -> str:
+    """Run the statements of each way in a transaction of its own until one succeeds, and return that way's name."""
+    *_, last = ways
+    for way, statements in ways.items():
         try:
             with ledger.engine.begin() as connection:
-                connection.exec_driver_sql(make)
-            print(f"{name}: created, or replaced with the rights that it had")
-        except SQLAlchemyError as error:  # it is there, and has other columns or cannot be replaced in this database
+                for statement in statements:
+                    connection.exec_driver_sql(statement)
+            return way
+        except SQLAlchemyError as error:
+            if way == last:
+                raise
             LOG.debug("%s", first_line(error))
-            with errors_as(LedgerError, f"The view {name} cannot be created"), ledger.engine.begin() as connection:
-                connection.exec_driver_sql(view.drop(tables.ledger, dialect))
-                connection.exec_driver_sql(make)
-            print(f"{name}: dropped and created again; grant rights on it once more")
+    raise AssertionError("there is no way")
 
 
 @contextmanager

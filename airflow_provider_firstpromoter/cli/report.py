@@ -205,14 +205,22 @@ def _event(row: Row, currency: str | None) -> Row:
 
 
 def _run(row: Row, currency: str | None) -> Row:
-    counts = (*(outcome.value for outcome in Outcome), "still_open", "mismatches")
-    results = [f"{row[name]} {name}" for name in counts if row[name]]
+    def found(outcomes: Iterable[Outcome]) -> list[str]:
+        return [f"{row[one.value]} {one.value}" for one in outcomes if row[one.value]]
+
+    results = found(one for one in Outcome if not one.needs_attention)
+    if problems := found(one for one in Outcome if one.needs_attention):
+        before = f" ({row['still_open']} reported before)" if row["still_open"] else ""
+        results.append(" and ".join(problems) + before)
+    if row["mismatches"]:
+        results.append(_counted(row["mismatches"], "mismatch", "mismatches"))
     results += [reward_text(amount, unit, currency) for unit, amount in json.loads(row["rewards"] or "{}").items()]
+    results.append(_counted(row["requests"] or 0, "request", "requests"))
     error = row["stopped_because"] or row["error"] or ("" if row["ended_at"] else "running, or killed")
     return {
         "started_at": _to_the_minute(row, "started_at"),
         "task": _joined(" ", row["dag_id"], row["task_id"]),
-        "result": ", ".join([*results, f"{row['requests'] or 0} requests", *([error] if error else [])]),
+        "result": ", ".join([*results, *([error] if error else [])]),
     }
 
 
@@ -223,6 +231,10 @@ def _without_account(row: Row, currency: str | None) -> Row:
     if currency and row.get("reward_unit") == "cash":
         shown |= {name: money_text(int(row[name]), currency) for name in SUMS if row.get(name) is not None}
     return shown
+
+
+def _counted(number: int, one: str, several: str) -> str:
+    return f"{number} {one if number == 1 else several}"
 
 
 def _to_the_minute(row: Row, column: str = "since") -> str:

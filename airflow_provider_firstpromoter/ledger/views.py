@@ -74,10 +74,11 @@ class View(NamedTuple):
     query: Any
     time: str | None = None
 
-    def create(self, ledger: Table, dialect: Dialect) -> str:
-        """Return the statement that creates or replaces it, in a dialect; some databases can only create it."""
+    def create(self, ledger: Table, dialect: Dialect, *, replace: bool = True) -> str:
+        """Return the statement that creates it, in a dialect; or replaces it, where the database can and it may."""
         query = self.query.compile(dialect=dialect, compile_kwargs={"literal_binds": True})
-        return f"{_ledger_sql(dialect).create_view.format(self._full_name(ledger, dialect))} AS\n{query}"
+        statement = _ledger_sql(dialect).create_view if replace else "CREATE VIEW {}"
+        return f"{statement.format(self._full_name(ledger, dialect))} AS\n{query}"
 
     def drop(self, ledger: Table, dialect: Dialect) -> str:
         """Return the statement that drops it where it exists."""

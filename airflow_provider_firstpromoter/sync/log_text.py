@@ -131,13 +131,16 @@ def table(summary: Summary) -> str:
     lines: list[tuple[str, str]] = [
         (outcome.value, str(summary.outcomes[outcome])) for outcome in Outcome if summary.outcomes[outcome]
     ]
+    which = [outcome.value for outcome in Outcome if outcome.needs_attention and summary.outcomes[outcome]]
+    if which and summary.still_open:  # a part of the lines above it
+        place = max(i for i, (name, _) in enumerate(lines) if name in which) + 1
+        lines.insert(place, (f"  of the {' and '.join(which)}, reported before", str(summary.still_open)))
     lines.append(("sent in this try", str(summary.sent)))
     names = {
         "skipped": "settled before",
         "rechecked": "sent again, not_referred before",
         "repeated": "repeated rows",
         "left_pending": "left for the next run",
-        "still_open": "of the rejected and changed, reported before",
         "matched_by_email": "matched by e-mail, not by the row's uid",
         "rewards_unknown": "recorded, reward unknown",
         "without_sale_event_id": "recorded without sale_event_id",
@@ -217,11 +220,13 @@ def failure(
             text += f": {'all' if alike == count else alike} of them: {reason}"
         if alike < count:
             text += ". The reasons are in this task's log, in XCom 'summary' and in the ledger's column 'message'"
-    changed = next((one.event_id for one in named if one.outcome is Outcome.CHANGED and one.event_id), None)
-    if changed is not None:
+    changed = [one for one in named if one.outcome is Outcome.CHANGED and one.event_id]
+    # Another lead's reason has the command already, and is about no amount.
+    commands = [command for one in changed if (command := accept(str(one.event_id))) not in (one.reason or "")]
+    if commands:
         text += (
             f". A changed amount is not sent. If it is the total of several {summary.kind}, send each difference under "
-            f"an event_id of its own; only if the recorded amount may stay as it is: {accept(changed)}"
+            f"an event_id of its own; only if the recorded amount may stay as it is: {commands[0]}"
         )
     if summary.stopped_because:
         text += f". The run stopped early: {summary.stopped_because}"

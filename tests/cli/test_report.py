@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_firstpromoter.calls import REFUND, Commission, Outcome, Summary
+from airflow_provider_firstpromoter.calls import REFUND, Commission, Outcome, Result, Summary
 from airflow_provider_firstpromoter.hooks import FirstPromoterHook
 from airflow_provider_firstpromoter.ledger import Ledger, LedgerWrite, RunHistory, RunKey
 from airflow_provider_firstpromoter.ledger.runs import counts_of
@@ -82,6 +82,21 @@ def test_report_is_readable_on_a_terminal(
     assert "re_of_another_account" not in printed
     assert set(EVENT_IDS) <= set(statuses.split())
     assert "12,345.67 USD" in " ".join(statuses.split())
+
+
+def test_report_of_a_run_counts_no_row_twice(
+    ledger: Ledger, cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    summary = Summary(requests=1)
+    summary.add(Result(event_id="re_1", outcome=Outcome.RECORDED))
+    summary.add(Result(event_id="re_2", outcome=Outcome.REJECTED), new=False)
+    summary.add(Result(event_id="re_3", outcome=Outcome.CHANGED))
+    history = RunHistory(ledger, RUN._replace(run_id="later"))
+    history.start()
+    history.finish(counts_of(summary, summary))
+    monkeypatch.setenv("COLUMNS", "400")
+    printed = report(cli, "--view", "last_runs")
+    assert "| 1 recorded, 1 rejected and 1 changed (1 reported before), 1 request\n" in printed
 
 
 def test_report_for_programs_has_every_column(ledger: Ledger, cli: Callable[..., Any]) -> None:
@@ -174,10 +189,17 @@ def test_accept_ends_a_changed_amount_and_a_mismatch(ledger: Ledger, cli: Callab
     ]
 
 
+def test_accept_of_another_lead_says_nothing_of_an_amount(ledger: Ledger, cli: Callable[..., Any]) -> None:
+    write(ledger, [to_write("re_shared", lead_differs=True)], RUN)
+    done = cli("accept", "firstpromoter_default", "re_shared")
+    assert done.out == "re_shared: recorded by its e-mail, and the lead has another uid than the row: accepted\n"
+
+
 def test_accept_of_what_is_not_open_says_so(ledger: Ledger, cli: Callable[..., Any]) -> None:
     done = cli("accept", "firstpromoter_default", "stripe_1", EVENT_IDS[1], "--commission", "77")
     assert (done.code, done.out) == (1, "stripe_1: mismatch recorded_twice accepted\n")
     assert done.err == (
-        f"Nothing to accept for {EVENT_IDS[1]}, 77: neither changed nor an open mismatch in this ledger\n"
+        f"Nothing to accept for {EVENT_IDS[1]}, 77: neither changed nor an open mismatch in this ledger. "
+        f"A rejected row has to be corrected in the source: {EVENT_IDS[1]}\n"
     )
     assert cli("accept", "firstpromoter_default").err == "Name an event_id, or a commission with --commission\n"

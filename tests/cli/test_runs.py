@@ -144,7 +144,8 @@ def test_preview_of_a_row_that_would_be_rejected_exits_with_3(
     warehouse.fill([refund(4, amount=-1)])
     assert cli("preview", CONN_ID, *QUERY).code == 3
     done = cli("preview", CONN_ID, "--sql", "SELECT 1")
-    assert (done.code, done.err) == (1, "A query needs --sql and --sql-conn-id\n")
+    assert (done.code, done.err) == (1, "A query needs --sql and --sql-conn-id; missing: --sql-conn-id\n")
+    assert cli("check", CONN_ID, "--sql-conn-id", "warehouse").err.endswith("; missing: --sql\n")
     done = cli("preview", CONN_ID, "--sql-conn-id", "warehouse", "--sql", "absent.sql")
     assert (done.code, len(done.err.splitlines())) == (1, 1)
 
@@ -198,7 +199,9 @@ def test_revert_previews_and_denies_no_more_than_it_may(
     assert denied(account) == []
 
     monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
-    assert cli("revert", CONN_ID, "--event-id", "re_1", "--max-reverted", "1").code is None
+    done = cli("revert", CONN_ID, "--event-id", "re_1", "--max-reverted", "1")
+    assert done.code is None
+    assert "The commissions of 1 refund will be denied in FirstPromoter. Go on? (y/n)" in done.err
     assert denied(account) == ["re_1"]
     done = cli("revert", CONN_ID, *run, "--max-reverted", "3", "--yes", "-o", "json")
 

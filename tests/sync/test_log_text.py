@@ -80,12 +80,12 @@ def test_table_has_every_count_above_zero() -> None:
         "already_recorded 1",
         "rejected 1",
         "changed 1",
+        "of the rejected and changed, reported before 1",
         "sent in this try 1",
         "settled before 1",
         "sent again, not_referred before 1",
         "repeated rows 2",
         "left for the next run 3",
-        "of the rejected and changed, reported before 1",
         "recorded, reward unknown 1",
         "recorded without sale_event_id 1",
         "reversed -2.00 USD",
@@ -94,6 +94,17 @@ def test_table_has_every_count_above_zero() -> None:
         "seconds 1.2",
         "warning: look at this",
         "stopped early: of this",
+    ]
+
+
+def test_table_puts_what_was_reported_before_below_what_it_is_a_part_of() -> None:
+    summary = Summary()
+    summary.add(Result(event_id="re_1", outcome=Outcome.REJECTED), new=False)
+    summary.add(Result(event_id="re_2", outcome=Outcome.FAILED))
+    assert [line.rstrip("0123456789").rstrip() for line in table(summary).splitlines()[1:4]] == [
+        "  rejected",
+        "    of the rejected, reported before",
+        "  failed",
     ]
 
 
@@ -176,6 +187,17 @@ def test_failure_has_the_reason_of_one_refund_and_says_where_those_of_several_ar
     assert failure(summary, Outcome.REJECTED, Outcome.CHANGED) == (
         "1 rejected and 1 changed: 're_0', 're_3'" + WHERE + HOW_TO_ACCEPT
     )
+
+
+def test_failure_by_another_lead_says_nothing_of_amounts_and_how_to_accept_it_once() -> None:
+    summary = Summary()
+    other_lead = log_text.other_lead("revert re_1", "accept re_1")
+    summary.add(Result(event_id="re_1", outcome=Outcome.CHANGED, message=other_lead))
+    text = failure(summary, Outcome.REJECTED, Outcome.CHANGED)
+    assert text == f"1 changed: 're_1': {other_lead}"
+    summary.add(Result(event_id="re_3", outcome=Outcome.CHANGED, message="is recorded with amount 1"))
+    text = failure(summary, Outcome.REJECTED, Outcome.CHANGED)
+    assert text == "2 changed: 're_1', 're_3'" + WHERE + HOW_TO_ACCEPT
 
 
 def test_failure_names_five_refunds_and_counts_the_rest() -> None:
