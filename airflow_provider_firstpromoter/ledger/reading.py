@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import groupby
 from typing import Any
@@ -199,10 +200,10 @@ class LedgerReader(ManagedTable):
             .group_by(c.outcome, c.sent_currency)
         )
         rewards = (
-            select(other.unit, func.sum(other.amount).label("amount"))
+            select(*_amounts(other))
             .select_from(self.table.join(self.commissions.table, self._same_event()))
             .where(of_run, _in_effect(other))
-            .group_by(other.unit)
+            .group_by(other.unit, other.amount)
         )
         with self.reading() as connection:
             for row in connection.execute(counts):
@@ -213,9 +214,7 @@ class LedgerReader(ManagedTable):
                     totals.without_sale_event_id += int(row.without_sale)
                     if row.amount is not None:
                         totals.amounts[row.sent_currency or "account"] += int(row.amount)
-            for row in connection.execute(rewards):
-                if row.amount is not None:
-                    totals.rewards[row.unit or "unknown"] += int(row.amount)
+            totals.rewards.update(_sums(connection.execute(rewards)))
         return totals
 
     def rewards_in_effect(self) -> dict[str, int]:
@@ -225,9 +224,9 @@ class LedgerReader(ManagedTable):
         :raises LedgerError: if the database cannot be read
         """
         c = self.commissions.table.c
-        sums = select(c.unit, func.sum(c.amount)).where(c.account == self.account, _in_effect(c)).group_by(c.unit)
+        amounts = select(*_amounts(c)).where(c.account == self.account, _in_effect(c)).group_by(c.unit, c.amount)
         with self.reading() as connection:
-            return {unit or "unknown": int(amount or 0) for unit, amount in connection.execute(sums)}
+            return _sums(connection.execute(amounts))
 
     def recorded_between(self, start: datetime | None, end: datetime | None) -> Iterator[LedgerRecord]:
         """
@@ -313,6 +312,18 @@ class LedgerReader(ManagedTable):
 
 def _in_effect(commission: Any) -> ColumnElement[bool]:
     return or_(commission.status.is_(None), commission.status != "denied")
+
+
+def _amounts(commission: Any) -> tuple[ColumnElement[Any], ...]:
+    return commission.unit, commission.amount, func.count().label("times")
+
+
+def _sums(amounts: Iterable[Any]) -> Counter[str]:
+    """Add up amounts by unit; SQLite's own sum fails where nonsense is beyond 64 bits."""
+    sums: Counter[str] = Counter()
+    for unit, amount, times in amounts:
+        sums[unit or "unknown"] += int(amount or 0) * times
+    return sums
 
 
 def _record(rows: Sequence[Any]) -> LedgerRecord:

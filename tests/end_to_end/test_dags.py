@@ -118,7 +118,7 @@ def test_refund_sync(firstpromoter: Sandbox, warehouse: Any, run_dag: Callable[.
     assert run.states == {"sync_refunds": "success"}
     summary = run.xcom("sync_refunds")
     assert summary["outcomes"]["recorded"] == 10
-    assert summary == run.xcom("sync_refunds", "summary")
+    assert summary.items() <= run.xcom("sync_refunds", "summary").items()
     assert len(run.xcom("sync_refunds", "rewards")) == 10
 
     again = run_dag(example("refund_sync"))
