@@ -38,6 +38,7 @@ def move_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     from datetime import datetime, timedelta
 
     from airflow_provider_firstpromoter.ledger import runs, store
+    from airflow_provider_firstpromoter.pending import incremental
     from airflow_provider_firstpromoter.sync import run as sync_run
 
     passed = [0.0]
@@ -46,7 +47,7 @@ def move_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     def now() -> datetime:
         return real_now() + timedelta(seconds=passed[0])
 
-    for module in (store, runs, sync_run):
+    for module in (store, runs, incremental, sync_run):
         monkeypatch.setattr(module, "now", now)
 
     def move(seconds: float) -> None:
