@@ -104,5 +104,5 @@ def test_refund_runs_page_after_three_runs_equals_the_ledger_and_the_audit(
     shown.frame.locator("#runs").get_by_role("link", name="Log").first.click()
     page.get_by_text("Summary").first.wait_for()
     page.get_by_role("link", name="Details").click()
-    page.get_by_role("link", name="FirstPromoter").click()
+    page.get_by_role("link", name="FirstPromoter", exact=True).click()
     shown.wait().frame.get_by_role("heading", name=re.compile("This run:.*track_refunds")).wait_for()
