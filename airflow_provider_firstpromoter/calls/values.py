@@ -236,7 +236,7 @@ def money_text(minor: int, currency: str | None) -> str:
     Return an amount as people write it: ``-1,380.00 USD``, ``1,999 JPY``.
 
     :param minor: in minor units
-    :param currency: None if it is not known: nobody can tell its decimals then
+    :param currency: None if it is not known, and with it its decimals
     """
     if currency is None:
         return f"{minor:,} minor units of the account currency"

@@ -6,12 +6,13 @@ difference between databases is in :mod:`~airflow_provider_firstpromoter.databas
 no HTTP.
 """
 
+from airflow_provider_firstpromoter.database.background import in_background, stop_if_cancelled
 from airflow_provider_firstpromoter.database.dialects import INCREMENTAL_DATABASES, LedgerSql, kind_of_dialect
 from airflow_provider_firstpromoter.database.drivers import Parameters
 from airflow_provider_firstpromoter.database.engine import engine_for, errors_as, first_line, may_refuse_a_value
 from airflow_provider_firstpromoter.database.query import Binds, CallQuery, without_semicolon
 from airflow_provider_firstpromoter.database.scratch import ScratchDatabase
-from airflow_provider_firstpromoter.database.source import RowBatch, Source, in_background, stop_if_cancelled
+from airflow_provider_firstpromoter.database.source import RowBatch, Source
 from airflow_provider_firstpromoter.database.table import (
     ManagedTable,
     Utc,

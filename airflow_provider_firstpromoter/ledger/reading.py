@@ -322,7 +322,8 @@ def _sums(amounts: Iterable[Any]) -> Counter[str]:
     """Add up amounts by unit; SQLite's own sum fails where nonsense is beyond 64 bits."""
     sums: Counter[str] = Counter()
     for unit, amount, times in amounts:
-        sums[unit or "unknown"] += int(amount or 0) * times
+        if amount is not None:
+            sums[unit or "unknown"] += int(amount) * times
     return sums
 
 

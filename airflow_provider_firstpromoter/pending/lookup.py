@@ -59,8 +59,8 @@ class PendingEvents:
     statement_timeout: float | None = None
     call: CallName = "refund"
     incremental_column: str | None = None
-    lookback: timedelta = timedelta(days=3)
-    full_scan_every: timedelta = timedelta(days=1)
+    lookback: timedelta = Incremental.lookback
+    full_scan_every: timedelta = Incremental.full_scan_every
     full_scan: bool | str = False
 
     def find(self, limit: int) -> list[Row]:

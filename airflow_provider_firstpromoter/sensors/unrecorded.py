@@ -18,7 +18,7 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_firstpromoter.operators.base import FirstPromoterOperator, SqlFile
-from airflow_provider_firstpromoter.parameters import CallName, check_times, checked_window
+from airflow_provider_firstpromoter.parameters import CallName, Incremental, check_times, checked_window
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -87,8 +87,8 @@ class UnrecordedSensor(SqlFile, BaseSensorOperator):
         recheck_unreferred: timedelta | None = None,
         retry_rejected: bool = False,
         incremental_column: str | None = None,
-        lookback: timedelta = timedelta(days=3),
-        full_scan_every: timedelta = timedelta(days=1),
+        lookback: timedelta = Incremental.lookback,
+        full_scan_every: timedelta = Incremental.full_scan_every,
         full_scan: bool | str = False,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         **kwargs: Any,

@@ -76,8 +76,8 @@ class SqlToFirstPromoterOperator(SqlFile, TrackingOperator):
         max_pending: Any = 10_000,
         max_age: timedelta | None = timedelta(days=7),
         incremental_column: str | None = None,
-        lookback: timedelta = timedelta(days=3),
-        full_scan_every: timedelta = timedelta(days=1),
+        lookback: timedelta = Incremental.lookback,
+        full_scan_every: timedelta = Incremental.full_scan_every,
         full_scan: bool | str = False,
         **kwargs: Any,
     ) -> None:

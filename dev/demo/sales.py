@@ -39,7 +39,7 @@ class Sale:
     """
     A sale of today.
 
-    :param promoter: the referral id of who referred the customer; None if nobody did
+    :param promoter: the referral id of who referred the customer; None if the customer was not referred
     :param refunded: how much the customer gets back, in cents
     """
 

@@ -53,6 +53,15 @@ def test_each_promoter_has_the_sum_of_its_own_tiers(ledger: Ledger, reversed_by:
     assert ledger.totals_of_run(RUN).rewards == {"cash": -250}
 
 
+def test_sums_leave_out_what_has_no_amount_and_hold_any_amount(ledger: Ledger) -> None:
+    none = FIRST.model_copy(update={"id": 3, "amount": None, "unit": "points"})
+    large = [tier(number, -(2**63) + 1, 7) for number in (4, 5)]
+    write(ledger, [to_write(commissions=(none, *large))], RUN)
+
+    assert ledger.totals_of_run(RUN).to_json()["rewards"] == {"cash": 2 * (-(2**63) + 1)}
+    assert ledger.rewards_in_effect() == {"cash": 2 * (-(2**63) + 1)}
+
+
 def test_tier_that_is_denied_by_hand_changes_the_sums_by_its_own_amount(ledger: Ledger, reversed_by: Any) -> None:
     write(ledger, [to_write(commissions=(FIRST, SECOND))], RUN)
 

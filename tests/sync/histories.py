@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -32,6 +32,34 @@ REFUSED = "This text cannot be stored:"
 
 class KilledError(BaseException):
     """As SIGKILL: nothing more is written."""
+
+
+@contextlib.contextmanager
+def killed_at_flush(monkeypatch: pytest.MonkeyPatch, number: int, *, results: int) -> Iterator[None]:
+    """
+    SIGKILL a run when it writes to the ledger for this time; nothing after it is written.
+
+    :param results: how many are collected before they are written
+    """
+    left = number
+    real_write, real_finish = Ledger.write, RunHistory.finish
+
+    def write(*args: Any, **kwargs: Any) -> Any:
+        nonlocal left
+        left -= 1
+        if left <= 0:
+            raise KilledError
+        return real_write(*args, **kwargs)
+
+    def finish(history: RunHistory, *args: Any) -> None:
+        if left > 0:
+            real_finish(history, *args)
+
+    with monkeypatch.context() as patch, contextlib.suppress(KilledError, LedgerError):
+        patch.setattr("airflow_provider_firstpromoter.sync.recorder.FLUSH_EVERY_RESULTS", results)
+        patch.setattr(Ledger, "write", write)
+        patch.setattr(RunHistory, "finish", finish)
+        yield
 
 
 class History:
@@ -239,24 +267,7 @@ class History:
 
     def run_and_kill(self) -> None:
         """SIGKILL at a random flush."""
-        left = self.random.randrange(1, 4)
-        real_write, real_finish = Ledger.write, RunHistory.finish
-
-        def write(*args: Any, **kwargs: Any) -> Any:
-            nonlocal left
-            left -= 1
-            if left <= 0:
-                raise KilledError
-            return real_write(*args, **kwargs)
-
-        def finish(history: RunHistory, *args: Any) -> None:
-            if left > 0:
-                real_finish(history, *args)
-
-        with self.monkeypatch.context() as patch, contextlib.suppress(KilledError, LedgerError):
-            patch.setattr("airflow_provider_firstpromoter.sync.recorder.FLUSH_EVERY_RESULTS", 5)
-            patch.setattr(Ledger, "write", write)
-            patch.setattr(RunHistory, "finish", finish)
+        with killed_at_flush(self.monkeypatch, self.random.randrange(1, 4), results=5):
             self.run()
 
     def run_and_terminate(self) -> None:

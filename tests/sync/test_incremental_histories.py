@@ -7,7 +7,6 @@ runs are limited, killed, preceded by another in the middle, or meet a broken AP
 
 from __future__ import annotations
 
-import contextlib
 import os
 import random
 from collections import Counter
@@ -18,13 +17,12 @@ from typing import Any
 import pytest
 
 from airflow_provider_firstpromoter.database import CallQuery, Source
-from airflow_provider_firstpromoter.exceptions import LedgerError
-from airflow_provider_firstpromoter.ledger import Ledger, RunHistory, store
+from airflow_provider_firstpromoter.ledger import store
 from airflow_provider_firstpromoter.parameters import Incremental
 from airflow_provider_firstpromoter.sandbox import Sandbox
 from airflow_provider_firstpromoter.sync import Sync
 from tests.support import refund
-from tests.sync.histories import KilledError
+from tests.sync.histories import killed_at_flush
 from tests.sync.runs import Refunds
 
 SEED = int(os.environ.get("SEED", "1"))
@@ -142,24 +140,7 @@ class History:
 
     def run_and_kill(self) -> None:
         """SIGKILL at a random flush."""
-        left = self.random.randrange(1, 3)
-        real_write, real_finish = Ledger.write, RunHistory.finish
-
-        def write(*args: Any, **kwargs: Any) -> Any:
-            nonlocal left
-            left -= 1
-            if left <= 0:
-                raise KilledError
-            return real_write(*args, **kwargs)
-
-        def finish(history: RunHistory, *args: Any) -> None:
-            if left > 0:
-                real_finish(history, *args)
-
-        with self.patch.context() as patch, contextlib.suppress(KilledError, LedgerError):
-            patch.setattr("airflow_provider_firstpromoter.sync.recorder.FLUSH_EVERY_RESULTS", 2)
-            patch.setattr(Ledger, "write", write)
-            patch.setattr(RunHistory, "finish", finish)
+        with killed_at_flush(self.patch, self.random.randrange(1, 3), results=2):
             sync, query = self.make()
             sync.run_query(query)
 

@@ -25,7 +25,7 @@ def add_refund(ui: Ui, event_id: str, amount: int) -> None:
         "event_id": event_id,
         "amount": amount,
         "currency": "USD",
-        "uid": "nobody",
+        "uid": "cus_unreferred",
         "status": "succeeded",
         "refunded_at": "2025-11-01",
     }
